@@ -1,0 +1,47 @@
+# Everything starts from python3 and make: `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-all lint type format bench lock clean
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12
+
+env: .venv/.ready ## set up .venv from requirements.lock
+
+.venv/.ready: requirements.lock pyproject.toml
+	@test -x $(BIN)/uv || { python3 -m venv .venv && $(BIN)/python -m pip install --quiet uv==$(UV_VERSION); }
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: env ## run the main job on the bundled digits and print the result
+	$(BIN)/unlearn +experiment=demo
+
+test: env ## lint-free quick check: the fast tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: env ## every test, the long ones too
+	$(BIN)/python -m pytest
+
+lint: env ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: env ## mypy, strict
+	$(BIN)/mypy
+
+format: env ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env ## time the hot paths against their rivals
+	@for f in scripts/bench/*.py; do $(BIN)/python $$f; done
+
+lock: ## pin the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev \
+	  pyproject.toml -o requirements.lock --upgrade --quiet
+
+clean: ## remove caches and build outputs (never the store of artefacts)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""Forgetting rate as an attacker sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from unlearn.attacks.members import forget_and_peers, judge, too_few
+from unlearn.statistics import cross_entropy
+from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+
+
+@dataclass(frozen=True)
+class ForgettingRateMembership(Metric):
+    """(AF - BF) / BT: of the forget samples judged members before, the net share judged non-members after.
+
+    BT and BF count forget samples judged member and non-member by the original's losses, AF those judged
+    non-member by the subject's (Forsaken; Ma et al., TDSC 2022). The judge is ours: a logistic regression on the
+    original's losses of forget and holdout. 0 untouched, 1 all of them lost, negative where the net recognises more.
+    """
+
+    subsets = (Subset.FORGET, Subset.HOLDOUT)
+    references = (Role.ORIGINAL,)
+
+    def measure(
+        self,
+        subject: Mapping[Subset, Predictions],
+        references: Mapping[Role, Mapping[Subset, Predictions]],
+        seed: int,
+    ) -> dict[str, Measurement]:
+        members, others = (cross_entropy(found) for found in forget_and_peers(references[Role.ORIGINAL]))
+        after = cross_entropy(subject[Subset.FORGET])
+        n = len(members)
+        reason = too_few(members, others)
+        if reason:
+            return {"forgetting_rate_membership": Measurement(None, n, reason=reason)}
+        losses = np.concatenate([members.numpy(), others.numpy()])[:, None]
+        model = judge().fit(losses, np.arange(len(losses)) < n)
+        member_before = model.predict(members.numpy()[:, None])
+        member_after = model.predict(after.numpy()[:, None])
+        if not member_before.any():
+            reason = "no forget sample was judged a member of the original's training data"
+            return {"forgetting_rate_membership": Measurement(None, n, reason=reason)}
+        lost = float(member_before.sum() - member_after.sum())
+        return {"forgetting_rate_membership": Measurement(lost / float(member_before.sum()), n)}

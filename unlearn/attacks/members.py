@@ -1,0 +1,41 @@
+"""Members, non-members, and a judge that tells them apart by their loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from unlearn.types import Predictions, Subset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FEWEST = 4  # of each kind, to fit and to score on
+
+
+def forget_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predictions, Predictions]:
+    """The forget set, and the holdout samples of the classes that occur in it.
+
+    Against all classes, a model retrained without one class would give itself away by that class alone.
+    """
+    forget, holdout = predictions[Subset.FORGET], predictions[Subset.HOLDOUT]
+    same = torch.isin(holdout.labels, forget.labels)
+    return forget, Predictions(holdout.logits[same], holdout.labels[same], holdout.index[same])
+
+
+def too_few(members: Tensor, others: Tensor) -> str | None:
+    """Why an attack on these cannot be fitted, if so."""
+    if min(len(members), len(others)) >= FEWEST:
+        return None
+    return f"{len(members)} members and {len(others)} non-members; at least {FEWEST} of each are needed"
+
+
+def judge() -> Any:
+    """A logistic regression on the standardised loss, both classes weighted alike (scikit-learn)."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))

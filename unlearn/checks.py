@@ -1,0 +1,76 @@
+"""Dataclass fields that know their range, so that a bad value is refused before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from unlearn.errors import Problem, nearest
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a field accepts, in words and as a predicate."""
+
+    expected: str
+    accepts: Callable[[Any], bool]
+    names: tuple[str, ...] = ()
+
+
+def checked(default: Any, expected: str, accepts: Callable[[Any], bool], names: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with a range; `None` always passes where the field's type allows it."""
+    return field(default=default, metadata={"check": Check(expected, accepts, names)})
+
+
+def positive(default: Any) -> Any:
+    """A finite number above zero."""
+    return checked(default, "a number > 0", lambda v: math.isfinite(v) and v > 0)
+
+
+def at_least(low: int, default: Any) -> Any:
+    """A finite number of at least `low`."""
+    return checked(default, f"a number >= {low}", lambda v: math.isfinite(v) and v >= low)
+
+
+def share(default: Any, *, zero: bool = True) -> Any:
+    """A share: from 0 (or just above it) up to, but not including, 1."""
+    text = "a share in [0, 1)" if zero else "a share in (0, 1)"
+    return checked(default, text, lambda v: (0 <= v < 1) and (zero or v > 0))
+
+
+def one_of(*names: str) -> Any:
+    """One of `names`; the first is the default."""
+    return checked(names[0], "one of " + ", ".join(names), lambda v: v in names, names)
+
+
+def runtime(default: Any) -> Any:
+    """A field that says how something is done, not what is computed: it stays out of every key."""
+    return field(default=default, metadata={"runtime": True})
+
+
+def problems(value: Any, key: str = "") -> Iterator[Problem]:
+    """All problems of a config dataclass and of everything nested in it, named by dotted key.
+
+    A class adds rules across its fields in a method `problems(key) -> Iterator[Problem]`.
+    """
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from problems(item, _join(key, str(name)))
+        return
+    if not is_dataclass(value):
+        return
+    for spec in fields(value):
+        item, name = getattr(value, spec.name), _join(key, spec.name)
+        check: Check | None = spec.metadata.get("check")
+        if check and item is not None and not check.accepts(item):
+            yield Problem(name, check.expected + nearest(str(item), check.names), item)
+        yield from problems(item, name)
+    own = getattr(type(value), "problems", None)
+    if own:
+        yield from own(value, key)
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name

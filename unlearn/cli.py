@@ -1,0 +1,104 @@
+"""The console script: check everything, then run one job or a grid of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+HELP = """\
+unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
+
+  unlearn                                          the main job on the bundled digits
+  unlearn dataset=mnist dataset.root=DIR strategy=top_k strategy.k=0.01 seed=1
+  unlearn -m strategy=random_k,top_k strategy.k=0.001,0.01,0.1 seed=0,1,2     a grid
+  unlearn +experiment=demo                         a ready question
+  unlearn --cfg job strategy=top_k                 every key with its value
+
+Anything is an override: key=value. Groups and their options:
+
+{groups}
+
+  --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
+Results: report.json in paths.output; artefacts, built once, in paths.store.
+"""
+PASSED_ON = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version"}
+
+
+def main() -> None:
+    """Entry point. Exit status 2: refused before anything was computed; 1: a job failed; 0: all is well."""
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        print(help_text(), end="")
+        return
+    import hydra
+
+    from unlearn import config
+    from unlearn.errors import ConfigError
+
+    config.register()
+    if not PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
+        try:
+            config.preflight(config.CommandLine.parse(arguments))
+        except ConfigError as error:
+            _refuse(error.problems)
+    hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
+
+
+def job(composed: Any) -> None:
+    """One cell: from a composed config to a written report."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
+
+    from unlearn.errors import UnlearnError
+
+    try:
+        _run(composed, Path(HydraConfig.get().runtime.output_dir))
+    except UnlearnError as error:
+        message = str(error)
+        print(f"unlearn: {message}", file=sys.stderr, flush=True)  # at once; Hydra shows failures late
+        raise CompactHydraException(message) from None
+
+
+def _run(composed: Any, output: Path) -> None:
+    import torch
+    from omegaconf import OmegaConf
+
+    from unlearn import config, pipeline
+    from unlearn.console import Console
+    from unlearn.report.assemble import assemble, stages
+    from unlearn.report.table import show
+    from unlearn.report.write import write
+    from unlearn.stages.base import Workshop
+    from unlearn.store import ArtifactStore
+
+    run = config.instantiate(composed)
+    if run.trainer.threads is not None:
+        torch.set_num_threads(run.trainer.threads)
+    console = Console()
+    workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
+    outcome = pipeline.run(run, workshop)
+    report = assemble(outcome, OmegaConf.to_container(composed, resolve=True))
+    curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
+    run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
+    path = write(report, output)
+    show(report, sys.stdout)
+    print(path)
+
+
+def help_text() -> str:
+    """What `--help` prints: the groups and options that lie in `conf/`."""
+    here = Path(__file__).resolve().parent
+    conf = here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
+    options: dict[str, list[str]] = {}
+    for path in sorted(conf.glob("*/**/*.yaml")):
+        options.setdefault(str(path.parent.relative_to(conf)), []).append(path.stem)
+    plus = {"experiment", "sweep"}
+    lines = [f"  {'+' * (group in plus)}{group}: {', '.join(names)}" for group, names in options.items()]
+    return HELP.format(groups="\n".join(lines))
+
+
+def _refuse(problems: list[str]) -> NoReturn:
+    count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+    print(f"unlearn: {count}, nothing was computed", *(f"  {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,45 @@
+"""What a user sees while stages run: a bar on a terminal, and one plain line per finished stage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+Tick = Callable[[int, int], None]  # told (done, total) as work goes on
+
+
+class Console:
+    """Progress on `stream` (default: standard error), so that standard output holds the result alone."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+
+    def say(self, text: str) -> None:
+        """One line."""
+        print(text, file=self.stream, flush=True)
+
+    def done(self, label: str, reused: bool, seconds: float) -> None:
+        """A stage is there."""
+        self.say(f"  {label:<28} " + ("reused" if reused else f"built {seconds:8.1f} s"))
+
+    @contextmanager
+    def working(self, label: str) -> Iterator[Tick]:
+        """A bar for one stage; yields `tick(done, total)`. Nothing is drawn where nobody looks."""
+        if not self.stream.isatty():
+            yield lambda done, total: None
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("  {task.description:<28}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Terminal(file=self.stream), transient=True) as progress:
+            task = progress.add_task(label, total=1)
+            yield lambda done, total: progress.update(task, completed=done, total=total)

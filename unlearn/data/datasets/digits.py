@@ -1,0 +1,38 @@
+"""scikit-learn's bundled digits: real images that need no download."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from unlearn.checks import share
+from unlearn.data.datasets.base import Dataset
+
+
+@dataclass(frozen=True)
+class Digits(Dataset):
+    """1,797 grey 8 x 8 images of handwritten digits (UCI, Alpaydin and Kaynak 1998).
+
+    The set has no test part: a fixed shuffle keeps 1,437 images for training and 360 for the test (our choice).
+    Grey levels 0-16 become bytes as round(v * 255 / 16).
+    """
+
+    shape = (1, 8, 8)
+    classes = 10
+    mean = (0.305,)
+    std = (0.376,)
+    train_size = 1437
+
+    validation: float = share(0.10, zero=False)
+    holdout: float = share(0.15, zero=False)
+
+    def read(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        from sklearn.datasets import load_digits
+
+        bundle = load_digits()
+        images = (torch.from_numpy(bundle.images) * 255 / 16).round().to(torch.uint8)[:, None]
+        labels = torch.from_numpy(bundle.target).long()
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        train, test = order[: self.train_size], order[self.train_size :]
+        return (images[train], labels[train]), (images[test], labels[test])

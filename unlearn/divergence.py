@@ -1,0 +1,27 @@
+"""Distances between predicted distributions, from logits."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def js_mixture(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of each row [n], in nats: 0 to ln 2.
+
+    JS(p, q) = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2. Computed in float64 from log-probabilities, so
+    that one-hot rows give ln 2 and not NaN.
+    """
+    p, q = (F.log_softmax(logits.double(), dim=-1) for logits in (logits_p, logits_q))
+    m = torch.logaddexp(p, q) - math.log(2)
+    js = 0.5 * (p.exp() * (p - m)).sum(-1) + 0.5 * (q.exp() * (q - m)).sum(-1)
+    return js.clamp(min=0)  # rounding alone could make it negative
+
+
+def mean_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
+    """Mean of both Kullback-Leibler divergences of each row [n], in nats: 0 to infinity (Jeffreys / 2)."""
+    p, q = (F.log_softmax(logits.double(), dim=-1) for logits in (logits_p, logits_q))
+    return 0.5 * ((p.exp() - q.exp()) * (p - q)).sum(-1)

@@ -1,0 +1,51 @@
+"""Every mistake a user can make ends in one of these: a clear message, a non-zero exit, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a configuration: the dotted key, what was expected, what came."""
+
+    key: str
+    expected: str
+    came: object
+
+    def __str__(self) -> str:
+        return f"{self.key}: expected {self.expected}, came {self.came!r}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`" (nearest: …)"` for the closest of `names`, or nothing when none is close."""
+    close = get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" (nearest: {close[0]})" if close else ""
+
+
+class UnlearnError(Exception):
+    """Base of all of them; printed as its message, without a traceback."""
+
+
+class ConfigError(UnlearnError):
+    """A configuration that cannot run, refused before anything is computed."""
+
+    def __init__(self, problems: Iterable[Problem | str]) -> None:
+        self.problems = [str(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return ConfigError, (self.problems,)
+
+
+class DataError(UnlearnError):
+    """Data that is missing, unreadable or not what was asked for."""
+
+
+class StoreError(UnlearnError):
+    """An artefact store that cannot be read or written, or a damaged artefact."""
+
+
+class DivergenceError(UnlearnError):
+    """Training met a NaN or an infinite loss; nothing was stored."""

@@ -1,0 +1,32 @@
+"""Forgetting rate, relative to retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from unlearn.statistics import calibrated, correct
+from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+
+
+@dataclass(frozen=True)
+class ForgettingRateRelative(Metric):
+    """(A_0 - A) / (A_0 - A_r) on D_f: 0 untouched, 1 like retrained, above 1 over-forgetting (our choice).
+
+    Undefined where original and retrained differ by less than three standard errors.
+    """
+
+    subsets = (Subset.FORGET,)
+    references = (Role.ORIGINAL, Role.RETRAINED)
+
+    def measure(
+        self,
+        subject: Mapping[Subset, Predictions],
+        references: Mapping[Role, Mapping[Subset, Predictions]],
+        seed: int,
+    ) -> dict[str, Measurement]:
+        before = correct(references[Role.ORIGINAL][Subset.FORGET])
+        lost = before - correct(subject[Subset.FORGET])
+        wanted = before - correct(references[Role.RETRAINED][Subset.FORGET])
+        what = "forget accuracy of original minus retrained"
+        return {"forgetting_rate_relative": calibrated(lost, wanted, what)}

@@ -1,0 +1,36 @@
+"""Unlearning degree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from unlearn.statistics import confidence, correct, cross_entropy, mean
+from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+
+
+@dataclass(frozen=True)
+class UnlearningDegree(Metric):
+    """s(theta_0) - s(theta) on the perturbed forget set: 0 untouched; what is right is the retrained model's value.
+
+    That the degree is the difference of performance on perturbed data before and after unlearning is the paper's
+    [P]; the statistic s is ours: the mean probability of the true class (-1 to 1), with accuracy beside it
+    (`unlearning_degree_accuracy`) and the loss, its sign turned, as a diagnostic (`unlearning_degree_loss`).
+    """
+
+    subsets = (Subset.FORGET,)
+    references = (Role.ORIGINAL,)
+    needs_spd_gan = True
+
+    def measure(
+        self,
+        subject: Mapping[Subset, Predictions],
+        references: Mapping[Role, Mapping[Subset, Predictions]],
+        seed: int,
+    ) -> dict[str, Measurement]:
+        before, after = references[Role.ORIGINAL][Subset.FORGET], subject[Subset.FORGET]
+        return {
+            "unlearning_degree": mean(confidence(before) - confidence(after)),
+            "unlearning_degree_accuracy": mean(correct(before) - correct(after)),
+            "unlearning_degree_loss": mean(cross_entropy(after) - cross_entropy(before)),
+        }

@@ -1,0 +1,27 @@
+"""A multi-layer perceptron."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from unlearn.checks import at_least, share
+from unlearn.models.base import Model
+
+
+@dataclass(frozen=True)
+class Mlp(Model):
+    """`depth` hidden layers of `hidden` units with ReLU."""
+
+    hidden: int = at_least(1, 256)
+    depth: int = at_least(1, 2)
+    dropout: float = share(0.0)
+
+    def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        widths = [math.prod(shape), *[self.hidden] * self.depth]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(fan_in, fan_out), nn.ReLU(), nn.Dropout(self.dropout)]
+        return nn.Sequential(*layers, nn.Linear(self.hidden, classes))

@@ -1,0 +1,28 @@
+"""One forward pass over a subset."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.data.loader import sequential
+from unlearn.models.base import Classifier
+from unlearn.types import Images, Predictions
+
+BATCH_SIZE = 512
+
+
+@torch.no_grad()
+def predict(model: nn.Module, data: Images) -> Predictions:
+    """Logits of every sample in order, in eval mode; the model's mode is put back, its buffers stay as they were."""
+    training = model.training
+    model.eval()
+    logits = [model(batch.images).float().cpu() for batch in sequential(data, BATCH_SIZE)]
+    model.train(training)
+    return Predictions(torch.cat(logits), data.labels.cpu(), data.index.cpu())
+
+
+@torch.no_grad()
+def features(model: Classifier, data: Images) -> Tensor:
+    """Penultimate features [n, d] of every sample in order, for a model in eval mode."""
+    return torch.cat([model.features(batch.images)[0] for batch in sequential(data, BATCH_SIZE)])

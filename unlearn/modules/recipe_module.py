@@ -1,0 +1,102 @@
+"""What training and unlearning share: one recipe, named random streams, curves, and a stop at the first NaN."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn.console import Tick
+from unlearn.data.loader import Batch, PairedLoader
+from unlearn.errors import DivergenceError
+from unlearn.modules.prediction import predict
+from unlearn.modules.trainer import TrainerSettings, fit
+from unlearn.recipe import Recipe
+from unlearn.seeding import stream_seed
+from unlearn.types import Curve, Images
+
+class RecipeModule(pl.LightningModule, ABC):
+    """Fits `model` by a recipe over paired batches; a subclass gives the loss."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: PairedLoader, seed: int, role: str) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.loader = loader
+        self.seed = seed
+        self.role = role
+        self.curve: Curve = []
+        self.tick: Tick = lambda done, total: None
+        self._losses: list[Tensor] = []
+
+    def run(self, settings: TrainerSettings, validation: Images | None = None, tick: Tick | None = None) -> Curve:
+        """Train; returns the curve and leaves the model in eval mode on the training device.
+
+        Raises:
+            DivergenceError: a loss was not finite; the message gives step and learning rate.
+        """
+        self.tick = tick or self.tick
+        self.validation = validation
+        self._best: tuple[float, int, dict[str, Tensor]] | None = None
+        if self.recipe.epochs:
+            fit(self, self.loader, settings, self.recipe.epochs, self.recipe.clip)
+        if self._best is not None:
+            self.model.load_state_dict(self._best[2])
+        self.model.to(settings.device).eval()
+        return self.curve
+
+    @abstractmethod
+    def loss(self, batch: dict[str, Batch]) -> Tensor:
+        """The scalar to minimise."""
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's."""
+        optimizer = self.recipe.make_optimizer(p for p in self.model.parameters() if p.requires_grad)
+        return [optimizer], [self.recipe.make_scheduler(optimizer)]
+
+    def on_train_epoch_start(self) -> None:
+        """Reseed by epoch, so that no draw depends on how the run came here."""
+        self.loader.epoch = self.current_epoch
+        torch.manual_seed(stream_seed(self.seed, "dropout", self.role, self.current_epoch))
+
+    def training_step(self, batch: dict[str, Batch], _: int) -> Tensor:
+        """One step; losses are looked at once an epoch, so that the device need not wait."""
+        loss = self.loss(batch)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Note the epoch, stop on a NaN, stop early if the recipe says so."""
+        losses = torch.stack(self._losses)
+        self._losses.clear()
+        lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)
+        if not losses.isfinite().all():
+            step = self.current_epoch * len(self.loader) + int((~losses.isfinite()).nonzero()[0, 0])
+            raise DivergenceError(
+                f"{self.role}: the loss was {losses[step % len(self.loader)].item()} at step {step} "
+                f"(learning rate {lr:g}); lower the learning rate or set clip"
+            )
+        row = {"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()}
+        if self.validation is not None:
+            row |= self._validate(self.validation)
+        self.curve.append(row)
+        self.tick(self.current_epoch + 1, self.recipe.epochs)
+
+    def _validate(self, data: Images) -> dict[str, float]:
+        found = predict(self.model, data)
+        loss = F.cross_entropy(found.logits, found.labels).item()
+        accuracy = (found.logits.argmax(1) == found.labels).double().mean().item()
+        if self.recipe.patience is not None:
+            self._stop_early(loss, self.recipe.patience)
+        return {"validation_loss": loss, "validation_accuracy": accuracy}
+
+    def _stop_early(self, loss: float, patience: int) -> None:
+        if self._best is None or loss < self._best[0]:
+            state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            self._best = (loss, self.current_epoch, state)
+        elif self.current_epoch - self._best[1] >= patience:
+            self.trainer.should_stop = True

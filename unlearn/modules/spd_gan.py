@@ -1,0 +1,96 @@
+"""SPD-GAN's training loop: a discriminator step, then a generator step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from unlearn.console import Tick
+from unlearn.data.loader import Batch, Loader, StepLoader
+from unlearn.errors import DivergenceError
+from unlearn.modules.trainer import TrainerSettings, fit
+from unlearn.seeding import stream_seed
+from unlearn.spd_gan.losses import TERMS, Guide
+from unlearn.spd_gan.networks import Discriminator, Generator
+from unlearn.spd_gan.options import Marker
+from unlearn.types import Curve, Images
+
+ROWS = 48  # of the stored curve
+
+
+class SpdGanModule(pl.LightningModule):
+    """L_G = E[(D(x') - 1)^2] / 2 + term_weight * term; the guide's weights and buffers never change [ours]."""
+
+    def __init__(self, channels: int, settings: Marker, guide: Guide) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings = settings
+        self.guide = guide
+        self.generator = Generator(channels, settings.epsilon, settings.width)
+        self.discriminator = Discriminator(channels, settings.width)
+        self.tick: Tick = lambda done, total: None
+        self._history: list[Tensor] = []
+
+    def configure_optimizers(self) -> Any:
+        """Adam with the usual first beta of a GAN."""
+        networks = (self.discriminator, self.generator)
+        return [torch.optim.Adam(net.parameters(), self.settings.lr, betas=(0.5, 0.999)) for net in networks]
+
+    def training_step(self, batch: Batch, step: int) -> None:
+        """One update of each network."""
+        discriminator_step, generator_step = self.optimizers()  # type: ignore[misc]
+        clean, labels, _ = batch
+        with torch.no_grad():
+            moved = self.generator(clean)
+        real_loss, fake_loss = (self.discriminator(clean) - 1).square(), self.discriminator(moved).square()
+        loss_d = 0.5 * (real_loss.mean() + fake_loss.mean())
+        self._update(discriminator_step, loss_d)
+
+        moved = self.generator(clean)
+        term = TERMS[self.settings.term](moved, labels, self.guide)
+        loss_g = 0.5 * (self.discriminator(moved) - 1).square().mean()
+        self._update(generator_step, loss_g + self.settings.term_weight * term)
+        self._history.append(torch.stack([loss_d, loss_g, term]).detach())
+        if (step + 1) % 10 == 0:
+            self.tick(step + 1, self.settings.steps)
+
+    def _update(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def curve(self) -> Curve:
+        """Losses over the steps, thinned to some dozens of rows.
+
+        Raises:
+            DivergenceError: one of them was not finite.
+        """
+        history = torch.stack(self._history).cpu()
+        if not history.isfinite().all():
+            step = int((~history.isfinite()).any(1).nonzero()[0, 0])
+            raise DivergenceError(f"spd_gan: the loss was not finite at step {step}; lower spd_gan.lr")
+        stride = max(1, len(history) // ROWS)
+        names = ("discriminator_loss", "generator_loss", "term")
+        return [
+            {"step": step, **dict(zip(names, history[step].tolist(), strict=True))}
+            for step in range(0, len(history), stride)
+        ]
+
+
+def train_spd_gan(
+    settings: Marker, guide: Guide, forget: Images, seed: int, hardware: TrainerSettings, tick: Tick
+) -> tuple[Generator, Curve]:
+    """A generator that moves the forget set, in eval mode on the training device, and its losses."""
+    for parameter in guide.classifier.parameters():
+        parameter.requires_grad_(False)
+    guide.classifier.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "init", "spd_gan"))
+        module = SpdGanModule(forget.images.shape[1], settings, guide)
+    module.tick = tick
+    loader = Loader(forget, settings.batch_size, seed, "spd_gan")
+    fit(module, StepLoader(loader, settings.steps), hardware)
+    return module.generator.to(hardware.device).eval(), module.curve()

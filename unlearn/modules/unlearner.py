@@ -1,0 +1,34 @@
+"""One phase of a strategy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.data.loader import Batch, PairedLoader
+from unlearn.modules.recipe_module import RecipeModule
+from unlearn.strategies.base import Phase
+
+
+class UnlearnerModule(RecipeModule):
+    """Minimises a phase's loss; entries that may not move are put back after each step, bit for bit.
+
+    Masking gradients instead would leak through momentum and weight decay.
+    """
+
+    def __init__(self, model: nn.Module, phase: Phase, loader: PairedLoader, seed: int) -> None:
+        super().__init__(model, phase.recipe, loader, seed, "unlearned")
+        self.phase = phase
+        self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
+
+    def loss(self, batch: dict[str, Batch]) -> Tensor:
+        return self.phase.loss(self.model, batch)  # type: ignore[arg-type]  # Subset is a str
+
+    @torch.no_grad()
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Restore what is frozen."""
+        for name, p in self.model.named_parameters() if self.phase.movable else ():
+            movable = self.phase.movable[name]
+            p.copy_(torch.where(movable, p, self._start[name]))

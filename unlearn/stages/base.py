@@ -1,0 +1,106 @@
+"""A stage: a frozen dataclass whose fields are all that determines its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from unlearn.console import Console, Tick
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.stages.keys import canonical
+from unlearn.stages.machine import machine, versions
+from unlearn.store import ArtifactStore, Entry
+from unlearn.types import Curve
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One step of a run. Stages among its fields, at any depth, are its inputs; the key is a hash over all fields.
+
+    `version` is raised when the meaning of a stage's result changes.
+    """
+
+    version: ClassVar[int] = 1
+    announced: ClassVar[bool] = True  # gets a line of its own on the console
+
+    @property
+    def kind(self) -> str:
+        """The folder of the store it lives in."""
+        return type(self).__name__.lower()
+
+    @property
+    def label(self) -> str:
+        """What progress and the report call it."""
+        return self.kind
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Everything that determines the result, as plain JSON."""
+        values = {f.name: canonical(getattr(self, f.name)) for f in fields(self)}
+        return {"kind": self.kind, "version": self.version} | values
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the spec, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+
+    def prepare(self, workshop: Workshop) -> None:
+        """Imports and reading of data, which `seconds` must not depend on."""
+
+    @abstractmethod
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        """Write the artefact's files into `folder`; `workshop.need` gives the inputs, `tick` tells progress."""
+
+    def curve(self, workshop: Workshop) -> Curve:
+        """What its training went through; empty for a stage that trains nothing."""
+        entry = workshop.need(self)
+        return entry.json("curve.json") if "curve.json" in entry.meta["files"] else []
+
+
+def inputs(value: Any) -> Iterator[Stage]:
+    """The stages directly under a stage, in the order of its fields."""
+    if is_dataclass(value) and not isinstance(value, type):
+        for spec in fields(value):
+            item = getattr(value, spec.name)
+            yield from (item,) if isinstance(item, Stage) else inputs(item)
+    elif isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        for item in value:
+            yield from (item,) if isinstance(item, Stage) else inputs(item)
+
+
+@dataclass
+class Workshop:
+    """Where stages are built: the store, the machine, what the user sees, and all that was needed so far."""
+
+    store: ArtifactStore
+    hardware: TrainerSettings
+    console: Console
+    entries: dict[str, Entry] = field(default_factory=dict)  # by key
+
+    def need(self, stage: Stage) -> Entry:
+        """The stage's artefact, from the store or built now; inputs are built first, so that `seconds` are its own."""
+        if stage.key in self.entries:
+            return self.entries[stage.key]
+        if self.store.lookup(stage.kind, stage.key) is None:
+            for needed in inputs(stage):
+                self.need(needed)
+            stage.prepare(self)
+        with self.console.working(stage.label) as tick:
+            entry = self.store.get(
+                stage.kind, stage.key, lambda folder: stage.build(folder, self, tick), lambda: self._describe(stage)
+            )
+        if stage.announced:
+            self.console.done(stage.label, entry.reused, entry.seconds)
+        self.entries[stage.key] = entry
+        return entry
+
+    def _describe(self, stage: Stage) -> dict[str, Any]:
+        return {"spec": stage.spec, "versions": versions(), "hardware": machine(self.hardware)}

@@ -1,0 +1,48 @@
+"""Tensors and JSON in an artefact's folder: no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearn.store import Entry
+from unlearn.types import Predictions
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """A safetensors file; tensors are copied to the CPU."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def read_tensors(entry: Entry, name: str) -> dict[str, Tensor]:
+    """A safetensors file of an artefact, on the CPU.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = load_file(entry.file(name))
+    return tensors
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable JSON; NaN is refused."""
+    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """One file: logits, labels, index."""
+    write_tensors(path, vars(predictions))
+
+
+def read_predictions(entry: Entry) -> Predictions:
+    """The inverse of `write_predictions`."""
+    return Predictions(**read_tensors(entry, "predictions.safetensors"))

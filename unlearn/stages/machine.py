@@ -1,0 +1,61 @@
+"""What a number was measured with: versions, hardware, the commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unlearn.modules.trainer import TrainerSettings
+
+PACKAGES = ("unlearn", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "scikit-learn", "numpy")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Installed versions by package, with Python's and the git commit this package stands in."""
+    found = {"python": platform.python_version(), "commit": _commit()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def machine(settings: TrainerSettings) -> dict[str, Any]:
+    """Processor, cores, threads and device; timings are compared only where these are equal."""
+    device = settings.device
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+@cache
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return found.stdout.strip() or "unknown"

@@ -1,0 +1,79 @@
+"""Move the forget set slightly before anything is trained on it: SPD-GAN, or its random-noise control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unlearn.console import Tick
+from unlearn.seeding import stream
+from unlearn.spd_gan.options import Marker, Noise, noisy, quantise, rms
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import write_json, write_tensors
+from unlearn.stages.samples import Samples, warm_up
+from unlearn.stages.train import Train
+from unlearn.types import Curve, Images
+
+if TYPE_CHECKING:
+    from unlearn.spd_gan.networks import Generator
+
+
+@dataclass(frozen=True)
+class Mark(Stage):
+    """The marked forget set D_f', the holdout set moved alike, and D_f under random noise as large (the controls).
+
+    Its files: `marked.safetensors` (uint8 images with their data set indices), `generator.safetensors` and
+    `curve.json` (both empty for the noise control).
+    """
+
+    settings: Marker | Noise
+    forget: Samples
+    retain: Samples
+    holdout: Samples
+    guide: Train | None  # trained on D_r; None for the noise control
+    seed: int
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.forget.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        forget, holdout = self.forget.load(workshop), self.holdout.load(workshop)
+        generator, curve = None, Curve()
+        if isinstance(self.settings, Marker):
+            generator, curve = self._train(self.settings, forget, workshop, tick)
+        moved = {
+            name: self._move(name, data.images, generator) for name, data in (("forget", forget), ("holdout", holdout))
+        }
+        noise = noisy(forget.images, rms(forget.images, moved["forget"]), stream(self.seed, "noisy_forget", "spd_gan"))
+        indices = {"forget_index": forget.index, "holdout_index": holdout.index}
+        write_tensors(folder / "marked.safetensors", moved | {"noisy_forget": noise} | indices)
+        write_tensors(folder / "generator.safetensors", generator.state_dict() if generator else {})
+        write_json(folder / "curve.json", curve)
+
+    def _train(
+        self, settings: Marker, forget: Images, workshop: Workshop, tick: Tick
+    ) -> tuple[Generator, Curve]:
+        from unlearn.modules.prediction import features
+        from unlearn.modules.spd_gan import train_spd_gan
+        from unlearn.spd_gan.losses import Guide
+
+        assert self.guide is not None, "the marker needs a guide"
+        classifier, retain = self.guide.load(workshop), self.retain.load(workshop)
+        # Classes without a retained sample (class-wise forgetting) get the mean of their clean forget samples.
+        lost = ~torch.isin(forget.labels, retain.labels)
+        known = torch.cat([features(classifier, retain), features(classifier, forget)[lost]])
+        labels = torch.cat([retain.labels, forget.labels[lost]])
+        guide = Guide.of(classifier, known, labels, self.forget.population.dataset.classes)
+        return train_spd_gan(settings, guide, forget, self.seed, workshop.hardware, tick)
+
+    @torch.no_grad()
+    def _move(self, name: str, images: Tensor, generator: Generator | None) -> Tensor:
+        if generator is None:
+            size = torch.full((len(images),), self.settings.epsilon, device=images.device)
+            return noisy(images, size, stream(self.seed, f"noise/{name}", "spd_gan"))
+        parts = images.split(512)
+        return torch.cat([quantise(part, generator(part.float() / 255)) for part in parts])

@@ -1,0 +1,36 @@
+"""One forward pass of a model over a subset, kept for every metric and attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn.console import Tick
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import write_predictions
+from unlearn.stages.samples import Samples, load
+from unlearn.stages.train import Train
+from unlearn.stages.unlearn import Unlearn
+
+
+@dataclass(frozen=True)
+class Predict(Stage):
+    """Its file: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n])."""
+
+    model: Train | Unlearn
+    samples: Samples
+
+    announced = False
+
+    @property
+    def label(self) -> str:
+        return f"predict {self.model.role} on {self.samples.subset}"
+
+    def prepare(self, workshop: Workshop) -> None:
+        load(self.samples.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        from unlearn.modules.prediction import predict
+
+        predictions = predict(self.model.load(workshop), self.samples.load(workshop))
+        write_predictions(folder / "predictions.safetensors", predictions)

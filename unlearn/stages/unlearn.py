@@ -1,0 +1,127 @@
+"""Make the original forget: a strategy's edit, then its phases."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unlearn.console import Tick
+from unlearn.models.base import Classifier
+from unlearn.scores import Sensitivity
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.samples import Samples, augmentation, warm_up
+from unlearn.stages.train import Train
+from unlearn.strategies.base import Context, Phase, Strategy
+from unlearn.types import Curve, Images, Role, Subset
+
+SCORING_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Score(Stage):
+    """A sensitivity of the original on the forget set, shared by all strategies and cells that need it.
+
+    Its file: `scores.safetensors`, by parameter name.
+    """
+
+    sensitivity: Sensitivity
+    original: Train
+    forget: Samples
+
+    @property
+    def label(self) -> str:
+        return f"score {self.sensitivity.score}"
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.forget.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        model = self.original.load(workshop).requires_grad_(True)
+        batches = _told(self.forget.load(workshop), tick)
+        write_tensors(folder / "scores.safetensors", self.sensitivity.compute(model, batches))
+
+
+@dataclass(frozen=True)
+class Unlearn(Stage):
+    """The unlearned model.
+
+    Its files: `model.safetensors`, `curve.json`, and `edited.json`: how many entries the edit chose, by parameter.
+    """
+
+    strategy: Strategy
+    original: Train
+    scores: tuple[Score, ...]
+    forget: Samples
+    retain: Samples
+    validation: Samples
+    seed: int
+    deterministic: bool
+
+    @property
+    def label(self) -> str:
+        return f"unlearn {type(self.strategy).__name__} (seed {self.seed})"
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.forget.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        original = self.original.load(workshop)
+        model = copy.deepcopy(original).requires_grad_(True)
+        context = Context(
+            original=original,
+            fresh_model=lambda: self.original.fresh("init/unlearned", self.seed).to(workshop.hardware.device),
+            scores={score.sensitivity: self._read(score, workshop) for score in self.scores},
+            seed=self.seed,
+        )
+        edit = self.strategy.edit(model, context)
+        curve = [
+            {"phase": float(number)} | row
+            for number, phase in enumerate(self.strategy.phases(context, edit))
+            for row in self._run(model, phase, workshop, tick)
+        ]
+        write_tensors(folder / "model.safetensors", model.state_dict())
+        write_json(folder / "curve.json", curve)
+        counts = {name: int(torch.count_nonzero(mask)) for name, mask in edit.masks.items()}
+        write_json(folder / "edited.json", counts)
+
+    def _read(self, score: Score, workshop: Workshop) -> dict[str, Tensor]:
+        tensors = read_tensors(workshop.need(score), "scores.safetensors")
+        return {name: tensor.to(workshop.hardware.device) for name, tensor in tensors.items()}
+
+    def _run(self, model: torch.nn.Module, phase: Phase, workshop: Workshop, tick: Tick) -> Curve:
+        from unlearn.data.loader import Loader, PairedLoader
+        from unlearn.modules.unlearner import UnlearnerModule
+
+        augment = augmentation(self.forget.population.dataset)
+        loaders = {}
+        for subset in phase.subsets:
+            data = self._samples(subset).load(workshop)
+            loaders[subset] = Loader(data, phase.recipe.batch_size, self.seed, f"unlearned/{subset}", augment)
+        module = UnlearnerModule(model, phase, PairedLoader(loaders), self.seed)
+        return module.run(workshop.hardware, self.validation.load(workshop), tick)
+
+    def _samples(self, subset: Subset) -> Samples:
+        return {Subset.FORGET: self.forget, Subset.RETAIN: self.retain, Subset.VALIDATION: self.validation}[subset]
+
+    def load(self, workshop: Workshop) -> Classifier:
+        """The unlearned model, frozen, in eval mode, on the training device."""
+        return self.original.restore(self, workshop)
+
+    @property
+    def role(self) -> Role:
+        """Always `unlearned`."""
+        return Role.UNLEARNED
+
+
+def _told(data: Images, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+    from unlearn.data.loader import sequential
+
+    for done, batch in enumerate(sequential(data, SCORING_BATCH)):
+        tick(done * SCORING_BATCH, len(data))
+        yield batch.images, batch.labels

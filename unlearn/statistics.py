@@ -1,0 +1,61 @@
+"""Numbers with their uncertainty."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from unlearn.types import Measurement, Predictions
+
+RESOLUTION = 3.0  # standard errors below which a difference is not one to divide by (our choice)
+
+
+def correct(predictions: Predictions) -> Tensor:
+    """1.0 where the most probable class is the label, else 0.0; float64 [n]."""
+    return (predictions.logits.argmax(1) == predictions.labels).double()
+
+
+def confidence(predictions: Predictions) -> Tensor:
+    """Probability of the true class, float64 [n]."""
+    return predictions.logits.double().softmax(1).gather(1, predictions.labels[:, None])[:, 0]
+
+
+def cross_entropy(predictions: Predictions) -> Tensor:
+    """Loss of each sample in nats, float64 [n]."""
+    return torch.nn.functional.cross_entropy(predictions.logits.double(), predictions.labels, reduction="none")
+
+
+def mean(values: Tensor) -> Measurement:
+    """Mean of per-sample values [n] with its standard error (`None` for a single sample)."""
+    n = len(values)
+    return Measurement(values.mean().item(), n, standard_error(values))
+
+
+def standard_error(values: Tensor) -> float | None:
+    """Of the mean of per-sample values [n]."""
+    return (values.std(correction=1) / math.sqrt(len(values))).item() if len(values) > 1 else None
+
+
+def ratio_of_means(numerator: Tensor, denominator: Tensor, what: str) -> Measurement:
+    """mean(numerator) / mean(denominator) over the same samples [n]; undefined where the denominator is 0.
+
+    The standard error is the delta method's for a ratio of paired means.
+    """
+    n, below = len(denominator), denominator.mean().item()
+    if below == 0:
+        return Measurement(None, n, reason=f"{what} is 0")
+    value = numerator.mean().item() / below
+    spread = standard_error(numerator - value * denominator)
+    return Measurement(value, n, None if spread is None else spread / abs(below))
+
+
+def calibrated(change: Tensor, full_change: Tensor, what: str) -> Measurement:
+    """mean(change) / mean(full_change), undefined where the latter is under three standard errors."""
+    n, whole, spread = len(full_change), full_change.mean().item(), standard_error(full_change)
+    if spread is None or abs(whole) < RESOLUTION * spread or whole == 0:
+        return Measurement(
+            None, n, reason=f"{what} is {whole:.4f}, under {RESOLUTION:g} standard errors ({spread or 0:.4f} each)"
+        )
+    return ratio_of_means(change, full_change, what)

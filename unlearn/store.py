@@ -1,0 +1,190 @@
+"""The content-addressed artefact store: a folder per key, built aside, moved into place in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from unlearn.errors import StoreError
+
+META = "meta.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An artefact: its folder and what its `meta.json` says."""
+
+    folder: Path
+    meta: dict[str, Any]
+    reused: bool
+
+    @property
+    def key(self) -> str:
+        """The hash that names it."""
+        return self.folder.name
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to build, without its inputs."""
+        return float(self.meta["seconds"])
+
+    def file(self, name: str) -> Path:
+        """A file of the artefact, its content checked against the hash that was noted when it was built.
+
+        Raises:
+            StoreError: the file is missing or altered.
+        """
+        path = self.folder / name
+        if not path.is_file() or _sha256(path) != self.meta["files"].get(name, {}).get("sha256"):
+            raise _damaged(self.folder, name)
+        return path
+
+    def json(self, name: str) -> Any:
+        """A JSON file of the artefact."""
+        return json.loads(self.file(name).read_text())
+
+
+class ArtifactStore:
+    """Artefacts under `root/<kind>/<key>`; the key says everything that determines the content.
+
+    A lock saves processes from building the same thing twice; that nothing half-written is ever seen rests on the
+    rename alone. Damaged artefacts are reported, and rebuilt only if `rebuild_damaged`.
+    """
+
+    def __init__(self, root: Path | str, rebuild_damaged: bool = False) -> None:
+        self.root = Path(root)
+        self.rebuild_damaged = rebuild_damaged
+
+    def lookup(self, kind: str, key: str) -> Entry | None:
+        """The artefact, if it is there; a damaged one is thrown away if `rebuild_damaged`.
+
+        Raises:
+            StoreError: it is damaged and shall not be rebuilt.
+        """
+        try:
+            return self._find(kind, key)
+        except StoreError:
+            if not self.rebuild_damaged:
+                raise
+            shutil.rmtree(self.root / kind / key)
+            return None
+
+    def _find(self, kind: str, key: str) -> Entry | None:
+        folder = self.root / kind / key
+        if not folder.exists():
+            return None
+        try:
+            meta = json.loads((folder / META).read_text())
+            sizes = {name: (folder / name).stat().st_size for name in meta["files"]}
+            wrong = [name for name, size in sizes.items() if size != meta["files"][name]["bytes"]]
+            if self.rebuild_damaged:  # otherwise contents are checked when they are read
+                wrong += [name for name in sizes if _sha256(folder / name) != meta["files"][name]["sha256"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(folder, META) from error
+        if wrong:
+            raise _damaged(folder, wrong[0])
+        return Entry(folder, meta, reused=True)
+
+    def get(self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]) -> Entry:
+        """The artefact, built by `build(folder)` if it is not there; `describe` adds to its `meta.json`.
+
+        Raises:
+            StoreError: the store cannot be written, or the artefact is damaged.
+        """
+        found = self.lookup(kind, key)
+        if found:
+            return found
+        try:
+            locks = self.root / "locks"
+            locks.mkdir(parents=True, exist_ok=True)
+            with FileLock(locks / f"{key}.lock"):
+                return self._find(kind, key) or self._build(kind, key, build, describe)
+        except OSError as error:
+            raise StoreError(
+                f"paths.store: expected a writable folder with free space, came {self.root}: {error}"
+            ) from error
+
+    def pin(self, name: str, digest: str) -> None:
+        """Remember the content that `name` stands for; keys may then use the name alone.
+
+        Raises:
+            StoreError: the name stood for another content before.
+        """
+        path = self.root / "pins" / f"{name}.txt"
+        try:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+                    file.write(digest)
+                Path(file.name).replace(path)
+            known = path.read_text()
+        except OSError as error:
+            raise StoreError(f"paths.store: expected a writable folder, came {self.root}: {error}") from error
+        if known != digest:
+            raise StoreError(
+                f"dataset {name}: expected the data that {self.root} was filled with ({known[:12]}), came other "
+                f"data ({digest[:12]}); use another paths.store for other data"
+            )
+
+    def _build(
+        self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
+    ) -> Entry:
+        aside = self.root / "building"
+        aside.mkdir(parents=True, exist_ok=True)
+        for left_over in aside.glob(f"{key}-*"):  # of a killed builder: we hold the lock, nobody else is at it
+            shutil.rmtree(left_over, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=aside))
+        try:
+            start = time.perf_counter()
+            build(folder)
+            seconds = time.perf_counter() - start
+            meta = describe() | {"kind": kind, "key": key, "seconds": seconds, "created": time.time()}
+            meta["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in folder.iterdir()}
+            (folder / META).write_text(json.dumps(meta, indent=1))
+            _sync(folder)
+            return self._place(folder, self.root / kind / key, meta)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _place(self, folder: Path, target: Path, meta: dict[str, Any]) -> Entry:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(target)
+        except OSError:  # somebody without our lock was first (locks may fail on network file systems): theirs stands
+            found = self._find(meta["kind"], meta["key"])
+            if found is None:
+                raise
+            return found
+        return Entry(target, meta, reused=False)
+
+
+def _sync(folder: Path) -> None:
+    """Force files, then the folder that names them, to disk."""
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(folder: Path, name: str) -> StoreError:
+    return StoreError(
+        f"paths.store: expected the artefact {folder} as it was written, came a damaged {name}; "
+        f"remove that folder, or run again with rebuild_damaged=true"
+    )

@@ -1,0 +1,87 @@
+"""The contract of a strategy: two hooks, each optional, on a copy of the original model."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.errors import Problem
+from unlearn.recipe import Recipe
+from unlearn.scores import Sensitivity
+from unlearn.seeding import stream
+from unlearn.types import Subset
+
+Masks = dict[str, Tensor]  # parameter name -> bool, the parameter's shape
+
+
+class Labelled(Protocol):
+    """What a loss sees of a batch: images float32 [b, c, h, w] in [0, 1], labels int64 [b]."""
+
+    @property
+    def images(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def labels(self) -> Tensor: ...  # noqa: D102
+
+
+Loss = Callable[[nn.Module, Mapping[Subset, Labelled]], Tensor]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of fine-tuning; an epoch is a pass over the first subset."""
+
+    subsets: tuple[Subset, ...]
+    loss: Loss
+    recipe: Recipe
+    movable: Masks | None = None  # entries that may change; all others end bit-identical. None: all
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may look at. The original is frozen and in eval mode."""
+
+    original: nn.Module
+    fresh_model: Callable[[], nn.Module]  # the same architecture, newly initialised
+    scores: Mapping[Sensitivity, dict[str, Tensor]]  # what `needs` asked for, by parameter name
+    seed: int
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The stream for one purpose: two strategies, or two cells of a grid, share its draws."""
+        return stream(self.seed, purpose, "unlearned")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a one-shot edit did."""
+
+    masks: Masks  # entries it may have changed
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """A way to forget. Its fields are its config; adding one is a `.py` here and a `.yaml` in `conf/strategy`."""
+
+    def needs(self) -> tuple[Sensitivity, ...]:
+        """Scores on the forget set, made before the strategy runs and shared between cells."""
+        return ()
+
+    def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
+        """Problems with a net whose parameters have these names and sizes; asked before anything is trained."""
+        del parameters
+        yield from ()
+
+    def edit(self, model: nn.Module, context: Context) -> Edit:
+        """Change the weights of `model`, a copy of the original, in one shot."""
+        del model, context
+        return Edit({})
+
+    def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
+        """The fine-tuning that follows the edit."""
+        del context, edit
+        yield from ()

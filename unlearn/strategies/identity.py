@@ -1,0 +1,12 @@
+"""Nothing at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unlearn.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Identity(Strategy):
+    """The original, unchanged: the control whose every difference from the original is zero."""

@@ -1,0 +1,86 @@
+"""Perturb selected parameters once, then repair: what Top-K, Random-k and their foil have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.checks import at_least, checked, one_of
+from unlearn.errors import Problem
+from unlearn.scores import Sensitivity
+from unlearn.strategies.base import Context, Edit
+from unlearn.strategies.repair import Repair
+from unlearn.strategies.selection import Selection
+
+
+def amount(default: float | int) -> float | int:
+    """A field for k: a float in 0-1 is a share of the eligible parameters, an integer from 2 a count."""
+    expected = "a share from 0.0 to 1.0, or an integer count of at least 2 (for all of them write 1.0)"
+    value: float = checked(
+        default, expected, lambda k: (k == 0 or k >= 2) if isinstance(k, int) else 0 <= k <= 1
+    )
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation(Repair):
+    """theta = theta_0 + M * noise once, for a mask M of exactly K entries; then the phase of `Repair`.
+
+    Perturbing a selected few instead of all is the paper's idea [P]. The noise is Gaussian [S]; its size is
+    absolute, or relative to each tensor's population standard deviation, which carries over between layers and
+    nets; zeroing and re-initialising the selected entries are alternatives [ours].
+    """
+
+    selection: Selection
+    k: float | int = amount(0.1)
+    noise: str = one_of("relative", "absolute")
+    noise_scale: float = at_least(0, 2.0)  # in the tensor's standard deviations, or in weight units if absolute
+    mode: str = one_of("add", "zero", "reinitialise")
+
+    def needs(self) -> tuple[Sensitivity, ...]:
+        return self.selection.needs()
+
+    def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
+        yield from self.selection.check(self.k, parameters)
+
+    @torch.no_grad()
+    def edit(self, model: nn.Module, context: Context) -> Edit:
+        if self.mode == "add" and self.noise_scale == 0:
+            return Edit({})
+        masks = self.selection.masks(model, self.k, context)
+        parameters = dict(model.named_parameters())
+        replacements = self._replacements(parameters, context)
+        for name, mask in masks.items():
+            parameters[name][mask] = replacements[name][mask]  # indexing leaves all other bits alone
+        return Edit(masks)
+
+    def _replacements(self, parameters: Mapping[str, nn.Parameter], context: Context) -> Mapping[str, Tensor]:
+        if self.mode == "zero":
+            return {name: torch.zeros_like(p) for name, p in parameters.items()}
+        if self.mode == "reinitialise":
+            return dict(context.fresh_model().named_parameters())
+        generator = context.generator("noise")  # one draw for every cell of a grid, times its scale
+        scales = noise_units(parameters) if self.noise == "relative" else dict.fromkeys(parameters, 1.0)
+        return {
+            name: p + self.noise_scale * scales[name] * torch.randn(p.shape, generator=generator).to(p)
+            for name, p in parameters.items()
+        }
+
+
+def noise_units(parameters: Mapping[str, Tensor]) -> dict[str, float]:
+    """The unit of relative noise for each tensor: its population standard deviation.
+
+    Where that is 0 (a constant tensor), its root mean square; where that is 0 too (a zero bias), the unit of the
+    same layer's weight (our choice).
+    """
+    units = {}
+    for name, p in parameters.items():
+        units[name] = float(p.std(correction=0)) or float(p.square().mean().sqrt())
+    for name in units:
+        weight = name.rpartition(".")[0] + ".weight"
+        units[name] = units[name] or units.get(weight, 0.0)
+    return units
+

@@ -1,0 +1,20 @@
+"""Random-k perturbation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unlearn.strategies.perturbation import Perturbation, amount
+from unlearn.strategies.selection import Random, Selection
+
+
+@dataclass(frozen=True)
+class RandomK(Perturbation):
+    """Random-k (Zuo et al. 2025): noise on a random k of the parameters [S], then fine-tuning [S].
+
+    The defaults k = 0.5, relative noise of scale 2, six epochs without divergence term are ours: the gentlest
+    setting that forgot on digits without losing test accuracy.
+    """
+
+    selection: Selection = field(default_factory=Random)
+    k: float | int = amount(0.5)

@@ -1,0 +1,141 @@
+"""Which parameters a strategy touches: a rule that ranks them, and exactly K of the ranking."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.checks import one_of
+from unlearn.errors import Problem
+from unlearn.scores import Sensitivity
+from unlearn.strategies.base import Context, Masks
+
+
+@dataclass(frozen=True)
+class Selection(ABC):
+    """Ranks the eligible parameters. `include` and `exclude` are shell patterns on parameter names."""
+
+    scope: str = one_of("global", "per_layer")  # one ranking, or one per parameter tensor (unknown in the paper)
+    include: list[str] = field(default_factory=lambda: ["*"])
+    exclude: list[str] = field(default_factory=list)
+
+    def eligible(self, name: str) -> bool:
+        """Whether the parameter `name` may be selected."""
+        included = any(fnmatch(name, pattern) for pattern in self.include)
+        return included and not any(fnmatch(name, pattern) for pattern in self.exclude)
+
+    def check(self, k: float | int, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
+        """Problems with `k` and the patterns for a net whose parameters have these names and sizes."""
+        if isinstance(k, float) and self.include == ["*"] and not self.exclude:
+            return  # fits every net; we need not build one
+        sizes = parameters()
+        for key, patterns in (("include", self.include), ("exclude", self.exclude)):
+            idle = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in sizes)]
+            if idle:
+                yield Problem(f"strategy.selection.{key}", f"patterns that match any of {', '.join(sizes)}", idle)
+        n = sum(size for name, size in sizes.items() if self.eligible(name))
+        if n == 0:
+            yield Problem("strategy.selection.include", "patterns that leave a parameter to select", self.include)
+        elif isinstance(k, int) and k > n:
+            yield Problem("strategy.k", f"a share, or a count of at most the {n} eligible parameters", k)
+
+    def needs(self) -> tuple[Sensitivity, ...]:
+        """The scores it ranks by."""
+        return ()
+
+    def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
+        """Exactly K true entries over the eligible parameters of `model`, by parameter name."""
+        eligible = {name: p for name, p in model.named_parameters() if p.requires_grad and self.eligible(name)}
+        sizes = {name: p.numel() for name, p in eligible.items()}
+        count = exact_count(k, sum(sizes.values()))
+        scores = self.scores(eligible, context)
+        if self.scope == "global":
+            return top_masks(scores, count)
+        counts = allocate(count, sizes)
+        return {name: top_masks({name: scores[name]}, counts[name])[name] for name in scores}
+
+    @abstractmethod
+    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        """A score for each entry of each eligible parameter; the highest are selected."""
+
+
+@dataclass(frozen=True)
+class Random(Selection):
+    """Every set of K entries is equally likely; for one seed the sets of a smaller K lie inside a larger one's."""
+
+    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        sizes = [p.numel() for p in eligible.values()]
+        ranks = torch.randperm(sum(sizes), generator=context.generator("selection"))
+        parts = ranks.split(sizes)
+        return {name: part.view(p.shape).to(p.device) for part, (name, p) in zip(parts, eligible.items(), strict=True)}
+
+
+@dataclass(frozen=True)
+class TopK(Selection):
+    """The K most sensitive entries [S]; ties go to the lower flat index (our choice)."""
+
+    sensitivity: Sensitivity = field(default_factory=Sensitivity)
+
+    def needs(self) -> tuple[Sensitivity, ...]:
+        return (self.sensitivity,)
+
+    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        scores = context.scores[self.sensitivity]
+        return {name: scores[name] for name in eligible}
+
+
+@dataclass(frozen=True)
+class All(Selection):
+    """Every eligible entry, whatever k."""
+
+    def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
+        del k, context
+        eligible = ((name, p) for name, p in model.named_parameters() if p.requires_grad and self.eligible(name))
+        return {name: torch.ones_like(p, dtype=torch.bool) for name, p in eligible}
+
+    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        return {name: torch.zeros_like(p) for name, p in eligible.items()}
+
+
+def exact_count(k: float | int, n: int) -> int:
+    """K out of `n` entries: a float in [0, 1] is a share, rounded half up and at least 1 if above 0; an int counts."""
+    if isinstance(k, int):
+        return k
+    return max(1, math.floor(k * n + 0.5)) if k > 0 else 0
+
+
+def allocate(count: int, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Split `count` over tensors in proportion to their sizes, by largest remainder; the sum is `count`."""
+    n = sum(sizes.values())
+    counts = {name: count * size // n for name, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda name: -(count * sizes[name] % n))
+    for name in by_remainder[: count - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def top_masks(scores: Mapping[str, Tensor], count: int) -> Masks:
+    """Masks of exactly the `count` largest entries over all tensors; ties go to the lower flat index.
+
+    Raises:
+        ValueError: a score is NaN, or `count` exceeds the number of entries.
+    """
+    flat = torch.cat([s.reshape(-1) for s in scores.values()])
+    if flat.is_floating_point() and flat.isnan().any():
+        raise ValueError("a score is NaN")
+    if count > len(flat):
+        raise ValueError(f"{count} of {len(flat)} entries")
+    mask = torch.zeros_like(flat, dtype=torch.bool)
+    if count:
+        threshold = torch.topk(flat, count, sorted=False).values.min()
+        mask = flat > threshold
+        ties = (flat == threshold).nonzero()[:, 0]
+        mask[ties[: count - int(mask.sum())]] = True
+    parts = mask.split([s.numel() for s in scores.values()])
+    return {name: part.view(s.shape) for part, (name, s) in zip(parts, scores.items(), strict=True)}

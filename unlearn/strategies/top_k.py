@@ -1,0 +1,21 @@
+"""Top-K perturbation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unlearn.strategies.perturbation import Perturbation, amount
+from unlearn.strategies.selection import Selection
+from unlearn.strategies.selection import TopK as Sensitive
+
+
+@dataclass(frozen=True)
+class TopK(Perturbation):
+    """Top-K (Zuo et al. 2025): noise on the K parameters most sensitive to the forget set [S], then fine-tuning [S].
+
+    Sensitivity is the size of dF/dw over D_f [S]; its options are described with `Sensitivity`. The defaults
+    k = 0.1, relative noise of scale 2, six epochs without divergence term are ours.
+    """
+
+    selection: Selection = field(default_factory=Sensitive)
+    k: float | int = amount(0.1)
