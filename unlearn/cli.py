@@ -49,15 +49,18 @@ def job(composed: Any) -> None:
     """One cell: from a composed config to a written report."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
+    from hydra.types import RunMode
 
     from unlearn.errors import UnlearnError
 
+    hydra = HydraConfig.get()
     try:
-        _run(composed, Path(HydraConfig.get().runtime.output_dir))
+        _run(composed, Path(hydra.runtime.output_dir))
     except UnlearnError as error:
-        message = str(error)
-        print(f"unlearn: {message}", file=sys.stderr, flush=True)  # at once; Hydra shows failures late
-        raise CompactHydraException(message) from None
+        print(f"unlearn: {error}", file=sys.stderr, flush=True)  # at once: Hydra shows a grid's failures late
+        if hydra.mode == RunMode.RUN:
+            sys.exit(1)
+        raise CompactHydraException(str(error)) from None  # the other cells go on
 
 
 def _run(composed: Any, output: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -17,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf import MISSING, Container, DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unlearn import pipeline
@@ -67,13 +68,22 @@ def register() -> None:
 
 
 def _open(node: Any) -> Any:
-    """Without the read-only flags that frozen dataclasses bring: Hydra must merge into them."""
-    if isinstance(node, Container):
-        OmegaConf.set_readonly(node, None)
-        names = node.keys() if isinstance(node, DictConfig) else range(len(node))
-        for name in names:
-            if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):  # type: ignore[arg-type]
-                _open(node._get_node(name))
+    """Without the read-only flags that frozen dataclasses bring: Hydra must merge into them.
+
+    A field of an abstract type is left to its own config group: another option could not replace a default here.
+    """
+    if not isinstance(node, DictConfig):
+        return node
+    OmegaConf.set_readonly(node, None)
+    for name in node:
+        child = node._get_node(name)
+        if not isinstance(child, Container):
+            continue
+        OmegaConf.set_readonly(child, None)
+        if inspect.isabstract(child._metadata.ref_type):
+            node[name] = MISSING
+        else:
+            _open(child)
     return node
 
 
@@ -219,18 +229,15 @@ def _apply(override: Override, composed: DictConfig, loader: ConfigLoader) -> It
     key = override.key_or_group
     if override.is_delete():
         return
-    present = OmegaConf.select(composed, key, throw_on_missing=False, default=_ABSENT) is not _ABSENT
-    if not present and not (override.is_add() or override.is_force_add()):
-        known = [*_keys(composed), *loader.list_groups("")]
+    keys = list(_keys(composed))
+    if key not in keys:
+        known = [*keys, *loader.list_groups("")]
         yield f"{key}: expected a key of the config{nearest(key, known)}, came {override.input_line!r}"
         return
     try:
-        OmegaConf.update(composed, key, override.value(), force_add=not present)
+        OmegaConf.update(composed, key, override.value())
     except OmegaConfBaseException as error:
         yield f"{key}: expected {_type_of(composed, key)}, came {override.get_value_element_as_str()!r}: {_first_line(error)}"
-
-
-_ABSENT = object()
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

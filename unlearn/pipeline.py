@@ -183,9 +183,9 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
 
 def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
     if Role.RETRAINED in metric.references and not config.baseline.seeds:
-        yield Problem(key, "a retrained model (baseline=retrain), or another choice of metrics", "baseline.seeds=[]")
+        yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
     if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
-        yield Problem(key, "SPD-GAN (spd_gan=marker), or another choice of metrics", "spd_gan=off")
+        yield Problem(key, "perturbed data: spd_gan=marker, or metrics=spd_gan_off", "spd_gan=off")
 
 
 def _parameter_sizes(config: RunConfig) -> dict[str, int]:

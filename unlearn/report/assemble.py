@@ -50,16 +50,12 @@ def assemble(outcome: Outcome, config: dict[str, Any]) -> dict[str, Any]:
         _compare(figures, table, metric)
     _average(figures)
     _times(figures, outcome)
-    plan = outcome.plan
-    total = sum(p.numel() for p in plan.original.fresh("init/unused", 0).parameters())
-    edited = outcome.workshop.need(plan.unlearned).json("edited.json")
     return {
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
         "notes": _general_notes(outcome) | figures.notes,
-        "edited_parameters": sum(edited.values()),
-        "total_parameters": total,
+        **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         "artifacts": {name: _artifact(stage, outcome) for name, stage in stages(outcome).items()},
         "config": config,
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},

@@ -37,6 +37,10 @@ class Mark(Stage):
     guide: Train | None  # trained on D_r; None for the noise control
     seed: int
 
+    @property
+    def label(self) -> str:
+        return f"spd_gan {type(self.settings).__name__.lower()} (seed {self.seed})"
+
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
 

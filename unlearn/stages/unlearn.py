@@ -51,7 +51,7 @@ class Score(Stage):
 class Unlearn(Stage):
     """The unlearned model.
 
-    Its files: `model.safetensors`, `curve.json`, and `edited.json`: how many entries the edit chose, by parameter.
+    Its files: `model.safetensors`, `curve.json`, and `edited.json`: how many entries the edit chose, of how many.
     """
 
     strategy: Strategy
@@ -87,8 +87,9 @@ class Unlearn(Stage):
         ]
         write_tensors(folder / "model.safetensors", model.state_dict())
         write_json(folder / "curve.json", curve)
-        counts = {name: int(torch.count_nonzero(mask)) for name, mask in edit.masks.items()}
-        write_json(folder / "edited.json", counts)
+        edited = sum(int(torch.count_nonzero(mask)) for mask in edit.masks.values())
+        total = sum(p.numel() for p in model.parameters())
+        write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
 
     def _read(self, score: Score, workshop: Workshop) -> dict[str, Tensor]:
         tensors = read_tensors(workshop.need(score), "scores.safetensors")
