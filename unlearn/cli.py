@@ -65,7 +65,6 @@ def job(composed: Any) -> None:
 
 def _run(composed: Any, output: Path) -> None:
     import torch
-    from omegaconf import OmegaConf
 
     from unlearn import config, pipeline
     from unlearn.console import Console
@@ -81,7 +80,7 @@ def _run(composed: Any, output: Path) -> None:
     console = Console()
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     outcome = pipeline.run(run, workshop)
-    report = assemble(outcome, OmegaConf.to_container(composed, resolve=True))
+    report = assemble(outcome, config.plain(composed))
     curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     path = write(report, output)
@@ -103,5 +102,10 @@ def help_text() -> str:
 
 def _refuse(problems: list[str]) -> NoReturn:
     count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-    print(f"unlearn: {count}, nothing was computed", *(f"  {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    print(
+        f"unlearn: {count}, nothing was computed",
+        *(f"  {problem}" for problem in problems),
+        sep="\n",
+        file=sys.stderr,
+    )
     sys.exit(2)

@@ -108,6 +108,12 @@ def instantiate(composed: DictConfig) -> RunConfig:
     return config
 
 
+def plain(composed: DictConfig) -> dict[str, Any]:
+    """The resolved config as JSON takes it, for the report."""
+    resolved: Any = OmegaConf.to_container(composed, resolve=True)
+    return dict(resolved)
+
+
 @dataclass(frozen=True)
 class CommandLine:
     """What Hydra will be given."""
@@ -146,9 +152,9 @@ def preflight(command: CommandLine) -> None:
 def _cells(command: CommandLine, loader: ConfigLoader, search: list[str]) -> Iterator[list[str]]:
     """The overrides of every cell: the grid on the command line times the one that a `sweep` option holds."""
     parsed = _parse(command.overrides, loader)
-    grid = {o.input_line: _values(o) for o in parsed}
+    grid = {str(o.input_line): _values(o) for o in parsed}
     swept = {key for o in parsed if o.is_sweep_override() for key in [o.get_key_element()]}
-    fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
+    fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
     try:
         hydra = compose("config", [*search, *fixed], return_hydra_config=True).hydra
     except (HydraException, OmegaConfBaseException):
@@ -163,7 +169,7 @@ def _cells(command: CommandLine, loader: ConfigLoader, search: list[str]) -> Ite
     params = (hydra.sweeper.get("params") or {}) if hydra is not None else {}
     taken = {o.get_key_element() for o in parsed}
     added = _parse([f"{key}={value}" for key, value in params.items() if key not in taken], loader)
-    grid |= {o.input_line: _values(o) for o in added}
+    grid |= {str(o.input_line): _values(o) for o in added}
     for combination in product(*grid.values()):
         yield list(combination)
 
@@ -178,7 +184,7 @@ def _parse(overrides: list[str], loader: ConfigLoader) -> list[Override]:
 def _values(override: Override) -> list[str]:
     """The override as it stands in each cell."""
     if not override.is_sweep_override():
-        return [override.input_line]
+        return [str(override.input_line)]
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 
@@ -237,13 +243,14 @@ def _apply(override: Override, composed: DictConfig, loader: ConfigLoader) -> It
     try:
         OmegaConf.update(composed, key, override.value())
     except OmegaConfBaseException as error:
-        yield f"{key}: expected {_type_of(composed, key)}, came {override.get_value_element_as_str()!r}: {_first_line(error)}"
+        came = override.get_value_element_as_str()
+        yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {_first_line(error)}"
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     """All dotted keys."""
-    for name in node if isinstance(node, DictConfig) else ():
-        key = f"{prefix}{name}"
+    for name in map(str, node) if isinstance(node, DictConfig) else ():
+        key = prefix + name
         yield key
         if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
             yield from _keys(node[name], f"{key}.")
@@ -251,7 +258,7 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 def _type_of(composed: DictConfig, key: str) -> str:
     parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(composed, parent) if parent else composed
+    node: Any = OmegaConf.select(composed, parent) if parent else composed
     kind = node._get_node(name)._metadata.ref_type
     return getattr(kind, "__name__", str(kind))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -140,7 +141,14 @@ def plan(config: RunConfig) -> Plan:
     forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
     scores = tuple(Score(sensitivity, original, forget) for sensitivity in config.strategy.needs())
     unlearned = Unlearn(
-        config.strategy, original, scores, forget, retain, scenario[Subset.VALIDATION], seeds.unlearn, deterministic
+        config.strategy,
+        original,
+        scores,
+        forget,
+        retain,
+        scenario[Subset.VALIDATION],
+        seeds.unlearn,
+        deterministic,
     )
     readings = tuple(_readings(config, scenario, original, retrained, unlearned))
     return Plan(mark, original, retrained, unlearned, readings)
@@ -158,17 +166,17 @@ def _readings(
     config: RunConfig, scenario: Scenario, original: Train, retrained: tuple[Train, ...], unlearned: Unlearn
 ) -> Iterator[Reading]:
     for metric in config.measures.values():
+        against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
+        untouched = original if Role.ORIGINAL in metric.references else None
+        models: tuple[Train | Unlearn, ...] = (original, *retrained, unlearned)
+        for model, judge in product(models, against):
+            subject, before, wanted = (_views(metric, scenario, each) for each in (model, untouched, judge))
+            stage = Evaluate(metric, subject, before, wanted, config.seeds.evaluate)
+            yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
-        def views(model: Train | Unlearn, metric: Metric = metric) -> dict[Subset, Predict]:
-            return {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
 
-        against = retrained if Role.RETRAINED in metric.references else (None,)
-        for model in (original, *retrained, unlearned):
-            for judge in against:
-                references = {Role.ORIGINAL: original, Role.RETRAINED: judge}
-                wanted = {role: views(found) for role in metric.references if (found := references[role]) is not None}
-                stage = Evaluate(metric, views(model), wanted, config.seeds.evaluate)
-                yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
+def _views(metric: Metric, scenario: Scenario, model: Train | Unlearn | None) -> dict[Subset, Predict]:
+    return {} if model is None else {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
 
 
 def check(config: RunConfig) -> Iterator[Problem | str]:

@@ -63,7 +63,10 @@ class Sensitivity:
 
     @staticmethod
     def _add(
-        total: dict[str, Tensor], parameters: dict[str, nn.Parameter], value: Tensor, power: Callable[[Tensor], Tensor]
+        total: dict[str, Tensor],
+        parameters: dict[str, nn.Parameter],
+        value: Tensor,
+        power: Callable[[Tensor], Tensor],
     ) -> None:
         gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
         for name, gradient in zip(total, gradients, strict=True):

@@ -56,6 +56,8 @@ def calibrated(change: Tensor, full_change: Tensor, what: str) -> Measurement:
     n, whole, spread = len(full_change), full_change.mean().item(), standard_error(full_change)
     if spread is None or abs(whole) < RESOLUTION * spread or whole == 0:
         return Measurement(
-            None, n, reason=f"{what} is {whole:.4f}, under {RESOLUTION:g} standard errors ({spread or 0:.4f} each)"
+            None,
+            n,
+            reason=f"{what} is {whole:.4f}, under {RESOLUTION:g} standard errors ({spread or 0:.4f} each)",
         )
     return ratio_of_means(change, full_change, what)

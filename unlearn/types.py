@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
@@ -85,6 +85,16 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What a metric may look at: predictions by subset, of the subject and of the references it asked for."""
+
+    subject: Mapping[Subset, Predictions]
+    original: Mapping[Subset, Predictions] = field(default_factory=dict)
+    retrained: Mapping[Subset, Predictions] = field(default_factory=dict)
+    seed: int = 0  # for attacks that draw at random
+
+
+@dataclass(frozen=True)
 class Metric(ABC):
     """A number about one model, the subject, possibly held against reference models.
 
@@ -93,14 +103,9 @@ class Metric(ABC):
     """
 
     subsets: ClassVar[tuple[Subset, ...]]  # read of the subject and of every reference
-    references: ClassVar[tuple[Role, ...]] = ()
+    references: ClassVar[tuple[Role, ...]] = ()  # of original and retrained
     needs_spd_gan: ClassVar[bool] = False
 
     @abstractmethod
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        """Names (without the role) and values; `seed` is for attacks that draw at random."""
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        """Values by name, without the role."""

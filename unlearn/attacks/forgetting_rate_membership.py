@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from unlearn.attacks.members import forget_and_peers, judge, too_few
 from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,9 @@ class ForgettingRateMembership(Metric):
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     references = (Role.ORIGINAL,)
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        members, others = (cross_entropy(found) for found in forget_and_peers(references[Role.ORIGINAL]))
-        after = cross_entropy(subject[Subset.FORGET])
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        members, others = (cross_entropy(found) for found in forget_and_peers(evidence.original))
+        after = cross_entropy(evidence.subject[Subset.FORGET])
         n = len(members)
         reason = too_few(members, others)
         if reason:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +11,7 @@ from unlearn.attacks.members import forget_and_peers, judge, too_few
 from unlearn.checks import at_least, share
 from unlearn.seeding import stream_seed
 from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Subset
 
 RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 Floats = npt.NDArray[np.float64]
@@ -40,13 +38,8 @@ class Logistic(Metric):
     test_share: float = share(0.5, zero=False)  # of the samples, scored in each split
     bootstrap: int = at_least(100, 1000)  # resamples for the interval
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        members, others = (cross_entropy(found) for found in forget_and_peers(subject))
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        members, others = (cross_entropy(found) for found in forget_and_peers(evidence.subject))
         reason = too_few(members, others)
         n = len(members) + len(others)
         if reason:
@@ -54,7 +47,7 @@ class Logistic(Metric):
             return {f"mia_logistic_{name}": Measurement(None, n, reason=reason) for name in names}
         losses = np.concatenate([members.numpy(), others.numpy()])
         truth = np.arange(n) < len(members)
-        return self._attack(losses, truth, stream_seed(seed, "logistic") % 2**32)
+        return self._attack(losses, truth, stream_seed(evidence.seed, "logistic") % 2**32)
 
     def _attack(self, losses: Floats, truth: Bools, seed: int) -> dict[str, Measurement]:
         from sklearn.metrics import balanced_accuracy_score, roc_auc_score

@@ -15,11 +15,10 @@ from unlearn.types import Images
 
 
 class Batch(NamedTuple):
-    """Images float32 [b, c, h, w] in [0, 1], labels int64 [b], data set index int64 [b]."""
+    """Images float32 [b, c, h, w] in [0, 1], labels int64 [b]."""
 
     images: Tensor
     labels: Tensor
-    index: Tensor
 
 
 class Augmentation(NamedTuple):
@@ -38,14 +37,14 @@ class Loader:
     """
 
     def __init__(
-        self, data: Images, batch_size: int, seed: int, role: str, augmentation: Augmentation = Augmentation()
+        self, data: Images, batch_size: int, seed: int, role: str, augmentation: Augmentation | None = None
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.role = role
-        self.augmentation = augmentation
-        self._windows = _windows(data.images, augmentation.crop_padding)
+        self.augmentation = augmentation or Augmentation()
+        self._windows = _windows(data.images, self.augmentation.crop_padding)
 
     def __len__(self) -> int:
         n, b = len(self.data), self.batch_size
@@ -60,8 +59,7 @@ class Loader:
             stop = None if step == len(self) - 1 else (step + 1) * self.batch_size
             chosen = order[step * self.batch_size : stop]
             images = self._pixels(chosen, draws).float().div_(255)
-            chosen = chosen.to(self.data.labels.device)
-            yield Batch(images, self.data.labels[chosen], self.data.index[chosen])
+            yield Batch(images, self.data.labels[chosen.to(images.device)])
 
     def _pixels(self, chosen: Tensor, draws: torch.Generator) -> Tensor:
         """uint8 [b, c, h, w], cropped and mirrored."""
@@ -111,7 +109,7 @@ def sequential(data: Images, batch_size: int) -> Iterator[Batch]:
     """Every sample once, in order, unaugmented: for evaluation."""
     for start in range(0, len(data), batch_size):
         part = slice(start, start + batch_size)
-        yield Batch(data.images[part].float().div_(255), data.labels[part], data.index[part])
+        yield Batch(data.images[part].float().div_(255), data.labels[part])
 
 
 class StepLoader:

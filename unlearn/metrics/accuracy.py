@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import correct, mean
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Subset
 
 
 @dataclass(frozen=True)
@@ -15,10 +14,5 @@ class Accuracy(Metric):
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        return {f"{subset}_accuracy": mean(correct(found)) for subset, found in subject.items()}
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        return {f"{subset}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()}

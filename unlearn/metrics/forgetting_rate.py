@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import correct, ratio_of_means
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,7 @@ class ForgettingRate(Metric):
     subsets = (Subset.FORGET,)
     references = (Role.ORIGINAL,)
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        before = correct(references[Role.ORIGINAL][Subset.FORGET])
-        lost = before - correct(subject[Subset.FORGET])
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        before = correct(evidence.original[Subset.FORGET])
+        lost = before - correct(evidence.subject[Subset.FORGET])
         return {"forgetting_rate": ratio_of_means(lost, before, "the original's accuracy on the forget set")}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import calibrated, correct
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -19,14 +18,9 @@ class ForgettingRateRelative(Metric):
     subsets = (Subset.FORGET,)
     references = (Role.ORIGINAL, Role.RETRAINED)
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        before = correct(references[Role.ORIGINAL][Subset.FORGET])
-        lost = before - correct(subject[Subset.FORGET])
-        wanted = before - correct(references[Role.RETRAINED][Subset.FORGET])
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        before = correct(evidence.original[Subset.FORGET])
+        lost = before - correct(evidence.subject[Subset.FORGET])
+        wanted = before - correct(evidence.retrained[Subset.FORGET])
         what = "forget accuracy of original minus retrained"
         return {"forgetting_rate_relative": calibrated(lost, wanted, what)}

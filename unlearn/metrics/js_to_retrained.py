@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.divergence import js_mixture
 from unlearn.statistics import mean
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,6 @@ class JsToRetrained(Metric):
     subsets = (Subset.FORGET,)
     references = (Role.RETRAINED,)
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        retrained = references[Role.RETRAINED][Subset.FORGET]
-        return {"js_to_retrained": mean(js_mixture(subject[Subset.FORGET].logits, retrained.logits))}
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        retrained = evidence.retrained[Subset.FORGET]
+        return {"js_to_retrained": mean(js_mixture(evidence.subject[Subset.FORGET].logits, retrained.logits))}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import correct, ratio_of_means
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -19,17 +18,12 @@ class MemoryRetentionRate(Metric):
     subsets = (Subset.RETAIN, Subset.TEST)
     references = (Role.ORIGINAL,)
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        original = references[Role.ORIGINAL]
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        original = evidence.original
         names = {Subset.RETAIN: "memory_retention_rate", Subset.TEST: "memory_retention_rate_test"}
         return {
             name: ratio_of_means(
-                correct(subject[subset]), correct(original[subset]), f"the original's {subset} accuracy"
+                correct(evidence.subject[subset]), correct(original[subset]), f"the original's {subset} accuracy"
             )
             for subset, name in names.items()
         }

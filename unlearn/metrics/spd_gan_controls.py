@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import correct, mean
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Subset
 
 
 @dataclass(frozen=True)
@@ -21,11 +20,8 @@ class SpdGanControls(Metric):
     subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.NOISY_FORGET, Subset.CLEAN_FORGET)
     needs_spd_gan = True
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         names = {Subset.FORGET: "perturbed_forget", Subset.HOLDOUT: "perturbed_holdout"}
-        return {f"{names.get(subset, subset)}_accuracy": mean(correct(found)) for subset, found in subject.items()}
+        return {
+            f"{names.get(subset, subset)}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()
+        }

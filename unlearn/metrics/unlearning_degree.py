@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import confidence, correct, cross_entropy, mean
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,8 @@ class UnlearningDegree(Metric):
     references = (Role.ORIGINAL,)
     needs_spd_gan = True
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        before, after = references[Role.ORIGINAL][Subset.FORGET], subject[Subset.FORGET]
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        before, after = evidence.original[Subset.FORGET], evidence.subject[Subset.FORGET]
         return {
             "unlearning_degree": mean(confidence(before) - confidence(after)),
             "unlearning_degree_accuracy": mean(correct(before) - correct(after)),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.statistics import calibrated, confidence
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,9 @@ class UnlearningDegreeCalibrated(Metric):
     references = (Role.ORIGINAL, Role.RETRAINED)
     needs_spd_gan = True
 
-    def measure(
-        self,
-        subject: Mapping[Subset, Predictions],
-        references: Mapping[Role, Mapping[Subset, Predictions]],
-        seed: int,
-    ) -> dict[str, Measurement]:
-        before = confidence(references[Role.ORIGINAL][Subset.FORGET])
-        lost = before - confidence(subject[Subset.FORGET])
-        wanted = before - confidence(references[Role.RETRAINED][Subset.FORGET])
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        before = confidence(evidence.original[Subset.FORGET])
+        lost = before - confidence(evidence.subject[Subset.FORGET])
+        wanted = before - confidence(evidence.retrained[Subset.FORGET])
         what = "true-class confidence of original minus retrained"
         return {"unlearning_degree_calibrated": calibrated(lost, wanted, what)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 
@@ -22,6 +23,6 @@ class Mlp(Model):
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         widths = [math.prod(shape), *[self.hidden] * self.depth]
         layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU(), nn.Dropout(self.dropout)]
         return nn.Sequential(*layers, nn.Linear(self.hidden, classes))

@@ -13,5 +13,5 @@ class ClassifierModule(RecipeModule):
     """Minimises cross-entropy on the subset `train`."""
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
-        images, labels, _ = batch["train"]
+        images, labels = batch["train"]
         return F.cross_entropy(self.model(images), labels, label_smoothing=self.recipe.label_smoothing)

@@ -19,6 +19,7 @@ from unlearn.recipe import Recipe
 from unlearn.seeding import stream_seed
 from unlearn.types import Curve, Images
 
+
 class RecipeModule(pl.LightningModule, ABC):
     """Fits `model` by a recipe over paired batches; a subclass gives the loss."""
 

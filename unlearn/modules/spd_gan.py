@@ -41,8 +41,9 @@ class SpdGanModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> None:
         """One update of each network."""
-        discriminator_step, generator_step = self.optimizers()  # type: ignore[misc]
-        clean, labels, _ = batch
+        optimizers: Any = self.optimizers()
+        discriminator_step, generator_step = optimizers
+        clean, labels = batch
         with torch.no_grad():
             moved = self.generator(clean)
         real_loss, fake_loss = (self.discriminator(clean) - 1).square(), self.discriminator(moved).square()

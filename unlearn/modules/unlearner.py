@@ -29,6 +29,8 @@ class UnlearnerModule(RecipeModule):
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
         """Restore what is frozen."""
-        for name, p in self.model.named_parameters() if self.phase.movable else ():
-            movable = self.phase.movable[name]
-            p.copy_(torch.where(movable, p, self._start[name]))
+        movable = self.phase.movable
+        if movable is None:
+            return
+        for name, p in self.model.named_parameters():
+            p.copy_(torch.where(movable[name], p, self._start[name]))

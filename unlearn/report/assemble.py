@@ -10,7 +10,7 @@ from itertools import permutations
 from statistics import fmean, stdev
 from typing import Any
 
-from unlearn.pipeline import Outcome, Reading
+from unlearn.pipeline import Outcome
 from unlearn.spd_gan.options import Noise
 from unlearn.stages.base import Stage
 from unlearn.stages.machine import machine, versions
@@ -156,7 +156,12 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     retrained = [need(model) for model in plan.retrained]
     seconds = sum(entry.seconds for entry in cost)
     figures.add("original/seconds", [need(plan.original).seconds], "")
-    figures.add("unlearned/seconds", [seconds], "", counted=["scores", "unlearn"] if plan.unlearned.scores else ["unlearn"])
+    figures.add(
+        "unlearned/seconds",
+        [seconds],
+        "",
+        counted=["scores", "unlearn"] if plan.unlearned.scores else ["unlearn"],
+    )
     if not retrained:
         return
     figures.add("retrained/seconds", [entry.seconds for entry in retrained], "")

@@ -63,6 +63,8 @@ def _cell(report: dict[str, Any], column: str, metric: str) -> str:
     value = report["metrics"][key]
     if value is None:
         return "–"
-    shown: Callable[[float], str] = {"seconds": "{:.1f}".format, "speedup": "{:.1f}×".format}.get(metric, "{:.4f}".format)
+    shown: Callable[[float], str] = {"seconds": "{:.1f}".format, "speedup": "{:.1f}×".format}.get(
+        metric, "{:.4f}".format
+    )
     spread = report["statistics"][key]["std"] if column == "retrained" else None
     return shown(value) + (f" ± {shown(spread)}" if spread else "")

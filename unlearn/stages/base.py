@@ -95,7 +95,10 @@ class Workshop:
             stage.prepare(self)
         with self.console.working(stage.label) as tick:
             entry = self.store.get(
-                stage.kind, stage.key, lambda folder: stage.build(folder, self, tick), lambda: self._describe(stage)
+                stage.kind,
+                stage.key,
+                lambda folder: stage.build(folder, self, tick),
+                lambda: self._describe(stage),
             )
         if stage.announced:
             self.console.done(stage.label, entry.reused, entry.seconds)

@@ -10,18 +10,19 @@ from unlearn.console import Tick
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
 from unlearn.stages.predict import Predict
-from unlearn.types import Measurement, Metric, Predictions, Role, Subset
+from unlearn.types import Evidence, Measurement, Metric, Predictions, Subset
 
 Views = Mapping[Subset, Predict]
 
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
-    """Its file: `measurements.json`, by name."""
+    """Its file: `measurements.json`, by name. References that the metric does not ask for are empty."""
 
     metric: Metric
     subject: Views
-    references: Mapping[Role, Views]
+    original: Views
+    retrained: Views
     seed: int
 
     announced = False
@@ -32,9 +33,8 @@ class Evaluate(Stage):
         return f"{type(self.metric).__name__} of {role}"
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        subject = _read(self.subject, workshop)
-        references = {role: _read(views, workshop) for role, views in self.references.items()}
-        measured = self.metric.measure(subject, references, self.seed)
+        subject, original, retrained = (_read(v, workshop) for v in (self.subject, self.original, self.retrained))
+        measured = self.metric.measure(Evidence(subject, original, retrained, self.seed))
         write_json(folder / "measurements.json", {name: asdict(value) for name, value in measured.items()})
 
     def load(self, workshop: Workshop) -> dict[str, Measurement]:

@@ -11,16 +11,22 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 # Shared words and run-time helpers: no result hangs on them alone; data are covered by the stages' versions.
 NOT_HASHED = ("unlearn.types", "unlearn.errors", "unlearn.checks", "unlearn.seeding", "unlearn.data")
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A dataclass that knows better than its fields what it stands for."""
+
+    def identity(self) -> dict[str, Any]:
+        """What the key holds besides the fields that are not run-time ones."""
+
+
 def canonical(value: Any) -> Any:
     """Plain JSON for a field: run-time fields left out, code hashes put in, stages by their key.
-
-    A class that knows better what it stands for says so in `identity() -> dict`.
 
     Raises:
         TypeError: a value that has no canonical form.
@@ -30,7 +36,7 @@ def canonical(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         plain = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("runtime")}
-        own = value.identity() if hasattr(kind, "identity") else {}
+        own = value.identity() if isinstance(value, Identified) else {}
         code = {} if kind.__module__.startswith(NOT_HASHED) else {"code": code_hash(kind.__module__)}
         return {"class": kind.__qualname__} | code | {name: canonical(item) for name, item in (plain | own).items()}
     if isinstance(value, Enum):
@@ -72,7 +78,8 @@ def _collect(module: str, seen: dict[str, str]) -> None:
 
 def _source(module: str) -> str:
     spec = importlib.util.find_spec(module) if module not in sys.modules else sys.modules[module].__spec__
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.origin is None:
+        raise TypeError(f"no source for the module {module}")
     return Path(spec.origin).read_text(encoding="utf-8")
 
 

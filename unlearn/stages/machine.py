@@ -14,7 +14,16 @@ import torch
 
 from unlearn.modules.trainer import TrainerSettings
 
-PACKAGES = ("unlearn", "torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "scikit-learn", "numpy")
+PACKAGES = (
+    "unlearn",
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "scikit-learn",
+    "numpy",
+)
 
 
 @cache

@@ -58,9 +58,7 @@ class Mark(Stage):
         write_tensors(folder / "generator.safetensors", generator.state_dict() if generator else {})
         write_json(folder / "curve.json", curve)
 
-    def _train(
-        self, settings: Marker, forget: Images, workshop: Workshop, tick: Tick
-    ) -> tuple[Generator, Curve]:
+    def _train(self, settings: Marker, forget: Images, workshop: Workshop, tick: Tick) -> tuple[Generator, Curve]:
         from unlearn.modules.prediction import features
         from unlearn.modules.spd_gan import train_spd_gan
         from unlearn.spd_gan.losses import Guide
@@ -79,5 +77,5 @@ class Mark(Stage):
         if generator is None:
             size = torch.full((len(images),), self.settings.epsilon, device=images.device)
             return noisy(images, size, stream(self.seed, f"noise/{name}", "spd_gan"))
-        parts = images.split(512)
+        parts = torch.split(images, 512)
         return torch.cat([quantise(part, generator(part.float() / 255)) for part in parts])

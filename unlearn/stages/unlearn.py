@@ -100,7 +100,7 @@ class Unlearn(Stage):
         from unlearn.modules.unlearner import UnlearnerModule
 
         augment = augmentation(self.forget.population.dataset)
-        loaders = {}
+        loaders: dict[str, Loader] = {}
         for subset in phase.subsets:
             data = self._samples(subset).load(workshop)
             loaders[subset] = Loader(data, phase.recipe.batch_size, self.seed, f"unlearned/{subset}", augment)

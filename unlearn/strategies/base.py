@@ -23,10 +23,10 @@ class Labelled(Protocol):
     """What a loss sees of a batch: images float32 [b, c, h, w] in [0, 1], labels int64 [b]."""
 
     @property
-    def images(self) -> Tensor: ...  # noqa: D102
+    def images(self) -> Tensor: ...
 
     @property
-    def labels(self) -> Tensor: ...  # noqa: D102
+    def labels(self) -> Tensor: ...
 
 
 Loss = Callable[[nn.Module, Mapping[Subset, Labelled]], Tensor]

@@ -19,9 +19,7 @@ from unlearn.strategies.selection import Selection
 def amount(default: float | int) -> float | int:
     """A field for k: a float in 0-1 is a share of the eligible parameters, an integer from 2 a count."""
     expected = "a share from 0.0 to 1.0, or an integer count of at least 2 (for all of them write 1.0)"
-    value: float = checked(
-        default, expected, lambda k: (k == 0 or k >= 2) if isinstance(k, int) else 0 <= k <= 1
-    )
+    value: float = checked(default, expected, lambda k: (k == 0 or k >= 2) if isinstance(k, int) else 0 <= k <= 1)
     return value
 
 
@@ -76,11 +74,5 @@ def noise_units(parameters: Mapping[str, Tensor]) -> dict[str, float]:
     Where that is 0 (a constant tensor), its root mean square; where that is 0 too (a zero bias), the unit of the
     same layer's weight (our choice).
     """
-    units = {}
-    for name, p in parameters.items():
-        units[name] = float(p.std(correction=0)) or float(p.square().mean().sqrt())
-    for name in units:
-        weight = name.rpartition(".")[0] + ".weight"
-        units[name] = units[name] or units.get(weight, 0.0)
-    return units
-
+    own = {name: float(p.std(correction=0)) or float(p.square().mean().sqrt()) for name, p in parameters.items()}
+    return {name: unit or own.get(f"{name.rpartition('.')[0]}.weight", 0.0) for name, unit in own.items()}

@@ -72,7 +72,7 @@ class Random(Selection):
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         sizes = [p.numel() for p in eligible.values()]
         ranks = torch.randperm(sum(sizes), generator=context.generator("selection"))
-        parts = ranks.split(sizes)
+        parts = torch.split(ranks, sizes)
         return {name: part.view(p.shape).to(p.device) for part, (name, p) in zip(parts, eligible.items(), strict=True)}
 
 
@@ -137,5 +137,5 @@ def top_masks(scores: Mapping[str, Tensor], count: int) -> Masks:
         mask = flat > threshold
         ties = (flat == threshold).nonzero()[:, 0]
         mask[ties[: count - int(mask.sum())]] = True
-    parts = mask.split([s.numel() for s in scores.values()])
+    parts = torch.split(mask, [s.numel() for s in scores.values()])
     return {name: part.view(s.shape) for part, (name, s) in zip(parts, scores.items(), strict=True)}
