@@ -80,7 +80,7 @@ def _run(composed: Any, output: Path) -> None:
     console = Console()
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     outcome = pipeline.run(run, workshop)
-    report = assemble(outcome, config.plain(composed))
+    report = assemble(outcome, config.plain(composed), config.choices())
     curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     path = write(report, output)

@@ -24,6 +24,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" (nearest: {close[0]})" if close else ""
 
 
+def first_line(error: Exception) -> str:
+    """What a library's error says, without the details below."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class UnlearnError(Exception):
     """Base of all of them; printed as its message, without a traceback."""
 

@@ -40,8 +40,8 @@ class Figures:
             self.notes[key] = reason
 
 
-def assemble(outcome: Outcome, config: dict[str, Any]) -> dict[str, Any]:
-    """The report as plain JSON; nothing in it is cached."""
+def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
+    """The report as plain JSON; nothing in it is cached. `choices` names the option taken in each group."""
     table, keys = _tabulate(outcome)
     figures = Figures()
     for (role, metric), readings in table.items():
@@ -57,6 +57,7 @@ def assemble(outcome: Outcome, config: dict[str, Any]) -> dict[str, Any]:
         "notes": _general_notes(outcome) | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         "artifacts": {name: _artifact(stage, outcome) for name, stage in stages(outcome).items()},
+        "choices": choices,
         "config": config,
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
         "versions": versions(),

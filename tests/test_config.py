@@ -1,0 +1,137 @@
+"""Every option composes, every bad command line is refused with key, expectation and nearest name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from unlearn import config
+from unlearn.config import CommandLine, preflight
+from unlearn.discovery import options
+from unlearn.errors import ConfigError
+from unlearn.pipeline import RunConfig, plan
+from unlearn.strategies.base import Strategy
+
+config.register()
+GROUPS = sorted({path.parent.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*/*.yaml")})
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
+PREFIX = {"experiment": "+", "sweep": "+"}
+EXTRA = {("forget", "indices"): ["forget.file=none.txt"], ("baseline", "none"): ["metrics=without_baseline"]}
+
+
+def composed(*overrides: str) -> RunConfig:
+    """The typed config, without the checks of `instantiate`."""
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        found = OmegaConf.to_object(compose("config", list(overrides)))
+    assert isinstance(found, RunConfig)
+    return found
+
+
+def refusal(*overrides: str, multirun: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        preflight(CommandLine(list(overrides), multirun, None))
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(group: str, option: str) -> None:
+    found = composed(f"{PREFIX.get(group, '')}{group}={option}", *EXTRA.get((group, option), []))
+    if group != "forget":  # the request file of `indices` is not there
+        assert plan(found).readings
+
+
+@pytest.mark.parametrize(("group", "where"), [(g, w) for g, w in config.GROUPS.items() if g not in ("", "baseline")])
+def test_every_class_has_a_yaml_and_every_yaml_a_class(group: str, where: tuple[str, type]) -> None:
+    schemas = options(*where)
+    texts = [path.read_text() for path in (config.CONF / group).glob("*.yaml")]
+    used = [name for name in schemas if any(f"/schema/{group}/{name}@" in text for text in texts)]
+    assert used == list(schemas)
+
+
+def test_seeds_follow_seed_unless_set() -> None:
+    found = composed("seed=7", "seeds.unlearn=3")
+    assert (found.seeds.split, found.seeds.train, found.seeds.unlearn, found.seeds.evaluate) == (7, 7, 3, 7)
+    assert found.baseline.seeds == [7]
+
+
+def test_strategy_recipe_follows_the_training_recipe() -> None:
+    found = composed("train.lr=0.02", "train.batch_size=16")
+    assert (found.strategy.recipe.lr, found.strategy.recipe.batch_size, found.strategy.recipe.epochs) == (0.02, 16, 6)
+
+
+def test_defaults_live_in_the_dataclasses() -> None:
+    for name, kind in options("unlearn.strategies", Strategy).items():
+        fresh, found = kind(), composed(f"strategy={name}").strategy
+        own = [field.name for field in fields(kind) if field.name not in ("recipe",)]
+        assert {field: getattr(found, field) for field in own} == {field: getattr(fresh, field) for field in own}
+
+
+def test_selection_is_a_group_of_its_own() -> None:
+    found = composed("strategy=random_k", "strategy/selection=top_k", "strategy.selection.scope=per_layer")
+    assert type(found.strategy.selection).__name__ == "TopK"
+    assert found.strategy.selection.scope == "per_layer"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["strategy=topk"], ["strategy", "one of", "nearest: top_k", "'topk'"]),
+        (["strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
+        (["+strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
+        (["strategy.k=2.5"], ["strategy.k", "share from 0.0 to 1.0", "2.5"]),
+        (["strategy.k=1"], ["strategy.k", "write 1.0", "came 1"]),
+        (["strategy.k=100000000"], ["strategy.k", "eligible parameters", "100000000"]),
+        (["strategy.noise_scale=much"], ["strategy.noise_scale", "float", "much"]),
+        (["strategy.noise_scale=nan"], ["strategy.noise_scale", "nan"]),
+        (["strategy.js_form=mix"], ["strategy.js_form", "nearest: mixture"]),
+        (["strategy/selection=top_k", "strategy.selection.exclude=[nothing*]"], ["selection.exclude", "nothing*"]),
+        (["train.lr=-1"], ["train.lr", "> 0", "-1.0"]),
+        (["train.schedule=multistep"], ["train.milestones"]),
+        (["seed=-1"], ["seed", ">= 0"]),
+        (["forget.share=1.5"], ["forget.share", "1.5"]),
+        (["forget.count=5000"], ["forget.count", "fewer than"]),
+        (["forget=class_wise", "forget.class_index=12"], ["forget.class_index", "0 to 9", "12"]),
+        (["forget=indices"], ["forget.file", "a value"]),
+        (["forget=indices", "forget.file=/nowhere/request.txt"], ["forget.file", "readable", "/nowhere/request.txt"]),
+        (["dataset.limit=3"], ["dataset.limit", "3"]),
+        (["baseline=none"], ["metrics.js_to_retrained", "baseline=retrain", "metrics=without_baseline"]),
+        (["spd_gan=off", "metrics=spd_gan_marker"], ["metrics.unlearning_degree", "spd_gan=marker"]),
+        (["baseline.seeds=[1,1]"], ["baseline.seeds", "each seed once"]),
+        (["metrics=[accuracy,los]"], ["metrics", "nearest: loss"]),
+        (["spd_gan.epsilon=0"], ["spd_gan.epsilon", "(0, 1]"]),
+        (["strategy=random_k,top_k"], ["strategy", "-m"]),
+    ],
+)
+def test_refusals(overrides: list[str], words: list[str]) -> None:
+    text = "\n".join(refusal(*overrides))
+    assert all(word in text for word in words), text
+
+
+def test_all_problems_at_once() -> None:
+    text = "\n".join(refusal("strategy.kk=1", "train.lr=0", "forget.share=2", "seed=x"))
+    assert all(key in text for key in ("strategy.kk", "train.lr", "forget.share", "seed"))
+
+
+def test_every_cell_is_checked_before_the_first_runs() -> None:
+    (problem,) = refusal("strategy=random_k,top_k", "strategy.k=0.1,7.5", "seed=0,1", multirun=True)
+    assert problem.startswith("cell 2 (strategy=random_k strategy.k=7.5 seed=0): strategy.k")
+
+
+def test_a_sweep_option_is_checked_too() -> None:
+    (problem,) = refusal("+sweep=k_noise_grid", "strategy.recipe.epochs=-1")
+    assert "cell 0" in problem
+    assert "strategy.recipe.epochs" in problem
+
+
+def test_a_good_grid_passes() -> None:
+    preflight(CommandLine(["strategy=random_k,top_k", "strategy.k=0.1,0.5"], True, None))
+
+
+def test_options_from_a_folder_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
+    preflight(CommandLine(["+experiment=mine"], False, str(tmp_path)))

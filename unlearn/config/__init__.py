@@ -1,0 +1,6 @@
+"""Between Hydra and the pipeline; with cli.py the only place that imports Hydra."""
+
+from unlearn.config.preflight import CommandLine, preflight
+from unlearn.config.schema import CONF, GROUPS, choices, instantiate, plain, register
+
+__all__ = ["CONF", "GROUPS", "CommandLine", "choices", "instantiate", "plain", "preflight", "register"]

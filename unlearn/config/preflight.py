@@ -1,0 +1,180 @@
+"""Refuse a bad command line before anything runs, every cell of a grid included."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unlearn.config.schema import CONF, instantiate
+from unlearn.errors import ConfigError, Problem, first_line, nearest
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What Hydra will be given."""
+
+    overrides: list[str]
+    multirun: bool
+    config_dir: str | None
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> CommandLine:
+        """From the arguments, as Hydra's own parser reads them."""
+        found = get_args_parser().parse_args(arguments)
+        return cls(found.overrides, found.multirun, found.config_dir)
+
+
+def preflight(command: CommandLine) -> None:
+    """Check every cell of a command line before the first one starts.
+
+    Raises:
+        ConfigError: with all problems of all cells, each named by the first cell that has it.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        found = _Preflight(command, GlobalHydra.instance().config_loader()).problems()
+    if found:
+        raise ConfigError(found)
+
+
+class _Preflight:
+    """Composes once per combination of options, then merges values cell by cell: Hydra alone stops at the first
+    bad cell of a grid, when it gets there, and does not name it."""
+
+    def __init__(self, command: CommandLine, loader: ConfigLoader) -> None:
+        self.command = command
+        self.loader = loader
+        self.folder = Path(command.config_dir).resolve() if command.config_dir else None
+        self.search = [f"hydra.searchpath=[file://{self.folder}]"] if self.folder else []
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def problems(self) -> list[str]:
+        """Every problem once, with the first cell that has it."""
+        cells = list(self._cells())
+        first_cell: dict[str, str] = {}
+        for number, cell in enumerate(cells):
+            where = f"cell {number} ({' '.join(cell)}): " if len(cells) > 1 else ""
+            for problem in self._cell_problems(cell):
+                first_cell.setdefault(problem, where)
+        return [where + problem for problem, where in first_cell.items()]
+
+    def _cells(self) -> Iterator[list[str]]:
+        """The overrides of every cell: the grid on the command line times the one that a `sweep` option holds."""
+        parsed = self._parse(self.command.overrides)
+        fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        hydra = self._hydra(fixed)
+        if not (self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")):
+            swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
+            if swept:
+                raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
+            yield fixed
+            return
+        taken = {o.get_key_element() for o in parsed}
+        params = hydra.sweeper.get("params") or {} if hydra else {}
+        parsed += self._parse([f"{key}={value}" for key, value in params.items() if key not in taken])
+        yield from map(list, product(*map(_values, parsed)))
+
+    def _hydra(self, fixed: list[str]) -> DictConfig:
+        try:
+            found: DictConfig = compose("config", [*self.search, *fixed], return_hydra_config=True).hydra
+        except (HydraException, OmegaConfBaseException):
+            return OmegaConf.create()  # its problems are told cell by cell
+        return found
+
+    def _parse(self, overrides: list[str]) -> list[Override]:
+        try:
+            return OverridesParser.create(config_loader=self.loader).parse_overrides(overrides)
+        except HydraException as error:
+            raise ConfigError([first_line(error)]) from error
+
+    def _cell_problems(self, cell: list[str]) -> Iterator[str]:
+        parsed = self._parse(cell)
+        chosen = [o for o in parsed if self._is_choice(o)]
+        unknown = [problem for o in chosen for problem in self._unknown_option(o)]
+        if unknown:
+            yield from unknown
+            return
+        try:
+            composed = self._compose(tuple(str(o.input_line) for o in chosen))
+        except (HydraException, OmegaConfBaseException) as error:
+            yield " ".join(str(error).split())
+            return
+        for override in parsed:
+            if override not in chosen:
+                yield from self._apply(override, composed)
+        try:
+            instantiate(composed)
+        except ConfigError as error:
+            yield from error.problems
+
+    def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
+        if chosen not in self.composed:
+            self.composed[chosen] = compose("config", [*self.search, *chosen])
+        return copy.deepcopy(self.composed[chosen])
+
+    def _options(self, group: str) -> list[str]:
+        own = [path.stem for path in (self.folder / group).glob("*.yaml")] if self.folder else []
+        return sorted({*self.loader.get_group_options(group), *own})
+
+    def _is_choice(self, override: Override) -> bool:
+        """Whether it picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
+        key = override.key_or_group
+        return key.startswith(("hydra.", "hydra/")) or bool(self.loader.list_groups(key) or self._options(key))
+
+    def _unknown_option(self, override: Override) -> Iterator[str]:
+        group, taken = override.key_or_group, override.value()
+        if override.is_delete() or group.startswith("hydra"):
+            return
+        known = self._options(group)
+        for name in taken if isinstance(taken, list) else [taken]:
+            if name is not None and str(name) not in known:
+                yield str(Problem(group, f"one of {', '.join(known)}" + nearest(str(name), known), name))
+
+    def _apply(self, override: Override, composed: DictConfig) -> Iterator[str]:
+        """Set one value as Hydra will, and say what is wrong with it."""
+        key, keys = override.key_or_group, list(_keys(composed))
+        if key not in keys:
+            close = nearest(key, [*keys, *self.loader.list_groups("")])
+            yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
+        elif not override.is_delete():
+            try:
+                OmegaConf.update(composed, key, override.value())
+            except OmegaConfBaseException as error:
+                came = override.get_value_element_as_str()
+                yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
+
+
+def _values(override: Override) -> list[str]:
+    """The override as it stands in each cell."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """All dotted keys."""
+    for name in map(str, node) if isinstance(node, DictConfig) else ():
+        key = prefix + name
+        yield key
+        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
+            yield from _keys(node[name], f"{key}.")
+
+
+def _type_of(composed: DictConfig, key: str) -> str:
+    parent, _, name = key.rpartition(".")
+    node: Any = OmegaConf.select(composed, parent) if parent else composed
+    kind = node._get_node(name)._metadata.ref_type
+    return getattr(kind, "__name__", str(kind))

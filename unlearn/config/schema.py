@@ -1,0 +1,110 @@
+"""Schemas for Hydra, and the typed config that comes out of it."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, Container, DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from unlearn import pipeline
+from unlearn.checks import problems
+from unlearn.data.datasets.base import Dataset
+from unlearn.data.forget import Forget
+from unlearn.discovery import options
+from unlearn.errors import ConfigError, Problem, first_line
+from unlearn.models.base import Model
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.pipeline import Baseline, Paths, RunConfig
+from unlearn.recipe import Recipe
+from unlearn.spd_gan.options import SpdGan
+from unlearn.strategies.base import Strategy
+from unlearn.strategies.selection import Selection
+from unlearn.tracking import Logger
+from unlearn.types import Metric
+
+# Where the options of a group are found, and what they derive from.
+GROUPS: dict[str, tuple[str, type]] = {
+    "": ("unlearn.pipeline", RunConfig),
+    "dataset": ("unlearn.data.datasets", Dataset),
+    "forget": ("unlearn.data.forget", Forget),
+    "model": ("unlearn.models", Model),
+    "train": ("unlearn.recipe", Recipe),
+    "baseline": ("unlearn.pipeline", Baseline),
+    "strategy": ("unlearn.strategies", Strategy),
+    "strategy/selection": ("unlearn.strategies.selection", Selection),
+    "strategy/recipe": ("unlearn.recipe", Recipe),
+    "spd_gan": ("unlearn.spd_gan.options", SpdGan),
+    "metrics": ("unlearn.metrics", Metric),
+    "attacks": ("unlearn.attacks", Metric),
+    "trainer": ("unlearn.modules.trainer", TrainerSettings),
+    "logger": ("unlearn.tracking", Logger),
+    "paths": ("unlearn.pipeline", Paths),
+}
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
+
+
+def register() -> None:
+    """Put every option's schema where `conf/` looks for it: `schema/<group>/<option>`."""
+    store = ConfigStore.instance()
+    for group, (package, base) in GROUPS.items():
+        for name, kind in options(package, base).items():
+            store.store(group=f"schema/{group}".rstrip("/"), name=name, node=_open(OmegaConf.structured(kind)))
+
+
+def _open(node: Any) -> Any:
+    """Without the read-only flags that frozen dataclasses bring: Hydra must merge into them.
+
+    A field of an abstract type is left to its own config group: another option could not replace a default here.
+    """
+    if not isinstance(node, DictConfig):
+        return node
+    OmegaConf.set_readonly(node, None)
+    for name in node:
+        child = node._get_node(name)
+        if not isinstance(child, Container):
+            continue
+        OmegaConf.set_readonly(child, None)
+        if inspect.isabstract(child._metadata.ref_type):
+            node[name] = MISSING
+        else:
+            _open(child)
+    return node
+
+
+def instantiate(composed: DictConfig) -> RunConfig:
+    """The typed, frozen config of one run, checked for everything that can be known beforehand.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    try:
+        config = OmegaConf.to_object(composed)
+    except MissingMandatoryValue as error:
+        raise ConfigError([Problem(str(error.full_key), "a value", "none")]) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError([first_line(error)]) from error
+    assert isinstance(config, RunConfig)
+    found: list[Problem | str] = [*problems(config)]
+    if not found:  # combinations mean something only once each value does
+        found += pipeline.check(config)
+    if found:
+        raise ConfigError(found)
+    return config
+
+
+def plain(composed: DictConfig) -> dict[str, Any]:
+    """The resolved config as JSON takes it, for the report."""
+    resolved: Any = OmegaConf.to_container(composed, resolve=True)
+    return dict(resolved)
+
+
+def choices() -> dict[str, str]:
+    """The option taken in each of our groups, inside a running job."""
+    taken = HydraConfig.get().runtime.choices
+    return {str(group): str(name) for group, name in taken.items() if not str(group).startswith("hydra/")}
