@@ -1,0 +1,117 @@
+"""The console script as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOY = ["dataset.limit=400", "train.epochs=2", "spd_gan.steps=10", "strategy.recipe.epochs=1", "trainer.threads=1"]
+HEAVY = ("pytorch_lightning", "torchvision", "wandb", "sklearn", "matplotlib")
+SPY = f"""
+import atexit, sys
+atexit.register(lambda: print("LOADED", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr))
+from unlearn.cli import main
+main()
+"""
+
+
+def unlearn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SPY, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def report(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder in which the toy run has been made once, with its output in `one`."""
+    folder = tmp_path_factory.mktemp("cli")
+    return folder, unlearn(*TOY, "paths.output=one", cwd=folder)
+
+
+def test_run_prints_the_table_and_writes_the_report(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = first
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("forget accuracy", "unlearning degree", "speed-up", "report.json"))
+    found = report(folder / "one")
+    assert found["metrics"]["original/forgetting_rate"] == 0
+    assert {part["status"] for part in found["artifacts"].values()} == {"built"}
+    assert (folder / "one" / "curves" / "original.csv").read_text().startswith("epoch,lr,loss")
+
+
+def test_same_command_again_builds_nothing_and_loads_little(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = first
+    again = unlearn(*TOY, "paths.output=two", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "LOADED []" in again.stderr
+    one, two = report(folder / "one"), report(folder / "two")
+    assert {part["status"] for part in two["artifacts"].values()} == {"reused"}
+    assert two["metrics"] == one["metrics"]
+
+
+def test_fresh_store_gives_the_same_numbers(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = first
+    unlearn(*TOY, "paths.output=three", "paths.store=fresh", cwd=folder)
+    one, three = report(folder / "one")["metrics"], report(folder / "three")["metrics"]
+    timed = {key for key in one if key.endswith(("/seconds", "/speedup"))}
+    assert {k: v for k, v in three.items() if k not in timed} == {k: v for k, v in one.items() if k not in timed}
+
+
+def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = first
+    grid = ["-m", *TOY, "strategy=random_k,top_k", "strategy.recipe.lr=0.05,1e30", "paths.output=grid"]
+    done = unlearn(*grid, cwd=folder)
+    assert done.returncode == 1
+    assert "learning rate 1e+30" in done.stderr
+    assert "Traceback" not in done.stderr
+    found = [report(folder / "grid" / number) for number in ("0", "2")]
+    assert not (folder / "grid" / "1" / "report.json").exists()
+    assert {each["artifacts"]["original"]["status"] for each in found} == {"reused"}
+    assert found[0]["artifacts"]["unlearned"]["key"] != found[1]["artifacts"]["unlearned"]["key"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["strategy=topk"]])
+def test_help_and_refusal_load_little(arguments: list[str], tmp_path: Path) -> None:
+    done = unlearn(*arguments, cwd=tmp_path)
+    assert done.returncode == (0 if arguments == ["--help"] else 2)
+    assert "top_k" in done.stdout + done.stderr
+    assert "LOADED []" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
+    done = unlearn("dataset=mnist", "dataset.root=nowhere", cwd=tmp_path)
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
+    assert done.returncode == 1
+    assert all(word in line for word in ("dataset.root", "MNIST", "nowhere", "dataset.download=true"))
+
+
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "unlearn", *TOY, "paths.output=out"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    building = tmp_path / "artifacts" / "building"
+    deadline = time.monotonic() + 120
+    while not (building.is_dir() and list(building.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (tmp_path / "out" / "report.json").exists()
+    done = unlearn(*TOY, "paths.output=out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert report(tmp_path / "out")["metrics"]
+    assert not list(building.iterdir())
