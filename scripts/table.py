@@ -1,4 +1,4 @@
-"""A Markdown table, mean ± standard deviation over seeds, from the reports of a grid: `python scripts/table.py DIR...`"""
+"""A Markdown table, mean ± standard deviation over seeds, of the reports of a grid: `scripts/table.py DIR...`"""
 
 from __future__ import annotations
 

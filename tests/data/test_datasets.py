@@ -1,0 +1,162 @@
+"""Data sets: shape, bytes, normalisation, and what is said when the files are not there."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unlearn.checks import problems
+from unlearn.data.datasets.base import Dataset
+from unlearn.data.datasets.digits import Digits
+from unlearn.data.datasets.published import Cifar10, FashionMnist, Mnist, Published
+from unlearn.discovery import options
+from unlearn.errors import DataError
+
+ALL = list(options("unlearn.data.datasets", Dataset).values())
+
+
+def test_digits_are_bytes_of_the_announced_shape() -> None:
+    for part, n in zip(Digits().load(), (1437, 360), strict=True):
+        assert part.images.shape == (n, 1, 8, 8)
+        assert (part.images.dtype, part.labels.dtype, part.index.dtype) == (torch.uint8, torch.int64, torch.int64)
+        assert part.index.tolist() == list(range(n))
+        assert sorted(part.labels.unique().tolist()) == list(range(10))
+
+
+def test_digits_levels_are_rounded_to_bytes() -> None:
+    from sklearn.datasets import load_digits
+
+    train, test = Digits().load()
+    levels = {round(v * 255 / 16) for v in range(17)}
+    found = torch.cat([train.images, test.images])
+    assert set(found.unique().tolist()) == levels
+    assert (found.min(), found.max()) == (0, 255)
+    bundle = load_digits()
+    expected = np.round(bundle.images * 255 / 16).astype(np.uint8).reshape(-1, 64)
+    assert sorted(map(bytes, found.flatten(1).numpy())) == sorted(map(bytes, expected))  # each image once
+
+
+def test_digits_normalisation_is_that_of_the_training_part() -> None:
+    pixels = Digits().load()[0].images.double() / 255
+    assert pixels.mean().item() == pytest.approx(Digits.mean[0], abs=0.01)
+    assert pixels.std().item() == pytest.approx(Digits.std[0], abs=0.01)
+
+
+def test_limit_keeps_the_first_of_the_training_part() -> None:
+    whole, test = Digits().load()
+    train, same_test = Digits(limit=50).load()
+    assert Digits(limit=50).size == len(train) == 50
+    assert torch.equal(train.images, whole.images[:50])
+    assert torch.equal(train.labels, whole.labels[:50])
+    assert torch.equal(test.images, same_test.images)
+
+
+@pytest.mark.parametrize(("limit", "good"), [(None, True), (20, True), (1437, True), (19, False), (1438, False)])
+def test_limit_has_a_range(limit: int | None, good: bool) -> None:
+    found = [problem.key for problem in problems(Digits(limit=limit), "dataset")]
+    assert found == ([] if good else ["dataset.limit"])
+
+
+def test_something_must_be_left_to_train_on() -> None:
+    assert [p.key for p in problems(Digits(validation=0.5, holdout=0.5), "dataset")] == ["dataset.holdout"]
+
+
+def test_somebody_is_always_set_aside() -> None:
+    assert Digits(limit=20, validation=0.01, holdout=0.01).aside == (1, 1)
+    assert Digits(limit=200).aside == (20, 30)
+    assert Mnist().aside == (3000, 6000)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_class_constants_agree(kind: type[Dataset]) -> None:
+    assert len(kind.mean) == len(kind.std) == kind.shape[0]
+    assert all(0 < value < 1 for value in (*kind.mean, *kind.std))
+    assert [*problems(kind())] == []
+
+
+class Grey:
+    """What torchvision's MNIST looks like from outside, with three images."""
+
+    def __init__(self, root: str, train: bool, download: bool) -> None:
+        self.seen = (root, train, download)
+        n = 3 if train else 2
+        self.data: Any = torch.arange(n * 28 * 28).view(n, 28, 28).to(torch.uint8)
+        self.targets: Any = torch.arange(n)
+
+
+class Colour(Grey):
+    """CIFAR10: NumPy, channels last, labels in a list."""
+
+    def __init__(self, root: str, train: bool, download: bool) -> None:
+        super().__init__(root, train, download)
+        n = len(self.targets)
+        self.data = np.arange(n * 32 * 32 * 3).reshape(n, 32, 32, 3).astype(np.uint8)
+        self.targets = self.targets.tolist()
+
+
+@pytest.mark.parametrize(("kind", "fake"), [(Mnist, Grey), (FashionMnist, Grey), (Cifar10, Colour)])
+def test_published_sets_come_as_bytes_channels_first(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Published], fake: type[Grey]
+) -> None:
+    monkeypatch.setattr(f"torchvision.datasets.{kind.torchvision_name}", fake)
+    for part, train in zip(kind(root="here").load(), (True, False), strict=True):
+        original = fake("here", train, False)
+        assert part.images.shape == (len(original.targets), *kind.shape)
+        assert part.images.dtype == torch.uint8
+        assert part.images.is_contiguous()
+        assert part.labels.dtype == torch.int64
+        assert part.labels.tolist() == list(original.targets)
+        channels_last = torch.as_tensor(original.data).reshape(len(part), *kind.shape[1:], -1)
+        assert torch.equal(part.images, channels_last.permute(0, 3, 1, 2))
+
+
+def test_root_and_download_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Grey] = []
+    monkeypatch.setattr("torchvision.datasets.MNIST", lambda **told: made.append(Grey(**told)) or made[-1])
+    Mnist(root="here", download=True).read()
+    assert [each.seen for each in made] == [("here", True, True), ("here", False, True)]
+
+
+@pytest.mark.parametrize("kind", [Mnist, FashionMnist, Cifar10])
+def test_missing_files_are_told_with_the_way_out(tmp_path: Path, kind: type[Published]) -> None:
+    with pytest.raises(DataError) as caught:
+        kind(root=str(tmp_path)).load()
+    words = ("dataset.root", "dataset.download=true", str(tmp_path), kind.torchvision_name)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_failed_download_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(**_: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", offline)
+    with pytest.raises(DataError, match="no route to host"):
+        Mnist(download=True).read()
+
+
+def lay_down(folder: Path, content: bytes) -> None:
+    """The four files of MNIST as torchvision keeps them, all with this content."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (raw / f"{part}-{kind}-ubyte").write_bytes(content)
+
+
+def test_truncated_files_are_told(tmp_path: Path) -> None:
+    lay_down(tmp_path, struct.pack(">iiii", 0x803, 60_000, 28, 28) + b"12345")
+    with pytest.raises(DataError, match=r"dataset\.root"):
+        Mnist(root=str(tmp_path)).read()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk"])
+@pytest.mark.xfail(strict=True, reason="torchvision's ValueError and AssertionError are let through")
+def test_files_of_junk_are_told(tmp_path: Path, content: bytes) -> None:
+    lay_down(tmp_path, content)
+    with pytest.raises(DataError, match=r"dataset\.root"):
+        Mnist(root=str(tmp_path)).read()

@@ -1,0 +1,202 @@
+"""Requests to forget: what is read, what is refused, who is chosen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlearn.data.datasets.digits import Digits
+from unlearn.data.forget import ClassWise, Indices, Random, read_indices
+from unlearn.errors import DataError
+
+DIGITS = Digits(limit=200)  # 20 of them in validation, 30 in holdout: at most 149 can be asked for
+INDEX = torch.arange(50, 150)
+LABELS = INDEX % 10
+
+
+def request(folder: Path, text: str, name: str = "request.txt") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def complaints(path: Path) -> str:
+    return "\n".join(map(str, Indices(str(path)).check(DIGITS)))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.txt", "3\n1\n2\n", [3, 1, 2]),
+        ("a.txt", "# people who wrote in May\n3 # twice\n\n  1  \n", [3, 1]),
+        ("a.txt", "\ufeff3\r\n1\r\n", [3, 1]),
+        ("no_suffix", "5\n", [5]),
+        ("a.txt", "", []),
+        ("a.csv", "name,index\nx,3\ny,1\n", [3, 1]),
+        ("a.csv", "index\n3\n1\n", [3, 1]),
+        ("A.CSV", "3\n1\n", [3, 1]),
+        ("a.json", "[3, 1]", [3, 1]),
+        ("a.json", '{"indices": [3, 1], "who": "May"}', [3, 1]),
+        ("a.json", '["3"]', [3]),
+    ],
+)
+def test_requests_are_read(tmp_path: Path, name: str, text: str, expected: list[int]) -> None:
+    assert read_indices(request(tmp_path, text, name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "three\n"),
+        ("a.txt", "1 2\n"),
+        ("a.txt", "1.5\n"),
+        ("a.txt", "1,2\n"),
+        ("a.csv", "name,age\nx,3\n"),
+        ("a.csv", "name\n3\n"),
+        ("a.csv", "index\nx\n"),
+        ("a.csv", "index\n1.0\n"),
+        ("a.json", "[1, 2"),
+        ("a.json", "7"),
+        ("a.json", '"7"'),
+        ("a.json", "null"),
+        ("a.json", '{"index": [1]}'),
+        ("a.json", '{"indices": 1}'),
+        ("a.json", "[1.0]"),
+        ("a.json", "[true]"),
+        ("a.json", "[null]"),
+        ("a.json", "[[1]]"),
+        ("a.json", "[NaN]"),
+    ],
+)
+def test_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = request(tmp_path, text, name)
+    with pytest.raises(DataError, match=r"forget\.file: expected a list of integers") as caught:
+        read_indices(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("a.csv", "name,index\nx\n", id="short row"),
+        pytest.param("a.csv", "1 " * 100_000, id="long field"),
+    ],
+)
+@pytest.mark.xfail(strict=True, reason="read_indices lets IndexError and csv.Error through")
+def test_odd_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(DataError):
+        read_indices(request(tmp_path, text, name))
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing.txt", tmp_path, tmp_path / "binary.txt"):
+        with pytest.raises(DataError, match=r"forget\.file: expected a readable text file") as caught:
+            read_indices(path)
+        assert str(path) in str(caught.value)
+
+
+def test_a_good_request_has_no_problems(tmp_path: Path) -> None:
+    assert complaints(request(tmp_path, "0\n199\n")) == ""
+    assert complaints(request(tmp_path, "\n".join(map(str, range(149))))) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "at least one index"),
+        ("# nobody\n", "at least one index"),
+        ("4\n7\n4\n", "each index once, came 'repeated 4'"),
+        ("-1\n3\n", "indices from 0 to 199, came '-1'"),
+        ("3\n200\n", "indices from 0 to 199, came '200'"),
+        ("\n".join(map(str, range(200))), "at most 149 indices, so that something is retained, came 200"),
+        ("\n".join(map(str, range(150))), "at most 149 indices"),
+        ("three", "expected a list of integers"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path: Path, text: str, expected: str) -> None:
+    found = complaints(request(tmp_path, text))
+    assert expected in found
+    assert found.startswith("forget.file: ")
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="an index that does not fit 64 bits overflows in requested()")
+def test_a_huge_index_is_refused(tmp_path: Path) -> None:
+    assert "indices from 0 to 199" in complaints(request(tmp_path, "9" * 20))
+
+
+def test_a_missing_request_is_a_problem_not_an_exception(tmp_path: Path) -> None:
+    assert "expected a readable text file" in complaints(tmp_path / "missing.txt")
+
+
+def test_many_offenders_are_abridged(tmp_path: Path) -> None:
+    assert "200, 201, 202, 203, 204 and 5 others" in complaints(request(tmp_path, "\n".join(map(str, range(200, 210)))))
+
+
+def test_a_request_chooses_whom_it_names(tmp_path: Path) -> None:
+    forget = Indices(str(request(tmp_path, "149\n50\n60\n")))
+    assert forget.explicit
+    assert forget.requested().tolist() == [50, 60, 149]
+    assert forget.requested().dtype == torch.int64
+    assert forget.choose(INDEX, LABELS, seed=0).tolist() == [50, 60, 149]
+
+
+def test_identity_is_who_is_named_not_how(tmp_path: Path) -> None:
+    texts = {"a.txt": "3\n1\n", "b.txt": "# sorted\n1\n3\n", "c.csv": "who,index\nx,3\ny,1\n", "d.json": "[1, 3]"}
+    found = [Indices(str(request(tmp_path, text, name))).identity() for name, text in texts.items()]
+    assert all(identity == found[0] for identity in found)
+    assert Indices(str(request(tmp_path, "1\n4\n"))).identity() != found[0]
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 10), (0.25, 25), (0.001, 1), (0.999, 100)])
+def test_a_random_share(share: float, count: int) -> None:
+    chosen = Random(share=share).choose(INDEX, LABELS, seed=3)
+    assert len(chosen.unique()) == count
+    assert torch.isin(chosen, INDEX).all()
+
+
+def test_a_random_count_replaces_the_share() -> None:
+    assert len(Random(share=0.5, count=7).choose(INDEX, LABELS, seed=0).unique()) == 7
+
+
+def test_random_follows_its_seed() -> None:
+    first, again, other = (Random(count=20).choose(INDEX, LABELS, seed).tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("forget", "expected"),
+    [
+        (Random(count=149), None),
+        (Random(count=150), "forget.count: expected fewer than the 150 images"),
+        (Random(share=None), "forget.share: expected a share in (0, 1), or a forget.count"),
+        (ClassWise(9), None),
+        (ClassWise(10), "forget.class_index: expected a class from 0 to 9, came 10"),
+    ],
+)
+def test_rules_are_checked_against_the_data_set(forget: Random | ClassWise, expected: str | None) -> None:
+    found = [str(problem) for problem in forget.check(DIGITS)]
+    assert (found == []) if expected is None else found[0].startswith(expected)
+
+
+@pytest.mark.xfail(strict=True, reason="a share that rounds to all of D passes the check and fails after training")
+def test_a_share_that_is_everything_is_refused() -> None:
+    assert [*Random(share=0.999).check(DIGITS)] != []
+
+
+def test_class_wise_takes_the_whole_class_and_nothing_else() -> None:
+    chosen = ClassWise(4).choose(INDEX, LABELS, seed=0)
+    assert chosen.tolist() == [i for i in range(50, 150) if i % 10 == 4]
+
+
+@pytest.mark.parametrize("forget", [Random(), ClassWise()])
+def test_rules_name_nobody(forget: Random | ClassWise) -> None:
+    assert not forget.explicit
+    assert forget.requested().tolist() == []
+
+
+def test_requests_may_be_json_made_by_machine(tmp_path: Path) -> None:
+    assert read_indices(request(tmp_path, json.dumps({"indices": list(range(5))}), "r.json")) == list(range(5))

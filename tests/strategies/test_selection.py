@@ -1,0 +1,216 @@
+"""Exactly K parameters: counts, ties, allocation, patterns, and how random the random rule is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch import Tensor, nn
+
+from unlearn.scores import Sensitivity
+from unlearn.strategies.base import Context, Masks
+from unlearn.strategies.selection import All, Random, Selection, TopK, allocate, exact_count, top_masks
+
+SCORES = {
+    "random": st.floats(0, 1e6, width=32),
+    "tied": st.sampled_from([0.0, 0.5, 1.0]),
+    "tiny": st.floats(0, 2**-120, width=32),
+    "skewed": st.one_of(*[st.just(0.0)] * 9, st.floats(0, 1, width=32)),
+    "integers": st.integers(0, 5),
+}
+
+
+def net() -> nn.Sequential:
+    """21 parameters in four tensors."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten())
+
+
+def context(scores: dict[Sensitivity, dict[str, Tensor]] | None = None, seed: int = 0) -> Context:
+    return Context(net(), net, scores or {}, seed)
+
+
+def flat(masks: Masks) -> Tensor:
+    return torch.cat([mask.flatten() for mask in masks.values()])
+
+
+def sizes() -> dict[str, int]:
+    return {name: p.numel() for name, p in net().named_parameters()}
+
+
+def no_net() -> dict[str, int]:
+    raise AssertionError("no net needs to be built")
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_top_masks_take_what_a_stable_sort_takes(kind: str, data: st.DataObject) -> None:
+    values = data.draw(st.lists(SCORES[kind], min_size=1, max_size=60))
+    cut = data.draw(st.integers(0, len(values)))
+    count = data.draw(st.integers(0, len(values)))
+    scores = torch.tensor(values)
+    masks = top_masks({"a": scores[:cut].view(1, -1), "b": scores[cut:]}, count)
+    order = sorted(range(len(values)), key=lambda i: (-scores[i].item(), i))
+    assert flat(masks).nonzero()[:, 0].tolist() == sorted(order[:count])
+    assert {name: (mask.shape, mask.dtype) for name, mask in masks.items()} == {
+        "a": ((1, cut), torch.bool),
+        "b": ((len(values) - cut,), torch.bool),
+    }
+
+
+@pytest.mark.parametrize("bad", [float("nan"), -float("nan")])
+def test_a_nan_score_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        top_masks({"a": torch.tensor([1.0, bad, 0.0])}, 1)
+
+
+def test_infinite_scores_come_first() -> None:
+    assert top_masks({"a": torch.tensor([1.0, float("inf"), 2.0])}, 1)["a"].tolist() == [False, True, False]
+
+
+def test_more_than_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="4 of 3"):
+        top_masks({"a": torch.zeros(3)}, 4)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "expected"),
+    [
+        (0.0, 10, 0),
+        (1e-9, 10, 1),
+        (0.04, 10, 1),
+        (0.14, 10, 1),
+        (0.15, 10, 2),
+        (0.25, 10, 3),
+        (0.5, 9, 5),
+        (0.99, 10, 10),
+        (1.0, 10, 10),
+        (0, 10, 0),
+        (2, 10, 2),
+        (10, 10, 10),
+    ],
+)
+def test_exact_count(k: float | int, n: int, expected: int) -> None:
+    assert exact_count(k, n) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=12), st.floats(0, 1))
+def test_allocation_sums_up_and_is_proportional(parts: list[int], k: float) -> None:
+    named = {str(i): size for i, size in enumerate(parts)}
+    n = sum(parts)
+    count = exact_count(k, n)
+    found = allocate(count, named)
+    assert sum(found.values()) == count
+    assert all(0 <= found[name] <= size for name, size in named.items())
+    assert all(abs(found[name] - count * size / n) < 1 for name, size in named.items())
+
+
+@pytest.mark.parametrize("k", [0.0, 0.01, 0.3, 1.0, 5, 21])
+@pytest.mark.parametrize("scope", ["global", "per_layer"])
+@pytest.mark.parametrize("kind", [Random, TopK])
+def test_a_selection_takes_exactly_k(kind: type[Selection], scope: str, k: float | int) -> None:
+    scores = {Sensitivity(): {name: torch.zeros_like(p) for name, p in net().named_parameters()}}
+    masks = kind(scope=scope).masks(net(), k, context(scores))
+    assert int(flat(masks).sum()) == exact_count(k, 21)
+    assert {name: mask.shape for name, mask in masks.items()} == {n: p.shape for n, p in net().named_parameters()}
+
+
+def test_global_ranks_all_and_per_layer_each_tensor_alone() -> None:
+    scores = {name: torch.arange(float(p.numel())).view(p.shape) for name, p in net().named_parameters()}
+    scores["0.weight"] += 100
+    at_hand = context({Sensitivity(): scores})
+    everywhere = TopK().masks(net(), 0.5, at_hand)
+    assert int(everywhere["0.weight"].sum()) == 11
+    layered = TopK(scope="per_layer").masks(net(), 0.5, at_hand)
+    assert {name: int(mask.sum()) for name, mask in layered.items()} == allocate(11, sizes())
+    for mask in layered.values():  # the scores rise with the index: the last ones are chosen
+        chosen = mask.flatten()
+        assert chosen.tolist() == sorted(chosen.tolist())
+
+
+def test_top_k_asks_for_its_scores_and_reads_them() -> None:
+    wanted, other = Sensitivity("mean_square", "output"), Sensitivity()
+    high = {name: torch.full_like(p, float(name == "2.bias")) for name, p in net().named_parameters()}
+    low = {name: torch.full_like(p, float(name == "0.bias")) for name, p in net().named_parameters()}
+    selection = TopK(sensitivity=wanted)
+    assert selection.needs() == (wanted,)
+    assert selection.masks(net(), 0.01, context({wanted: high, other: low}))["2.bias"].all()
+
+
+def test_random_sets_are_nested() -> None:
+    found = [flat(Random().masks(net(), count / 21, context())) for count in range(22)]
+    assert [int(mask.sum()) for mask in found] == list(range(22))
+    assert all((smaller <= larger).all() for smaller, larger in pairwise(found))
+
+
+def test_the_seed_decides_the_random_set() -> None:
+    found = [flat(Random().masks(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
+    again = [flat(Random().masks(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
+    assert found == again
+    assert len({tuple(mask) for mask in found}) == 20
+
+
+def test_a_random_draw_leaves_the_global_generator_alone() -> None:
+    model, at_hand = net(), context()
+    before = torch.get_rng_state()
+    Random().masks(model, 0.5, at_hand)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_every_random_set_is_equally_likely() -> None:
+    small = nn.Linear(2, 2)  # six entries: 15 pairs
+    pairs: Counter[tuple[int, ...]] = Counter()
+    for seed in range(1500):
+        mask = flat(Random().masks(small, 2, Context(small, net, {}, seed)))
+        pairs[tuple(mask.nonzero()[:, 0].tolist())] += 1
+    assert chisquare([pairs[pair] for pair in combinations(range(6), 2)]).pvalue > 1e-3
+
+
+def test_all_takes_every_eligible_entry_whatever_k() -> None:
+    masks = All(exclude=["*.bias"]).masks(net(), 0.1, context())
+    assert set(masks) == {"0.weight", "2.weight"}
+    assert flat(masks).all()
+
+
+@pytest.mark.parametrize("kind", [Random, TopK, All])
+def test_patterns_and_frozen_parameters_are_left_out(kind: type[Selection]) -> None:
+    model = net()
+    model[2].weight.requires_grad_(False)
+    scores = {Sensitivity(): {name: torch.ones_like(p) for name, p in model.named_parameters()}}
+    masks = kind(include=["0.*", "2.w*"], exclude=["*.bias"]).masks(model, 1.0, context(scores))
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"0.weight": 12}
+
+
+def test_k_is_a_share_of_the_eligible() -> None:
+    assert int(flat(Random(include=["2.*"]).masks(net(), 0.5, context())).sum()) == 3  # of 5
+
+
+@pytest.mark.parametrize("selection", [Random(), TopK(), All()])
+def test_a_share_of_all_fits_every_net(selection: Selection) -> None:
+    assert list(selection.check(0.5, no_net)) == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "k", "key"),
+    [
+        (Random(include=["convolution*"]), 0.5, "strategy.selection.include"),
+        (Random(exclude=["0.*", "norm*"]), 0.5, "strategy.selection.exclude"),
+        (Random(exclude=["*"]), 0.5, "strategy.selection.include"),
+        (Random(), 22, "strategy.k"),
+        (TopK(include=["2.*"]), 6, "strategy.k"),
+    ],
+)
+def test_what_does_not_fit_the_net_is_named(selection: Selection, k: float | int, key: str) -> None:
+    assert key in [problem.key for problem in selection.check(k, sizes)]
+
+
+@pytest.mark.parametrize(("selection", "k"), [(Random(), 21), (TopK(include=["2.*"]), 5), (Random(exclude=["0*"]), 0.1)])
+def test_what_fits_is_let_through(selection: Selection, k: float | int) -> None:
+    assert list(selection.check(k, sizes)) == []

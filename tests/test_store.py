@@ -1,0 +1,286 @@
+"""The store: nothing half-written is ever seen, damage is told, and processes do not build twice."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import unlearn
+from unlearn.errors import StoreError
+from unlearn.store import META, ArtifactStore, Entry
+
+KEY = "0123456789abcdef"
+PACKAGE = Path(unlearn.__file__).parent
+
+# Every process waits for `go`, so that all of them ask at once.
+RACER = """
+import sys, time
+from pathlib import Path
+from unlearn.store import ArtifactStore
+
+root, log, go = map(Path, sys.argv[1:])
+
+def build(folder):
+    with log.open("a") as file:
+        file.write("built\\n")
+    time.sleep(0.05)
+    (folder / "value.json").write_text("42")
+
+while not go.exists():
+    time.sleep(0.001)
+print(ArtifactStore(root).get("toy", "KEY", build, dict).json("value.json"))
+""".replace("KEY", KEY)
+
+# Writes half of an artefact, says so, and never ends.
+VICTIM = """
+import sys, time
+from pathlib import Path
+from unlearn.store import ArtifactStore
+
+root, reached = map(Path, sys.argv[1:])
+
+def build(folder):
+    (folder / "value.json").write_text("4")
+    reached.touch()
+    time.sleep(600)
+
+ArtifactStore(root).get("toy", "KEY", build, dict)
+""".replace("KEY", KEY)
+
+
+def builder(value: object = 42) -> Callable[[Path], None]:
+    return lambda folder: (folder / "value.json").write_text(json.dumps(value)) and None
+
+
+def make(store: ArtifactStore, value: object = 42) -> Entry:
+    return store.get("toy", KEY, builder(value), lambda: {"spec": {"a": 1}})
+
+
+def refuse(folder: Path) -> None:
+    raise AssertionError("built again")
+
+
+def unfinished(root: Path) -> list[Path]:
+    return list((root / "building").glob("*"))
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    while not path.exists():
+        assert process.poll() is None, "ended before it came that far"
+        time.sleep(0.005)
+
+
+def test_a_miss_builds(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    assert store.lookup("toy", KEY) is None
+    entry = make(store)
+    assert not entry.reused
+    assert (entry.key, entry.folder) == (KEY, tmp_path / "toy" / KEY)
+    assert entry.json("value.json") == 42
+
+
+def test_a_hit_does_not(tmp_path: Path) -> None:
+    made = make(ArtifactStore(tmp_path))
+    entry = ArtifactStore(tmp_path).get("toy", KEY, refuse, dict)
+    assert entry.reused
+    assert entry.meta == made.meta
+    assert entry.json("value.json") == 42
+
+
+def test_another_key_is_another_artefact(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    make(store)
+    assert store.get("toy", "other", builder(7), dict).json("value.json") == 7
+    assert store.lookup("toy", KEY) is not None
+
+
+def test_meta_tells_where_it_comes_from(tmp_path: Path) -> None:
+    entry = make(ArtifactStore(tmp_path))
+    written = json.loads((entry.folder / META).read_text())
+    assert written == entry.meta
+    assert (written["kind"], written["key"], written["spec"]) == ("toy", KEY, {"a": 1})
+    assert 0 <= entry.seconds == written["seconds"] < 60
+    assert abs(written["created"] - time.time()) < 600
+    assert set(written["files"]) == {"value.json"}
+    assert written["files"]["value.json"]["bytes"] == 2
+
+
+def test_a_finished_build_leaves_nothing_aside(tmp_path: Path) -> None:
+    make(ArtifactStore(tmp_path))
+    assert unfinished(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_a_builder_that_raises_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "value.json").write_text("4")
+        raise error
+
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(type(error)):
+        store.get("toy", KEY, fail, dict)
+    assert store.lookup("toy", KEY) is None
+    assert unfinished(tmp_path) == []
+    assert make(store).json("value.json") == 42
+
+
+def cut(folder: Path) -> None:
+    (folder / "value.json").write_text("4")
+
+
+def alter(folder: Path) -> None:
+    (folder / "value.json").write_text("43")
+
+
+def remove(folder: Path) -> None:
+    (folder / "value.json").unlink()
+
+
+def spoil_meta(folder: Path) -> None:
+    (folder / META).write_text('{"files": ')
+
+
+def empty_meta(folder: Path) -> None:
+    (folder / META).write_text("[]")
+
+
+def remove_meta(folder: Path) -> None:
+    (folder / META).unlink()
+
+
+DAMAGE = [cut, alter, remove, spoil_meta, empty_meta, remove_meta]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_told_and_kept(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    folder = make(ArtifactStore(tmp_path)).folder
+    damage(folder)
+    with pytest.raises(StoreError, match="damaged") as caught:
+        make(ArtifactStore(tmp_path)).json("value.json")
+    assert str(folder) in str(caught.value)
+    assert "rebuild_damaged=true" in str(caught.value)
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_rebuilt_on_request(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    damage(make(ArtifactStore(tmp_path)).folder)
+    entry = make(ArtifactStore(tmp_path, rebuild_damaged=True))
+    assert not entry.reused
+    assert entry.json("value.json") == 42
+
+
+def test_what_is_whole_is_not_rebuilt(tmp_path: Path) -> None:
+    make(ArtifactStore(tmp_path))
+    assert ArtifactStore(tmp_path, rebuild_damaged=True).get("toy", KEY, refuse, dict).reused
+
+
+def test_a_file_that_was_never_written_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"nothing\.json"):
+        make(ArtifactStore(tmp_path)).file("nothing.json")
+
+
+def test_a_killed_builder_leaves_no_entry_and_the_next_one_takes_over(tmp_path: Path) -> None:
+    root, reached = tmp_path / "store", tmp_path / "reached"
+    process = subprocess.Popen([sys.executable, "-c", VICTIM, str(root), str(reached)])
+    try:
+        wait_for(reached, process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    store = ArtifactStore(root)
+    assert store.lookup("toy", KEY) is None
+    assert len(unfinished(root)) == 1
+    assert make(store).json("value.json") == 42
+    assert unfinished(root) == []
+
+
+def race(tmp_path: Path, processes: int = 8) -> None:
+    root, log, go = tmp_path / "store", tmp_path / "log", tmp_path / "go"
+    command = [sys.executable, "-c", RACER, str(root), str(log), str(go)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    go.touch()
+    found = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    assert found == ["42"] * processes
+    assert [racer.returncode for racer in racers] == [0] * processes
+    assert log.read_text() == "built\n"
+    assert unfinished(root) == []
+
+
+def test_racing_processes_build_once(tmp_path: Path) -> None:
+    race(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("repetition", range(10))
+def test_racing_processes_build_once_every_time(tmp_path: Path, repetition: int) -> None:
+    race(tmp_path)
+
+
+def test_where_locks_fail_the_first_in_place_stands(tmp_path: Path) -> None:
+    theirs = make(ArtifactStore(tmp_path / "theirs"), 41).folder
+    root = tmp_path / "ours"
+
+    def overtaken(folder: Path) -> None:
+        builder(42)(folder)
+        shutil.copytree(theirs, root / "toy" / KEY)
+
+    entry = ArtifactStore(root).get("toy", KEY, overtaken, dict)
+    assert entry.reused
+    assert entry.json("value.json") == 41
+    assert unfinished(root) == []
+
+
+def test_a_root_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")  # a folder below a file fails for root too, unlike one without permission
+    root = tmp_path / "file" / "store"
+    with pytest.raises(StoreError, match=r"paths\.store: expected a writable folder") as caught:
+        make(ArtifactStore(root))
+    assert str(root) in str(caught.value)
+    with pytest.raises(StoreError, match=r"paths\.store"):
+        ArtifactStore(root).pin("digits", "aa")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "value.json").write_text("4")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.get("toy", KEY, fill, dict)
+    assert store.lookup("toy", KEY) is None
+    assert unfinished(tmp_path) == []
+
+
+def test_a_pin_holds_its_content(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    store.pin("digits", "aa")
+    store.pin("digits", "aa")
+    store.pin("mnist", "bb")
+    with pytest.raises(StoreError, match="dataset digits") as caught:
+        ArtifactStore(tmp_path).pin("digits", "bb")
+    assert all(word in str(caught.value) for word in ("aa", "bb", str(tmp_path)))
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_nothing_is_pickled(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.partition(".")[0] for alias in node.names} & {"pickle", "cloudpickle", "joblib"}
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] not in {"pickle", "cloudpickle", "joblib"}
+            assert node.module != "torch" or "load" not in {alias.name for alias in node.names}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}
