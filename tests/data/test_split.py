@@ -19,7 +19,7 @@ from unlearn.data.forget import ClassWise, Forget, Indices, Random
 from unlearn.data.split import ForgetSplit, Population
 from unlearn.errors import DataError
 
-LABELS = Digits().read()[0][1]
+LABELS = torch.arange(Digits.train_size) * 7919 % 1013 % 10  # stand-ins, all classes mixed
 SEEDS = st.integers(0, 2**31)
 RULES = st.one_of(
     st.builds(Random, share=st.floats(0.001, 0.9)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from unlearn.models.cnn import Cnn
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.modules.unlearner import UnlearnerModule
 from unlearn.recipe import Recipe
-from unlearn.strategies.base import Context, Phase, Strategy
+from unlearn.strategies.base import Context, Edit, Labelled, Phase, Strategy
 from unlearn.types import Images, Subset
 
 torch.set_num_threads(1)  # for tensors this small, threads only wait for each other
@@ -152,12 +153,7 @@ def hooks(model: nn.Module) -> int:
 @every_strategy
 @pytest.mark.parametrize("architecture", ["cnn", "batch_norm"])
 @pytest.mark.parametrize("forget", ["random", "one", "class"])
-def test_original_stays_and_result_is_sound(
-    name: str, architecture: str, forget: str, request: pytest.FixtureRequest
-) -> None:
-    if (architecture, forget) == ("batch_norm", "one") and name.endswith("+js"):
-        reason = "repair: a forget batch of one goes through batch norm in train mode"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=ValueError, reason=reason))
+def test_original_stays_and_result_is_sound(name: str, architecture: str, forget: str) -> None:
     model = original(architecture)
     before = bits(model)
     result = unlearn(STRATEGIES[name], model, scenario(forget)).model
@@ -170,6 +166,22 @@ def test_original_stays_and_result_is_sound(
     assert {n: (t.shape, t.dtype) for n, t in result.state_dict().items()} == {
         n: (t.shape, t.dtype) for n, t in model.state_dict().items()
     }
+
+
+@pytest.mark.xfail(strict=True, reason="recipe_module.run does not put the model, a copy in eval mode, in train mode")
+def test_fine_tuning_is_done_in_train_mode() -> None:
+    """Dropout drops and batch normalisation learns, as when the original was trained."""
+    model, data, modes = original("batch_norm"), scenario(), []
+    copied, context = prepare(STRATEGIES["finetune"], model, data, 0)
+    (phase,) = STRATEGIES["finetune"].phases(context, Edit({}))
+
+    def loss(trained: nn.Module, batch: Mapping[Subset, Labelled]) -> Tensor:
+        modes.extend(module.training for module in trained.modules())
+        return phase.loss(trained, batch)
+
+    fit(copied, replace(phase, loss=loss), data, 0)
+    assert all(modes)
+    assert not torch.equal(copied.net.norm.running_mean, model.net.norm.running_mean)
 
 
 @every_strategy

@@ -237,6 +237,16 @@ def test_a_positive_weight_pulls_towards_the_original_and_a_negative_one_away() 
     assert all(p.grad is None for p in original.parameters())
 
 
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="repair: batch norm sees a forget batch of one in train mode")
+def test_a_forget_batch_of_one_goes_through_batch_norm_in_eval_mode() -> None:
+    _, original, batch = hand_built()
+    model = nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20), nn.Linear(20, 4)).double().train()
+    one = {Subset.RETAIN: batch[Subset.RETAIN], Subset.FORGET: Batch(*(part[:1] for part in batch[Subset.FORGET]))}
+    assert only_phase(Finetune(js_weight=-0.1), original).loss(model, one).isfinite()
+    assert all(module.training for module in model.modules())
+    assert model[1].num_batches_tracked == 1
+
+
 def test_the_forget_set_is_read_only_where_it_counts() -> None:
     model, original, batch = hand_built()
     plain = only_phase(Finetune(), original)

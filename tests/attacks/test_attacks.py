@@ -1,0 +1,226 @@
+"""Attacks on made-up losses: chance where there is nothing to find, certainty where there is, and by hand between."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
+from unlearn.attacks.logistic import Logistic, auc, bootstrap_auc, tpr_at
+from unlearn.attacks.members import forget_and_peers
+from unlearn.discovery import options
+from unlearn.types import Evidence, Measurement, Metric, Predictions, Role, Subset
+
+ATTACKS = options("unlearn.attacks", Metric)
+CONF = Path(__file__).parents[2] / "conf/attacks"
+scores = st.lists(st.integers(0, 6), min_size=1, max_size=30)
+
+
+def with_losses(losses: np.ndarray | list[float], label: int | np.ndarray = 0) -> Predictions:
+    """Ten-class predictions whose cross-entropy is `losses`."""
+    p = torch.tensor(np.exp(-np.asarray(losses, dtype=np.float64)))
+    labels = torch.as_tensor(np.broadcast_to(label, p.shape).copy(), dtype=torch.int64)
+    others = ((1 - p) / 9).clamp(min=1e-12)[:, None].expand(-1, 10)
+    logits = others.scatter(1, labels[:, None], p[:, None]).log().float()
+    return Predictions(logits, labels, torch.arange(len(p)))
+
+
+def drawn(n: int, seed: int, centre: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).gamma(4, centre / 4, n)
+
+
+def attacked(members: Predictions, others: Predictions, seed: int = 0, **settings: float) -> dict[str, Measurement]:
+    return Logistic(**settings).measure(Evidence({Subset.FORGET: members, Subset.HOLDOUT: others}, seed=seed))
+
+
+@settings(deadline=None)
+@given(scores, scores)
+def test_auc_is_scikit_learns_ties_included(members: list[int], others: list[int]) -> None:
+    truth = [True] * len(members) + [False] * len(others)
+    assert auc(np.array(members), np.array(others)) == pytest.approx(roc_auc_score(truth, members + others))
+
+
+def test_bootstrap_interval_holds_the_auc_and_narrows_with_samples() -> None:
+    widths = []
+    for n in (50, 5000):
+        truth, found = np.arange(2 * n) < n, np.random.default_rng(0).normal(size=2 * n) + (np.arange(2 * n) < n)
+        low, high = bootstrap_auc(truth, found, 200, seed=0)
+        assert low < roc_auc_score(truth, found) < high
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(10, rel=0.4)
+
+
+def test_tpr_by_hand() -> None:
+    """Of 1,000 non-members 0 … 999 ten may be mistaken, so a member must score above 989."""
+    found = np.concatenate([np.arange(1000.0), [5, 989, 989.5, 5000]])
+    truth = np.arange(1004) >= 1000
+    assert tpr_at(truth, found, 0.01) == Measurement(0.5, 4)
+    assert tpr_at(truth, np.where(truth, found, 7.0), 0.01) == Measurement(0.75, 4)  # tied non-members
+
+
+@pytest.mark.parametrize("levels", [7, 300, 10**6])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
+def test_tpr_is_the_roc_curves(levels: int, rate: float) -> None:
+    generator = np.random.default_rng(levels)
+    truth = np.arange(1300) < 200
+    found = (generator.normal(size=1300) + truth) * levels // 8
+    rates, recalls, _ = roc_curve(truth, found, drop_intermediate=False)
+    assert tpr_at(truth, found, rate).value == pytest.approx(recalls[rates <= rate + 1e-12].max())
+
+
+@pytest.mark.parametrize(("n", "rate", "known"), [(999, 0.01, False), (1000, 0.01, True), (9999, 0.001, False)])
+def test_tpr_needs_ten_mistakes_to_count(n: int, rate: float, known: bool) -> None:
+    found = tpr_at(np.arange(n + 5) < 5, np.arange(float(n + 5)), rate)
+    assert (found.value is not None) == known
+    assert known or f"{n} non-members" in (found.reason or "")
+
+
+def test_few_non_members_leave_the_rates_undefined_and_the_auc_not() -> None:
+    found = attacked(with_losses(drawn(60, 0)), with_losses(drawn(80, 1)))
+    assert found["mia_logistic_tpr_at_1pct_fpr"].value is None
+    assert found["mia_logistic_tpr_at_01pct_fpr"].value is None
+    assert found["mia_logistic_auc"].value is not None
+    assert found["mia_logistic_auc"].n == 140
+
+
+def test_many_non_members_give_the_rate() -> None:
+    found = attacked(with_losses(drawn(300, 0, 0.01)), with_losses(drawn(2400, 1)), splits=2)
+    assert found["mia_logistic_tpr_at_1pct_fpr"].value == 1.0
+    assert found["mia_logistic_tpr_at_01pct_fpr"].value is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_there_is_nothing_to_find_the_auc_is_one_half(seed: int) -> None:
+    found = attacked(with_losses(drawn(150, 10 + seed)), with_losses(drawn(250, 20 + seed)), seed=seed)
+    value, interval = found["mia_logistic_auc"].value, found["mia_logistic_auc"].interval
+    assert value is not None
+    assert interval is not None
+    assert interval[0] <= value <= interval[1]
+    assert value == pytest.approx(0.5, abs=0.1)
+    assert found["mia_logistic_balanced_accuracy"].value == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_separated_losses_are_found_in_either_direction(swapped: bool) -> None:
+    low, high = with_losses(drawn(80, 0, 0.05)), with_losses(drawn(120, 1, 3.0))
+    found = attacked(*((high, low) if swapped else (low, high)))
+    assert (found["mia_logistic_auc"].value or 0) > 0.99
+    assert (found["mia_logistic_balanced_accuracy"].value or 0) > 0.95
+    low_end, _ = found["mia_logistic_auc"].interval or (0, 0)
+    assert low_end > 0.98
+
+
+def test_the_auc_is_that_of_the_losses() -> None:
+    members, others = drawn(400, 0, 0.7), drawn(400, 1)
+    truth = np.arange(800) < 400
+    expected = roc_auc_score(truth, -np.concatenate([members, others]))
+    found = attacked(with_losses(members), with_losses(others))["mia_logistic_auc"].value
+    assert found == pytest.approx(expected, abs=0.02)
+
+
+def test_non_members_are_of_the_forgotten_class() -> None:
+    """A net retrained without a class is bad at all of it; against other classes that would look like membership."""
+    own = with_losses(drawn(150, 0), label=3)
+    labels = np.array([3] * 150 + [5] * 400)
+    others = with_losses(np.concatenate([drawn(150, 1), drawn(400, 2, 0.01)]), labels)
+    _, peers = forget_and_peers({Subset.FORGET: own, Subset.HOLDOUT: others})
+    assert peers.labels.tolist() == [3] * 150
+    assert peers.index.tolist() == list(range(150))
+    assert torch.equal(peers.logits, others.logits[:150])
+    found = attacked(own, others)["mia_logistic_auc"]
+    assert found.n == 300
+    assert found.value == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_seed_decides_every_number() -> None:
+    members, others = with_losses(drawn(60, 0, 0.8)), with_losses(drawn(90, 1))
+    first, again, other = (attacked(members, others, seed=seed) for seed in (4, 4, 5))
+    assert first == again
+    assert first["mia_logistic_auc"] != other["mia_logistic_auc"]
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_too_few_samples_are_a_reason_not_an_error(members: int) -> None:
+    few, many = with_losses(drawn(members, 0)), with_losses(drawn(50, 1))
+    subject = {Subset.FORGET: few, Subset.HOLDOUT: many}
+    for attack in (Logistic(), ForgettingRateMembership()):
+        found = attack.measure(Evidence(subject, original=subject))
+        assert all(m.value is None and f"{members} members" in (m.reason or "") for m in found.values())
+
+
+@pytest.mark.parametrize(
+    ("members", "others", "test_share"),
+    [
+        (4, 4, 0.5),
+        (4, 300, 0.5),
+        *(
+            pytest.param(*case, marks=pytest.mark.xfail(strict=True, reason="logistic: one side of a split is empty"))
+            for case in [(4, 4, 0.1), (4, 4, 0.9), (4, 300, 0.95)]
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_every_share_that_the_config_accepts_gives_a_number_or_a_reason(
+    members: int, others: int, test_share: float
+) -> None:
+    found = attacked(with_losses(drawn(members, 0)), with_losses(drawn(others, 1)), test_share=test_share)
+    assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
+
+
+def membership(before: Predictions, after: Predictions, holdout: Predictions) -> Measurement:
+    original = {Subset.FORGET: before, Subset.HOLDOUT: holdout}
+    found = ForgettingRateMembership().measure(Evidence(original | {Subset.FORGET: after}, original))
+    return found["forgetting_rate_membership"]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ([0.1] * 10, 0.0),  # untouched
+        ([0.1] * 7 + [3.0] * 3, 0.3),
+        ([3.0] * 10, 1.0),
+    ],
+)
+def test_forgetting_rate_by_hand(after: list[float], expected: float) -> None:
+    """Members lose 0.1 and non-members 3, so the judge's border lies between."""
+    found = membership(with_losses([0.1] * 10), with_losses(after), with_losses([3.0] * 20))
+    assert (found.value, found.n) == (pytest.approx(expected), 10)
+
+
+def test_forgetting_rate_is_net_of_what_was_unknown_before() -> None:
+    """Judged member before: 8 of 10 (BF = 2); after: 5 (AF = 5). (5 - 2) / 8; and negative where it recognises more."""
+    before, holdout = with_losses([0.1] * 8 + [3.0] * 2), with_losses([3.0] * 20)
+    assert membership(before, with_losses([0.1] * 5 + [3.0] * 5), holdout).value == pytest.approx(3 / 8)
+    assert membership(before, with_losses([0.1] * 10), holdout).value == pytest.approx(-2 / 8)
+
+
+def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
+    alike = with_losses([1.0] * 10)
+    found = membership(alike, alike, with_losses([1.0] * 20))
+    assert found.value is None
+    assert "judged a member" in (found.reason or "")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_identity_and_the_order_of_samples(name: str) -> None:
+    attack = ATTACKS[name]()
+    assert isinstance(attack, Metric)
+    subject = {Subset.FORGET: with_losses(drawn(60, 0, 0.6)), Subset.HOLDOUT: with_losses(drawn(90, 1))}
+    found = attack.measure(Evidence(subject, subject if Role.ORIGINAL in attack.references else {}))
+    assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
+    if name == "forgetting_rate_membership":
+        assert found[name].value == 0.0
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_reads_holdout_and_has_its_own_module_and_yaml(name: str) -> None:
+    assert Subset.HOLDOUT in ATTACKS[name].subsets
+    assert ATTACKS[name].__module__ == f"unlearn.attacks.{name}"
+    assert f"/schema/attacks/{name}@{name}" in (CONF / f"{name}.yaml").read_text()

@@ -1,0 +1,92 @@
+"""What several test files share: configs by overrides, and one small finished run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from unlearn import config, pipeline
+from unlearn.console import Console
+from unlearn.pipeline import Outcome, RunConfig
+from unlearn.stages.base import Workshop
+from unlearn.store import ArtifactStore
+
+# As small as a run can be that still has everything in it.
+SMALL = (
+    "dataset.limit=300",
+    "model.width=4",
+    "model.hidden=16",
+    "train.epochs=1",
+    "strategy=top_k",
+    "spd_gan.steps=5",
+    "baseline.seeds=[0,1]",
+    "attacks.logistic.splits=2",
+    "attacks.logistic.bootstrap=100",
+)
+
+config.register()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run and what it left behind."""
+
+    composed: DictConfig
+    config: RunConfig
+    outcome: Outcome
+    console: str
+
+    @property
+    def store(self) -> Path:
+        return self.outcome.workshop.store.root
+
+    @property
+    def workshop(self) -> Workshop:
+        return self.outcome.workshop
+
+    def value(self, role: str, metric: str) -> float | None:
+        """The first reading of a metric on a model of that role."""
+        return next(m[metric].value for reading, m in self.outcome.measurements if reading.role == role and metric in m)
+
+
+Compose = Callable[..., DictConfig]
+Run = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session")
+def composed() -> Compose:
+    """`composed(*overrides)`: what Hydra makes of a command line. Made once each: copy it before changing it."""
+
+    @cache
+    def make(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(config.CONF), version_base="1.3"):
+            return compose("config", list(overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(composed: Compose) -> Run:
+    """`run(store, *overrides)`: a small job, from its command line to its outcome."""
+
+    def go(store: Path, *overrides: str) -> Finished:
+        found = composed(*SMALL, *overrides)
+        settings = config.instantiate(found)
+        console = io.StringIO()
+        workshop = Workshop(ArtifactStore(store, settings.rebuild_damaged), settings.trainer, Console(console))
+        return Finished(found, settings, pipeline.run(settings, workshop), console.getvalue())
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def finished(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """One small run under the marker, with two retrained models; its store may be read and added to."""
+    return run(tmp_path_factory.mktemp("store"))

@@ -1,0 +1,185 @@
+"""Each metric by hand, and what all of them must keep to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlearn.discovery import options
+from unlearn.types import Evidence, Measurement, Metric, Predictions, Role, Subset
+
+METRICS = options("unlearn.metrics", Metric)
+CONF = Path(__file__).parents[2] / "conf/metrics"
+every_metric = pytest.mark.parametrize("name", METRICS)
+
+FORGET, RETAIN, TEST = Subset.FORGET, Subset.RETAIN, Subset.TEST
+Views = dict[Subset, Predictions]
+
+
+def views(**confidences: Iterable[float]) -> Views:
+    """Two-class predictions from the probability of the true class; above 0.5 is correct."""
+    return {Subset(name): binary(list(values)) for name, values in confidences.items()}
+
+
+def binary(confidences: list[float]) -> Predictions:
+    p = torch.tensor(confidences)
+    labels = torch.arange(len(p)) % 2
+    rows = torch.stack([p, 1 - p], 1)
+    return Predictions(torch.where(labels[:, None] == 0, rows, rows.flip(1)).log(), labels, torch.arange(len(p)))
+
+
+def js(p: float, q: float) -> float:
+    """Jensen-Shannon divergence of two coins, from their entropies."""
+    entropy = [-x * math.log(x) - (1 - x) * math.log(1 - x) for x in ((p + q) / 2, p, q)]
+    return entropy[0] - (entropy[1] + entropy[2]) / 2
+
+
+ORIGINAL = views(forget=[0.9] * 8, retain=[0.9, 0.9, 0.9, 0.1], test=[0.9, 0.1])
+RETRAINED = views(forget=[0.9] + [0.1] * 7, retain=[0.9] * 4, test=[0.9, 0.9])
+SUBJECT = views(
+    forget=[0.9] * 4 + [0.3] * 4,
+    retain=[0.9, 0.9, 0.1, 0.1],
+    test=[0.9, 0.9],
+    holdout=[0.9, 0.1, 0.1, 0.1, 0.1],
+    noisy_forget=[0.9] * 8,
+    clean_forget=[0.9] * 6 + [0.1] * 2,
+)
+EXPECTED = {
+    "accuracy": {"forget_accuracy": 0.5, "retain_accuracy": 0.5, "test_accuracy": 1.0},
+    "loss": {
+        "forget_loss": -(math.log(0.9) + math.log(0.3)) / 2,
+        "retain_loss": -(math.log(0.9) + math.log(0.1)) / 2,
+        "test_loss": -math.log(0.9),
+    },
+    "forgetting_rate": {"forgetting_rate": 0.5},
+    "forgetting_rate_relative": {"forgetting_rate_relative": 0.5 / 0.875},
+    "memory_retention_rate": {"memory_retention_rate": 0.5 / 0.75, "memory_retention_rate_test": 2.0},
+    "js_to_retrained": {"js_to_retrained": (3 * js(0.9, 0.1) + 4 * js(0.3, 0.1)) / 8},
+    "unlearning_degree": {
+        "unlearning_degree": 0.9 - 0.6,
+        "unlearning_degree_accuracy": 0.5,
+        "unlearning_degree_loss": math.log(3) / 2,
+    },
+    "unlearning_degree_calibrated": {"unlearning_degree_calibrated": (0.9 - 0.6) / (0.9 - 0.2)},
+    "spd_gan_controls": {
+        "perturbed_forget_accuracy": 0.5,
+        "perturbed_holdout_accuracy": 0.2,
+        "noisy_forget_accuracy": 1.0,
+        "clean_forget_accuracy": 0.75,
+    },
+}
+
+
+def measured(name: str, subject: Views, original: Views, retrained: Views) -> dict[str, Measurement]:
+    """What a metric makes of just what it declares to read."""
+    metric = METRICS[name]()
+    assert isinstance(metric, Metric)
+    references = {Role.ORIGINAL: original, Role.RETRAINED: retrained}
+    seen = {role: {s: references[role][s] for s in metric.subsets} for role in metric.references}
+    evidence = Evidence(
+        {subset: subject[subset] for subset in metric.subsets},
+        seen.get(Role.ORIGINAL, {}),
+        seen.get(Role.RETRAINED, {}),
+    )
+    return metric.measure(evidence)
+
+
+def random_views(seed: int, n: int = 60) -> Views:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (len(Subset), n), generator=torch.Generator().manual_seed(0))  # the same for all
+    logits = 5 * torch.randn(len(Subset), n, 4, generator=generator)
+    return {s: Predictions(logits[i], labels[i], torch.arange(n)) for i, s in enumerate(Subset)}
+
+
+@every_metric
+def test_a_metric_by_hand(name: str) -> None:
+    found = measured(name, SUBJECT, ORIGINAL, RETRAINED)
+    assert {key: m.value for key, m in found.items()} == pytest.approx(EXPECTED[name], abs=1e-6)
+
+
+def test_n_counts_the_samples() -> None:
+    found = measured("accuracy", SUBJECT, ORIGINAL, RETRAINED)
+    assert {key: m.n for key, m in found.items()} == {"forget_accuracy": 8, "retain_accuracy": 4, "test_accuracy": 2}
+    assert measured("unlearning_degree_calibrated", SUBJECT, ORIGINAL, RETRAINED)["unlearning_degree_calibrated"].n == 8
+
+
+def values(name: str, subject: Views, original: Views, retrained: Views) -> dict[str, float | None]:
+    return {key: m.value for key, m in measured(name, subject, original, retrained).items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
+    """Exactly; `retrained` is the original with its predictions turned, so that there is something to relate to."""
+    original = random_views(seed)
+    turned = {s: replace(p, logits=-p.logits) for s, p in original.items()}
+    for name in ("forgetting_rate", "forgetting_rate_relative", "unlearning_degree", "unlearning_degree_calibrated"):
+        assert set(values(name, original, original, turned).values()) == {0.0}
+    assert set(values("memory_retention_rate", original, original, turned).values()) == {1.0}
+    assert values("js_to_retrained", original, turned, original) == {"js_to_retrained": pytest.approx(0, abs=1e-15)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
+    retrained = random_views(seed)
+    sure = {s: replace(p, logits=20 * torch.eye(4)[p.labels]) for s, p in retrained.items()}
+    assert values("forgetting_rate_relative", retrained, sure, retrained) == {"forgetting_rate_relative": 1.0}
+    assert values("unlearning_degree_calibrated", retrained, sure, retrained) == {"unlearning_degree_calibrated": 1.0}
+    assert values("js_to_retrained", retrained, sure, retrained) == {"js_to_retrained": pytest.approx(0, abs=1e-15)}
+
+
+@pytest.mark.parametrize("name", ["forgetting_rate_relative", "unlearning_degree_calibrated"])
+def test_where_original_and_retrained_are_alike_the_relation_is_undefined(name: str) -> None:
+    original = views(forget=[0.9, 0.1] * 20)
+    retrained = views(forget=[0.9, 0.1] * 19 + [0.4, 0.6])
+    (found,) = measured(name, views(forget=[0.3] * 40), original, retrained).values()
+    assert (found.value, found.n) == (None, 40)
+    assert "standard errors" in (found.reason or "")
+
+
+@pytest.mark.parametrize(("name", "subset"), [("forgetting_rate", FORGET), ("memory_retention_rate", RETAIN)])
+def test_a_rate_of_an_original_that_knows_nothing_is_undefined(name: str, subset: Subset) -> None:
+    found = measured(name, ORIGINAL, ORIGINAL | {subset: binary([0.1] * len(ORIGINAL[subset].labels))}, {})[name]
+    assert found.value is None
+    assert "is 0" in (found.reason or "")
+
+
+@every_metric
+def test_the_order_of_samples_does_not_matter(name: str) -> None:
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
+    models = [random_views(seed) for seed in range(3)]
+    shuffled = [
+        {s: Predictions(p.logits[order], p.labels[order], p.index[order]) for s, p in each.items()} for each in models
+    ]
+    found, again = measured(name, *models), measured(name, *shuffled)
+    assert {k: m.value for k, m in found.items()} == pytest.approx({k: m.value for k, m in again.items()}, abs=1e-12)
+
+
+@every_metric
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+@pytest.mark.parametrize("n", [1, 2, 60])
+def test_results_are_finite_or_carry_a_reason(name: str, scale: float, n: int) -> None:
+    """For flat and for one-hot predictions, and for a single sample."""
+    models = [
+        {s: replace(p, logits=scale * p.logits) for s, p in random_views(seed, n).items()} for seed in range(3)
+    ]
+    for m in measured(name, *models).values():
+        assert m.n == n
+        assert m.reason if m.value is None else math.isfinite(m.value)
+        assert m.standard_error is None or math.isfinite(m.standard_error)
+
+
+@every_metric
+def test_a_metric_has_its_own_module_and_yaml(name: str) -> None:
+    assert METRICS[name].__module__ == f"unlearn.metrics.{name}"
+    assert f"/schema/metrics/{name}@{name}" in (CONF / f"{name}.yaml").read_text()
+
+
+def test_no_two_metrics_measure_under_one_name() -> None:
+    models = [random_views(seed) for seed in range(3)]
+    found = [key for name in METRICS for key in measured(name, *models)]
+    assert len(found) == len(set(found))

@@ -1,0 +1,73 @@
+"""Every experiment runs, at toy size, on data in the real file format; the contributor's example works as printed."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).resolve().parents[1]
+TOY = [
+    *("train.epochs=1", "spd_gan.steps=3", "strategy.recipe.epochs=1", "trainer.threads=1"),
+    *("baseline.seeds=[0]", "attacks.logistic.bootstrap=100"),
+]
+
+
+def write_mnist(root: Path, n: int) -> None:
+    """MNIST's own files, filled with enlarged digits."""
+    bundle = load_digits()
+    images = torch.nn.functional.interpolate(torch.from_numpy(bundle.images)[:n, None], size=28)[:, 0] * 255 / 16
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        header = struct.pack(">4i", 2051, n, 28, 28)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.byte().numpy().tobytes())
+        labels = torch.from_numpy(bundle.target[:n]).byte().numpy().tobytes()
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, n) + labels)
+
+
+def unlearn(*arguments: str, cwd: Path) -> dict[str, float | None]:
+    command = [sys.executable, "-m", "unlearn", *arguments, "paths.output=out"]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, float | None] = json.loads((cwd / "out" / "report.json").read_text())["metrics"]
+    return found
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_experiment_runs(experiment: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "data", 400)
+    metrics = unlearn(f"+experiment={experiment}", "dataset.limit=400", *TOY, cwd=tmp_path)
+    assert metrics["original/forgetting_rate"] == 0
+
+
+def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
+    from unlearn.data.datasets.published import Mnist
+
+    write_mnist(tmp_path, 50)
+    train, test = Mnist(root=str(tmp_path), limit=40).load()
+    assert train.images.shape == (40, 1, 28, 28)
+    assert test.images.shape == (50, 1, 28, 28)
+    assert train.labels.tolist() == load_digits().target[:40].tolist()
+
+
+@pytest.mark.slow
+def test_the_contributors_example_works_as_printed(tmp_path: Path) -> None:
+    """In a copy of the sources: the two files from CONTRIBUTING.md, and the strategy runs."""
+    for folder in ("unlearn", "conf"):
+        subprocess.run(["cp", "-r", ROOT / folder, tmp_path], check=True)
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    blocks = re.findall(r"`((?:unlearn|conf)/\S+)`\n\n```\w+\n(.*?)```", text, flags=re.DOTALL)
+    assert [Path(name).suffix for name, _ in blocks] == [".py", ".yaml"]
+    for name, content in blocks:
+        (tmp_path / name).write_text(content)
+    metrics = unlearn("strategy=sign_flip", "strategy.share=0.5", "dataset.limit=400", *TOY[:2], cwd=tmp_path)
+    assert metrics["unlearned/retain_accuracy"] is not None
+    assert metrics["unlearned/retain_accuracy"] < 0.8

@@ -1,0 +1,76 @@
+"""What paper.md's invariants promise, at full size on real data: long, part of `make test-all`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from unlearn import config
+from unlearn.console import Console
+from unlearn.pipeline import Outcome, run
+from unlearn.report.assemble import assemble
+from unlearn.stages.base import Workshop
+from unlearn.store import ArtifactStore
+
+pytestmark = pytest.mark.slow
+config.register()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+def metrics(store: Path, *overrides: str) -> dict[str, float]:
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        composed = compose("config", list(overrides))
+    found = config.instantiate(composed)
+    outcome: Outcome = run(found, Workshop(ArtifactStore(store), found.trainer, Console()))
+    report: dict[str, float] = assemble(outcome, config.plain(composed), {})["metrics"]
+    return report
+
+
+def test_marker_separates_original_from_retrained(store: Path) -> None:
+    marked = [metrics(store, "strategy=identity", "spd_gan.term=attack", f"seed={seed}") for seed in range(3)]
+    clean = [metrics(store, "strategy=identity", "spd_gan=off", f"seed={seed}") for seed in range(3)]
+    original = fmean(m["original/forget_accuracy"] for m in marked)
+    assert original >= 0.99
+    assert original - fmean(m["retrained/forget_accuracy"] for m in marked) >= 0.40
+    test = [fmean(m["original/test_accuracy"] for m in group) for group in (marked, clean)]
+    assert abs(test[0] - test[1]) <= 0.02
+
+
+def test_random_noise_does_not(store: Path) -> None:
+    noisy = [metrics(store, "strategy=identity", "spd_gan=noise", f"seed={seed}") for seed in range(3)]
+    gap = fmean(m["original/forget_accuracy"] - m["retrained/forget_accuracy"] for m in noisy)
+    assert gap <= 0.10
+
+
+def test_another_retraining_is_fully_unlearned(store: Path) -> None:
+    found = metrics(store, "strategy=identity", "baseline.seeds=[0,1,2]")
+    assert found["retrained/unlearning_degree_calibrated"] == 1
+    assert found["noise_floor/unlearning_degree_calibrated"] <= 0.3
+
+
+def test_the_divergence_terms_sign(store: Path) -> None:
+    degrees = [
+        fmean(
+            metrics(store, "strategy=random_k", f"strategy.js_weight={weight}", f"seed={seed}")[
+                "unlearned/unlearning_degree"
+            ]
+            for seed in range(3)
+        )
+        for weight in (0.1, 0.0, -0.1)
+    ]
+    assert degrees == sorted(degrees)
+
+
+def test_top_k_hurts_more_than_random_k(store: Path) -> None:
+    def retained(strategy: str) -> float:
+        overrides = ("strategy.k=0.01", "strategy.noise_scale=1.0", "strategy.recipe.epochs=0")
+        return metrics(store, f"strategy={strategy}", *overrides)["unlearned/memory_retention_rate"]
+
+    assert retained("top_k") < retained("random_k")
