@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -21,17 +22,20 @@ from unlearn.store import ArtifactStore
 # As small as a run can be that still has everything in it.
 SMALL = (
     "dataset.limit=300",
-    "model.width=4",
-    "model.hidden=16",
-    "train.epochs=1",
+    "model.width=8",
+    "model.hidden=32",
+    "train.epochs=5",
+    "train.batch_size=16",
     "strategy=top_k",
-    "spd_gan.steps=5",
+    "strategy.recipe.epochs=1",
+    "spd_gan.steps=10",
     "baseline.seeds=[0,1]",
     "attacks.logistic.splits=2",
     "attacks.logistic.bootstrap=100",
 )
 
 config.register()
+torch.set_num_threads(1)  # nets this small only wait for more, all the more so beside other jobs
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,15 @@ def composed() -> Compose:
 
 @pytest.fixture(scope="session")
 def run(composed: Compose) -> Run:
-    """`run(store, *overrides)`: a small job, from its command line to its outcome."""
+    """`run(store, *overrides)`: a small job, from its command line to its outcome.
+
+    A group that is chosen anew comes without what `SMALL` says of it.
+    """
 
     def go(store: Path, *overrides: str) -> Finished:
-        found = composed(*SMALL, *overrides)
+        chosen = {override.partition("=")[0] for override in overrides}
+        small = [each for each in SMALL if each.partition("=")[0].partition(".")[0] not in chosen]
+        found = composed(*small, *overrides)
         settings = config.instantiate(found)
         console = io.StringIO()
         workshop = Workshop(ArtifactStore(store, settings.rebuild_damaged), settings.trainer, Console(console))

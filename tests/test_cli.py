@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-TOY = ["dataset.limit=400", "train.epochs=2", "spd_gan.steps=10", "strategy.recipe.epochs=1", "trainer.threads=1"]
+TOY = ["dataset.limit=400", "train.epochs=2", "spd_gan.steps=10", "strategy.recipe.epochs=1"]
 HEAVY = ("pytorch_lightning", "torchvision", "wandb", "sklearn", "matplotlib")
 SPY = f"""
 import atexit, sys

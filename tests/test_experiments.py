@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = [
-    *("train.epochs=1", "spd_gan.steps=3", "strategy.recipe.epochs=1", "trainer.threads=1"),
+    *("train.epochs=1", "spd_gan.steps=3", "strategy.recipe.epochs=1"),
     *("baseline.seeds=[0]", "attacks.logistic.bootstrap=100"),
 ]
 

@@ -23,13 +23,14 @@ from unlearn.store import META, ArtifactStore, Entry
 KEY = "0123456789abcdef"
 PACKAGE = Path(unlearn.__file__).parent
 
-# Every process waits for `go`, so that all of them ask at once.
+# Says that it is ready and waits for `go`, so that all ask at once.
 RACER = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from unlearn.store import ArtifactStore
 
-root, log, go = map(Path, sys.argv[1:])
+folder = Path(sys.argv[1])
+root, log, go = folder / "store", folder / "log", folder / "go"
 
 def build(folder):
     with log.open("a") as file:
@@ -37,9 +38,11 @@ def build(folder):
     time.sleep(0.05)
     (folder / "value.json").write_text("42")
 
+(folder / f"ready-{os.getpid()}").touch()
 while not go.exists():
     time.sleep(0.001)
-print(ArtifactStore(root).get("toy", "KEY", build, dict).json("value.json"))
+store = ArtifactStore(root, rebuild_damaged=len(sys.argv) > 2)
+print(store.get("toy", "KEY", build, dict).json("value.json"))
 """.replace("KEY", KEY)
 
 # Writes half of an artefact, says so, and never ends.
@@ -206,16 +209,19 @@ def test_a_killed_builder_leaves_no_entry_and_the_next_one_takes_over(tmp_path: 
     assert unfinished(root) == []
 
 
-def race(tmp_path: Path, processes: int = 8) -> None:
-    root, log, go = tmp_path / "store", tmp_path / "log", tmp_path / "go"
-    command = [sys.executable, "-c", RACER, str(root), str(log), str(go)]
+def race(tmp_path: Path, *arguments: str, processes: int = 8) -> None:
+    """All of them get the artefact, one of them builds it."""
+    command = [sys.executable, "-c", RACER, str(tmp_path), *arguments]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    go.touch()
+    while len(list(tmp_path.glob("ready-*"))) < processes:
+        assert not any(racer.poll() for racer in racers), "failed before the start"
+        time.sleep(0.005)
+    (tmp_path / "go").touch()
     found = [racer.communicate(timeout=60)[0].strip() for racer in racers]
-    assert found == ["42"] * processes
     assert [racer.returncode for racer in racers] == [0] * processes
-    assert log.read_text() == "built\n"
-    assert unfinished(root) == []
+    assert found == ["42"] * processes
+    assert (tmp_path / "log").read_text() == "built\n"
+    assert unfinished(tmp_path / "store") == []
 
 
 def test_racing_processes_build_once(tmp_path: Path) -> None:
@@ -226,6 +232,12 @@ def test_racing_processes_build_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("repetition", range(10))
 def test_racing_processes_build_once_every_time(tmp_path: Path, repetition: int) -> None:
     race(tmp_path)
+
+
+@pytest.mark.xfail(reason="lookup() removes a damaged artefact without the lock: FileNotFoundError in the others")
+def test_racing_processes_rebuild_once(tmp_path: Path) -> None:
+    cut(make(ArtifactStore(tmp_path / "store")).folder)
+    race(tmp_path, "rebuild damaged")
 
 
 def test_where_locks_fail_the_first_in_place_stands(tmp_path: Path) -> None:

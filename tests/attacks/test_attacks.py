@@ -61,8 +61,8 @@ def test_tpr_by_hand() -> None:
     """Of 1,000 non-members 0 … 999 ten may be mistaken, so a member must score above 989."""
     found = np.concatenate([np.arange(1000.0), [5, 989, 989.5, 5000]])
     truth = np.arange(1004) >= 1000
-    assert tpr_at(truth, found, 0.01) == Measurement(0.5, 4)
-    assert tpr_at(truth, np.where(truth, found, 7.0), 0.01) == Measurement(0.75, 4)  # tied non-members
+    assert tpr_at(truth, found, 0.01) == Measurement(0.5, 1004)
+    assert tpr_at(truth, np.where(truth, found, 7.0), 0.01) == Measurement(0.75, 1004)  # tied non-members
 
 
 @pytest.mark.parametrize("levels", [7, 300, 10**6])

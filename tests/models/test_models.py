@@ -95,14 +95,12 @@ def test_dropout_is_drawn_while_training_alone(name: str, dropout: float) -> Non
     assert torch.equal(model.eval()(x), model(x))
 
 
-@pytest.mark.parametrize(
-    ("side", "kernel", "stride", "pool"), [(8, 3, 1, nn.Identity), (32, 3, 1, nn.Identity), (64, 3, 1, nn.Identity)]
-)
-def test_resnet18_has_a_small_stem_for_small_images(side: int, kernel: int, stride: int, pool: type) -> None:
+@pytest.mark.parametrize("side", [8, 32, 64])
+def test_resnet18_has_a_small_stem_for_small_images(side: int) -> None:
     with torch.device("meta"):
         model = Resnet18().net((3, side, side), 10)
-    assert (model.conv1.kernel_size, model.conv1.stride) == ((kernel, kernel), (stride, stride))
-    assert isinstance(model.maxpool, pool)
+    assert (model.conv1.kernel_size, model.conv1.stride) == ((3, 3), (1, 1))
+    assert isinstance(model.maxpool, nn.Identity)
     assert sum(p.numel() for p in model.parameters()) == 11_173_962  # as in the CIFAR-10 tables
 
 

@@ -52,7 +52,7 @@ class Prepared(Toy):
     """Has something to import first."""
 
     def prepare(self, workshop: Workshop) -> None:
-        time.sleep(0.3)
+        time.sleep(0.5)
 
 
 def workshop_at(root: Path) -> Workshop:
@@ -103,15 +103,9 @@ def test_retrained_models_never_see_the_forget_set(finished: Finished) -> None:
     assert len(forget) == 22  # a tenth of the 225 in D
     assert not torch.isin(retain.index, forget.index).any()
     assert torch.cat([retain.index, forget.index]).sort().values.equal(trained.index)
-    aside = [Predict(plan.original, s).samples for s in (plan.original.validation, finished_holdout(finished))]
-    for part in aside:
-        assert not torch.isin(part.load(workshop).index, trained.index).any()
-
-
-def finished_holdout(run: Finished) -> samples.Samples:
-    mark = run.outcome.plan.mark
-    assert mark is not None
-    return mark.holdout
+    assert plan.mark is not None
+    for aside in (plan.original.validation, plan.mark.holdout):
+        assert not torch.isin(aside.load(workshop).index, trained.index).any()
 
 
 def test_under_the_marker_the_original_sees_the_marked_images(finished: Finished) -> None:
@@ -197,13 +191,17 @@ def test_a_nan_stops_the_run_and_nothing_is_stored(run: Run, tmp_path: Path) -> 
     assert list((tmp_path / "building").iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="weights that diverge in the last step pass the check of losses")
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="weights that diverge in the last step pass the check of losses"
+)
 def test_a_nan_of_the_last_step_stops_the_run_too(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError):
-        run(tmp_path, *ALONE, "train.lr=1e15", "train.batch_size=1000")
+        run(tmp_path, *ALONE, "train.lr=1e15", "train.batch_size=1000", "train.epochs=1")
 
 
-@pytest.mark.xfail(strict=True, reason="safetensors wraps a full disk in SafetensorError, which the store does not know")
+@pytest.mark.xfail(
+    strict=True, reason="safetensors wraps a full disk in SafetensorError, which the store does not know"
+)
 def test_tensors_that_cannot_be_written_are_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_tensors(tmp_path / "nowhere" / "x.safetensors", {"a": torch.zeros(2)})
@@ -266,10 +264,10 @@ def test_meta_tells_what_made_an_artefact(finished: Finished) -> None:
 
 def test_seconds_exclude_inputs_and_preparation(tmp_path: Path) -> None:
     workshop = workshop_at(tmp_path)
-    inner = Toy(0.3)
+    inner = Toy(0.5)
     entry = workshop.need(Prepared(0.01, inner))
-    assert workshop.need(inner).seconds >= 0.3
-    assert 0.01 <= entry.seconds < 0.2
+    assert workshop.need(inner).seconds >= 0.5
+    assert 0.01 <= entry.seconds < 0.5
 
 
 def test_a_stage_is_needed_once(tmp_path: Path) -> None:
@@ -280,12 +278,11 @@ def test_a_stage_is_needed_once(tmp_path: Path) -> None:
     assert workshop_at(tmp_path).need(Toy(0.0)).reused
 
 
-def test_one_store_serves_one_version_of_a_data_set(tmp_path: Path) -> None:
+def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
     workshop = workshop_at(tmp_path)
-    samples.load(Digits(limit=100), workshop)
-    workshop.store.pin("mnist", "something else")
-    train, test = samples.load(Digits(limit=100), workshop)
-    assert (len(train), len(test)) == (100, 360)
+    workshop.store.pin("digits", "another release")
+    with pytest.raises(StoreError, match="dataset digits"):
+        samples.load(Digits(limit=100), workshop)
 
 
 @pytest.mark.xfail(strict=True, raises=StoreError, reason="the pinned digest is that of the limited data set")

@@ -241,7 +241,8 @@ def test_every_yaml_is_an_option() -> None:
 def test_a_strategy_is_abstract_or_final() -> None:
     """A class with heirs is no option; an option is frozen, has no heir, and can be made without arguments."""
     modules = [module for n, module in sys.modules.items() if n.startswith("unlearn.strategies.")]
-    classes = {c for module in modules for c in vars(module).values() if isinstance(c, type) and issubclass(c, Strategy)}
+    everything = [member for module in modules for member in vars(module).values()]
+    classes = {c for c in everything if isinstance(c, type) and issubclass(c, Strategy)}
     assert {c for c in classes if not c.__subclasses__()} == set(KINDS.values())
     assert all(kind.__dataclass_params__.frozen for kind in KINDS.values())  # type: ignore[attr-defined]
     assert all(isinstance(kind(), kind) for kind in KINDS.values())

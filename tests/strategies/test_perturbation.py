@@ -112,7 +112,7 @@ def test_relative_noise_follows_the_scale_of_the_weights() -> None:
     original, larger = net().double(), net().double()
     with torch.no_grad():
         for p in larger.parameters():
-            p *= 1024
+            p.mul_(1024)
     small, large = (change(WeightNoise(), model) for model in (original, larger))
     for name, value in small.items():
         torch.testing.assert_close(large[name], 1024 * value, rtol=1e-9, atol=0)

@@ -211,6 +211,8 @@ def test_what_does_not_fit_the_net_is_named(selection: Selection, k: float | int
     assert key in [problem.key for problem in selection.check(k, sizes)]
 
 
-@pytest.mark.parametrize(("selection", "k"), [(Random(), 21), (TopK(include=["2.*"]), 5), (Random(exclude=["0*"]), 0.1)])
+@pytest.mark.parametrize(
+    ("selection", "k"), [(Random(), 21), (TopK(include=["2.*"]), 5), (Random(exclude=["0*"]), 0.1)]
+)
 def test_what_fits_is_let_through(selection: Selection, k: float | int) -> None:
     assert list(selection.check(k, sizes)) == []

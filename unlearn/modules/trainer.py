@@ -19,7 +19,7 @@ class TrainerSettings:
 
     accelerator: str = one_of("auto", "cpu", "gpu")
     deterministic: bool = True  # refuse operations that do not repeat bit for bit
-    threads: int | None = at_least(1, None)  # CPU threads; null: torch's own choice
+    threads: int | None = at_least(1, 1)  # on the CPU; null: one per core. One repeats on any machine, shares well
     detect_anomaly: bool = False  # name the operation that made a NaN; slow
 
     @property
