@@ -13,7 +13,6 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.scores import Sensitivity
 
-torch.set_num_threads(1)  # for tensors this small, threads only wait for each other
 SCORES = ("mean_gradient", "sum_absolute", "mean_square")
 N = 7
 

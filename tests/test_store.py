@@ -234,7 +234,6 @@ def test_racing_processes_build_once_every_time(tmp_path: Path, repetition: int)
     race(tmp_path)
 
 
-@pytest.mark.xfail(reason="lookup() removes a damaged artefact without the lock: FileNotFoundError in the others")
 def test_racing_processes_rebuild_once(tmp_path: Path) -> None:
     cut(make(ArtifactStore(tmp_path / "store")).folder)
     race(tmp_path, "rebuild damaged")

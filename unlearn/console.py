@@ -25,9 +25,9 @@ class Console:
         self.say(f"  {label:<28} " + ("reused" if reused else f"built {seconds:8.1f} s"))
 
     @contextmanager
-    def working(self, label: str) -> Iterator[Tick]:
-        """A bar for one stage; yields `tick(done, total)`. Nothing is drawn where nobody looks."""
-        if not self.stream.isatty():
+    def working(self, label: str | None) -> Iterator[Tick]:
+        """A bar for one piece of work; yields `tick(done, total)`. Nothing is drawn without a label or a terminal."""
+        if label is None or not self.stream.isatty():
             yield lambda done, total: None
             return
         from rich.console import Console as Terminal

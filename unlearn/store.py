@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,12 @@ class ArtifactStore:
         except StoreError:
             if not self.rebuild_damaged:
                 raise
-            shutil.rmtree(self.root / kind / key)
-            return None
+        with self._lock(key):  # another process may be rebuilding it, or have done so by now
+            try:
+                return self._find(kind, key)
+            except StoreError:
+                shutil.rmtree(self.root / kind / key)
+                return None
 
     def _find(self, kind: str, key: str) -> Entry | None:
         folder = self.root / kind / key
@@ -105,9 +110,7 @@ class ArtifactStore:
         if found:
             return found
         try:
-            locks = self.root / "locks"
-            locks.mkdir(parents=True, exist_ok=True)
-            with FileLock(locks / f"{key}.lock"):
+            with self._lock(key):
                 return self._find(kind, key) or self._build(kind, key, build, describe)
         except OSError as error:
             raise StoreError(
@@ -136,6 +139,11 @@ class ArtifactStore:
                 f"data ({digest[:12]}); use another paths.store for other data"
             )
 
+    def _lock(self, key: str) -> FileLock:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{key}.lock")
+
     def _build(
         self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
     ) -> Entry:
@@ -143,7 +151,8 @@ class ArtifactStore:
         aside.mkdir(parents=True, exist_ok=True)
         for left_over in aside.glob(f"{key}-*"):  # of a killed builder: we hold the lock, nobody else is at it
             shutil.rmtree(left_over, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=aside))
+        folder = aside / f"{key}-{uuid.uuid4().hex}"  # mkdtemp would shut out all other users of a shared store
+        folder.mkdir()
         try:
             start = time.perf_counter()
             build(folder)
@@ -151,6 +160,9 @@ class ArtifactStore:
             meta = describe() | {"kind": kind, "key": key, "seconds": seconds, "created": time.time()}
             meta["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in folder.iterdir()}
             (folder / META).write_text(json.dumps(meta, indent=1))
+            for path in folder.iterdir():
+                path.chmod(folder.stat().st_mode & 0o666)
+                _sync(path)
             _sync(folder)
             return self._place(folder, self.root / kind / key, meta)
         finally:
@@ -160,6 +172,7 @@ class ArtifactStore:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(target)
+            _sync(target.parent)
         except OSError:  # somebody without our lock was first (locks may fail on network file systems): theirs stands
             found = self._find(meta["kind"], meta["key"])
             if found is None:
@@ -168,14 +181,13 @@ class ArtifactStore:
         return Entry(target, meta, reused=False)
 
 
-def _sync(folder: Path) -> None:
-    """Force files, then the folder that names them, to disk."""
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: Path) -> None:
+    """Force a file, or a folder's list of names, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

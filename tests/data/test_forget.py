@@ -85,7 +85,6 @@ def test_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
         pytest.param("a.csv", "1 " * 100_000, id="long field"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="read_indices lets IndexError and csv.Error through")
 def test_odd_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(DataError):
         read_indices(request(tmp_path, text, name))
@@ -123,7 +122,6 @@ def test_bad_requests_are_refused(tmp_path: Path, text: str, expected: str) -> N
     assert found.startswith("forget.file: ")
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="an index that does not fit 64 bits overflows in requested()")
 def test_a_huge_index_is_refused(tmp_path: Path) -> None:
     assert "indices from 0 to 199" in complaints(request(tmp_path, "9" * 20))
 
@@ -182,7 +180,6 @@ def test_rules_are_checked_against_the_data_set(forget: Random | ClassWise, expe
     assert (found == []) if expected is None else found[0].startswith(expected)
 
 
-@pytest.mark.xfail(strict=True, reason="a share that rounds to all of D passes the check and fails after training")
 def test_a_share_that_is_everything_is_refused() -> None:
     assert [*Random(share=0.999).check(DIGITS)] != []
 

@@ -42,7 +42,7 @@ def js(p: float, q: float) -> float:
 ORIGINAL = views(forget=[0.9] * 8, retain=[0.9, 0.9, 0.9, 0.1], test=[0.9, 0.1])
 RETRAINED = views(forget=[0.9] + [0.1] * 7, retain=[0.9] * 4, test=[0.9, 0.9])
 SUBJECT = views(
-    forget=[0.9] * 4 + [0.3] * 4,
+    forget=[0.9] * 5 + [0.3] * 3,
     retain=[0.9, 0.9, 0.1, 0.1],
     test=[0.9, 0.9],
     holdout=[0.9, 0.1, 0.1, 0.1, 0.1],
@@ -50,24 +50,29 @@ SUBJECT = views(
     clean_forget=[0.9] * 6 + [0.1] * 2,
 )
 EXPECTED = {
-    "accuracy": {"forget_accuracy": 0.5, "retain_accuracy": 0.5, "test_accuracy": 1.0},
+    "accuracy": {
+        "forget_accuracy": 5 / 8,
+        "unlearning_accuracy": 3 / 8,
+        "retain_accuracy": 0.5,
+        "test_accuracy": 1.0,
+    },
     "loss": {
-        "forget_loss": -(math.log(0.9) + math.log(0.3)) / 2,
+        "forget_loss": -(5 * math.log(0.9) + 3 * math.log(0.3)) / 8,
         "retain_loss": -(math.log(0.9) + math.log(0.1)) / 2,
         "test_loss": -math.log(0.9),
     },
-    "forgetting_rate": {"forgetting_rate": 0.5},
-    "forgetting_rate_relative": {"forgetting_rate_relative": 0.5 / 0.875},
+    "forgetting_rate": {"forgetting_rate": 3 / 8},
+    "forgetting_rate_relative": {"forgetting_rate_relative": 3 / 7},
     "memory_retention_rate": {"memory_retention_rate": 0.5 / 0.75, "memory_retention_rate_test": 2.0},
-    "js_to_retrained": {"js_to_retrained": (3 * js(0.9, 0.1) + 4 * js(0.3, 0.1)) / 8},
+    "js_to_retrained": {"js_to_retrained": (4 * js(0.9, 0.1) + 3 * js(0.3, 0.1)) / 8},
     "unlearning_degree": {
-        "unlearning_degree": 0.9 - 0.6,
-        "unlearning_degree_accuracy": 0.5,
-        "unlearning_degree_loss": math.log(3) / 2,
+        "unlearning_degree": 0.9 - 0.675,
+        "unlearning_degree_accuracy": 3 / 8,
+        "unlearning_degree_loss": 3 / 8 * math.log(3),
     },
-    "unlearning_degree_calibrated": {"unlearning_degree_calibrated": (0.9 - 0.6) / (0.9 - 0.2)},
+    "unlearning_degree_calibrated": {"unlearning_degree_calibrated": (0.9 - 0.675) / (0.9 - 0.2)},
     "spd_gan_controls": {
-        "perturbed_forget_accuracy": 0.5,
+        "perturbed_forget_accuracy": 5 / 8,
         "perturbed_holdout_accuracy": 0.2,
         "noisy_forget_accuracy": 1.0,
         "clean_forget_accuracy": 0.75,
@@ -103,8 +108,8 @@ def test_a_metric_by_hand(name: str) -> None:
 
 
 def test_n_counts_the_samples() -> None:
-    found = measured("accuracy", SUBJECT, ORIGINAL, RETRAINED)
-    assert {key: m.n for key, m in found.items()} == {"forget_accuracy": 8, "retain_accuracy": 4, "test_accuracy": 2}
+    found = measured("loss", SUBJECT, ORIGINAL, RETRAINED)
+    assert {key: m.n for key, m in found.items()} == {"forget_loss": 8, "retain_loss": 4, "test_loss": 2}
     assert measured("unlearning_degree_calibrated", SUBJECT, ORIGINAL, RETRAINED)["unlearning_degree_calibrated"].n == 8
 
 

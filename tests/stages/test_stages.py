@@ -159,7 +159,6 @@ def test_evaluation_leaves_a_model_as_it_was() -> None:
     assert not net.training
 
 
-@pytest.mark.xfail(strict=True, reason="predict() puts the top module's mode on every module")
 def test_evaluation_leaves_frozen_parts_of_a_training_model_as_they_were() -> None:
     net = nn.Sequential(nn.BatchNorm2d(1).eval(), nn.Flatten(), nn.Linear(64, 10))
     predict(net, Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), torch.arange(2)))
@@ -191,17 +190,11 @@ def test_a_nan_stops_the_run_and_nothing_is_stored(run: Run, tmp_path: Path) -> 
     assert list((tmp_path / "building").iterdir()) == []
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="weights that diverge in the last step pass the check of losses"
-)
 def test_a_nan_of_the_last_step_stops_the_run_too(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError):
         run(tmp_path, *ALONE, "train.lr=1e15", "train.batch_size=1000", "train.epochs=1")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="safetensors wraps a full disk in SafetensorError, which the store does not know"
-)
 def test_tensors_that_cannot_be_written_are_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_tensors(tmp_path / "nowhere" / "x.safetensors", {"a": torch.zeros(2)})
@@ -285,7 +278,6 @@ def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
         samples.load(Digits(limit=100), workshop)
 
 
-@pytest.mark.xfail(strict=True, raises=StoreError, reason="the pinned digest is that of the limited data set")
 def test_one_store_serves_a_data_set_at_several_limits(tmp_path: Path) -> None:
     workshop = workshop_at(tmp_path)
     assert [len(samples.load(Digits(limit=limit), workshop)[0]) for limit in (100, 200, None)] == [100, 200, 1437]

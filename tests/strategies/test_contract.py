@@ -24,8 +24,6 @@ from unlearn.recipe import Recipe
 from unlearn.strategies.base import Context, Edit, Labelled, Phase, Strategy
 from unlearn.types import Images, Subset
 
-torch.set_num_threads(1)  # for tensors this small, threads only wait for each other
-
 CONF = Path(__file__).parents[2] / "conf/strategy"
 KINDS = options("unlearn.strategies", Strategy)
 RECIPE = Recipe(epochs=1, batch_size=8, momentum=0.9, weight_decay=0.1)
@@ -168,7 +166,6 @@ def test_original_stays_and_result_is_sound(name: str, architecture: str, forget
     }
 
 
-@pytest.mark.xfail(strict=True, reason="recipe_module.run does not put the model, a copy in eval mode, in train mode")
 def test_fine_tuning_is_done_in_train_mode() -> None:
     """Dropout drops and batch normalisation learns, as when the original was trained."""
     model, data, modes = original("batch_norm"), scenario(), []
@@ -185,10 +182,7 @@ def test_fine_tuning_is_done_in_train_mode() -> None:
 
 
 @every_strategy
-def test_no_gradient_is_left(name: str, request: pytest.FixtureRequest) -> None:
-    if name != "identity":
-        reason = "recipe_module.run leaves the last step's gradients on the model"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_no_gradient_is_left(name: str) -> None:
     result = unlearn(STRATEGIES[name], original("cnn"), scenario()).model
     assert all(p.grad is None for p in result.parameters())
 

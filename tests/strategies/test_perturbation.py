@@ -143,12 +143,7 @@ def test_the_seed_decides_the_noise() -> None:
     "constant",
     [
         1.0,
-        pytest.param(
-            0.1,
-            marks=pytest.mark.xfail(
-                strict=True, reason="perturbation.noise_units: the float32 std of a constant is not exactly 0"
-            ),
-        ),
+        0.1,
     ],
 )
 def test_the_unit_of_a_constant_tensor_is_its_root_mean_square(constant: float) -> None:
@@ -237,7 +232,6 @@ def test_a_positive_weight_pulls_towards_the_original_and_a_negative_one_away() 
     assert all(p.grad is None for p in original.parameters())
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="repair: batch norm sees a forget batch of one in train mode")
 def test_a_forget_batch_of_one_goes_through_batch_norm_in_eval_mode() -> None:
     _, original, batch = hand_built()
     model = nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20), nn.Linear(20, 4)).double().train()

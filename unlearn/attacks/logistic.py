@@ -40,7 +40,7 @@ class Logistic(Metric):
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, others = (cross_entropy(found) for found in forget_and_peers(evidence.subject))
-        reason = too_few(members, others)
+        reason = too_few(members, others, min(self.test_share, 1 - self.test_share))
         n = len(members) + len(others)
         if reason:
             names = ("auc", "balanced_accuracy", *RATES)

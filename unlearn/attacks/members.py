@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from unlearn.types import Predictions, Subset
 if TYPE_CHECKING:
     from torch import Tensor
 
-FEWEST = 4  # of each kind, to fit and to score on
+FEWEST = 2  # of each kind, to fit and to score on
 
 
 def forget_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predictions, Predictions]:
@@ -25,11 +26,12 @@ def forget_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predict
     return forget, Predictions(holdout.logits[same], holdout.labels[same], holdout.index[same])
 
 
-def too_few(members: Tensor, others: Tensor) -> str | None:
-    """Why an attack on these cannot be fitted, if so."""
-    if min(len(members), len(others)) >= FEWEST:
+def too_few(members: Tensor, others: Tensor, part: float = 1.0) -> str | None:
+    """Why an attack cannot be fitted or scored on a `part` of these, if so."""
+    fewest = math.ceil(FEWEST / part)
+    if min(len(members), len(others)) >= fewest:
         return None
-    return f"{len(members)} members and {len(others)} non-members; at least {FEWEST} of each are needed"
+    return f"{len(members)} members and {len(others)} non-members; at least {fewest} of each are needed"
 
 
 def judge() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,15 +52,18 @@ class Random(Forget):
 
     def choose(self, index: Tensor, labels: Tensor, seed: int) -> Tensor:
         n = len(index)
-        count = self.count if self.count is not None else max(1, round((self.share or 0) * n))
-        return index[torch.randperm(n, generator=stream(seed, "forget"))[:count]]
+        return index[torch.randperm(n, generator=stream(seed, "forget"))[: self._wanted(n)]]
+
+    def _wanted(self, n: int) -> int:
+        return self.count if self.count is not None else max(1, round((self.share or 0) * n))
 
     def check(self, dataset: Dataset) -> Iterator[Problem | str]:
         members = dataset.size - sum(dataset.aside)
         if self.share is None and self.count is None:
             yield Problem("forget.share", "a share in (0, 1), or a forget.count", None)
-        if self.count is not None and self.count >= members:
-            yield Problem("forget.count", f"fewer than the {members} images of the training data", self.count)
+        elif self._wanted(members) >= members:
+            key, came = ("share", self.share) if self.count is None else ("count", self.count)
+            yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", came)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def read_indices(path: Path) -> list[int]:
     reader = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)
     try:
         return [_integer(item) for item in reader(text)]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
         raise DataError(f"forget.file: expected a list of integers, came {error} in {path}") from error
 
 
@@ -159,9 +163,10 @@ def _from_lines(text: str) -> list[Any]:
 
 
 def _integer(item: Any) -> int:
-    if isinstance(item, bool | float):
-        raise TypeError(repr(item))
-    return int(item)
+    text = str(item).strip()
+    if not re.fullmatch(r"[+-]?\d{1,18}", text):  # within 63 bits
+        raise ValueError(repr(item))
+    return int(text)
 
 
 def _some(items: list[int]) -> str:

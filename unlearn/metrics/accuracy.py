@@ -10,9 +10,13 @@ from unlearn.types import Evidence, Measurement, Metric, Subset
 
 @dataclass(frozen=True)
 class Accuracy(Metric):
-    """Share of samples whose most probable class is the label, 0-1, on forget, retain and test."""
+    """Share of samples whose most probable class is the label, 0-1, on forget, retain and test.
+
+    The field's unlearning accuracy, 1 - forget accuracy, stands beside them.
+    """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        return {f"{subset}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()}
+        accuracies = {f"{subset}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()}
+        return accuracies | {"unlearning_accuracy": mean(1 - correct(evidence.subject[Subset.FORGET]))}

@@ -14,11 +14,14 @@ BATCH_SIZE = 512
 
 @torch.no_grad()
 def predict(model: nn.Module, data: Images) -> Predictions:
-    """Logits of every sample in order, in eval mode; the model's mode is put back, its buffers stay as they were."""
-    training = model.training
+    """Logits of every sample in order, in eval mode; every module's mode is put back, buffers stay as they were."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
-    logits = [model(batch.images).float().cpu() for batch in sequential(data, BATCH_SIZE)]
-    model.train(training)
+    try:
+        logits = [model(batch.images).float().cpu() for batch in sequential(data, BATCH_SIZE)]
+    finally:
+        for module in training:
+            module.training = True
     return Predictions(torch.cat(logits), data.labels.cpu(), data.index.cpu())
 
 

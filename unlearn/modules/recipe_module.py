@@ -44,10 +44,11 @@ class RecipeModule(pl.LightningModule, ABC):
         self.validation = validation
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         if self.recipe.epochs:
+            self.model.train()  # Lightning leaves the mode as it finds it
             fit(self, self.loader, settings, self.recipe.epochs, self.recipe.clip)
         if self._best is not None:
             self.model.load_state_dict(self._best[2])
-        self.model.to(settings.device).eval()
+        self.model.to(settings.device).eval().zero_grad(set_to_none=True)
         return self.curve
 
     @abstractmethod
@@ -71,25 +72,33 @@ class RecipeModule(pl.LightningModule, ABC):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Note the epoch, stop on a NaN, stop early if the recipe says so."""
+        """Stop on a NaN, note the epoch, stop early if the recipe says so."""
         losses = torch.stack(self._losses)
         self._losses.clear()
         lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)
-        if not losses.isfinite().all():
-            step = self.current_epoch * len(self.loader) + int((~losses.isfinite()).nonzero()[0, 0])
-            raise DivergenceError(
-                f"{self.role}: the loss was {losses[step % len(self.loader)].item()} at step {step} "
-                f"(learning rate {lr:g}); lower the learning rate or set clip"
-            )
+        self._refuse_divergence(losses, lr)
         row = {"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()}
         if self.validation is not None:
             row |= self._validate(self.validation)
         self.curve.append(row)
         self.tick(self.current_epoch + 1, self.recipe.epochs)
 
+    def _refuse_divergence(self, losses: Tensor, lr: float) -> None:
+        first = self.current_epoch * len(self.loader)
+        bad = (~losses.isfinite()).nonzero()
+        if len(bad):
+            what, step = f"loss was {losses[bad[0, 0]].item()}", first + int(bad[0, 0])
+        elif not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
+            what, step = "weights were not finite", first + len(losses) - 1
+        else:
+            return
+        raise DivergenceError(
+            f"{self.role}: the {what} at step {step} (learning rate {lr:g}); lower the learning rate or set clip"
+        )
+
     def _validate(self, data: Images) -> dict[str, float]:
         found = predict(self.model, data)
-        loss = F.cross_entropy(found.logits, found.labels).item()
+        loss = F.cross_entropy(found.logits.double(), found.labels).item()
         accuracy = (found.logits.argmax(1) == found.labels).double().mean().item()
         if self.recipe.patience is not None:
             self._stop_early(loss, self.recipe.patience)

@@ -13,8 +13,8 @@ from unlearn.data.loader import Batch, Loader, StepLoader
 from unlearn.errors import DivergenceError
 from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.seeding import stream_seed
-from unlearn.spd_gan.losses import TERMS, Guide
-from unlearn.spd_gan.networks import Discriminator, Generator
+from unlearn.spd_gan.losses import Guide
+from unlearn.spd_gan.networks import Generator
 from unlearn.spd_gan.options import Marker
 from unlearn.types import Curve, Images
 
@@ -29,8 +29,7 @@ class SpdGanModule(pl.LightningModule):
         self.automatic_optimization = False
         self.settings = settings
         self.guide = guide
-        self.generator = Generator(channels, settings.epsilon, settings.width)
-        self.discriminator = Discriminator(channels, settings.width)
+        self.generator, self.discriminator = settings.networks(channels)
         self.tick: Tick = lambda done, total: None
         self._history: list[Tensor] = []
 
@@ -51,7 +50,7 @@ class SpdGanModule(pl.LightningModule):
         self._update(discriminator_step, loss_d)
 
         moved = self.generator(clean)
-        term = TERMS[self.settings.term](moved, labels, self.guide)
+        term = self.settings.loss(moved, labels, self.guide)
         loss_g = 0.5 * (self.discriminator(moved) - 1).square().mean()
         self._update(generator_step, loss_g + self.settings.term_weight * term)
         self._history.append(torch.stack([loss_d, loss_g, term]).detach())

@@ -47,7 +47,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     for (role, metric), readings in table.items():
         _summarise(figures, role, metric, readings, keys[role, metric])
     for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric)
+        _compare(figures, table, metric, keys)
     _average(figures)
     _times(figures, outcome)
     return {
@@ -109,7 +109,7 @@ def _summarise(figures: Figures, role: Role, metric: str, readings: dict[Pair, M
     figures.add(f"{role}/{metric}", known if not undefined else [], undefined, **behind)
 
 
-def _compare(figures: Figures, table: Table, metric: str) -> None:
+def _compare(figures: Figures, table: Table, metric: str, keys: dict[tuple[Role, str], list[str]]) -> None:
     """The signed gap of the unlearned model to the retrained ones, and theirs to one another."""
     retrained = table.get((Role.RETRAINED, metric))
     if retrained is None:
@@ -124,9 +124,12 @@ def _compare(figures: Figures, table: Table, metric: str) -> None:
     mine = next(iter(unlearned))[0]
     gaps = [_minus(at(unlearned, mine, seed), at(retrained, seed, seed)) for seed in seeds]
     floor = [_minus(at(retrained, a, b), at(retrained, b, b)) for a, b in permutations(seeds, 2)]
-    figures.add(f"gap/{metric}", _known(gaps), "undefined for the unlearned or the retrained model")
+    behind = {"n": next(iter(unlearned.values())).n, "seeds": seeds}
+    theirs = keys[Role.RETRAINED, metric]
+    reason = "undefined for the unlearned or the retrained model"
+    figures.add(f"gap/{metric}", _known(gaps), reason, **behind, keys=[*keys[Role.UNLEARNED, metric], *theirs])
     reason = "undefined for a retrained model" if len(seeds) > 1 else "needs two or more baseline.seeds"
-    figures.add(f"noise_floor/{metric}", [abs(value) for value in _known(floor)], reason)
+    figures.add(f"noise_floor/{metric}", [abs(value) for value in _known(floor)], reason, **behind, keys=theirs)
 
 
 def _minus(a: float | None, b: float | None) -> float | None:

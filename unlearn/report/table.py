@@ -2,69 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TextIO
 
 ROWS = {
     "forget_accuracy": "forget accuracy",
-    "unlearning_accuracy": "  unlearning accuracy (1 - forget)",
+    "unlearning_accuracy": "  1 - forget (UA)",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
-    "clean_forget_accuracy": "clean forget accuracy",
-    "perturbed_holdout_accuracy": "perturbed holdout accuracy",
+    "clean_forget_accuracy": "clean forget",
+    "perturbed_holdout_accuracy": "perturbed holdout",
+    "noisy_forget_accuracy": "noisy forget",
     "forgetting_rate": "forgetting rate",
-    "memory_retention_rate": "memory retention rate",
+    "memory_retention_rate": "memory retention",
     "unlearning_degree": "unlearning degree",
-    "unlearning_degree_calibrated": "  calibrated (0 untouched, 1 retrained)",
+    "unlearning_degree_calibrated": "  calibrated",
     "js_to_retrained": "JS to retrained",
-    "mia_logistic_auc": "membership attack, AUC",
+    "mia_logistic_auc": "attack AUC",
     "seconds": "seconds",
-    "speedup": "speed-up over retraining",
+    "speedup": "speed-up",
 }
-COLUMNS = ("original", "retrained", "unlearned", "gap", "noise_floor")
+COLUMNS = {
+    "original": "original",
+    "retrained": "retrained",
+    "unlearned": "unlearned",
+    "gap": "gap",
+    "noise_floor": "floor",
+}
+FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×"}
 
 
 def show(report: dict[str, Any], stream: TextIO) -> None:
-    """Print notes and the table of a report."""
+    """Print the notes, the table and the average gap of a report; fits 80 columns."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=_title(report), title_justify="left", caption_justify="left")
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("")
-    for column in COLUMNS:
-        table.add_column(column.replace("_", " "), justify="right")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right", no_wrap=True)
     for metric, name in ROWS.items():
         cells = [_cell(report, column, metric) for column in COLUMNS]
         if any(cells):
             table.add_row(name, *cells)
-    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 110)
+    console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
     if "spd_gan" in report["notes"]:
-        console.print(report["notes"]["spd_gan"], style="yellow")
+        console.print(report["notes"]["spd_gan"])
     console.print(table)
-    average, floor = report["metrics"].get("average_gap"), report["metrics"].get("average_noise_floor")
-    if average is not None:
-        beside = "" if floor is None else f"; between retrained models {floor:.4f}"
-        console.print(f"average gap to retrained {average:.4f}{beside}")
-
-
-def _title(report: dict[str, Any]) -> str:
-    edited, total = report["edited_parameters"], report["total_parameters"]
-    models = len(report["seeds"]["baseline"])
-    return f"{edited:,} of {total:,} parameters edited · {models} retrained model{'s' * (models != 1)}"
+    for line in _footer(report):
+        console.print(line)
 
 
 def _cell(report: dict[str, Any], column: str, metric: str) -> str:
-    key = f"{column}/{metric}"
-    if metric == "unlearning_accuracy":  # printed next to forget accuracy, never instead of it
-        value = report["metrics"].get(f"{column}/forget_accuracy")
-        return "" if value is None or column == "noise_floor" else f"{-value if column == 'gap' else 1 - value:.4f}"
+    key, shape = f"{column}/{metric}", FORMATS.get(metric, "{:.3f}")
     if key not in report["metrics"]:
         return ""
     value = report["metrics"][key]
     if value is None:
         return "–"
-    shown: Callable[[float], str] = {"seconds": "{:.1f}".format, "speedup": "{:.1f}×".format}.get(
-        metric, "{:.4f}".format
-    )
     spread = report["statistics"][key]["std"] if column == "retrained" else None
-    return shown(value) + (f" ± {shown(spread)}" if spread else "")
+    return shape.format(value + 0.0) + (f" ± {shape.format(spread)}" if spread else "")  # + 0.0: no negative zero
+
+
+def _footer(report: dict[str, Any]) -> list[str]:
+    metrics, statistics, models = report["metrics"], report["statistics"], len(report["seeds"]["baseline"])
+    counts = [
+        f"{statistics[key]['n']} {subset}"
+        for subset in ("forget", "retain", "test")
+        if (key := f"original/{subset}_accuracy") in statistics
+    ]
+    lines = [
+        f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
+        f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
+    ]
+    average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")
+    if average is not None:
+        beside = "" if floor is None else f", between retrained models {floor:.3f}"
+        lines.append(f"average gap to retrained {average:.3f}{beside}")
+    return lines

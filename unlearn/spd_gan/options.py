@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from unlearn.checks import at_least, checked, one_of, positive
+from unlearn.spd_gan.losses import TERMS, Guide
+from unlearn.spd_gan.networks import Discriminator, Generator
+
+BISECTIONS = 12  # to less than one grey level
 
 
 def _epsilon(default: float) -> float:
@@ -37,12 +41,20 @@ class Marker(SpdGan):
     """
 
     epsilon: float = _epsilon(0.2)  # largest change of a pixel in [0, 1]
-    term: str = one_of("shift", "attack", "target")  # see losses.py
+    term: str = one_of(*TERMS)  # see losses.py
     term_weight: float = at_least(0, 1.0)  # beside the least-squares GAN loss
     steps: int = at_least(1, 240)  # a discriminator and a generator update each
     batch_size: int = at_least(1, 32)
     lr: float = positive(1e-3)  # Adam; 3e-3 saturates
     width: int = at_least(1, 16)  # channels of the first layers
+
+    def networks(self, channels: int) -> tuple[Generator, Discriminator]:
+        """Fresh networks for images of that many channels."""
+        return Generator(channels, self.epsilon, self.width), Discriminator(channels, self.width)
+
+    def loss(self, moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
+        """The term that makes the generator move images away from their class."""
+        return TERMS[self.term](moved, labels, guide)
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,22 @@ def quantise(clean: Tensor, moved: Tensor) -> Tensor:
 
 
 def noisy(clean: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:
-    """Clean uint8 [n, c, h, w] plus random signs times `size` [n] (pixels in [0, 1]), as uint8."""
+    """Clean uint8 [n, c, h, w] plus random signs times `size` [n] (pixels in [0, 1]), clipped, as uint8."""
     signs = torch.randint(0, 2, clean.shape, generator=generator).to(clean.device) * 2 - 1
     moved = clean.float() / 255 + size.view(-1, 1, 1, 1) * signs
     return quantise(clean, moved.clamp(0, 1))
+
+
+def noisy_like(clean: Tensor, moved: Tensor, generator: torch.Generator) -> Tensor:
+    """Random signs whose root mean square change, after clipping, is that of `moved` for each image."""
+    wanted = rms(clean, moved)
+    low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
+    state = generator.get_state()
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        small = rms(clean, noisy(clean, middle, generator.set_state(state))) < wanted
+        low, high = torch.where(small, middle, low), torch.where(small, high, middle)
+    return noisy(clean, high, generator.set_state(state))
 
 
 def rms(clean: Tensor, moved: Tensor) -> Tensor:

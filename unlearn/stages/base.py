@@ -89,21 +89,20 @@ class Workshop:
         """The stage's artefact, from the store or built now; inputs are built first, so that `seconds` are its own."""
         if stage.key in self.entries:
             return self.entries[stage.key]
-        if self.store.lookup(stage.kind, stage.key) is None:
-            for needed in inputs(stage):
-                self.need(needed)
-            stage.prepare(self)
-        with self.console.working(stage.label) as tick:
-            entry = self.store.get(
-                stage.kind,
-                stage.key,
-                lambda folder: stage.build(folder, self, tick),
-                lambda: self._describe(stage),
-            )
+        entry = self.store.lookup(stage.kind, stage.key) or self._build(stage)
         if stage.announced:
             self.console.done(stage.label, entry.reused, entry.seconds)
         self.entries[stage.key] = entry
         return entry
+
+    def _build(self, stage: Stage) -> Entry:
+        for needed in inputs(stage):
+            self.need(needed)
+        stage.prepare(self)
+        with self.console.working(stage.label if stage.announced else None) as tick:
+            return self.store.get(
+                stage.kind, stage.key, lambda folder: stage.build(folder, self, tick), lambda: self._describe(stage)
+            )
 
     def _describe(self, stage: Stage) -> dict[str, Any]:
         return {"spec": stage.spec, "versions": versions(), "hardware": machine(self.hardware)}

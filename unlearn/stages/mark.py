@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.console import Tick
 from unlearn.seeding import stream
-from unlearn.spd_gan.options import Marker, Noise, noisy, quantise, rms
+from unlearn.spd_gan.options import Marker, Noise, noisy, noisy_like, quantise
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.samples import Samples, warm_up
@@ -52,7 +52,7 @@ class Mark(Stage):
         moved = {
             name: self._move(name, data.images, generator) for name, data in (("forget", forget), ("holdout", holdout))
         }
-        noise = noisy(forget.images, rms(forget.images, moved["forget"]), stream(self.seed, "noisy_forget", "spd_gan"))
+        noise = noisy_like(forget.images, moved["forget"], stream(self.seed, "noisy_forget", "spd_gan"))
         indices = {"forget_index": forget.index, "holdout_index": holdout.index}
         write_tensors(folder / "marked.safetensors", moved | {"noisy_forget": noise} | indices)
         write_tensors(folder / "generator.safetensors", generator.state_dict() if generator else {})

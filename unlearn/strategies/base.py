@@ -56,6 +56,20 @@ class Context:
         return stream(self.seed, purpose, "unlearned")
 
 
+def outputs(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits of a batch; a single image passes batch normalisation by its running statistics, having none itself."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    single = norms if len(images) == 1 else []
+    for norm in single:
+        norm.eval()
+    try:
+        logits: Tensor = model(images)
+    finally:
+        for norm in single:
+            norm.train()
+    return logits
+
+
 @dataclass(frozen=True)
 class Edit:
     """What a one-shot edit did."""

@@ -74,5 +74,10 @@ def noise_units(parameters: Mapping[str, Tensor]) -> dict[str, float]:
     Where that is 0 (a constant tensor), its root mean square; where that is 0 too (a zero bias), the unit of the
     same layer's weight (our choice).
     """
-    own = {name: float(p.std(correction=0)) or float(p.square().mean().sqrt()) for name, p in parameters.items()}
+    own = {name: _spread(p.double()) for name, p in parameters.items()}
     return {name: unit or own.get(f"{name.rpartition('.')[0]}.weight", 0.0) for name, unit in own.items()}
+
+
+def _spread(p: Tensor) -> float:
+    std, size = float(p.std(correction=0)), float(p.square().mean().sqrt())
+    return std if std > 1e-6 * size else size  # rounding alone gives a constant tensor some spread

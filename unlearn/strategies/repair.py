@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unlearn.checks import checked, one_of
 from unlearn.divergence import js_mixture, mean_kl
 from unlearn.recipe import Recipe
-from unlearn.strategies.base import Context, Edit, Labelled, Loss, Phase, Strategy
+from unlearn.strategies.base import Context, Edit, Labelled, Loss, Phase, Strategy, outputs
 from unlearn.types import Subset
 
 
@@ -45,12 +45,14 @@ class Repair(Strategy):
 
         def loss(model: nn.Module, batch: Mapping[Subset, Labelled]) -> Tensor:
             retain = batch[Subset.RETAIN]
-            task = F.cross_entropy(model(retain.images), retain.labels, label_smoothing=self.recipe.label_smoothing)
+            task = F.cross_entropy(
+                outputs(model, retain.images), retain.labels, label_smoothing=self.recipe.label_smoothing
+            )
             if self.js_weight == 0:
                 return task
             images = batch[Subset.FORGET].images
             with torch.no_grad():
                 before = original(images)
-            return task + self.js_weight * divergence(model(images), before).mean().to(task.dtype)
+            return task + self.js_weight * divergence(outputs(model, images), before).mean().to(task.dtype)
 
         return loss

@@ -67,7 +67,7 @@ class Selection(ABC):
 
 @dataclass(frozen=True)
 class Random(Selection):
-    """Every set of K entries is equally likely; for one seed the sets of a smaller K lie inside a larger one's."""
+    """Every set of K entries is equally likely; globally, one seed's sets grow with K, each inside the next."""
 
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         sizes = [p.numel() for p in eligible.values()]

@@ -27,7 +27,7 @@ class Dataset(ABC):
 
     root: str = runtime("data")  # folder of the files
     download: bool = runtime(False)  # fetch them when they are missing
-    limit: int | None = None  # keep only the first images of the training part; null: all
+    limit: int | None = None  # only the first images of the training part take part; null: all
     validation: float = share(0.05, zero=False)  # of the training part
     holdout: float = share(0.10, zero=False)  # of the training part
     crop_padding: int = at_least(0, 0)  # pixels; 0: no random crop while training
@@ -43,7 +43,7 @@ class Dataset(ABC):
 
     @property
     def size(self) -> int:
-        """Images kept in the training part, n."""
+        """Images of the training part that take part, n."""
         return self.train_size if self.limit is None else self.limit
 
     @property
@@ -52,13 +52,13 @@ class Dataset(ABC):
         return max(1, round(self.size * self.validation)), max(1, round(self.size * self.holdout))
 
     def load(self) -> tuple[Images, Images]:
-        """The training part, cut to `limit`, and the test part.
+        """The whole training part, whatever the `limit`, and the test part.
 
         Raises:
             DataError: the files are missing or unreadable.
         """
         train, test = self.read()
-        return _images(*(part[: self.size] for part in train)), _images(*test)
+        return _images(*train), _images(*test)
 
     @abstractmethod
     def read(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:

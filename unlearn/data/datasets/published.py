@@ -9,7 +9,7 @@ import torch
 
 from unlearn.checks import at_least
 from unlearn.data.datasets.base import Dataset
-from unlearn.errors import DataError
+from unlearn.errors import DataError, first_line
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,12 @@ class Published(Dataset):
         kind = getattr(datasets, self.torchvision_name)
         try:
             part = kind(root=self.root, train=train, download=self.download)
-        except RuntimeError as error:
+        except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:  # all that torchvision raises
             raise DataError(
                 f"dataset.root: expected {self.torchvision_name} under {self.root!r}, came nothing readable "
-                f"({str(error).splitlines()[0]}): set dataset.download=true, or dataset.root to the folder "
+                f"({first_line(error)}): set dataset.download=true, or dataset.root to the folder "
                 f"that torchvision.datasets.{self.torchvision_name} would fill"
             ) from error
-        except OSError as error:
-            raise DataError(f"dataset.root: {self.torchvision_name} could not be fetched: {error}") from error
         return _bytes(part.data), torch.as_tensor(part.targets, dtype=torch.int64)
 
 
