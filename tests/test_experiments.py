@@ -52,10 +52,10 @@ def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> No
     from unlearn.data.datasets.published import Mnist
 
     write_mnist(tmp_path, 50)
-    train, test = Mnist(root=str(tmp_path), limit=40).load()
-    assert train.images.shape == (40, 1, 28, 28)
+    train, test = Mnist(root=str(tmp_path)).load()
+    assert train.images.shape == (50, 1, 28, 28)
     assert test.images.shape == (50, 1, 28, 28)
-    assert train.labels.tolist() == load_digits().target[:40].tolist()
+    assert train.labels.tolist() == load_digits().target[:50].tolist()
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_bad_requests_are_refused(tmp_path: Path, text: str, expected: str) -> N
 
 
 def test_a_huge_index_is_refused(tmp_path: Path) -> None:
-    assert "indices from 0 to 199" in complaints(request(tmp_path, "9" * 20))
+    assert "list of integers" in complaints(request(tmp_path, "9" * 20))
 
 
 def test_a_missing_request_is_a_problem_not_an_exception(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_random_follows_its_seed() -> None:
     ("forget", "expected"),
     [
         (Random(count=149), None),
-        (Random(count=150), "forget.count: expected fewer than the 150 images"),
+        (Random(count=150), "forget.count: expected fewer than all 150 images"),
         (Random(share=None), "forget.share: expected a share in (0, 1), or a forget.count"),
         (ClassWise(9), None),
         (ClassWise(10), "forget.class_index: expected a class from 0 to 9, came 10"),

@@ -279,7 +279,7 @@ def test_the_table_has_its_rows_and_columns(report: Report) -> None:
 
 def test_unlearning_accuracy_is_printed_beside_forget_accuracy(report: Report) -> None:
     lines = table(report).splitlines()
-    at = next(number for number, line in enumerate(lines) if " forget accuracy" in line)
+    at = next(number for number, line in enumerate(lines) if line.startswith("  forget accuracy"))
     forget, unlearning = lines[at], lines[at + 1]
     assert "1 - forget (UA)" in unlearning
     assert f"{report['metrics']['original/forget_accuracy']:.3f}" in forget

@@ -13,7 +13,7 @@ from unlearn.types import Predictions, Subset
 if TYPE_CHECKING:
     from torch import Tensor
 
-FEWEST = 2  # of each kind, to fit and to score on
+FEWEST = 4  # of each kind
 
 
 def forget_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predictions, Predictions]:
@@ -27,8 +27,8 @@ def forget_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predict
 
 
 def too_few(members: Tensor, others: Tensor, part: float = 1.0) -> str | None:
-    """Why an attack cannot be fitted or scored on a `part` of these, if so."""
-    fewest = math.ceil(FEWEST / part)
+    """Why an attack cannot be fitted or scored on these, or on a `part` that needs two of each kind, if so."""
+    fewest = max(FEWEST, math.ceil(2 / part))
     if min(len(members), len(others)) >= fewest:
         return None
     return f"{len(members)} members and {len(others)} non-members; at least {fewest} of each are needed"

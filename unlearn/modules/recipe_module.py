@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -76,20 +77,20 @@ class RecipeModule(pl.LightningModule, ABC):
         losses = torch.stack(self._losses)
         self._losses.clear()
         lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)
-        self._refuse_divergence(losses, lr)
-        row = {"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()}
-        if self.validation is not None:
-            row |= self._validate(self.validation)
-        self.curve.append(row)
+        validated = self._validate(self.validation) if self.validation is not None else {}
+        self._refuse_divergence(losses, validated.get("validation_loss", 0.0), lr)
+        if validated and self.recipe.patience is not None:
+            self._stop_early(validated["validation_loss"], self.recipe.patience)
+        self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()} | validated)
         self.tick(self.current_epoch + 1, self.recipe.epochs)
 
-    def _refuse_divergence(self, losses: Tensor, lr: float) -> None:
+    def _refuse_divergence(self, losses: Tensor, validation_loss: float, lr: float) -> None:
         first = self.current_epoch * len(self.loader)
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             what, step = f"loss was {losses[bad[0, 0]].item()}", first + int(bad[0, 0])
-        elif not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
-            what, step = "weights were not finite", first + len(losses) - 1
+        elif not math.isfinite(validation_loss) or not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            what, step = "weights blew up", first + len(losses) - 1  # in the last update, which no loss has seen
         else:
             return
         raise DivergenceError(
@@ -100,8 +101,6 @@ class RecipeModule(pl.LightningModule, ABC):
         found = predict(self.model, data)
         loss = F.cross_entropy(found.logits.double(), found.labels).item()
         accuracy = (found.logits.argmax(1) == found.labels).double().mean().item()
-        if self.recipe.patience is not None:
-            self._stop_early(loss, self.recipe.patience)
         return {"validation_loss": loss, "validation_accuracy": accuracy}
 
     def _stop_early(self, loss: float, patience: int) -> None:
