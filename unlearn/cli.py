@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from unlearn import __version__
+
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
 
@@ -22,7 +24,7 @@ Anything is an override: key=value. Groups and their options:
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
 Results: report.json in paths.output; artefacts, built once, in paths.store.
 """
-PASSED_ON = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc", "--version"}
+PASSED_ON = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
 
 def main() -> None:
@@ -30,6 +32,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         print(help_text(), end="")
+        return
+    if "--version" in arguments:
+        print(f"unlearn {__version__}")
         return
     import hydra
 

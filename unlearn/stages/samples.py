@@ -48,14 +48,12 @@ class Samples:
         return Images(images, train.labels[index], index).to(workshop.hardware.device)
 
     def _index(self, labels: Tensor) -> Tensor:
-        if self.forget is None:
-            member, validation, holdout = self.population.draw()
-            return {Subset.TRAIN: member, Subset.VALIDATION: validation, Subset.HOLDOUT: holdout}[self.subset]
+        member, validation, holdout = self.population.draw()
+        whoever = {Subset.TRAIN: member, Subset.VALIDATION: validation, Subset.HOLDOUT: holdout}
+        if self.subset in whoever:
+            return whoever[self.subset]
+        assert self.forget is not None, f"{self.subset} depends on who is forgotten"
         split = ForgetSplit.draw(self.population, self.forget, labels)
-        if self.subset is Subset.TRAIN:
-            return torch.cat([split.forget, split.retain]).sort().values
-        if self.subset is Subset.HOLDOUT:
-            return split.holdout
         return split.retain if self.subset is Subset.RETAIN else split.forget
 
 
