@@ -21,6 +21,7 @@ COLUMNS = {
     "seconds": "seconds",
     "speed-up": "speedup",
 }
+SHARED = ("dataset", "forget", "model", "train", "spd_gan")  # what makes rows comparable
 Report = dict[str, Any]
 
 
@@ -32,6 +33,9 @@ def main() -> None:
     if not paths:
         parser.error("no report.json below these folders")
     reports = [json.loads(path.read_text()) for path in paths]
+    apart = [key for key in SHARED if any(report["config"][key] != reports[0]["config"][key] for report in reports)]
+    if apart:
+        parser.error(f"these reports do not belong in one table: they differ in {', '.join(apart)}")
     rows = defaultdict(list)
     for report in reports:
         rows[_label(report, reports)].append(report)

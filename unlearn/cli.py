@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
-
-from unlearn import __version__
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -34,7 +33,7 @@ def main() -> None:
         print(help_text(), end="")
         return
     if "--version" in arguments:
-        print(f"unlearn {__version__}")
+        print(f"unlearn {version('unlearn')}")
         return
     import hydra
 
@@ -69,8 +68,6 @@ def job(composed: Any) -> None:
 
 
 def _run(composed: Any, output: Path) -> None:
-    import torch
-
     from unlearn import config, pipeline
     from unlearn.console import Console
     from unlearn.report.assemble import assemble, stages
@@ -80,8 +77,7 @@ def _run(composed: Any, output: Path) -> None:
     from unlearn.store import ArtifactStore
 
     run = config.instantiate(composed)
-    if run.trainer.threads is not None:
-        torch.set_num_threads(run.trainer.threads)
+    run.trainer.apply()
     console = Console()
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     outcome = pipeline.run(run, workshop)

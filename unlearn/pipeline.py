@@ -180,13 +180,16 @@ def _views(metric: Metric, scenario: Scenario, model: Train | Unlearn | None) ->
 
 
 def check(config: RunConfig) -> Iterator[Problem | str]:
-    """Combinations that cannot run, found before anything is computed."""
-    for name, metric in config.metrics.items():
-        yield from _missing(config, f"metrics.{name}", metric)
-    for name, attack in config.attacks.items():
-        yield from _missing(config, f"attacks.{name}", attack)
+    """Requests and strategies that do not fit the data or the net, found before anything is computed."""
     yield from config.strategy.check(lambda: _parameter_sizes(config))
     yield from config.forget.check(config.dataset)
+
+
+def check_metrics(config: RunConfig) -> Iterator[Problem]:
+    """Metrics and attacks that need what is switched off."""
+    for group, chosen in (("metrics", config.metrics), ("attacks", config.attacks)):
+        for name, metric in chosen.items():
+            yield from _missing(config, f"{group}.{name}", metric)
 
 
 def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:

@@ -54,10 +54,9 @@ def ratio_of_means(numerator: Tensor, denominator: Tensor, what: str) -> Measure
 def calibrated(change: Tensor, full_change: Tensor, what: str) -> Measurement:
     """mean(change) / mean(full_change), undefined where the latter is under three standard errors."""
     n, whole, spread = len(full_change), full_change.mean().item(), standard_error(full_change)
-    if spread is None or abs(whole) < RESOLUTION * spread or whole == 0:
-        return Measurement(
-            None,
-            n,
-            reason=f"{what} is {whole:.4f}, under {RESOLUTION:g} standard errors ({spread or 0:.4f} each)",
-        )
+    if spread is None:
+        return Measurement(None, n, reason=f"{what} is {whole:.4f}, its error unknown from one sample")
+    if abs(whole) < RESOLUTION * spread or whole == 0:
+        reason = f"{what} is {whole:.4f}, under {RESOLUTION:g} standard errors ({spread:.4f} each)"
+        return Measurement(None, n, reason=reason)
     return ratio_of_means(change, full_change, what)

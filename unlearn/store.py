@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -127,9 +126,9 @@ class ArtifactStore:
         try:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-                    file.write(digest)
-                Path(file.name).replace(path)
+                aside = path.with_name(f"{name}-{uuid.uuid4().hex}")
+                aside.write_text(digest)
+                aside.replace(path)
             known = path.read_text()
         except OSError as error:
             raise StoreError(f"paths.store: expected a writable folder, came {self.root}: {error}") from error

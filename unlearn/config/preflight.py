@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +103,10 @@ class _Preflight:
     def _cell_problems(self, cell: list[str]) -> Iterator[str]:
         parsed = self._parse(cell)
         chosen = [o for o in parsed if self._is_choice(o)]
-        unknown = [problem for o in chosen for problem in self._unknown_option(o)]
-        if unknown:
-            yield from unknown
-            return
+        wrong = {str(o.input_line): told for o in chosen if (told := list(self._unknown_option(o)))}
+        yield from chain.from_iterable(wrong.values())
         try:
-            composed = self._compose(tuple(str(o.input_line) for o in chosen))
+            composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
         except (HydraException, OmegaConfBaseException) as error:
             yield " ".join(str(error).split())
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, Container, DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from unlearn import pipeline
 from unlearn.checks import problems
@@ -83,15 +84,19 @@ def instantiate(composed: DictConfig) -> RunConfig:
     Raises:
         ConfigError: with every problem found.
     """
+    missing = sorted(OmegaConf.missing_keys(composed))
+    found: list[Problem | str] = [f"{key}: expected a value, came none" for key in missing]
     try:
-        config = OmegaConf.to_object(composed)
-    except MissingMandatoryValue as error:
-        raise ConfigError([Problem(str(error.full_key), "a value", "none")]) from error
+        filled = copy.deepcopy(composed)
+        for key in missing:  # so that the other problems are told as well
+            OmegaConf.update(filled, key, "")
+        config = OmegaConf.to_object(filled)
     except OmegaConfBaseException as error:
-        raise ConfigError([first_line(error)]) from error
+        raise ConfigError([*found, first_line(error)]) from error
     assert isinstance(config, RunConfig)
-    found: list[Problem | str] = [*problems(config)]
-    if not found:  # combinations mean something only once each value does
+    found += problems(config)
+    found += pipeline.check_metrics(config)
+    if not found:  # other combinations mean something only once each value does
         found += pipeline.check(config)
     if found:
         raise ConfigError(found)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from typing import Any
 import torch
 
 from unlearn.checks import at_least, one_of
+from unlearn.errors import DivergenceError, UnlearnError, first_line
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,19 @@ class TrainerSettings:
         gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
         return "cuda" if gpu else "cpu"
 
+    def apply(self) -> None:
+        """Tell torch, once per process.
+
+        Raises:
+            UnlearnError: a GPU was asked for and there is none.
+        """
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise UnlearnError("trainer.accelerator: expected a CUDA device, came none; use trainer=cpu")
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
+        torch.use_deterministic_algorithms(self.deterministic)
+
 
 def fit(
     module: Any,
@@ -38,6 +55,7 @@ def fit(
 ) -> None:
     """Run a LightningModule over `batches` for a number of epochs, on one device, quietly."""
     import pytorch_lightning as pl
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     trainer = pl.Trainer(
@@ -57,4 +75,14 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
-        trainer.fit(module, train_dataloaders=batches)
+        try:
+            trainer.fit(module, train_dataloaders=batches)
+        except SIGTERMException as error:  # it would end the process with status 0
+            print("unlearn: stopped by SIGTERM; the same command goes on from here", file=sys.stderr, flush=True)
+            raise SystemExit(128 + signal.SIGTERM) from error
+        except RuntimeError as error:
+            if "returned nan values" not in str(error):
+                raise
+            raise DivergenceError(
+                f"step {trainer.global_step}: {first_line(error)}; lower the learning rate"
+            ) from error

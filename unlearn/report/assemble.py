@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import permutations
 from statistics import fmean, stdev
 from typing import Any
@@ -20,7 +20,8 @@ SCHEMA_VERSION = 1
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc")
 
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
-Table = dict[tuple[Role, str], dict[Pair, Measurement]]
+Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
+Table = dict[tuple[Role, str], Readings]
 
 
 @dataclass
@@ -32,22 +33,24 @@ class Figures:
     notes: dict[str, str] = field(default_factory=dict)
 
     def add(self, key: str, values: list[float], reason: str, **behind: Any) -> None:
-        """The mean of `values` over models, or null with `reason` where there are none."""
+        """The mean of `values`, or null with `reason` where there are none."""
         self.metrics[key] = fmean(values) if values else None
-        spread = stdev(values) if len(values) > 1 else None
-        self.statistics[key] = {"models": len(values), "std": spread} | behind
+        self.statistics[key] = {"std": stdev(values) if len(values) > 1 else None} | behind
         if not values:
             self.notes[key] = reason
 
 
 def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
     """The report as plain JSON; nothing in it is cached. `choices` names the option taken in each group."""
-    table, keys = _tabulate(outcome)
+    table: Table = defaultdict(dict)
+    for reading, measured in outcome.measurements:
+        for metric, value in measured.items():
+            table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
     figures = Figures()
     for (role, metric), readings in table.items():
-        _summarise(figures, role, metric, readings, keys[role, metric])
+        _summarise(figures, role, metric, readings)
     for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric, keys)
+        _compare(figures, table, metric)
     _average(figures)
     _times(figures, outcome)
     return {
@@ -56,7 +59,11 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "statistics": figures.statistics,
         "notes": _general_notes(outcome) | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
-        "artifacts": {name: _artifact(stage, outcome) for name, stage in stages(outcome).items()},
+        "artifacts": {
+            name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
+            for name, stage in stages(outcome).items()
+            if (entry := outcome.workshop.peek(stage))
+        },
         "choices": choices,
         "config": config,
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
@@ -79,57 +86,62 @@ def stages(outcome: Outcome) -> dict[str, Stage]:
     return named | {"unlearned": plan.unlearned}
 
 
-def _tabulate(outcome: Outcome) -> tuple[Table, dict[tuple[Role, str], list[str]]]:
-    table: Table = defaultdict(dict)
-    keys: dict[tuple[Role, str], list[str]] = defaultdict(list)
-    for reading, measured in outcome.measurements:
-        for metric, value in measured.items():
-            table[reading.role, metric][reading.seed, reading.reference_seed] = value
-            keys[reading.role, metric].append(reading.stage.key)
-    return dict(table), keys
-
-
-def _own(role: Role, readings: dict[Pair, Measurement]) -> dict[Pair, Measurement]:
+def _own(role: Role, readings: Readings) -> Readings:
     """Without retrained models held against one another: those make the noise floor."""
     return {
-        pair: value
-        for pair, value in readings.items()
+        pair: found
+        for pair, found in readings.items()
         if role is not Role.RETRAINED or pair[1] is None or pair[0] == pair[1]
     }
 
 
-def _summarise(figures: Figures, role: Role, metric: str, readings: dict[Pair, Measurement], keys: list[str]) -> None:
+def _summarise(figures: Figures, role: Role, metric: str, readings: Readings) -> None:
     own = _own(role, readings)
-    known = [m.value for m in own.values() if m.value is not None]
-    first = next(iter(own.values()))
-    behind: dict[str, Any] = {"n": first.n, "seeds": sorted({seed for seed, _ in own}), "keys": keys}
-    if len(own) == 1:  # one model: what its samples say of the uncertainty
-        behind |= {"standard_error": first.standard_error, "interval": first.interval}
-    undefined = next((m.reason for m in own.values() if m.reason), "")
-    figures.add(f"{role}/{metric}", known if not undefined else [], undefined, **behind)
+    values = _known([found.value for found, _ in own.values()])
+    reason = next((found.reason for found, _ in own.values() if found.reason), "")
+    figures.add(f"{role}/{metric}", values, reason, **_behind(own))
 
 
-def _compare(figures: Figures, table: Table, metric: str, keys: dict[tuple[Role, str], list[str]]) -> None:
-    """The signed gap of the unlearned model to the retrained ones, and theirs to one another."""
+def _behind(readings: Readings) -> dict[str, Any]:
+    """Who was measured how often, and every single value with its own uncertainty and key."""
+    return {
+        "models": len({seed for seed, _ in readings}),
+        "n": max(found.n for found, _ in readings.values()),
+        "readings": [
+            {"seed": seed, "reference_seed": reference, "key": key} | asdict(found)
+            for (seed, reference), (found, key) in readings.items()
+        ],
+    }
+
+
+def _compare(figures: Figures, table: Table, metric: str) -> None:
+    """The signed gap of the unlearned model to the retrained ones, and theirs to one another.
+
+    `mean_absolute`, one retrained model at a time, is what compares with the noise floor: the mean over their pairs.
+    """
     retrained = table.get((Role.RETRAINED, metric))
     if retrained is None:
         return
     unlearned = table[Role.UNLEARNED, metric]
     seeds = sorted({seed for seed, _ in retrained})
 
-    def at(readings: dict[Pair, Measurement], seed: int, reference: int) -> float | None:
-        found = readings.get((seed, reference)) or readings[seed, None]
+    def at(readings: Readings, seed: int, reference: int) -> float | None:
+        found, _ = readings.get((seed, reference)) or readings[seed, None]
         return found.value
 
     mine = next(iter(unlearned))[0]
-    gaps = [_minus(at(unlearned, mine, seed), at(retrained, seed, seed)) for seed in seeds]
-    floor = [_minus(at(retrained, a, b), at(retrained, b, b)) for a, b in permutations(seeds, 2)]
-    behind = {"n": next(iter(unlearned.values())).n, "seeds": seeds}
-    theirs = keys[Role.RETRAINED, metric]
-    reason = "undefined for the unlearned or the retrained model"
-    figures.add(f"gap/{metric}", _known(gaps), reason, **behind, keys=[*keys[Role.UNLEARNED, metric], *theirs])
-    reason = "undefined for a retrained model" if len(seeds) > 1 else "needs two or more baseline.seeds"
-    figures.add(f"noise_floor/{metric}", [abs(value) for value in _known(floor)], reason, **behind, keys=theirs)
+    gaps = _known([_minus(at(unlearned, mine, seed), at(retrained, seed, seed)) for seed in seeds])
+    floor = _known([_minus(at(retrained, a, b), at(retrained, b, b)) for a, b in permutations(seeds, 2)])
+    reason = "undefined for the unlearned or a retrained model"
+    behind = {"models": len(seeds), "n": max(found.n for found, _ in unlearned.values())}
+    theirs = [key for _, key in retrained.values()]
+    keys = [key for _, key in unlearned.values()] + theirs
+    absolute = fmean(map(abs, gaps)) if gaps else None
+    figures.add(f"gap/{metric}", gaps, reason, **behind, mean_absolute=absolute, keys=keys)
+    if len(seeds) < 2:
+        reason = "needs two or more baseline.seeds"
+    pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}
+    figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **behind, **pairs)
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
@@ -144,13 +156,14 @@ def _known(values: list[float | None]) -> list[float]:
 
 def _average(figures: Figures) -> None:
     """Mean absolute gap over forget, retain and test accuracy and the attack's AUC, with its floor."""
-    wanted = [metric for metric in AVERAGED if f"gap/{metric}" in figures.metrics]
-    if not wanted:
+    over = [metric for metric in AVERAGED if f"gap/{metric}" in figures.metrics]
+    if not over:
         return
-    for key, group in (("average_gap", "gap"), ("average_noise_floor", "noise_floor")):
-        values = _known([figures.metrics[f"{group}/{metric}"] for metric in wanted])
-        total = [fmean(abs(value) for value in values)] if values else []
-        figures.add(key, total, f"one of {', '.join(wanted)} is undefined", over=wanted)
+    gaps = _known([figures.statistics[f"gap/{metric}"]["mean_absolute"] for metric in over])
+    floors = _known([figures.metrics[f"noise_floor/{metric}"] for metric in over])
+    for key, values, group in (("average_gap", gaps, "gap"), ("average_noise_floor", floors, "noise_floor")):
+        mean = [fmean(values)] if values else []
+        figures.add(key, mean, f"one of {', '.join(over)} is undefined", over=[f"{group}/{metric}" for metric in over])
 
 
 def _times(figures: Figures, outcome: Outcome) -> None:
@@ -158,20 +171,17 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     plan, need = outcome.plan, outcome.workshop.need
     cost = [need(stage) for stage in (*plan.unlearned.scores, plan.unlearned)]
     retrained = [need(model) for model in plan.retrained]
-    seconds = sum(entry.seconds for entry in cost)
-    figures.add("original/seconds", [need(plan.original).seconds], "")
-    figures.add(
-        "unlearned/seconds",
-        [seconds],
-        "",
-        counted=["scores", "unlearn"] if plan.unlearned.scores else ["unlearn"],
-    )
+    original, seconds = need(plan.original), sum(entry.seconds for entry in cost)
+    figures.add("original/seconds", [original.seconds], "", keys=[original.key])
+    figures.add("unlearned/seconds", [seconds], "", keys=[entry.key for entry in cost])
     if not retrained:
         return
-    figures.add("retrained/seconds", [entry.seconds for entry in retrained], "")
+    theirs = [entry.key for entry in retrained]
+    figures.add("retrained/seconds", [entry.seconds for entry in retrained], "", keys=theirs)
     same = len({str(entry.meta["hardware"]) for entry in [*cost, *retrained]}) == 1
     speedup = [entry.seconds / seconds for entry in retrained] if same and seconds > 0 else []
-    figures.add("unlearned/speedup", speedup, "unlearning and retraining were timed on different hardware or threads")
+    reason = "unlearning and retraining were timed on different hardware or threads"
+    figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + theirs)
 
 
 def _general_notes(outcome: Outcome) -> dict[str, str]:
@@ -183,8 +193,3 @@ def _general_notes(outcome: Outcome) -> dict[str, str]:
         "spd_gan": f"The forget set was marked by {how} before training: forget accuracy, gaps and attacks speak of "
         "marked data and are not comparable with unmarked runs."
     }
-
-
-def _artifact(stage: Stage, outcome: Outcome) -> dict[str, Any]:
-    entry = outcome.workshop.need(stage)
-    return {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}

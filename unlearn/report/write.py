@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ def write(report: dict[str, Any], folder: Path) -> Path:
     target = folder / "report.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, aside = tempfile.mkstemp(dir=folder, prefix=".report-")
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(report, file, indent=1, allow_nan=False)
-        Path(aside).replace(target)
+        aside = folder / f".report-{uuid.uuid4().hex}.json"
+        aside.write_text(json.dumps(report, indent=1, allow_nan=False))
+        aside.replace(target)
     except OSError as error:
         raise UnlearnError(f"paths.output: expected a writable folder, came {folder}: {error}") from error
     return target

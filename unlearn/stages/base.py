@@ -59,8 +59,8 @@ class Stage(ABC):
 
     def curve(self, workshop: Workshop) -> Curve:
         """What its training went through; empty for a stage that trains nothing."""
-        entry = workshop.need(self)
-        return entry.json("curve.json") if "curve.json" in entry.meta["files"] else []
+        entry = workshop.peek(self)
+        return entry.json("curve.json") if entry and "curve.json" in entry.meta["files"] else []
 
 
 def inputs(value: Any) -> Iterator[Stage]:
@@ -94,6 +94,10 @@ class Workshop:
             self.console.done(stage.label, entry.reused, entry.seconds)
         self.entries[stage.key] = entry
         return entry
+
+    def peek(self, stage: Stage) -> Entry | None:
+        """The stage's artefact if it is there; nothing is built."""
+        return self.entries.get(stage.key) or self.store.lookup(stage.kind, stage.key)
 
     def _build(self, stage: Stage) -> Entry:
         for needed in inputs(stage):

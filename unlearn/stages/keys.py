@@ -13,8 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-# Shared words and run-time helpers: no result hangs on them alone; data are covered by the stages' versions.
-NOT_HASHED = ("unlearn.types", "unlearn.errors", "unlearn.checks", "unlearn.seeding", "unlearn.data")
+# Shared words and helpers, on which no result hangs alone, and what the stages' versions cover.
+NOT_HASHED = tuple(
+    f"unlearn.{room}"
+    for room in ("types", "errors", "checks", "seeding", "console", "store", "data", "modules", "stages")
+)
 
 
 @runtime_checkable

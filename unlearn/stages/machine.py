@@ -61,10 +61,14 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    """Of the checkout this file belongs to; an installed copy may lie in somebody else's."""
+    here = Path(__file__).resolve()
+    asked = (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--abbrev=12"])
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        answers = [
+            subprocess.run(["git", *each], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True)
+            for each in asked
+        ]
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip() or "unknown"
+    return answers[-1].stdout.strip()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unlearn.console import Tick
+from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
 from unlearn.scores import Sensitivity
 from unlearn.stages.base import Stage, Workshop
@@ -87,6 +88,8 @@ class Unlearn(Stage):
         ]
         write_tensors(folder / "model.safetensors", model.state_dict())
         write_json(folder / "curve.json", curve)
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+            raise DivergenceError(f"{self.label}: expected finite weights, came others; lower strategy.noise_scale")
         edited = sum(int(torch.count_nonzero(mask)) for mask in edit.masks.values())
         total = sum(p.numel() for p in model.parameters())
         write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})

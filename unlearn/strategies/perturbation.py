@@ -46,8 +46,6 @@ class Perturbation(Repair):
 
     @torch.no_grad()
     def edit(self, model: nn.Module, context: Context) -> Edit:
-        if self.mode == "add" and self.noise_scale == 0:
-            return Edit({})
         masks = self.selection.masks(model, self.k, context)
         parameters = dict(model.named_parameters())
         replacements = self._replacements(parameters, context)
@@ -60,6 +58,8 @@ class Perturbation(Repair):
             return {name: torch.zeros_like(p) for name, p in parameters.items()}
         if self.mode == "reinitialise":
             return dict(context.fresh_model().named_parameters())
+        if self.noise_scale == 0:
+            return parameters
         generator = context.generator("noise")  # one draw for every cell of a grid, times its scale
         scales = noise_units(parameters) if self.noise == "relative" else dict.fromkeys(parameters, 1.0)
         return {

@@ -22,6 +22,8 @@ class Repair(Strategy):
 
     The weight's sign in the paper is unknown; a third party used +0.1 with the mean of both KLs, which holds the
     model at the original's outputs on D_f. The default 0 is pure repair and a negative weight pushes away [ours].
+    The model passes in train mode, the original in eval mode: with batch normalisation or dropout the term is not
+    quite 0 before the first step.
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6))

@@ -92,7 +92,12 @@ class TopK(Selection):
 
 @dataclass(frozen=True)
 class All(Selection):
-    """Every eligible entry, whatever k."""
+    """Every eligible entry: k must be 1.0."""
+
+    def check(self, k: float | int, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
+        if k != 1:
+            yield Problem("strategy.k", "1.0, since selection=all takes every parameter", k)
+        yield from super().check(k, parameters)
 
     def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
         del k, context
