@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from unlearn.errors import Problem
 from unlearn.strategies.repair import Repair
 
 
@@ -15,7 +13,3 @@ class Finetune(Repair):
 
     The control for every perturbation: what of its effect is fine-tuning?
     """
-
-    def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
-        if self.movable != "all":
-            yield Problem("strategy.movable", "all, since nothing is selected without an edit", self.movable)

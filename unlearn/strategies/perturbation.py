@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlearn.checks import at_least, checked, one_of
 from unlearn.errors import Problem
 from unlearn.scores import Sensitivity
-from unlearn.strategies.base import Context, Edit
+from unlearn.strategies.base import Context, Edit, Masks
 from unlearn.strategies.repair import Repair
 from unlearn.strategies.selection import Selection
 
@@ -37,6 +37,7 @@ class Perturbation(Repair):
     noise: str = one_of("relative", "absolute")
     noise_scale: float = at_least(0, 2.0)  # in the tensor's standard deviations, or in weight units if absolute
     mode: str = one_of("add", "zero", "reinitialise")
+    movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
 
     def needs(self) -> tuple[Sensitivity, ...]:
         return self.selection.needs()
@@ -52,6 +53,15 @@ class Perturbation(Repair):
         for name, mask in masks.items():
             parameters[name][mask] = replacements[name][mask]  # indexing leaves all other bits alone
         return Edit(masks)
+
+    def movable_entries(self, original: nn.Module, edit: Edit) -> Masks | None:
+        if self.movable == "all":
+            return None
+        wanted = self.movable == "selected"
+        return {
+            name: edit.masks.get(name, torch.zeros_like(p, dtype=torch.bool)) == wanted
+            for name, p in original.named_parameters()
+        }
 
     def _replacements(self, parameters: Mapping[str, nn.Parameter], context: Context) -> Mapping[str, Tensor]:
         if self.mode == "zero":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unlearn.checks import checked, one_of
 from unlearn.divergence import js_mixture, mean_kl
 from unlearn.recipe import Recipe
-from unlearn.strategies.base import Context, Edit, Labelled, Loss, Phase, Strategy, outputs
+from unlearn.strategies.base import Context, Edit, Labelled, Loss, Masks, Phase, Strategy, outputs
 from unlearn.types import Subset
 
 
@@ -29,17 +29,15 @@ class Repair(Strategy):
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6))
     js_weight: float = checked(0.0, "a finite number", lambda v: abs(v) < float("inf"))
     js_form: str = one_of("mixture", "mean_kl")
-    movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
+
+    def movable_entries(self, original: nn.Module, edit: Edit) -> Masks | None:
+        """Which entries the fine-tuning may change; None: all."""
+        del original, edit
+        return None
 
     def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
-        movable = None
-        if self.movable != "all":
-            wanted = self.movable == "selected"
-            movable = {
-                name: edit.masks.get(name, torch.zeros_like(p, dtype=torch.bool)) == wanted
-                for name, p in context.original.named_parameters()
-            }
         subsets = (Subset.RETAIN,) if self.js_weight == 0 else (Subset.RETAIN, Subset.FORGET)
+        movable = self.movable_entries(context.original, edit)
         yield Phase(subsets, self._loss(context.original), self.recipe, movable)
 
     def _loss(self, original: nn.Module) -> Loss:
