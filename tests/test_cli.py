@@ -101,17 +101,37 @@ def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
     assert all(word in line for word in ("dataset.root", "MNIST", "nowhere", "dataset.download=true"))
 
 
-def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "unlearn", *TOY, "paths.output=out"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    building = tmp_path / "artifacts" / "building"
+def killed(signum: int, *arguments: str, cwd: Path) -> int:
+    """The exit status of a run that is sent a signal while it builds its first artefact."""
+    command = [sys.executable, "-m", "unlearn", *arguments]
+    running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    building = cwd / "artifacts" / "building"
     deadline = time.monotonic() + 120
     while not (building.is_dir() and list(building.iterdir())) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
+    time.sleep(1)
+    os.kill(running.pid, signum)
+    return running.wait(timeout=60)
+
+
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    building = tmp_path / "artifacts" / "building"
+    long = ["train.epochs=100000", *(each for each in TOY if "train." not in each)]
+    assert killed(signal.SIGTERM, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGTERM
+    assert not list(building.iterdir())
+    assert killed(signal.SIGKILL, *long, "paths.output=out", cwd=tmp_path) == -signal.SIGKILL
+    assert list(building.iterdir())  # what a killed builder leaves is never taken for an artefact
     assert not (tmp_path / "out" / "report.json").exists()
     done = unlearn(*TOY, "paths.output=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert report(tmp_path / "out")["metrics"]
-    assert not list(building.iterdir())
+
+
+def test_weights_that_are_not_finite_are_refused_and_not_stored(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = first
+    done = unlearn(*TOY[:-1], "strategy.recipe.epochs=0", "strategy.noise_scale=1e39", cwd=folder)
+    assert done.returncode == 1
+    assert "strategy.noise_scale" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -125,9 +125,8 @@ def test_what_is_null_has_a_reason(name: str, request: pytest.FixtureRequest) ->
 def test_every_number_has_its_statistics(report: Report) -> None:
     assert set(report["statistics"]) == set(report["metrics"])
     for key, behind in report["statistics"].items():
-        assert set(behind) >= {"models", "std"}
-        assert (behind["models"] == 0) == (report["metrics"][key] is None)
-        assert (behind["std"] is None) == (behind["models"] < 2)
+        assert set(behind) & {"readings", "keys", "over"}, key
+        assert behind["std"] is None or report["metrics"][key] is not None
 
 
 def test_readings_say_where_they_come_from(report: Report, finished: Finished) -> None:
@@ -137,8 +136,10 @@ def test_readings_say_where_they_come_from(report: Report, finished: Finished) -
             if key == "unlearned/speedup":
                 continue
             assert behind["n"] > 0
-            assert behind["seeds"]
-            assert behind["keys"]
+            assert behind["models"] == len({reading["seed"] for reading in behind["readings"]})
+            assert {reading["key"] for reading in behind["readings"]} <= known
+        elif key.startswith(("gap/", "noise_floor/")):
+            assert behind["n"] > 0
             assert set(behind["keys"]) <= known
 
 
@@ -157,16 +158,26 @@ def test_values_are_means_over_models(report: Report, finished: Finished) -> Non
             assert report["metrics"][f"{role}/{metric}"] == fmean(values(finished, role, metric))
         both = values(finished, Role.RETRAINED, metric)
         assert report["statistics"][f"retrained/{metric}"]["std"] == stdev(both)
-        assert report["statistics"][f"retrained/{metric}"]["seeds"] == [0, 1]
+        readings = report["statistics"][f"retrained/{metric}"]["readings"]
+        assert [(reading["seed"], reading["value"]) for reading in readings] == [(0, both[0]), (1, both[1])]
 
 
-def test_one_model_brings_the_uncertainty_of_its_samples(report: Report) -> None:
-    accuracy = report["metrics"]["unlearned/test_accuracy"]
-    behind = report["statistics"]["unlearned/test_accuracy"]
-    assert behind["n"] == 360
-    assert behind["standard_error"] == pytest.approx((accuracy * (1 - accuracy) / 359) ** 0.5)
-    low, high = report["statistics"]["unlearned/mia_logistic_auc"]["interval"]
-    assert 0 <= low < high <= 1
+@pytest.mark.parametrize("role", ["unlearned", "retrained"])
+def test_every_reading_brings_the_uncertainty_of_its_samples(report: Report, role: str) -> None:
+    for reading in report["statistics"][f"{role}/test_accuracy"]["readings"]:
+        assert reading["n"] == 360
+        spread = (reading["value"] * (1 - reading["value"]) / 359) ** 0.5
+        assert reading["standard_error"] == pytest.approx(spread)
+    for reading in report["statistics"][f"{role}/mia_logistic_auc"]["readings"]:
+        low, high = reading["interval"]
+        assert 0 <= low <= reading["value"] <= high <= 1
+
+
+def test_a_model_held_against_several_counts_once(report: Report) -> None:
+    behind = report["statistics"]["unlearned/js_to_retrained"]
+    assert behind["models"] == 1
+    assert [reading["reference_seed"] for reading in behind["readings"]] == [0, 1]
+    assert report["statistics"]["noise_floor/forget_accuracy"]["pairs"] == 1
 
 
 def test_gaps_are_signed(report: Report, finished: Finished) -> None:
@@ -196,9 +207,21 @@ def test_a_distance_is_held_against_the_other_retrained_model(report: Report, fi
 @pytest.mark.parametrize(("average", "part"), [("average_gap", "gap"), ("average_noise_floor", "noise_floor")])
 def test_averages_are_of_absolute_values(report: Report, average: str, part: str) -> None:
     parts = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc")
-    expected = sum(abs(report["metrics"][f"{part}/{metric}"]) for metric in parts) / 4
-    assert report["metrics"][average] == pytest.approx(expected, abs=1e-12)
-    assert report["statistics"][average]["over"] == list(parts)
+    of = {
+        "gap": lambda metric: report["statistics"][f"gap/{metric}"]["mean_absolute"],
+        "noise_floor": lambda metric: report["metrics"][f"noise_floor/{metric}"],
+    }[part]
+    assert report["metrics"][average] == pytest.approx(fmean(map(of, parts)), abs=1e-12)
+    assert report["statistics"][average]["over"] == [f"{part}/{metric}" for metric in parts]
+
+
+def test_gap_and_floor_are_distances_of_one_kind(report: Report, finished: Finished) -> None:
+    """One model to each retrained one, and retrained models to each other: not to their mean."""
+    (mine,) = values(finished, Role.UNLEARNED, "forget_accuracy")
+    one, two = values(finished, Role.RETRAINED, "forget_accuracy")
+    behind = report["statistics"]["gap/forget_accuracy"]
+    assert behind["mean_absolute"] == pytest.approx((abs(mine - one) + abs(mine - two)) / 2)
+    assert report["metrics"]["noise_floor/forget_accuracy"] == pytest.approx(abs(one - two))
 
 
 def test_one_retrained_model_gives_no_noise_floor(one_seed: Report) -> None:
@@ -229,7 +252,7 @@ def test_speed_up_counts_the_scores(finished: Finished) -> None:
     (score,) = plan.unlearned.scores
     cost = need(score).seconds + 2.0
     assert report["metrics"]["unlearned/seconds"] == pytest.approx(cost)
-    assert report["statistics"]["unlearned/seconds"]["counted"] == ["scores", "unlearn"]
+    assert report["statistics"]["unlearned/seconds"]["keys"] == [score.key, plan.unlearned.key]
     retrained = [need(model).seconds for model in plan.retrained]
     assert report["metrics"]["retrained/seconds"] == pytest.approx(fmean(retrained))
     assert report["metrics"]["unlearned/speedup"] == pytest.approx(fmean(seconds / cost for seconds in retrained))

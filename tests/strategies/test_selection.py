@@ -192,9 +192,13 @@ def test_k_is_a_share_of_the_eligible() -> None:
     assert int(flat(Random(include=["2.*"]).masks(net(), 0.5, context())).sum()) == 3  # of 5
 
 
-@pytest.mark.parametrize("selection", [Random(), TopK(), All()])
-def test_a_share_of_all_fits_every_net(selection: Selection) -> None:
-    assert list(selection.check(0.5, no_net)) == []
+@pytest.mark.parametrize(("selection", "k"), [(Random(), 0.5), (TopK(), 0.5), (All(), 1.0)])
+def test_a_share_of_all_fits_every_net(selection: Selection, k: float) -> None:
+    assert list(selection.check(k, no_net)) == []
+
+
+def test_all_takes_no_part() -> None:
+    assert [problem.key for problem in All().check(0.5, no_net)] == ["strategy.k"]
 
 
 @pytest.mark.parametrize(
