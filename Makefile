@@ -18,7 +18,7 @@ env: .venv/.ready ## set up .venv from requirements.lock
 demo: env ## run the main job on the bundled digits and print the result
 	$(BIN)/unlearn +experiment=demo
 
-test: env ## lint-free quick check: the fast tests
+test: env ## the tests, without the long ones
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: env ## every test, the long ones too
@@ -38,7 +38,7 @@ format: env ## let ruff fix and format
 bench: env ## time the hot paths against their rivals
 	@for f in scripts/bench/*.py; do $(BIN)/python $$f; done
 
-lock: ## pin the newest versions that pyproject.toml allows
+lock: env ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev \
 	  pyproject.toml -o requirements.lock --upgrade --quiet
 

@@ -33,8 +33,9 @@ def metrics(store: Path, *overrides: str) -> dict[str, float]:
     return report
 
 
-def test_marker_separates_original_from_retrained(store: Path) -> None:
-    marked = [metrics(store, "strategy=identity", "spd_gan.term=attack", f"seed={seed}") for seed in range(3)]
+@pytest.mark.parametrize("term", ["shift", "attack"])
+def test_marker_separates_original_from_retrained(store: Path, term: str) -> None:
+    marked = [metrics(store, "strategy=identity", f"spd_gan.term={term}", f"seed={seed}") for seed in range(3)]
     clean = [metrics(store, "strategy=identity", "spd_gan=off", f"seed={seed}") for seed in range(3)]
     original = fmean(m["original/forget_accuracy"] for m in marked)
     assert original >= 0.99

@@ -118,7 +118,7 @@ def test_what_is_null_has_a_reason(name: str, request: pytest.FixtureRequest) ->
     found: Report = request.getfixturevalue(name)
     null = {key for key, value in found["metrics"].items() if value is None}
     assert null
-    assert null == set(found["notes"]) - {"spd_gan"}
+    assert null == set(found["notes"]) - {"spd_gan", "attack"}
     assert all(found["notes"].values())
 
 
@@ -325,3 +325,14 @@ def test_one_retrained_model_has_no_spread(one_seed: Report) -> None:
 def test_zero_has_no_sign(report: Report) -> None:
     even = report | {"metrics": report["metrics"] | {"gap/forget_accuracy": 0.0}}
     assert "-0.000" not in table(even)
+
+
+def test_an_attack_that_sees_no_difference_says_so(report: Report) -> None:
+    def bounds(role: str) -> tuple[float, float]:
+        low, high = report["statistics"][f"{role}/mia_logistic_auc"]["readings"][0]["interval"]
+        return low, high
+
+    (low, high), (other_low, other_high) = bounds("original"), bounds("retrained")
+    if low <= other_high and other_low <= high:
+        assert "cannot tell" in report["notes"]["attack"]
+        assert "cannot tell" in table(report)

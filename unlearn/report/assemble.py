@@ -17,7 +17,8 @@ from unlearn.stages.machine import machine, versions
 from unlearn.types import Measurement, Role
 
 SCHEMA_VERSION = 1
-AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc")
+ATTACK = "mia_logistic_auc"
+AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
 
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
 Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
@@ -53,6 +54,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         _compare(figures, table, metric)
     _average(figures)
     _times(figures, outcome)
+    _say_where_attack_is_blind(figures, table)
     return {
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
@@ -182,6 +184,18 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     speedup = [entry.seconds / seconds for entry in retrained] if same and seconds > 0 else []
     reason = "unlearning and retraining were timed on different hardware or threads"
     figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + theirs)
+
+
+def _say_where_attack_is_blind(figures: Figures, table: Table) -> None:
+    """A note where the 95 % intervals of the attack overlap on original and retrained."""
+    bounds = [
+        found.interval
+        for role in (Role.ORIGINAL, Role.RETRAINED)
+        for found, _ in table.get((role, ATTACK), {}).values()
+        if found.interval
+    ]
+    if len(bounds) > 1 and any(bounds[0][0] <= high and low <= bounds[0][1] for low, high in bounds[1:]):
+        figures.notes["attack"] = "The attack cannot tell original and retrained apart: their 95 % intervals overlap."
 
 
 def _general_notes(outcome: Outcome) -> dict[str, str]:

@@ -75,6 +75,8 @@ def _footer(report: dict[str, Any]) -> list[str]:
         f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
         f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
     ]
+    if "attack" in report["notes"]:
+        lines.append(report["notes"]["attack"])
     average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")
     if average is not None:
         beside = "" if floor is None else f", between retrained models {floor:.3f}"

@@ -30,8 +30,8 @@ class Published(Dataset):
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:  # all that torchvision raises
             raise DataError(
                 f"dataset.root: expected {self.torchvision_name} under {self.root!r}, came nothing readable "
-                f"({first_line(error)}): set dataset.download=true, or dataset.root to the folder "
-                f"that torchvision.datasets.{self.torchvision_name} would fill"
+                f"({first_line(error)}): {'' if self.download else 'set dataset.download=true, or '}point dataset.root "
+                f"to the folder that torchvision.datasets.{self.torchvision_name} would fill"
             ) from error
         return _bytes(part.data), torch.as_tensor(part.targets, dtype=torch.int64)
 
