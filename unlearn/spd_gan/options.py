@@ -61,7 +61,7 @@ class Marker(SpdGan):
 class Noise(SpdGan):
     """The marker's control: the same protocol with random signs times epsilon instead of SPD-GAN."""
 
-    epsilon: float = _epsilon(0.2)  # change of every pixel in [0, 1]
+    epsilon: float = _epsilon(0.2)  # change of every pixel in [0, 1], before clipping
 
 
 def quantise(clean: Tensor, moved: Tensor) -> Tensor:

@@ -12,8 +12,7 @@ from unlearn.strategies.selection import Random, Selection
 class RandomK(Perturbation):
     """Random-k (Zuo et al. 2025): noise on a random k of the parameters [S], then fine-tuning [S].
 
-    The defaults k = 0.5, relative noise of scale 2, six epochs without divergence term are ours: the gentlest
-    setting that forgot on digits without losing test accuracy.
+    The defaults k = 0.5, relative noise of scale 2, six epochs without divergence term are ours.
     """
 
     selection: Selection = field(default_factory=Random)
