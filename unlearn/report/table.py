@@ -9,6 +9,7 @@ ROWS = {
     "unlearning_accuracy": "  1 - forget (UA)",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
+    "perturbed_forget_accuracy": "perturbed forget",
     "clean_forget_accuracy": "clean forget",
     "perturbed_holdout_accuracy": "perturbed holdout",
     "noisy_forget_accuracy": "noisy forget",
@@ -41,13 +42,15 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     table.add_column("")
     for title in COLUMNS.values():
         table.add_column(title, justify="right", no_wrap=True)
+    forget = [_cell(report, column, "forget_accuracy") for column in COLUMNS]
     for metric, name in ROWS.items():
         cells = [_cell(report, column, metric) for column in COLUMNS]
-        if any(cells):
+        if any(cells) and not (metric == "perturbed_forget_accuracy" and cells == forget):  # the marker's are the same
             table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    if "spd_gan" in report["notes"]:
-        console.print(report["notes"]["spd_gan"])
+    for note in ("checkpoint", "spd_gan"):
+        if note in report["notes"]:
+            console.print(report["notes"][note])
     console.print(table)
     for line in _footer(report):
         console.print(line)
@@ -75,6 +78,9 @@ def _footer(report: dict[str, Any]) -> list[str]:
         f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
         f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
     ]
+    fresh = metrics.get("fresh/perturbed_forget_accuracy")
+    if fresh is not None:
+        lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
     if "attack" in report["notes"]:
         lines.append(report["notes"]["attack"])
     average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")

@@ -38,10 +38,8 @@ def canonical(value: Any) -> Any:
         return {"stage": value.key}
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        plain = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("runtime")}
-        own = value.identity() if isinstance(value, Identified) else {}
         code = {} if kind.__module__.startswith(NOT_HASHED) else {"code": code_hash(kind.__module__)}
-        return {"class": kind.__qualname__} | code | {name: canonical(item) for name, item in (plain | own).items()}
+        return {"class": kind.__qualname__} | code | canonical_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -51,6 +49,13 @@ def canonical(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"no canonical form for {value!r}")
+
+
+def canonical_fields(value: Any) -> dict[str, Any]:
+    """Plain JSON for each field of a dataclass that is not a run-time one, and for what it says of itself."""
+    plain = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("runtime")}
+    own = value.identity() if isinstance(value, Identified) else {}
+    return {name: canonical(item) for name, item in (plain | own).items()}
 
 
 @cache

@@ -16,10 +16,10 @@ from unlearn.models.base import Classifier
 from unlearn.scores import Sensitivity
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
-from unlearn.stages.train import Train
 from unlearn.strategies.base import Context, Phase, Strategy
-from unlearn.types import Curve, Images, Role, Subset
+from unlearn.types import Curve, ImageSource, Role, Subset
 
 SCORING_BATCH = 256
 
@@ -32,7 +32,7 @@ class Score(Stage):
     """
 
     sensitivity: Sensitivity
-    original: Train
+    original: ModelStage
     forget: Samples
 
     @property
@@ -56,7 +56,7 @@ class Unlearn(Stage):
     """
 
     strategy: Strategy
-    original: Train
+    original: ModelStage
     scores: tuple[Score, ...]
     forget: Samples
     retain: Samples
@@ -123,7 +123,7 @@ class Unlearn(Stage):
         return Role.UNLEARNED
 
 
-def _told(data: Images, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
     from unlearn.data.loader import sequential
 
     for done, batch in enumerate(sequential(data, SCORING_BATCH)):
