@@ -20,8 +20,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # at any depth and under TYPE_CHECKING too.
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
-    ("checks",),
-    ("recipe", "scores", "divergence", "statistics", "models"),  # L1
+    ("checks", "factories"),
+    ("recipe", "scores", "divergence", "statistics", "models", "checkpoint"),  # L1
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),

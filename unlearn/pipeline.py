@@ -180,8 +180,9 @@ def _views(metric: Metric, scenario: Scenario, model: Train | Unlearn | None) ->
 
 
 def check(config: RunConfig) -> Iterator[Problem | str]:
-    """Requests and strategies that do not fit the data or the net, found before anything is computed."""
-    yield from config.strategy.check(lambda: _parameter_sizes(config))
+    """Models, requests and strategies that do not fit the data or the net, found before anything is computed."""
+    unfit = [*config.model.check(config.dataset.shape, config.dataset.classes, isinstance(config.spd_gan, Marker))]
+    yield from unfit or config.strategy.check(lambda: _parameter_sizes(config))
     yield from config.forget.check(config.dataset)
 
 

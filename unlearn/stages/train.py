@@ -41,6 +41,7 @@ class Train(Stage):
         from unlearn.modules.classifier import ClassifierModule
 
         classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
+        self.model.load_published(classifier.net)
         data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
         loader = PairedLoader({"train": Loader(data, self.recipe.batch_size, self.seed, self.role, augment)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
@@ -62,5 +63,7 @@ class Train(Stage):
     def restore(self, stage: Stage, workshop: Workshop) -> Classifier:
         """The model that `stage` made, of this architecture: frozen, in eval mode, on the training device."""
         classifier = self.fresh("init/overwritten", 0)
-        classifier.load_state_dict(read_tensors(workshop.need(stage), "model.safetensors"))
+        state = classifier.state_dict()  # with the versions that some nets ask for
+        state.update(read_tensors(workshop.need(stage), "model.safetensors"))
+        classifier.load_state_dict(state)
         return classifier.to(workshop.hardware.device).eval().requires_grad_(False)
