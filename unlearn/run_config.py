@@ -89,10 +89,11 @@ class RunConfig:
 
 
 def check(config: RunConfig) -> Iterator[Problem | str]:
-    """Data, checkpoints, requests and strategies that do not fit together, found before anything is computed."""
+    """Data, models, requests and strategies that do not fit together, found before anything is computed."""
     found = list(config.dataset.check())
+    found = found or list(config.model.check(config.dataset.shape, config.dataset.classes, config.spd_gan.features))
     if not found and config.trained_on is not None:
-        found += [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
+        found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
     yield from found
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: _parameter_sizes(config))

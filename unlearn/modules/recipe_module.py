@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -105,7 +106,7 @@ class RecipeModule(pl.LightningModule, ABC):
 
     def _stop_early(self, loss: float, patience: int) -> None:
         if self._best is None or loss < self._best[0]:
-            state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            state = copy.deepcopy(self.model.state_dict())  # with the versions that some nets ask for
             self._best = (loss, self.current_epoch, state)
         elif self.current_epoch - self._best[1] >= patience:
             self.trainer.should_stop = True

@@ -21,6 +21,7 @@ class SpdGan(ABC):
     """How the forget set is perturbed, if at all."""
 
     marks: ClassVar[bool] = False  # before training: the original is trained on the perturbed forget set
+    features: ClassVar[bool] = False  # needs a model's penultimate features
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Gan(Perturbing, ABC):
     A network that perturbs the distribution of the data to be unlearned, so that the difference of performance before
     and after shows the degree of unlearning, is the paper's [P]; when it is applied, and all of its design, are ours.
     """
+
+    features = True
 
     term: str = one_of(*TERMS)  # see losses.py
     term_weight: float = at_least(0, 1.0)  # beside the least-squares GAN loss

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.checkpoint import file_hash, fit, read_state
+from unlearn.checkpoint import file_sha256, fit, read_state
 from unlearn.checks import runtime
 from unlearn.console import Tick
 from unlearn.stages.base import Workshop
@@ -26,7 +26,7 @@ class Checkpoint(ModelStage):
 
     def identity(self) -> dict[str, Any]:
         """What the key holds: the file's content."""
-        return {"sha256": file_hash(Path(self.file))}
+        return {"sha256": file_sha256(Path(self.file))}
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         classifier = self.fresh("init/overwritten", 0)

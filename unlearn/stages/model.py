@@ -41,5 +41,7 @@ class ModelStage(Stage, ABC):
     def restore(self, stage: Stage, workshop: Workshop) -> Classifier:
         """The model that `stage` made, of this architecture: frozen, in eval mode, on the training device."""
         classifier = self.fresh("init/overwritten", 0)
-        classifier.load_state_dict(read_tensors(workshop.need(stage), "model.safetensors"))
+        state = classifier.state_dict()  # with the versions that some nets ask for
+        state.update(read_tensors(workshop.need(stage), "model.safetensors"))
+        classifier.load_state_dict(state)
         return classifier.to(workshop.hardware.device).eval().requires_grad_(False)

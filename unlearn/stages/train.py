@@ -30,6 +30,7 @@ class Train(ModelStage):
         from unlearn.modules.classifier import ClassifierModule
 
         classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
+        self.model.load_published(classifier.net)
         data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
         loader = PairedLoader({"train": Loader(data, self.recipe.batch_size, self.seed, self.role, augment)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
