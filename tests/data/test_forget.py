@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearn.data.datasets.digits import Digits
 from unlearn.data.checkpoint import TrainedOn
-from unlearn.data.forget import Candidates, ClassWise, Forget, Hard, Indices, Mislabelled, Random
+from unlearn.data.datasets.digits import Digits
+from unlearn.data.forget import Candidates, ClassWise, Forget, Indices, Random
 from unlearn.data.records import read_records
 from unlearn.data.split import Population
 from unlearn.errors import DataError
@@ -204,4 +204,6 @@ def test_rules_name_nobody(forget: Random | ClassWise) -> None:
 
 
 def test_requests_may_be_json_made_by_machine(tmp_path: Path) -> None:
-    assert read_records(request(tmp_path, json.dumps({"indices": list(range(5))}), "r.json"), "forget.file") == list(range(5))
+    assert read_records(request(tmp_path, json.dumps({"indices": list(range(5))}), "r.json"), "forget.file") == list(
+        range(5)
+    )
