@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import MISSING
 
-from unlearn.checks import at_least
+from unlearn.checks import at_least, runtime
 from unlearn.errors import Problem
 from unlearn.spd_gan.options import Marker, Off
 from unlearn.stages.base import Workshop
@@ -55,6 +55,14 @@ class Paths:
 
 
 @dataclass(frozen=True)
+class Page:
+    """The page of a run, `report.html` beside `report.json`; no result depends on it."""
+
+    html: bool = runtime(True)
+    images: bool | None = runtime(None)  # show forgotten images; null: those of public data sets only
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything a run is told. The option chosen in each group brings its type."""
 
@@ -72,6 +80,7 @@ class RunConfig:
     trainer: Any = MISSING
     logger: Any = MISSING
     paths: Paths = field(default_factory=Paths)
+    report: Page = field(default_factory=Page)
     rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,14 +21,19 @@ from unlearn.types import Curve, Images
 if TYPE_CHECKING:
     from unlearn.spd_gan.networks import Generator
 
+EXAMPLES = 8  # images kept for the report
+
 
 @dataclass(frozen=True)
 class Mark(Stage):
     """The marked forget set D_f', the holdout set moved alike, and D_f under random noise as large (the controls).
 
     Its files: `marked.safetensors` (uint8 images with their data set indices), `generator.safetensors` and
-    `curve.json` (both empty for the noise control).
+    `curve.json` (both empty for the noise control), and `examples.safetensors`, which the report shows without
+    reading the data: the first forget images `clean` and `moved` uint8 [m, c, h, w], their `labels` and `index`.
     """
+
+    version: ClassVar[int] = 2
 
     settings: Marker | Noise
     forget: Samples
@@ -55,6 +60,7 @@ class Mark(Stage):
         noise = noisy_like(forget.images, moved["forget"], stream(self.seed, "noisy_forget", "spd_gan"))
         indices = {"forget_index": forget.index, "holdout_index": holdout.index}
         write_tensors(folder / "marked.safetensors", moved | {"noisy_forget": noise} | indices)
+        write_tensors(folder / "examples.safetensors", _examples(forget, moved["forget"]))
         write_tensors(folder / "generator.safetensors", generator.state_dict() if generator else {})
         write_json(folder / "curve.json", curve)
 
@@ -79,3 +85,8 @@ class Mark(Stage):
             return noisy(images, size, stream(self.seed, f"noise/{name}", "spd_gan"))
         parts = torch.split(images, 512)
         return torch.cat([quantise(part, generator(part.float() / 255)) for part in parts])
+
+
+def _examples(clean: Images, moved: Tensor) -> dict[str, Tensor]:
+    whole = {"clean": clean.images, "moved": moved, "labels": clean.labels, "index": clean.index}
+    return {name: tensor[:EXAMPLES].clone() for name, tensor in whole.items()}
