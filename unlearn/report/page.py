@@ -41,18 +41,21 @@ class Row:
 def render(report: Report, examples: Examples) -> str:
     """The whole page: self-contained HTML that asks no network for anything."""
     footnotes: dict[str, int] = {}
+    notes = [text for key, text in report["notes"].items() if key not in report["metrics"]]
+    found = gaps(report)
     page: str = template("page.html.j2").render(
         title=title(report),
         choices=report["choices"],
         verdict=verdict(report),
-        notes=[text for key, text in report["notes"].items() if key not in report["metrics"]],
+        notes=notes,
         columns=list(COLUMNS.values()),
         rows=list(table(report, footnotes)),
         footnotes=footnotes,
-        footer=footer(report),
+        footer=[line for line in footer(report) if line not in notes],
         accuracies=list(accuracies(report)),
-        gaps=gaps(report),
-        floored=any(key.startswith("noise_floor/") and value is not None for key, value in report["metrics"].items()),
+        gaps=svg.gaps("gap of the unlearned model to retrained models", found) if found else "",
+        floored=any(gap.floor is not None for gap in found),
+        beyond=any(abs(gap.value) > svg.MOST for gap in found if gap.value is not None),
         confidences=list(confidences(report)),
         examples=examples,
         timings=timings(report),
@@ -93,6 +96,7 @@ def table(report: Report, footnotes: dict[str, int]) -> Iterator[Row]:
 
 def _cell(report: Report, key: str, text: str, footnotes: dict[str, int]) -> Cell:
     reason = report["notes"].get(key)
+    text = text.replace("± ", "±\u00a0")  # on a telephone the spread goes below the mean, in one piece
     if text and reason:
         return Cell(text, footnotes.setdefault(reason, len(footnotes) + 1), reason)
     return Cell(text, behind=_behind(report["statistics"].get(key, {})) if text else "")
@@ -117,6 +121,7 @@ def _uncertainty(reading: dict[str, Any]) -> str:
 
 def accuracies(report: Report) -> Iterator[tuple[str, str]]:
     """Subset and bar chart: accuracy of the three models."""
+    room = max(len(cell(report, role, f"{subset}_accuracy")) for role in ROLES for subset in SUBSETS)
     for subset in SUBSETS:
         metric = f"{subset}_accuracy"
         shown = [
@@ -125,17 +130,16 @@ def accuracies(report: Report) -> Iterator[tuple[str, str]]:
             if (value := report["metrics"].get(f"{role}/{metric}")) is not None
         ]
         if shown:
-            yield subset, svg.bars(f"{subset} accuracy", shown, top=1.0)
+            yield subset, svg.bars(f"{subset} accuracy", shown, 1.0, room)
 
 
-def gaps(report: Report) -> str:
-    """Every gap of the table over its noise floor; empty without a retrained model."""
-    shown = [
+def gaps(report: Report) -> list[svg.Gap]:
+    """Every gap of the table with its noise floor; none without a retrained model."""
+    return [
         svg.Gap(name.strip(), report["metrics"][f"gap/{metric}"], report["metrics"][f"noise_floor/{metric}"], text)
         for metric, name, _ in rows(report)
         if metric not in MIRRORED and (text := cell(report, "gap", metric))
     ]
-    return svg.gaps("gap of the unlearned model to retrained models", shown) if shown else ""
 
 
 def confidences(report: Report) -> Iterator[tuple[str, str]]:
@@ -144,9 +148,7 @@ def confidences(report: Report) -> Iterator[tuple[str, str]]:
         found = {role: counts[subset] for role, counts in report["confidence"].items() if subset in counts}
         reference = found.get("retrained")
         panels = [
-            svg.Histogram(
-                f"{role} on {subset}", found[role], role, None if role == "retrained" or not reference else reference
-            )
+            svg.Histogram(role, found[role], role, None if role == "retrained" or not reference else reference)
             for role in ROLES
             if role in found
         ]

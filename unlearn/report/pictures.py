@@ -28,7 +28,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page shows of marked images, or why it shows none."""
+    """What the page shows of marked images, or why it shows none; both empty where no image was moved."""
 
     shown: tuple[Example, ...] = ()
     factor: float = 1.0  # by which changes are amplified, the same for all
@@ -39,7 +39,7 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
     """Up to eight marked images: images of the forgotten leave the store for public data or on request only."""
     mark, asked = outcome.plan.mark, config.report.images
     if mark is None:
-        return Examples(why="No image was moved: spd_gan=off.")
+        return Examples()
     if asked is False:
         return Examples(why="Pictures are switched off; report.images=null shows those of public data sets.")
     if asked is None and not config.dataset.public:

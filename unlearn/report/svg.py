@@ -15,7 +15,8 @@ WIDTH = 340.0
 LINE = 26.0  # height of a row
 LETTER = 6.7  # mean width of a letter at the style sheet's 12 px
 TICKS = (0.01, 0.1, 0.5, 1.0)  # shares that a histogram draws lines at
-PANEL, BELOW = 84.0, 22.0  # heights: of a histogram, and of what stands below one
+MOST = 1.0  # where the axis of gaps ends at the latest
+PANEL, BELOW = 94.0, 22.0  # heights: of a histogram, and of what stands below one
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,12 @@ class Histogram:
     reference: Sequence[int] | None = None
 
 
-def bars(title: str, rows: Sequence[Bar], top: float) -> str:
-    """Horizontal bars from 0 to `top`, labels on the left, numbers on the right."""
-    left, right = _margins([row.label for row in rows], [row.text for row in rows])
+def bars(title: str, rows: Sequence[Bar], top: float, room: int = 0) -> str:
+    """Horizontal bars from 0 to `top`, labels on the left, numbers on the right.
+
+    `room` letters are kept for the numbers at least, so that charts side by side have one scale.
+    """
+    left, right = _margins([row.label for row in rows], [*(row.text for row in rows), room * "0"])
     scale = (right - left) / (top or 1.0)
     drawn = [_bar(row, number * LINE, left, right, scale) for number, row in enumerate(rows)]
     axis = _tag("line", style="axis", x1=left, x2=left, y1=0, y2=len(rows) * LINE)
@@ -70,11 +74,11 @@ def _bar(row: Bar, y: float, left: float, right: float, scale: float) -> list[El
     return parts
 
 
-def gaps(title: str, rows: Sequence[Gap], most: float = 1.0) -> str:
-    """Signed bars from a common zero, each over its noise band; beyond `most` the axis ends in an arrow."""
+def gaps(title: str, rows: Sequence[Gap]) -> str:
+    """Signed bars from a common zero, each over its noise band; the axis reaches to `MOST`, an arrow goes beyond."""
     left, right = _margins([row.label for row in rows], [row.text for row in rows])
     known = [abs(value) for row in rows for value in (row.value, row.floor) if value is not None]
-    reach = min(max(known, default=0.0), most) or 1.0
+    reach = min(max(known, default=0.0), MOST) or MOST
     zero, scale = (left + right) / 2, (right - left) / 2 / reach / 1.06
     drawn = [_gap(row, number * LINE, zero, scale, reach) for number, row in enumerate(rows)]
     bottom = len(rows) * LINE
@@ -114,8 +118,8 @@ def _plot() -> tuple[float, float]:
 
 def _panel(panel: Histogram, y: float) -> list[Element]:
     left, right = _plot()
-    bottom, high, step = y + PANEL, PANEL - 20, (right - left) / len(panel.counts)
-    parts = [_text(panel.label, left, y + 9, "name")]
+    bottom, high, step = y + PANEL, PANEL - 28, (right - left) / len(panel.counts)
+    parts = [_text(panel.label, left, y + 14, "name")]
     for tick in TICKS:
         at = bottom - sqrt(tick) * high
         parts += [_tag("line", style="grid", x1=left, x2=right, y1=at, y2=at)]
@@ -147,7 +151,7 @@ def _margins(labels: Sequence[str], texts: Sequence[str]) -> tuple[float, float]
 
 def _label(text: str, left: float, y: float) -> Element:
     """Ends at `left`; what does not fit is cut, and whole in the tooltip."""
-    fits = max(int((left - 8) / LETTER), 1)
+    fits = max(round((left - 8) / LETTER), 1)
     shown = _text(text if len(text) <= fits else text[: fits - 1] + "…", left - 8, y, "label")
     if len(text) > fits:
         whole = Element("title")

@@ -47,7 +47,7 @@ def _forgetting(report: Report) -> str:
             f"({floor:.3f})"
         )
     return (
-        f"The unlearned model {_manner(own, floor, mine - wanted)}: its forget accuracy of {mine:.3f} is {own:.3f} "
+        f"The unlearned model {_manner(own, floor, mine - wanted)}: its forget accuracy, {mine:.3f}, is {own:.3f} "
         f"away from the retrained models' {wanted:.3f}, and they are {floor:.3f} away from each other"
     )
 
@@ -68,8 +68,8 @@ def _average(report: Report) -> str:
     gap, floor = (report["metrics"].get(key) for key in ("average_gap", "average_noise_floor"))
     if gap is None or floor is None:
         return ""
-    verb = "stays within" if gap <= floor + TIE else "exceeds"
-    return f"averaged over {_over(report)}, its distance of {gap:.3f} {verb} their {floor:.3f}"
+    verb = "is within" if gap <= floor + TIE else "exceeds"
+    return f"averaged over {_over(report)} its distance, {gap:.3f}, {verb} theirs, {floor:.3f}"
 
 
 def _over(report: Report) -> str:
@@ -86,7 +86,7 @@ def _retention(report: Report) -> str:
     fell = [subset for subset in measured if _fell(report, f"{subset}_accuracy")]
     held = [subset for subset in measured if subset not in fell]
     parts = [
-        f"{_listed(held)} accuracy held ({_values(report, held)})" if held else "",
+        f"{_listed(held)} accuracy held" if held else "",
         f"{_listed(fell)} accuracy fell ({_values(report, fell)})" if fell else "",
     ]
     return " but ".join(part for part in parts if part)
@@ -109,8 +109,7 @@ def _values(report: Report, subsets: list[str]) -> str:
 
 
 def _attack(report: Report) -> str:
-    blind = "attack" in report["notes"]
-    return "the attack says nothing, since it cannot tell the original from retrained models" if blind else ""
+    return "the attack is blind here" if "attack" in report["notes"] else ""
 
 
 def _listed(words: list[str]) -> str:
