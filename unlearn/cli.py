@@ -21,7 +21,7 @@ Anything is an override: key=value. Groups and their options:
 {groups}
 
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
-Results: report.json in paths.output; artefacts, built once, in paths.store.
+Results: report.json and report.html in paths.output; artefacts, built once, in paths.store.
 """
 PASSED_ON = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
@@ -71,8 +71,10 @@ def _run(composed: Any, output: Path) -> None:
     from unlearn import config, pipeline
     from unlearn.console import Console
     from unlearn.report.assemble import assemble, stages
+    from unlearn.report.page import render
+    from unlearn.report.pictures import examples
     from unlearn.report.table import show
-    from unlearn.report.write import write
+    from unlearn.report.write import write, write_text
     from unlearn.stages.base import Workshop
     from unlearn.store import ArtifactStore
 
@@ -84,9 +86,11 @@ def _run(composed: Any, output: Path) -> None:
     report = assemble(outcome, config.plain(composed), config.choices())
     curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
-    path = write(report, output)
+    paths = [write(report, output)]
+    if run.report.html:
+        paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
     show(report, sys.stdout)
-    print(path)
+    print(*paths, sep="\n")
 
 
 def help_text() -> str:

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from torch import nn
 
 from unlearn.checkpoint import fit, read_state
-from unlearn.checks import at_least
+from unlearn.checks import at_least, runtime
 from unlearn.data.checkpoint import CheckpointFile, TrainedOn
 from unlearn.data.split import Population
 from unlearn.errors import Problem, UnlearnError
@@ -52,6 +52,14 @@ class Paths:
 
 
 @dataclass(frozen=True)
+class Page:
+    """The page of a run, `report.html` beside `report.json`; no result depends on it."""
+
+    html: bool = runtime(True)
+    images: bool | None = runtime(None)  # show forgotten images; null: those of public data sets only
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything a run is told. The option chosen in each group brings its type."""
 
@@ -70,6 +78,7 @@ class RunConfig:
     trainer: Any = MISSING
     logger: Any = MISSING
     paths: Paths = field(default_factory=Paths)
+    report: Page = field(default_factory=Page)
     rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged
 
     @property

@@ -23,7 +23,7 @@ from unlearn.stages.keys import canonical, code_hash
 from unlearn.strategies.selection import All
 
 Compose = Callable[..., DictConfig]
-RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "rebuild_damaged")
+RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "report.", "rebuild_damaged")
 RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
 RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly")
 

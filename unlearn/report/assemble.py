@@ -13,13 +13,17 @@ from typing import Any
 
 from unlearn.pipeline import Outcome
 from unlearn.spd_gan.options import Noise
-from unlearn.stages.base import Stage, inputs
+from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.checkpoint import Checkpoint
+from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
-from unlearn.types import Measurement, Role
+from unlearn.stages.predict import Predict
+from unlearn.statistics import confidence
+from unlearn.types import Measurement, Role, Subset
 
 SCHEMA_VERSION = 1
 ATTACK = "mia_logistic_auc"
+BINS = 20  # of the true class's confidence, on 0-1
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
 
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
@@ -63,6 +67,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "statistics": figures.statistics,
         "notes": _general_notes(outcome) | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
+        "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
             for name, stage in stages(outcome).items()
@@ -204,6 +209,24 @@ def _say_where_attack_is_blind(figures: Figures, table: Table) -> None:
     ]
     if len(bounds) > 1 and any(bounds[0][0] <= high and low <= bounds[0][1] for low, high in bounds[1:]):
         figures.notes["attack"] = "The attack cannot tell original and retrained apart: their 95 % intervals overlap."
+
+
+def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
+    """How many images have their true class's probability in each of `BINS` equal bins, by role and subset.
+
+    The first retrained model stands for all of them; subsets that no metric reads are left out.
+    """
+    found: dict[Role, dict[Subset, list[int]]] = defaultdict(dict)
+    for reading, _ in outcome.measurements:
+        for subset in (Subset.FORGET, Subset.RETAIN, Subset.TEST):
+            if subset in reading.stage.subject and subset not in found[reading.role]:
+                found[reading.role][subset] = _counts(reading.stage.subject[subset], outcome.workshop)
+    return dict(found)
+
+
+def _counts(stage: Predict, workshop: Workshop) -> list[int]:
+    found = confidence(read_predictions(workshop.need(stage)))
+    return [int(count) for count in found.histc(BINS, 0, 1)]
 
 
 def _general_notes(outcome: Outcome) -> dict[str, str]:

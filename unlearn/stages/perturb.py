@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from unlearn.spd_gan.networks import Generator
 
 CHUNK = 512  # images moved at a time
+EXAMPLES = 8  # images kept for the report
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Perturb(Stage):
     """The perturbed forget set D_f', the holdout set moved alike, and D_f under random noise as large (the controls).
 
     Its files: `moved.safetensors` (uint8 images with their data set indices), `generator.safetensors` and
-    `curve.json` (both empty for the noise control).
+    `curve.json` (both empty for the noise control), and `examples.safetensors`, which the report shows without
+    reading the data: the first forget images `clean` and `moved` uint8 [m, c, h, w], their `labels` and `index`.
     """
 
     settings: Gan | Noise
@@ -61,6 +63,8 @@ class Perturb(Stage):
         tensors = {"forget": moved, "holdout": moved_holdout, "noisy_forget": torch.cat(noise)}
         indices = {"forget_index": forget.index, "holdout_index": holdout.index}
         write_tensors(folder / "moved.safetensors", tensors | indices)
+        whole = {"clean": clean, "moved": moved, "labels": forget.labels, "index": forget.index}
+        write_tensors(folder / "examples.safetensors", {name: each[:EXAMPLES].clone() for name, each in whole.items()})
         write_tensors(folder / "generator.safetensors", generator.state_dict() if generator else {})
         write_json(folder / "curve.json", curve)
 
