@@ -14,8 +14,8 @@ from torch import Tensor
 
 from unlearn.checks import at_least, runtime, share
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.records import find_records, list_problems, records_hash, some
-from unlearn.errors import Problem, nearest
+from unlearn.data.records import find_records, list_problems, records_hash
+from unlearn.errors import Problem, nearest, some
 from unlearn.seeding import stream
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unlearn.data.datasets.base import Dataset
-from unlearn.errors import DataError, Problem
+from unlearn.errors import DataError, Problem, some
 
 COLUMNS = ("index", "file")  # of a CSV, where there are several
 
@@ -76,12 +76,6 @@ def list_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | 
         last = int(dataset.records[-1])
         few = "" if last == dataset.size - 1 else f", of the {dataset.size} that dataset.limit lets take part"
         yield Problem(key, f"indices from 0 to {last}{few}", some(foreign))
-
-
-def some(items: list[Any]) -> str:
-    """The first few, and how many others there are."""
-    shown = ", ".join(map(str, items[:5]))
-    return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} others"
 
 
 def _from_json(text: str) -> list[Any]:

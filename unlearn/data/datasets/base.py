@@ -95,7 +95,7 @@ class Dataset(ABC):
         """How many of `n` images go to validation and to holdout; at least one each."""
         return max(1, round(n * self.validation)), max(1, round(n * self.holdout))
 
-    def problems(self, key: str) -> Iterator[Problem]:
+    def problems(self, key: str) -> Iterator[Problem | str]:
         """Rules across fields."""
         if self.validation + self.holdout > 0.9:
             yield Problem(f"{key}.holdout", "validation + holdout of at most 0.9", self.holdout)

@@ -55,7 +55,7 @@ class Own(Dataset):
         drawn = torch.randperm(self.train_size, generator=stream(0, "limit"))[: self.size]
         return drawn.sort().values
 
-    def problems(self, key: str) -> Iterator[Problem]:
+    def problems(self, key: str) -> Iterator[Problem | str]:
         yield from super().problems(key)
         for name, values in (("mean", self.mean), ("std", self.std)):
             wrong = values is not None and (len(values) != self.channels or (name == "std" and min(values) <= 0))
