@@ -20,7 +20,11 @@ config.register()
 GROUPS = sorted({path.parent.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*/*.yaml")})
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
 PREFIX = {"experiment": "+", "sweep": "+"}
-EXTRA = {("forget", "indices"): ["forget.file=none.txt"], ("baseline", "none"): ["metrics=without_baseline"]}
+EXTRA = {
+    ("forget", "indices"): ["forget.file=none.txt"],
+    ("baseline", "none"): ["metrics=without_baseline"],
+    ("model", "python"): ["model.factory=own_net:build"],
+}
 
 
 def composed(*overrides: str) -> RunConfig:

@@ -201,6 +201,6 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
 
 
 def _parameter_sizes(config: RunConfig) -> dict[str, int]:
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a net of one's own is built on the CPU all the same
         net = config.model.net(config.dataset.shape, config.dataset.classes)
     return {f"net.{name}": p.numel() for name, p in net.named_parameters()}

@@ -26,7 +26,9 @@ RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger"
 RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly")
 
 # What an option needs beside it to be valid.
-EXTRA: dict[str, tuple[str, ...]] = {"all": ("strategy.k=1.0",)}
+EXTRA: dict[str, tuple[str, ...]] = {"all": ("strategy.k=1.0",), "python": ("model.factory=own_net:build",)}
+# Valid values of leaves that know theirs by looking elsewhere.
+ANOTHER = {"model.name": "resnet34", "model.weights": "DEFAULT", "model.factory": "own_net:other"}
 # Every option that has fields, one at a time; whatever is added later is found here too.
 OPTIONS = [
     (group, option)
@@ -84,7 +86,7 @@ def others(value: Any, names: tuple[str, ...]) -> Iterator[Any]:
 
 def changed(composed: DictConfig, leaf: str, value: Any, names: tuple[str, ...]) -> DictConfig:
     """The same config with another valid value in one leaf."""
-    for other in others(value, names):
+    for other in (ANOTHER[leaf],) if leaf in ANOTHER else others(value, names):
         trial = copy.deepcopy(composed)
         try:
             OmegaConf.update(trial, leaf, other)
