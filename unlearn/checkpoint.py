@@ -27,7 +27,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     The state dict may be the file's whole content, or lie in it under one of `NESTED`.
 
     Raises:
-        DataError: the file is missing, of another kind, damaged, holds code, no tensors, or weights that are not finite.
+        DataError: the file is missing, of another kind or damaged, or holds code, no tensors, or weights not finite.
     """
     payload = _read(path)
     inner = next((payload[name] for name in NESTED if isinstance(payload.get(name), Mapping)), payload)
@@ -82,7 +82,7 @@ def _read(path: Path) -> Mapping[Any, Any]:
         raise _error(f"a file that ends in .safetensors, {', '.join(PICKLED)}", path, f"one that ends in {suffix!r}")
     try:
         payload = _from_safetensors(path) if suffix == ".safetensors" else _from_torch(path)
-    except OSError as error:
+    except PermissionError as error:
         raise _error("a readable file", path, str(error)) from error
     except Exception as error:  # the readers raise whatever a damaged file leads them to
         if _holds_objects(error):
@@ -161,7 +161,8 @@ def _hint(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     shapes = {name: (found[name].shape, tensor.shape) for name, tensor in wanted.items() if name in found}
     unequal = {name: (came, own) for name, (came, own) in shapes.items() if came != own}
     layers = {name.rpartition(".")[0] for name in unequal}
-    if len(layers) != 1 or found.keys() != wanted.keys() or any(came[1:] != own[1:] for came, own in unequal.values()):
+    outputs_alone = all(len(came) == len(own) and came[1:] == own[1:] for came, own in unequal.values())
+    if len(layers) != 1 or found.keys() != wanted.keys() or not outputs_alone:
         return ""
     came, own = next(iter(unequal.values()))
     return f"; the checkpoint has {came[0]} classes, the data set {own[0]}"

@@ -28,12 +28,22 @@ RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset
 RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly")
 
 # What an option needs beside it to be valid.
-EXTRA: dict[str, tuple[str, ...]] = {
-    "all": ("strategy.k=1.0",),
-    "indices": ("forget.file={request}",),
-    "image_folder": ("dataset.root={images}",),
-    "subclass": ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
-    "mislabelled": ("dataset.label_noise=0.1",),
+EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
+    ("strategy/selection", "all"): ("strategy.k=1.0",),
+    ("forget", "indices"): ("forget.file={request}",),
+    ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
+    ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
+    ("dataset", "image_folder"): ("dataset.root={images}",),
+    ("dataset", "python"): ("dataset.factory=own_data:digits",),
+    ("model", "python"): ("model.factory=own_net:build",),
+}
+# Valid values of leaves that know theirs by looking elsewhere.
+ANOTHER = {
+    "dataset.channels": 1,
+    "dataset.factory": "own_data:pairs",
+    "model.name": "resnet34",
+    "model.weights": "DEFAULT",
+    "model.factory": "own_net:other",
 }
 # Every option that has fields, one at a time; whatever is added later is found here too.
 OPTIONS = [
@@ -92,7 +102,7 @@ def others(value: Any, names: tuple[str, ...]) -> Iterator[Any]:
 
 def changed(composed: DictConfig, leaf: str, value: Any, names: tuple[str, ...]) -> DictConfig:
     """The same config with another valid value in one leaf."""
-    for other in others(value, names):
+    for other in (ANOTHER[leaf],) if leaf in ANOTHER else others(value, names):
         trial = copy.deepcopy(composed)
         try:
             OmegaConf.update(trial, leaf, other)
@@ -128,7 +138,7 @@ def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: 
     request.write_text("3\n5\n")
     images, nested = write_images(tmp_path / "images"), write_images(tmp_path / "nested", nested=True)
     places = {"request": request, "images": images, "nested": nested}
-    extra = [each.format(**places) for each in EXTRA.get(option, ())]
+    extra = [each.format(**places) for each in EXTRA.get((group, option), ())]
     found = flipping(composed(f"{group}={option}", *extra), group.replace("/", "."))
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
 
