@@ -129,9 +129,9 @@ def plan(config: RunConfig) -> Plan:
 
     def train(role: Role, seed: int, scenario: Scenario, subset: Subset) -> Train:
         validation = clean[Subset.VALIDATION]
-        return Train(role, scenario[subset], validation, config.model, config.train, seed, deterministic)
+        return Train(role, scenario[subset], validation, config.model, config.train, seed, numerics)
 
-    deterministic = config.trainer.deterministic
+    numerics = config.trainer.numerics
     seeds = config.seeds
     guide = train(Role.GUIDE, seeds.train, clean, Subset.RETAIN)
     mark = _mark(config, clean, guide)
@@ -148,7 +148,7 @@ def plan(config: RunConfig) -> Plan:
         retain,
         scenario[Subset.VALIDATION],
         seeds.unlearn,
-        deterministic,
+        numerics,
     )
     readings = tuple(_readings(config, scenario, original, retrained, unlearned))
     return Plan(mark, original, retrained, unlearned, readings)

@@ -9,6 +9,7 @@ import torch
 
 from unlearn.console import Tick
 from unlearn.models.base import Classifier, Model
+from unlearn.modules.trainer import Numerics
 from unlearn.recipe import Recipe
 from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
@@ -27,7 +28,7 @@ class Train(Stage):
     model: Model
     recipe: Recipe
     seed: int
-    deterministic: bool
+    numerics: Numerics
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 from unlearn.console import Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
+from unlearn.modules.trainer import Numerics
 from unlearn.scores import Sensitivity
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
@@ -62,7 +63,7 @@ class Unlearn(Stage):
     retain: Samples
     validation: Samples
     seed: int
-    deterministic: bool
+    numerics: Numerics
 
     @property
     def label(self) -> str:
