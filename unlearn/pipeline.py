@@ -139,7 +139,7 @@ def plan(config: RunConfig) -> Plan:
     original = train(Role.ORIGINAL, seeds.train, scenario, Subset.TRAIN)
     retrained = tuple(train(Role.RETRAINED, seed, clean, Subset.RETAIN) for seed in config.baseline.seeds)
     forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
-    scores = tuple(Score(sensitivity, original, forget) for sensitivity in config.strategy.needs())
+    scores = tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs())
     unlearned = Unlearn(
         config.strategy,
         original,

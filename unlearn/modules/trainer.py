@@ -87,7 +87,7 @@ def fit(
         max_epochs=epochs,
         gradient_clip_val=clip,
         deterministic=settings.deterministic,
-        precision=settings.precision,
+        precision=settings.precision,  # type: ignore[arg-type]  # one of the names it takes
         detect_anomaly=settings.detect_anomaly,
         logger=False,
         enable_checkpointing=False,
