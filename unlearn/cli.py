@@ -117,7 +117,7 @@ def help_text() -> str:
     options: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/**/*.yaml")):
         options.setdefault(str(path.parent.relative_to(conf)), []).append(path.stem)
-    plus = {"experiment", "sweep"}
+    plus = {"experiment", "preset", "sweep"}
     lines = [f"  {'+' * (group in plus)}{group}: {', '.join(names)}" for group, names in options.items()]
     return HELP.format(groups="\n".join(lines))
 

@@ -87,12 +87,12 @@ def plan(config: RunConfig) -> Plan:
     unlearned = Unlearn(
         config.strategy,
         original,
-        tuple(Score(sensitivity, original, forget) for sensitivity in config.strategy.needs()),
+        tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
         forget,
         scenario[Subset.RETAIN],
         scenario[Subset.VALIDATION],
         seeds.unlearn,
-        config.trainer.deterministic,
+        config.trainer.numerics,
     )
     readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)
@@ -115,7 +115,7 @@ def _train(config: RunConfig, role: Role, seed: int, scenario: Scenario, subset:
         seed=seed,
         validation=scenario[Subset.VALIDATION],
         recipe=config.train,
-        deterministic=config.trainer.deterministic,
+        numerics=config.trainer.numerics,
     )
 
 

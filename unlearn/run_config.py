@@ -138,7 +138,7 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
 
 def _empty_net(config: RunConfig) -> nn.Module:
     """Names, shapes and no weights."""
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a net of one's own is built on the CPU all the same
         net: nn.Module = config.model.net(config.dataset.shape, config.dataset.classes)
     return net
 

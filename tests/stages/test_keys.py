@@ -148,6 +148,14 @@ def test_how_it_is_run_is_not_in_the_keys(composed: Compose, override: str) -> N
     assert keys_of(composed(override)) == keys_of(composed())
 
 
+def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose) -> None:
+    here, there = plan_of(composed()), plan_of(composed("trainer.precision=bf16-mixed"))
+    assert here.original.key != there.original.key
+    assert here.unlearned.key != there.unlearned.key
+    noise = [plan_of(composed("spd_gan=noise", f"trainer.precision={p}")).mark for p in ("32", "bf16-mixed")]
+    assert noise[0].key == noise[1].key  # type: ignore[union-attr]
+
+
 def test_the_same_command_line_has_the_same_keys(composed: Compose) -> None:
     assert keys_of(composed()) == keys_of(composed())
 

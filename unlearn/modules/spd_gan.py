@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -92,5 +93,5 @@ def train_spd_gan(
         module = SpdGanModule(forget.shape[0], settings, guide)
     module.tick = tick
     loader = Loader(forget, settings.batch_size, seed, "spd_gan")
-    fit(module, StepLoader(loader, settings.steps), hardware)
+    fit(module, StepLoader(loader, settings.steps), replace(hardware, precision="32"))
     return module.generator.to(hardware.device).eval(), module.curve()

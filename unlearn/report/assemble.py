@@ -96,7 +96,7 @@ def stages(outcome: Outcome) -> dict[str, Stage]:
     for model in plan.retrained:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
     for score in plan.unlearned.scores:
-        named["scores"] = score
+        named["scores" if score is plan.unlearned.scores[0] else f"scores_{score.need.subset}"] = score
     return named | {"unlearned": plan.unlearned}
 
 

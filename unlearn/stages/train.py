@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn.console import Tick
+from unlearn.modules.trainer import Numerics
 from unlearn.recipe import Recipe
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_json, write_tensors
@@ -19,7 +20,7 @@ class Train(ModelStage):
 
     validation: Samples
     recipe: Recipe
-    deterministic: bool
+    numerics: Numerics
 
     @property
     def label(self) -> str:
