@@ -146,7 +146,7 @@ def _pairs(part: Any) -> Pairs:
 
 def _integers(labels: Sequence[int] | Tensor) -> Tensor:
     found = torch.as_tensor(labels)
-    if found.ndim != 1 or found.is_floating_point():
+    if found.ndim != 1 or (found.is_floating_point() and len(found)):
         raise TypeError(f"labels of type {found.dtype} and shape {tuple(found.shape)}, not one integer an image")
     return found.long()
 
