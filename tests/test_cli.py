@@ -43,7 +43,10 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 def test_run_prints_the_table_and_writes_the_report(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = first
     assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("forget accuracy", "unlearning degree", "speed-up", "report.json", "report.html"))
+    assert all(
+        word in done.stdout
+        for word in ("forget accuracy", "unlearning degree", "speed-up", "report.json", "report.html")
+    )
     found = report(folder / "one")
     assert found["metrics"]["original/forgetting_rate"] == 0
     assert {part["status"] for part in found["artifacts"].values()} == {"built"}
