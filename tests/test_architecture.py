@@ -20,13 +20,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # at any depth and under TYPE_CHECKING too.
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
-    ("checks",),
-    ("recipe", "scores", "divergence", "statistics", "models"),  # L1
+    ("checks", "factories"),
+    ("recipe", "scores", "divergence", "statistics", "models", "checkpoint"),  # L1
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),
     ("store",),  # L3
     ("stages",),
+    ("run_config",),
     ("pipeline",),
     ("tracking", "report"),  # L4
     ("config",),

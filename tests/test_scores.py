@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
-from unlearn.scores import Sensitivity
+from unlearn.scores import Need, Scores, Sensitivity, Statistic
+from unlearn.types import Subset
 
 SCORES = ("mean_gradient", "sum_absolute", "mean_square")
 N = 7
@@ -60,7 +61,7 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("of", ["loss", "output"])
 @pytest.mark.parametrize("score", SCORES)
 def test_score_is_that_of_the_loop(score: str, of: str, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
-    found = Sensitivity(score, of).compute(model, [samples])
+    found = Statistic(score, of).compute(model, [samples])
     close(found, loop(score, of, model, *samples))
     assert all(value.min() >= 0 and value.max() > 0 for value in found.values())
 
@@ -70,18 +71,18 @@ def test_score_is_that_of_the_loop(score: str, of: str, model: nn.Module, sample
 def test_batch_size_does_not_matter(score: str, size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     images, labels = samples
     batches = list(zip(images.split(size), labels.split(size), strict=True))
-    close(Sensitivity(score).compute(model, batches), Sensitivity(score).compute(model, [samples]))
+    close(Statistic(score).compute(model, batches), Statistic(score).compute(model, [samples]))
 
 
 def test_train_mode_is_refused(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ValueError, match="eval mode"):
-        Sensitivity().compute(model.train(), [samples])
+        Statistic("mean_gradient").compute(model.train(), [samples])
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_the_model_stays_as_it_was(score: str, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     before = copy.deepcopy(model.state_dict())
-    found = Sensitivity(score).compute(model, [samples])
+    found = Statistic(score).compute(model, [samples])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert not any(value.requires_grad for value in found.values())
@@ -91,13 +92,13 @@ def test_the_model_stays_as_it_was(score: str, model: nn.Module, samples: tuple[
 def test_a_frozen_parameter_has_no_score(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     name, first = next(iter(model.named_parameters()))
     first.requires_grad_(False)
-    found = Sensitivity().compute(model, [samples])
+    found = Statistic("mean_gradient").compute(model, [samples])
     assert set(found) == {other for other, _ in model.named_parameters()} - {name}
 
 
 def test_mean_square_is_not_the_square_of_the_mean(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
-    squares = Sensitivity("mean_square").compute(model, [samples])
-    means = Sensitivity("mean_gradient").compute(model, [samples])
+    squares = Statistic("mean_square").compute(model, [samples])
+    means = Statistic("mean_gradient").compute(model, [samples])
     assert all((squares[name] >= means[name] ** 2 - 1e-15).all() for name in squares)
     assert any((squares[name] > 1.5 * means[name] ** 2).any() for name in squares)
 
@@ -106,4 +107,74 @@ def test_loss_is_cross_entropy_of_the_given_label(model: nn.Module, samples: tup
     images, labels = samples
     bias = "net.10.bias"  # its gradient is p - one_hot(y)
     expected = (model(images).softmax(1) - F.one_hot(labels, 3)).mean(0).abs()
-    torch.testing.assert_close(Sensitivity().compute(model, [samples])[bias], expected, rtol=1e-12, atol=1e-12)
+    found = Statistic("mean_gradient").compute(model, [samples])[bias]
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+FORGET, RETAIN = Sensitivity("ratio").needs()
+
+
+def two(a: list[float], b: list[float]) -> Scores:
+    return {"a": torch.tensor(a), "b": torch.tensor(b)}
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_plain_score_is_one_statistic_on_the_forget_set(score: str) -> None:
+    (need,) = Sensitivity(score, "output").needs()
+    assert need == Need(Statistic(score, "output"), Subset.FORGET)
+    scores = two([1.0, 2.0], [3.0])
+    assert Sensitivity(score, "output").combine({need: scores}) == scores
+
+
+def test_ratio_needs_mean_squares_on_both_sets_and_shares_the_forget_sets() -> None:
+    forget, retain = Sensitivity("ratio", retain_samples=5).needs()
+    assert (forget,) == Sensitivity("mean_square").needs()
+    assert retain == Need(Statistic("mean_square"), Subset.RETAIN, 5)
+
+
+def test_ratio_by_hand() -> None:
+    """The retained have 1, 2 and 6, 3 on the mean; half of it is added to each."""
+    found = Sensitivity("ratio", damping=0.5).combine({FORGET: two([5.0, 0.0], [30.0]), RETAIN: two([1.0, 2.0], [6.0])})
+    assert found["a"].tolist() == [2.0, 0.0]
+    assert found["b"].tolist() == [4.0]
+
+
+def test_ratio_where_there_is_no_gradient() -> None:
+    """On the forgotten: 0, whatever the retained; on the retained alone: before everything else."""
+    scores = {FORGET: two([0.0, 0.0], [1e-30]), RETAIN: two([0.0, 1.0], [0.0])}
+    assert [value.tolist() for value in Sensitivity("ratio", damping=0).combine(scores).values()] == [
+        [0.0, 0.0],
+        [float("inf")],
+    ]
+    nothing = {FORGET: two([0.0, 0.0], [1.0]), RETAIN: two([0.0, 0.0], [0.0])}
+    assert not any(value.isnan().any() for value in Sensitivity("ratio").combine(nothing).values())
+
+
+def test_ratio_goes_from_selective_to_mean_square_with_damping() -> None:
+    scores = {FORGET: two([8.0, 4.0], [1.0]), RETAIN: two([8.0, 1.0], [0.125])}
+
+    def ranking(damping: float) -> list[int]:
+        found = Sensitivity("ratio", damping=damping).combine(scores)
+        return torch.cat(list(found.values())).argsort(descending=True).tolist()
+
+    assert ranking(0.0) == [2, 1, 0]
+    assert ranking(1e6) == [0, 1, 2]
+
+
+def test_ratio_does_not_hang_on_the_scale_of_the_loss() -> None:
+    one = {FORGET: two([8.0, 4.0], [1.0]), RETAIN: two([8.0, 1.0], [0.125])}
+    scaled = {need: {name: value * 2.0**-60 for name, value in scores.items()} for need, scores in one.items()}
+    close(Sensitivity("ratio").combine(scaled), Sensitivity("ratio").combine(one))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_ratio_does_not_hang_on_batch_size(size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
+    images, labels = samples
+
+    def ratio(cut: int) -> Scores:
+        batches = list(zip(images.split(cut), labels.split(cut), strict=True))
+        other = [(1 - each, of) for each, of in batches]
+        parts = ((FORGET, batches), (RETAIN, other))
+        return Sensitivity("ratio").combine({need: need.statistic.compute(model, b) for need, b in parts})
+
+    close(ratio(size), ratio(N))

@@ -96,7 +96,7 @@ def test_an_unmarked_run_has_no_pictures(finished: Finished) -> None:
 
 
 def test_the_store_keeps_the_first_images_of_the_forget_set(finished: Finished) -> None:
-    mark, workshop = finished.outcome.plan.mark, finished.workshop
+    mark, workshop = finished.outcome.plan.spd_gan, finished.workshop
     assert mark is not None
     clean, kept = mark.forget.load(workshop), read_tensors(workshop.need(mark), "examples.safetensors")
     marked = read_tensors(workshop.need(mark), "marked.safetensors")

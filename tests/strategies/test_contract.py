@@ -64,7 +64,7 @@ class Normed(nn.Module):
 
 def fresh(architecture: str) -> Classifier:
     net = Normed() if architecture == "batch_norm" else Cnn(width=2, hidden=8).net(Digits.shape, Digits.classes)
-    return Classifier(net, Digits.mean, Digits.std)
+    return Classifier(net, *Digits.normalisation)
 
 
 def original(architecture: str) -> Classifier:
@@ -80,7 +80,7 @@ def original(architecture: str) -> Classifier:
 
 @cache
 def digits() -> Images:
-    train, _ = Digits().load()
+    train = Digits().load().train
     return part(train, torch.arange(N))
 
 
@@ -89,10 +89,11 @@ def part(data: Images, chosen: Tensor) -> Images:
 
 
 def scenario(forget: str = "random") -> dict[Subset, Images]:
-    """Forget and retain sets: six samples, one, or a class."""
+    """Forget and retain sets: six samples, one, or a class; and a validation set of the last ones."""
     data = digits()
     lost = data.labels == 3 if forget == "class" else torch.arange(N) < {"random": 6, "one": 1}[forget]
-    return {Subset.FORGET: part(data, lost), Subset.RETAIN: part(data, ~lost)}
+    aside = part(data, torch.arange(N - 20, N))
+    return {Subset.FORGET: part(data, lost), Subset.RETAIN: part(data, ~lost), Subset.VALIDATION: aside}
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ class Watched(Context):
 
 def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], seed: int) -> tuple[Classifier, Watched]:
     """A copy to work on, and a context with the scores that the strategy asks for."""
-    scored, forget = copy.deepcopy(model).requires_grad_(True), data[Subset.FORGET]
-    batch = forget.images.float() / 255, forget.labels
-    scores = {needed: needed.compute(scored, [batch]) for needed in strategy.needs()}
+    scored = copy.deepcopy(model).requires_grad_(True)
+    batches = {subset: (images.images.float() / 255, images.labels) for subset, images in data.items()}
+    scores = {need: need.statistic.compute(scored, [batches[need.subset]]) for need in strategy.needs()}
     architecture = "batch_norm" if isinstance(model.net, Normed) else "cnn"
     return copy.deepcopy(model).requires_grad_(True), Watched(model, lambda: fresh(architecture), scores, seed)
 
@@ -118,7 +119,8 @@ def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], s
 def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int) -> None:
     """As the unlearn stage does it."""
     loaders = {s: Loader(data[s], phase.recipe.batch_size, seed, f"unlearned/{s}") for s in phase.subsets}
-    UnlearnerModule(model, phase, PairedLoader(loaders), seed).run(TrainerSettings(accelerator="cpu"))
+    watched = {s: data[s] for s in phase.watched}
+    UnlearnerModule(model, phase, PairedLoader(loaders), seed, watched).run(TrainerSettings(accelerator="cpu"))
 
 
 @dataclass

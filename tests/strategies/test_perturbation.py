@@ -38,7 +38,8 @@ def net(seed: int = 0, classes: int = 4) -> nn.Sequential:
 
 def edited(strategy: Perturbation, original: nn.Module, seed: int = 0) -> tuple[nn.Module, Edit]:
     """A copy of `original` after the edit; parameters score by their size."""
-    scores = {Sensitivity(): {name: p.detach().abs() for name, p in original.named_parameters()}}
+    (need,) = Sensitivity().needs()
+    scores = {need: {name: p.detach().abs() for name, p in original.named_parameters()}}
     model = copy.deepcopy(original)
     return model, strategy.edit(model, Context(original, lambda: net(99).to(model[0].weight), scores, seed))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from unlearn.scores import Sensitivity
+from unlearn.scores import Need, Scores, Sensitivity
 from unlearn.strategies.base import Context, Masks
 from unlearn.strategies.selection import All, Random, Selection, TopK, allocate, exact_count, top_masks
 
@@ -31,8 +31,11 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten())
 
 
-def context(scores: dict[Sensitivity, dict[str, Tensor]] | None = None, seed: int = 0) -> Context:
+def context(scores: dict[Need, Scores] | None = None, seed: int = 0) -> Context:
     return Context(net(), net, scores or {}, seed)
+
+
+(PLAIN,) = Sensitivity().needs()
 
 
 def flat(masks: Masks) -> Tensor:
@@ -116,7 +119,7 @@ def test_allocation_sums_up_and_is_proportional(parts: list[int], k: float) -> N
 @pytest.mark.parametrize("scope", ["global", "per_layer"])
 @pytest.mark.parametrize("kind", [Random, TopK])
 def test_a_selection_takes_exactly_k(kind: type[Selection], scope: str, k: float | int) -> None:
-    scores = {Sensitivity(): {name: torch.zeros_like(p) for name, p in net().named_parameters()}}
+    scores = {PLAIN: {name: torch.zeros_like(p) for name, p in net().named_parameters()}}
     masks = kind(scope=scope).masks(net(), k, context(scores))
     assert int(flat(masks).sum()) == exact_count(k, 21)
     assert {name: mask.shape for name, mask in masks.items()} == {n: p.shape for n, p in net().named_parameters()}
@@ -125,7 +128,7 @@ def test_a_selection_takes_exactly_k(kind: type[Selection], scope: str, k: float
 def test_global_ranks_all_and_per_layer_each_tensor_alone() -> None:
     scores = {name: torch.arange(float(p.numel())).view(p.shape) for name, p in net().named_parameters()}
     scores["0.weight"] += 100
-    at_hand = context({Sensitivity(): scores})
+    at_hand = context({PLAIN: scores})
     everywhere = TopK().masks(net(), 0.5, at_hand)
     assert int(everywhere["0.weight"].sum()) == 11
     layered = TopK(scope="per_layer").masks(net(), 0.5, at_hand)
@@ -136,12 +139,24 @@ def test_global_ranks_all_and_per_layer_each_tensor_alone() -> None:
 
 
 def test_top_k_asks_for_its_scores_and_reads_them() -> None:
-    wanted, other = Sensitivity("mean_square", "output"), Sensitivity()
+    sensitivity = Sensitivity("mean_square", "output")
+    (wanted,) = sensitivity.needs()
     high = {name: torch.full_like(p, float(name == "2.bias")) for name, p in net().named_parameters()}
     low = {name: torch.full_like(p, float(name == "0.bias")) for name, p in net().named_parameters()}
-    selection = TopK(sensitivity=wanted)
+    selection = TopK(sensitivity=sensitivity)
     assert selection.needs() == (wanted,)
-    assert selection.masks(net(), 0.01, context({wanted: high, other: low}))["2.bias"].all()
+    assert selection.masks(net(), 0.01, context({wanted: high, PLAIN: low}))["2.bias"].all()
+
+
+def test_top_k_by_ratio_takes_what_only_the_forgotten_need() -> None:
+    """The largest on D_f matter as much on D_r; those of 2.bias matter to the forgotten alone."""
+    selection = TopK(sensitivity=Sensitivity("ratio"))
+    forget, retain = selection.needs()
+    high = {name: torch.ones_like(p) for name, p in net().named_parameters()}
+    low = {name: torch.full_like(p, float(name != "2.bias")) for name, p in net().named_parameters()}
+    high["2.bias"] *= 0.5
+    assert not selection.masks(net(), 0.01, context({forget: high, retain: high}))["2.bias"].any()
+    assert selection.masks(net(), 0.01, context({forget: high, retain: low}))["2.bias"].all()
 
 
 def test_random_sets_are_nested() -> None:
@@ -183,7 +198,7 @@ def test_all_takes_every_eligible_entry_whatever_k() -> None:
 def test_patterns_and_frozen_parameters_are_left_out(kind: type[Selection]) -> None:
     model = net()
     model[2].weight.requires_grad_(False)
-    scores = {Sensitivity(): {name: torch.ones_like(p) for name, p in model.named_parameters()}}
+    scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
     masks = kind(include=["0.*", "2.w*"], exclude=["*.bias"]).masks(model, 1.0, context(scores))
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"0.weight": 12}
 

@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from unlearn.checks import at_least, one_of
-from unlearn.errors import DivergenceError, UnlearnError, first_line
+from unlearn.console import stop
+from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How numbers are computed: the part of the settings that the keys of trained and unlearned models hold."""
+
+    deterministic: bool
+    precision: str
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How work is run; only `deterministic` is part of what is computed."""
+    """How work is run; only its `numerics` are part of what is computed.
+
+    With a mixed `precision` the forward passes of training and unlearning run in 16 bits where that is safe
+    (autocast). Weights, scores, predictions and SPD-GAN stay in float32.
+    """
 
     accelerator: str = one_of("auto", "cpu", "gpu")
     deterministic: bool = True  # refuse operations that do not repeat bit for bit
+    precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss, and needs a CUDA device
     threads: int | None = at_least(1, 1)  # on the CPU; null: one per core. One repeats on any machine, shares well
     detect_anomaly: bool = False  # name the operation that made a NaN; slow
+
+    def problems(self, key: str) -> Iterator[Problem]:
+        """float16 is of no use on a CPU."""
+        if self.precision == "16-mixed" and self.device == "cpu":
+            yield Problem(f"{key}.precision", "32 or bf16-mixed where there is no CUDA device", self.precision)
+
+    @property
+    def numerics(self) -> Numerics:
+        """What of the settings determines results."""
+        return Numerics(self.deterministic, self.precision)
 
     @property
     def device(self) -> str:
@@ -64,6 +86,7 @@ def fit(
         max_epochs=epochs,
         gradient_clip_val=clip,
         deterministic=settings.deterministic,
+        precision=settings.precision,  # type: ignore[arg-type]  # one of the names it takes
         detect_anomaly=settings.detect_anomaly,
         logger=False,
         enable_checkpointing=False,
@@ -77,9 +100,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
         try:
             trainer.fit(module, train_dataloaders=batches)
-        except SIGTERMException as error:  # it would end the process with status 0
-            print("unlearn: stopped by SIGTERM; the same command goes on from here", file=sys.stderr, flush=True)
-            raise SystemExit(128 + signal.SIGTERM) from error
+        except SIGTERMException:  # it would end the process with status 0
+            stop()
         except RuntimeError as error:
             if "returned nan values" not in str(error):
                 raise

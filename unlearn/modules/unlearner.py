@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unlearn.data.loader import Batch, PairedLoader
+from unlearn.modules.prediction import predict
 from unlearn.modules.recipe_module import RecipeModule
 from unlearn.strategies.base import Phase
+from unlearn.types import ImageSource, Subset
 
 
 class UnlearnerModule(RecipeModule):
@@ -18,9 +21,17 @@ class UnlearnerModule(RecipeModule):
     Masking gradients instead would leak through momentum and weight decay.
     """
 
-    def __init__(self, model: nn.Module, phase: Phase, loader: PairedLoader, seed: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        phase: Phase,
+        loader: PairedLoader,
+        seed: int,
+        watched: Mapping[Subset, ImageSource] | None = None,
+    ) -> None:
         super().__init__(model, phase.recipe, loader, seed, "unlearned")
         self.phase = phase
+        self.watched = watched or {}
         self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
@@ -34,3 +45,10 @@ class UnlearnerModule(RecipeModule):
             return
         for name, p in self.model.named_parameters():
             p.copy_(torch.where(movable[name], p, self._start[name]))
+
+    def on_train_epoch_end(self) -> None:
+        """Stop where the phase's own rule says so."""
+        super().on_train_epoch_end()
+        seen = {subset: predict(self.model, data) for subset, data in self.watched.items()}
+        if self.phase.stop is not None and self.phase.stop(seen):
+            self.trainer.should_stop = True

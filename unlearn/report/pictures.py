@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn.pipeline import Outcome, RunConfig
+from unlearn.pipeline import Outcome
+from unlearn.run_config import RunConfig
 from unlearn.stages.files import read_tensors
 
 LONGEST = 96  # pixels of a side, so that the page stays light
@@ -28,7 +29,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page shows of marked images, or why it shows none; both empty where no image was moved."""
+    """What the page shows of moved images, or why it shows none; both empty where no image was moved."""
 
     shown: tuple[Example, ...] = ()
     factor: float = 1.0  # by which changes are amplified, the same for all
@@ -36,9 +37,9 @@ class Examples:
 
 
 def examples(config: RunConfig, outcome: Outcome) -> Examples:
-    """Up to eight marked images: images of the forgotten leave the store for public data or on request only."""
-    mark, asked = outcome.plan.mark, config.report.images
-    if mark is None:
+    """Up to eight moved images: images of the forgotten leave the store for public data or on request only."""
+    moved, asked = outcome.plan.spd_gan, config.report.images
+    if moved is None:
         return Examples()
     if asked is False:
         return Examples(why="Pictures are switched off; report.images=null shows those of public data sets.")
@@ -47,7 +48,7 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
             why="Pictures are left out: the forgotten images are not from a public data set. report.images=true shows "
             "them, and this file then holds them."
         )
-    tensors = read_tensors(outcome.workshop.need(mark), "examples.safetensors")
+    tensors = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
     return pictured(tensors["clean"], tensors["moved"], tensors["labels"], tensors["index"])
 
 

@@ -10,6 +10,7 @@ ROWS = {
     "unlearning_accuracy": "  1 - forget (UA)",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
+    "perturbed_forget_accuracy": "perturbed forget",
     "clean_forget_accuracy": "clean forget",
     "perturbed_holdout_accuracy": "perturbed holdout",
     "noisy_forget_accuracy": "noisy forget",
@@ -45,8 +46,9 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    if "spd_gan" in report["notes"]:
-        console.print(report["notes"]["spd_gan"])
+    for note in ("checkpoint", "spd_gan"):
+        if note in report["notes"]:
+            console.print(report["notes"][note])
     console.print(table)
     for line in footer(report):
         console.print(line)
@@ -54,9 +56,11 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
 
 def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     """Metric, name, and one cell for each column, of every row that has any."""
+    forget = [cell(report, column, "forget_accuracy") for column in COLUMNS]
     for metric, name in ROWS.items():
         cells = [cell(report, column, metric) for column in COLUMNS]
-        if any(cells):
+        repeated = metric == "perturbed_forget_accuracy" and cells == forget  # under the marker
+        if any(cells) and not repeated:
             yield metric, name, cells
 
 
@@ -84,6 +88,9 @@ def footer(report: dict[str, Any]) -> list[str]:
         f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
         f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
     ]
+    fresh = metrics.get("fresh/perturbed_forget_accuracy")
+    if fresh is not None:
+        lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
     if "attack" in report["notes"]:
         lines.append(report["notes"]["attack"])
     average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")

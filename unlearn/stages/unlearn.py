@@ -13,39 +13,40 @@ from torch import Tensor
 from unlearn.console import Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
-from unlearn.scores import Sensitivity
+from unlearn.modules.trainer import Numerics
+from unlearn.scores import Need
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
-from unlearn.stages.train import Train
 from unlearn.strategies.base import Context, Phase, Strategy
-from unlearn.types import Curve, Images, Role, Subset
+from unlearn.types import Curve, ImageSource, Role, Subset
 
 SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Score(Stage):
-    """A sensitivity of the original on the forget set, shared by all strategies and cells that need it.
+    """A statistic of the original on one subset, shared by all strategies and cells that need it.
 
     Its file: `scores.safetensors`, by parameter name.
     """
 
-    sensitivity: Sensitivity
-    original: Train
-    forget: Samples
+    need: Need
+    original: ModelStage
+    samples: Samples
 
     @property
     def label(self) -> str:
-        return f"score {self.sensitivity.score}"
+        return f"score {self.need.statistic.name} on {self.need.subset}"
 
     def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.forget.population.dataset, workshop)
+        warm_up(self.samples.population.dataset, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         model = self.original.load(workshop).requires_grad_(True)
-        batches = _told(self.forget.load(workshop), tick)
-        write_tensors(folder / "scores.safetensors", self.sensitivity.compute(model, batches))
+        batches = _told(_spaced(self.samples.load(workshop), self.need.samples), tick)
+        write_tensors(folder / "scores.safetensors", self.need.statistic.compute(model, batches))
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class Unlearn(Stage):
     """
 
     strategy: Strategy
-    original: Train
+    original: ModelStage
     scores: tuple[Score, ...]
     forget: Samples
     retain: Samples
     validation: Samples
     seed: int
-    deterministic: bool
+    numerics: Numerics
 
     @property
     def label(self) -> str:
@@ -77,7 +78,7 @@ class Unlearn(Stage):
         context = Context(
             original=original,
             fresh_model=lambda: self.original.fresh("init/unlearned", self.seed).to(workshop.hardware.device),
-            scores={score.sensitivity: self._read(score, workshop) for score in self.scores},
+            scores={score.need: self._read(score, workshop) for score in self.scores},
             seed=self.seed,
         )
         edit = self.strategy.edit(model, context)
@@ -107,7 +108,8 @@ class Unlearn(Stage):
         for subset in phase.subsets:
             data = self._samples(subset).load(workshop)
             loaders[subset] = Loader(data, phase.recipe.batch_size, self.seed, f"unlearned/{subset}", augment)
-        module = UnlearnerModule(model, phase, PairedLoader(loaders), self.seed)
+        watched = {subset: self._samples(subset).load(workshop) for subset in phase.watched}
+        module = UnlearnerModule(model, phase, PairedLoader(loaders), self.seed, watched)
         return module.run(workshop.hardware, self.validation.load(workshop), tick)
 
     def _samples(self, subset: Subset) -> Samples:
@@ -123,7 +125,14 @@ class Unlearn(Stage):
         return Role.UNLEARNED
 
 
-def _told(data: Images, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+def _spaced(data: ImageSource, most: int | None) -> ImageSource:
+    """At most so many samples, evenly spaced: data in an order by class lose no class."""
+    if most is None or most >= len(data):
+        return data
+    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
+
+
+def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
     from unlearn.data.loader import sequential
 
     for done, batch in enumerate(sequential(data, SCORING_BATCH)):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from unlearn.errors import Problem
 from unlearn.recipe import Recipe
-from unlearn.scores import Sensitivity
+from unlearn.scores import Need, Scores
 from unlearn.seeding import stream
-from unlearn.types import Subset
+from unlearn.types import Predictions, Subset
 
 Masks = dict[str, Tensor]  # parameter name -> bool, the parameter's shape
 
@@ -30,16 +30,22 @@ class Labelled(Protocol):
 
 
 Loss = Callable[[nn.Module, Mapping[Subset, Labelled]], Tensor]
+Stop = Callable[[Mapping[Subset, Predictions]], bool]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of fine-tuning; an epoch is a pass over the first subset."""
+    """One stretch of fine-tuning; an epoch is a pass over the first subset.
+
+    After each epoch `stop` is asked, with the model's predictions on the `watched` subsets, whether it was the last.
+    """
 
     subsets: tuple[Subset, ...]
     loss: Loss
     recipe: Recipe
     movable: Masks | None = None  # entries that may change; all others end bit-identical. None: all
+    watched: tuple[Subset, ...] = ()
+    stop: Stop | None = None  # None: run all epochs
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Context:
 
     original: nn.Module
     fresh_model: Callable[[], nn.Module]  # the same architecture, newly initialised
-    scores: Mapping[Sensitivity, dict[str, Tensor]]  # what `needs` asked for, by parameter name
+    scores: Mapping[Need, Scores]  # what `needs` asked for
     seed: int
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -56,16 +62,19 @@ class Context:
         return stream(self.seed, purpose, "unlearned")
 
 
-def outputs(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits of a batch; a single image passes batch normalisation by its running statistics, having none itself."""
+def outputs(model: nn.Module, images: Tensor, running_statistics: bool = False) -> Tensor:
+    """Logits of a batch; a single image passes batch normalisation by its running statistics, having none itself.
+
+    With `running_statistics` every batch does, and leaves them as they are.
+    """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    single = norms if len(images) == 1 else []
-    for norm in single:
+    still = norms if running_statistics or len(images) == 1 else []
+    for norm in still:
         norm.eval()
     try:
         logits: Tensor = model(images)
     finally:
-        for norm in single:
+        for norm in still:
             norm.train()
     return logits
 
@@ -81,8 +90,8 @@ class Edit:
 class Strategy(ABC):
     """A way to forget. Its fields are its config; adding one is a `.py` here and a `.yaml` in `conf/strategy`."""
 
-    def needs(self) -> tuple[Sensitivity, ...]:
-        """Scores on the forget set, made before the strategy runs and shared between cells."""
+    def needs(self) -> tuple[Need, ...]:
+        """Scores of the original, made before the strategy runs and shared between cells."""
         return ()
 
     def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:

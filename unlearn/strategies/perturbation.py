@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unlearn.checks import at_least, checked, one_of
 from unlearn.errors import Problem
-from unlearn.scores import Sensitivity
+from unlearn.scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
 from unlearn.strategies.repair import Repair
 from unlearn.strategies.selection import Selection
@@ -39,7 +39,7 @@ class Perturbation(Repair):
     mode: str = one_of("add", "zero", "reinitialise")
     movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
 
-    def needs(self) -> tuple[Sensitivity, ...]:
+    def needs(self) -> tuple[Need, ...]:
         return self.selection.needs()
 
     def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unlearn.checks import one_of
 from unlearn.errors import Problem
-from unlearn.scores import Sensitivity
+from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
 
@@ -45,7 +45,7 @@ class Selection(ABC):
         elif isinstance(k, int) and k > n:
             yield Problem("strategy.k", f"a share, or a count of at most the {n} eligible parameters", k)
 
-    def needs(self) -> tuple[Sensitivity, ...]:
+    def needs(self) -> tuple[Need, ...]:
         """The scores it ranks by."""
         return ()
 
@@ -82,11 +82,11 @@ class TopK(Selection):
 
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
 
-    def needs(self) -> tuple[Sensitivity, ...]:
-        return (self.sensitivity,)
+    def needs(self) -> tuple[Need, ...]:
+        return self.sensitivity.needs()
 
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        scores = context.scores[self.sensitivity]
+        scores = self.sensitivity.combine(context.scores)
         return {name: scores[name] for name in eligible}
 
 
