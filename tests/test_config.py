@@ -112,6 +112,8 @@ def test_selection_is_a_group_of_its_own() -> None:
         (["spd_gan=off", "metrics=spd_gan_marker"], ["metrics.unlearning_degree", "spd_gan=probe"]),
         (["baseline.seeds=[1,1]"], ["baseline.seeds", "each seed once"]),
         (["metrics=[accuracy,los]"], ["metrics", "nearest: loss"]),
+        (["report.images=some"], ["report.images", "bool", "some"]),
+        (["report.pictures=true"], ["report.pictures", "nearest"]),
         (["spd_gan.epsilon=0"], ["spd_gan.epsilon", "(0, 1]"]),
         (["strategy=random_k,top_k"], ["strategy", "-m"]),
         (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),

@@ -14,12 +14,11 @@ import pytest
 
 from unlearn import config
 from unlearn.report.assemble import BINS, assemble
-from unlearn.report.page import render
+from unlearn.report.page import ROLES, render
 from unlearn.report.pictures import Example, Examples, examples
 from unlearn.report.table import COLUMNS, rows
 from unlearn.report.verdict import verdict
 from unlearn.stages.files import read_predictions
-from unlearn.types import Role
 
 if TYPE_CHECKING:
     from conftest import Finished, Run
@@ -254,4 +253,4 @@ def test_confidence_is_counted_in_the_report(report: Report, finished: Finished)
             truth = (odds / odds.sum(1, keepdims=True))[np.arange(len(logits)), found.labels.numpy()]
             assert counts == np.histogram(truth, BINS, (0, 1))[0].tolist()
             assert sum(counts) == len(logits)
-    assert set(report["confidence"]) == set(Role) - {Role.GUIDE}
+    assert set(report["confidence"]) == set(ROLES)

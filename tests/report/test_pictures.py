@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from unlearn.data.datasets.digits import Digits
-from unlearn.pipeline import Page
 from unlearn.report.pictures import LONGEST, Examples, data_uri, examples, pictured
+from unlearn.run_config import Page
 from unlearn.stages.files import read_tensors
 
 if TYPE_CHECKING:
@@ -91,18 +91,19 @@ def test_forgotten_images_leave_for_public_data_or_on_request(
 
 
 def test_an_unmarked_run_has_no_pictures(finished: Finished) -> None:
-    plan = replace(finished.outcome.plan, mark=None)
+    plan = replace(finished.outcome.plan, spd_gan=None)
     assert examples(finished.config, replace(finished.outcome, plan=plan)) == Examples()
 
 
 def test_the_store_keeps_the_first_images_of_the_forget_set(finished: Finished) -> None:
-    mark, workshop = finished.outcome.plan.spd_gan, finished.workshop
-    assert mark is not None
-    clean, kept = mark.forget.load(workshop), read_tensors(workshop.need(mark), "examples.safetensors")
-    marked = read_tensors(workshop.need(mark), "marked.safetensors")
+    stage, workshop = finished.outcome.plan.spd_gan, finished.workshop
+    assert stage is not None
+    clean, kept = stage.forget.load(workshop), read_tensors(workshop.need(stage), "examples.safetensors")
+    moved = read_tensors(workshop.need(stage), "moved.safetensors")
     assert set(kept) == {"clean", "moved", "labels", "index"}
-    assert torch.equal(kept["clean"], clean.images[:8])
-    assert torch.equal(kept["moved"], marked["forget"][:8])
+    (images,) = clean.batches([torch.arange(8)])
+    assert torch.equal(kept["clean"], images)
+    assert torch.equal(kept["moved"], moved["forget"][:8])
     assert torch.equal(kept["labels"], clean.labels[:8])
-    assert torch.equal(kept["index"], marked["forget_index"][:8])
+    assert torch.equal(kept["index"], moved["forget_index"][:8])
     assert not torch.equal(kept["moved"], kept["clean"])
