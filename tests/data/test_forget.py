@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import write_images
 
 from unlearn.data.checkpoint import TrainedOn
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.forget import Candidates, ClassWise, Forget, Indices, Random
+from unlearn.data.datasets.image_folder import ImageFolder
+from unlearn.data.forget import Candidates, ClassWise, Forget, Hard, Indices, Mislabelled, Random, Subclass
 from unlearn.data.records import read_records
 from unlearn.data.split import Population
 from unlearn.errors import DataError
@@ -195,6 +198,76 @@ def test_a_share_that_is_everything_is_refused() -> None:
 def test_class_wise_takes_the_whole_class_and_nothing_else() -> None:
     chosen = ClassWise(4).choose(CANDIDATES, seed=0)
     assert chosen.tolist() == [i for i in range(50, 150) if i % 10 == 4]
+
+
+def test_hard_takes_the_highest_losses() -> None:
+    loss = torch.arange(100).flip(0).double()
+    loss[[3, 40]] = 1000.0
+    candidates = replace(CANDIDATES, loss=loss)
+    assert Hard(count=4).choose(candidates, seed=0).tolist() == [53, 90, 50, 51]  # ties by position
+    assert Hard(count=4).choose(candidates, seed=9).tolist() == [53, 90, 50, 51]
+    assert len(Hard(share=0.2).choose(candidates, seed=0)) == 20
+
+
+def test_mislabelled_needs_label_noise() -> None:
+    (found,) = problems(Mislabelled())
+    assert found.startswith("dataset.label_noise: expected a share above 0")
+    assert problems(Mislabelled(), dataset=Digits(label_noise=0.1)) == []
+
+
+@pytest.mark.parametrize("named", ["2", "digit1/half0"])
+def test_a_subclass_by_name_or_number(tmp_path: Path, named: str) -> None:
+    dataset = ImageFolder(root=str(write_images(tmp_path, nested=True)))
+    subclass = torch.arange(100) % 6
+    chosen = Subclass(named).choose(replace(CANDIDATES, dataset=dataset, subclass=subclass), seed=0)
+    assert chosen.tolist() == [50 + i for i in range(100) if i % 6 == 2]
+
+
+def test_a_subclass_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (coarse,) = problems(Subclass("0"))
+    assert "a data set with coarse labels" in coarse
+    forget = Subclass("digit1/half7")
+    dataset = ImageFolder(root=str(write_images(tmp_path, n=30, nested=True)))
+    (unknown,) = (str(problem) for problem in forget.check(Population.of(dataset, 0, forget)))
+    assert "nearest: digit1/half" in unknown
+
+
+def test_a_request_names_files_of_a_folder(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images", n=30)
+    dataset = ImageFolder(root=str(root))
+    names = [sorted(path.name for path in (root / "train" / f"digit{d}").iterdir()) for d in range(3)]
+    lines = ["# in May", "train/digit1/3.png", "digit0/2.png  # twice", str(root / "train/digit2/1.png"), "5"]
+    forget = Indices(str(request(tmp_path, "\n".join(lines))))
+    third = 30 + names[1].index("3.png")
+    expected = sorted([third, names[0].index("2.png"), 60 + names[2].index("1.png"), 5])
+    assert forget.requested(dataset).tolist() == expected
+    by_column = Indices(str(request(tmp_path, "who,file\nx,train/digit1/3.png\n", "r.csv")))
+    assert by_column.requested(dataset).tolist() == [third]
+
+
+def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
+    dataset = ImageFolder(root=str(write_images(tmp_path / "images", n=30)))
+    forget = Indices(str(request(tmp_path, "digit0/2.png\ntest/digit0/30.png\nnobody.png\n")))
+    (found,) = map(str, forget.check(Population.of(dataset, 0, forget)))
+    assert "records of the training part, came test/digit0/30.png, nobody.png in" in found
+
+
+def test_records_that_a_checkpoint_never_saw_are_refused(tmp_path: Path) -> None:
+    seen = TrainedOn(str(request(tmp_path, "\n".join(map(str, range(50))), "seen.txt")))
+    (found,) = problems(Indices(str(request(tmp_path, "3\n70\n71\n"))), seen)
+    assert found.startswith("forget.file: expected records that the original was trained on (checkpoint.trained_on)")
+    assert "70, 71" in found
+    assert problems(Indices(str(request(tmp_path, "3\n49\n"))), seen) == []
+    (many,) = problems(Indices(str(request(tmp_path, "\n".join(map(str, range(50)))))), seen)
+    assert "at most 49 records" in many
+
+
+def test_a_checkpoints_list_is_checked_like_a_request(tmp_path: Path) -> None:
+    for text, words in (("", "at least one record"), ("1\n1\n", "each record once"), ("1\n999\n", "from 0 to 199")):
+        (found,) = map(str, TrainedOn(str(request(tmp_path, text))).check(DIGITS))
+        assert found.startswith("checkpoint.trained_on: expected ")
+        assert words in found
+    assert list(TrainedOn("all").check(DIGITS)) == []
 
 
 @pytest.mark.parametrize("forget", [Random(), ClassWise()])

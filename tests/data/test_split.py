@@ -14,8 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from unlearn.data.checkpoint import TrainedOn
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.forget import ClassWise, Forget, Indices, Random
+from unlearn.data.forget import ClassWise, Forget, Indices, Mislabelled, Random
 from unlearn.data.split import ForgetSplit, Population
 from unlearn.errors import DataError
 
@@ -117,3 +118,84 @@ def test_a_request_for_foreign_records_is_refused() -> None:
     dataset = Digits(limit=100)
     with naming([5000]) as forget, pytest.raises(DataError, match="came 0 of 75"):
         ForgetSplit.draw(Population.of(dataset, 0, forget), forget, LABELS[:100])
+
+
+# An original that was trained elsewhere
+
+
+@contextmanager
+def trained(indices: list[int]) -> Iterator[TrainedOn]:
+    with naming(indices) as listed:
+        yield TrainedOn(listed.file)
+
+
+@quickly
+@given(data_sets(), SEEDS, st.data())
+def test_a_checkpoints_records_are_d(dataset: Digits, seed: int, data: st.DataObject) -> None:
+    members = sorted(data.draw(st.sets(st.integers(0, dataset.size - 1), min_size=2)))
+    with trained(members) as trained_on:
+        drawn = Population(dataset, seed, trained_on=trained_on).draw()
+    assert drawn.member.tolist() == members
+    aside = torch.cat([drawn.validation, drawn.holdout])
+    if dataset.size - len(members) >= sum(dataset.aside):  # the rest of the training part is enough
+        assert drawn.test is None
+        assert (len(drawn.validation), len(drawn.holdout)) == dataset.aside
+        assert not torch.isin(aside, drawn.member).any()
+    else:
+        assert drawn.test is not None
+        everyone = torch.cat([aside, drawn.test]).sort().values
+        assert everyone.tolist() == list(range(dataset.test_size))  # disjoint and complete
+    assert len(aside.unique()) == len(aside)
+
+
+def test_a_checkpoint_trained_on_all_takes_validation_and_holdout_from_the_test_part() -> None:
+    dataset = Digits(limit=200)
+    drawn = Population(dataset, 0, trained_on=TrainedOn("all")).draw()
+    assert drawn.member.tolist() == list(range(200))
+    assert (len(drawn.validation), len(drawn.holdout)) == (36, 54)  # 10 and 15 % of 360
+    assert drawn.test is not None
+    assert len(drawn.test) == 270
+
+
+def test_another_seed_draws_others_around_a_checkpoint() -> None:
+    one, other = (Population(Digits(), seed, trained_on=TrainedOn("all")).draw() for seed in (0, 1))
+    assert not torch.equal(one.holdout, other.holdout)
+    assert torch.equal(one.member, other.member)
+
+
+# Wrong labels
+
+
+@quickly
+@given(st.floats(0.01, 0.9), SEEDS)
+def test_label_noise_hits_a_share_with_other_labels(share: float, seed: int) -> None:
+    dataset = Digits(label_noise=share, limit=500)
+    noisy = Population(dataset, seed).labels(LABELS)
+    hit = noisy != LABELS
+    assert int(hit.sum()) == round(share * 500)
+    assert not hit[500:].any()
+    assert noisy.min() >= 0
+    assert noisy.max() < dataset.classes
+    assert torch.equal(noisy, Population(dataset, seed).labels(LABELS))
+
+
+def test_wrong_labels_are_uniform_among_the_others() -> None:
+    labels = torch.zeros(Digits.train_size, dtype=torch.int64)
+    noisy = Population(Digits(label_noise=0.9), 0).labels(labels)
+    counts = torch.bincount(noisy, minlength=10)[1:].double()
+    expected = counts.sum() / 9
+    assert ((counts - expected) ** 2 / expected).sum() < 26.1  # chi-square with 8 degrees of freedom, p = 0.001
+
+
+def test_without_noise_labels_stay() -> None:
+    assert torch.equal(Population(Digits(), 3).labels(LABELS), LABELS)
+
+
+def test_mislabelled_takes_just_the_wrong_ones_in_d() -> None:
+    dataset = Digits(label_noise=0.2)
+    population = Population.of(dataset, 0, Mislabelled())
+    split = ForgetSplit.draw(population, Mislabelled(), LABELS)
+    wrong = (population.labels(LABELS) != LABELS).nonzero()[:, 0]
+    member = population.draw().member
+    assert split.forget.tolist() == wrong[torch.isin(wrong, member)].tolist()
+    assert torch.isin(wrong, torch.cat([split.validation, split.holdout])).any()  # annotators err there as well

@@ -1,0 +1,244 @@
+"""A model that was trained elsewhere, hard and mislabelled records, and SPD-GAN's probe: real, small runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import own_net
+import pytest
+import torch
+from conftest import write_images
+from omegaconf import DictConfig
+from safetensors.torch import save_file
+from torch import nn
+
+from unlearn import config
+from unlearn.errors import ConfigError
+from unlearn.pipeline import plan
+from unlearn.report.assemble import assemble
+from unlearn.spd_gan.options import Noise
+from unlearn.stages.checkpoint import Checkpoint
+from unlearn.stages.files import read_predictions, read_tensors
+from unlearn.statistics import cross_entropy
+from unlearn.types import Role, Subset
+
+if TYPE_CHECKING:
+    from conftest import Finished, Run
+
+OWN = ("model=python", "model.factory=own_net:build", "spd_gan.steps=5", "checkpoint=file")
+CHEAP = ("baseline.seeds=[0]", "strategy=finetune", "strategy.recipe.epochs=1", "train.epochs=2")
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net and the file of its weights, saved as torch does."""
+    torch.manual_seed(7)
+    file = tmp_path_factory.mktemp("elsewhere") / "net.pt"
+    torch.save(own_net.build((1, 8, 8), 10).state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def brought(run: Run, elsewhere: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A run with it, the probe and its fresh control."""
+    told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all", "spd_gan=probe", "spd_gan.fresh=true")
+    return run(tmp_path_factory.mktemp("store"), *told, *CHEAP)
+
+
+def weights(run: Finished, stage: Checkpoint) -> dict[str, torch.Tensor]:
+    return read_tensors(run.workshop.need(stage), "model.safetensors")
+
+
+def test_the_original_is_the_checkpoint_behind_the_normalisation(brought: Finished, elsewhere: Path) -> None:
+    original = brought.outcome.plan.original
+    assert isinstance(original, Checkpoint)
+    saved = torch.load(elsewhere, weights_only=True)  # noqa: TID251  # what the user's torch saved
+    found = weights(brought, original)
+    assert {name: tensor for name, tensor in found.items() if name not in ("mean", "std")}.keys() == {
+        f"net.{name}" for name in saved
+    }
+    assert all(torch.equal(found[f"net.{name}"], tensor) for name, tensor in saved.items())
+    images = torch.rand(3, 1, 8, 8)
+    net = own_net.build((1, 8, 8), 10)
+    net.load_state_dict(saved)
+    mean, std = brought.config.dataset.normalisation
+    expected = net((images - mean[0]) / std[0])
+    assert torch.allclose(original.load(brought.workshop)(images), expected, atol=1e-6)
+
+
+def test_all_subsets_stay_apart_when_it_was_trained_on_all(brought: Finished) -> None:
+    found, workshop = brought.outcome.plan, brought.workshop
+    forget, retain = (found.unlearned.forget.load(workshop), found.unlearned.retain.load(workshop))
+    assert torch.cat([forget.index, retain.index]).sort().values.tolist() == list(range(300))
+    assert found.spd_gan is not None
+    test = next(r.stage.subject[Subset.TEST] for r in found.readings if Subset.TEST in r.stage.subject)
+    aside = [found.unlearned.validation, found.spd_gan.holdout, test.samples]
+    indices = torch.cat([samples.load(workshop).index for samples in aside])
+    assert indices.sort().values.tolist() == list(range(360))  # all of the test part, each once
+
+
+def test_the_report_tells_whose_model_and_whose_recipe(brought: Finished) -> None:
+    report = assemble(brought.outcome, config.plain(brought.composed), {})
+    assert "net.pt, trained elsewhere" in report["notes"]["checkpoint"]
+    assert "this run's recipe" in report["notes"]["checkpoint"]
+    assert report["metrics"]["original/seconds"] is None
+    assert "trained elsewhere" in report["notes"]["original/seconds"]
+    assert report["metrics"]["unlearned/speedup"] is not None
+    assert report["metrics"]["fresh/perturbed_forget_accuracy"] is not None
+    assert {"fresh", "split"} <= set(report["artifacts"])
+
+
+Compose = Callable[..., DictConfig]
+
+
+def key(composed: Compose, file: Path, trained_on: str = "all") -> str:
+    told = composed(*OWN, f"checkpoint.file={file}", f"checkpoint.trained_on={trained_on}")
+    return plan(config.instantiate(told)).unlearned.key
+
+
+def test_the_key_holds_the_files_content_and_the_records(composed: Compose, elsewhere: Path, tmp_path: Path) -> None:
+    copy, other = tmp_path / "copy.pt", tmp_path / "other.safetensors"
+    copy.write_bytes(elsewhere.read_bytes())
+    save_file(own_net.build((1, 8, 8), 10).state_dict(), other)
+    members = tmp_path / "members.txt"
+    members.write_text("\n".join(map(str, range(1000))))
+    assert key(composed, copy) == key(composed, elsewhere)
+    assert len({key(composed, file) for file in (elsewhere, other)}) == 2
+    assert key(composed, elsewhere, str(members)) != key(composed, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["spd_gan=marker"], ["spd_gan", "probe or off with a checkpoint", "'marker'"]),
+        (["dataset.label_noise=0.1"], ["dataset.label_noise", "0 with a checkpoint", "0.1"]),
+        (["checkpoint.file=nowhere.pt"], ["checkpoint", "nowhere.pt", "none there"]),
+        (["model.factory=own_net:other"], ["checkpoint", "expected the tensors of this net", "1.weight"]),
+        (["checkpoint.trained_on=nowhere.txt"], ["checkpoint.trained_on", "readable text file", "nowhere.txt"]),
+    ],
+)
+def test_what_does_not_go_with_a_checkpoint_is_refused(
+    composed: Compose, elsewhere: Path, overrides: list[str], words: list[str]
+) -> None:
+    told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all", *overrides)
+    with pytest.raises(ConfigError) as caught:
+        config.instantiate(composed(*told))
+    (line,) = caught.value.problems
+    assert all(word in line for word in words), line
+    assert "\n" not in line
+
+
+def test_another_number_of_classes_is_told(composed: Compose, elsewhere: Path, tmp_path: Path) -> None:
+    folder = ("dataset=image_folder", f"dataset.root={write_images(tmp_path)}", "dataset.channels=1")
+    told = (*folder, "dataset.size_px=8", *OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all")
+    with pytest.raises(ConfigError, match="the checkpoint has 10 classes, the data set 3"):
+        config.instantiate(composed(*told))
+
+
+def test_hard_records_are_those_a_proxy_gets_wrong(run: Run, tmp_path: Path) -> None:
+    found = run(tmp_path, "forget=hard", "forget.count=9", "spd_gan=off", *CHEAP)
+    forget = found.outcome.plan.unlearned.forget
+    assert forget.ranking is not None
+    ranked = read_predictions(found.workshop.need(forget.ranking))
+    hardest = ranked.index[cross_entropy(ranked).argsort(descending=True)[:9]]
+    assert forget.load(found.workshop).index.tolist() == hardest.sort().values.tolist()
+    proxy = forget.ranking.model  # type: ignore[attr-defined]
+    assert proxy.role is Role.PROXY
+    assert proxy.key not in {found.outcome.plan.original.key, *(m.key for m in found.outcome.plan.retrained)}
+
+
+def test_models_are_trained_on_the_wrong_labels_and_tested_on_the_right_ones(run: Run, tmp_path: Path) -> None:
+    noisy = ("dataset.limit=300", "dataset.label_noise=0.3", "forget=mislabelled", "spd_gan=off", *CHEAP)
+    found = run(tmp_path, *noisy)
+    workshop, outcome = found.workshop, found.outcome
+    clean = replace(found.config.dataset, label_noise=0.0).load()
+    forget, trained = outcome.plan.unlearned.forget.load(workshop), outcome.plan.original.samples.load(workshop)
+    assert (forget.labels != clean.train.labels[forget.index]).all()
+    assert torch.isin(forget.index, trained.index).all()
+    retain = outcome.plan.unlearned.retain.load(workshop)
+    assert torch.equal(retain.labels, clean.train.labels[retain.index])
+    split = read_tensors(workshop.need(outcome.plan.split), "split.safetensors")
+    assert len(split["mislabelled"]) == 90
+    assert torch.isin(split["forget"], split["mislabelled"]).all()
+    test = next(r.stage.subject[Subset.TEST] for r in outcome.plan.readings if Subset.TEST in r.stage.subject)
+    assert torch.equal(read_predictions(workshop.need(test)).labels, clean.test.labels)
+
+
+# The probe
+
+
+@pytest.fixture(scope="module")
+def probed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return run(tmp_path_factory.mktemp("store"), "spd_gan=probe", "strategy=identity", "baseline.seeds=[0]")
+
+
+def test_under_the_probe_everything_is_trained_on_clean_data(probed: Finished, run: Run) -> None:
+    clean = run(probed.store, "spd_gan=off", "strategy=identity", "baseline.seeds=[0]", "metrics=spd_gan_off")
+    here, there = probed.outcome.plan, clean.outcome.plan
+    assert here.original.key == there.original.key
+    assert here.unlearned.key == there.unlearned.key
+    assert here.retrained[0].key == there.retrained[0].key
+    for metric in ("forget_accuracy", "mia_logistic_auc"):
+        assert probed.value(Role.ORIGINAL, metric) == clean.value(Role.ORIGINAL, metric)
+
+
+def test_the_probe_is_guided_by_the_original_and_changes_nothing(probed: Finished) -> None:
+    found = probed.outcome.plan
+    assert found.spd_gan is not None
+    assert found.spd_gan.guide == found.original
+    assert probed.value(Role.UNLEARNED, "unlearning_degree") == 0
+
+
+def test_the_probe_reads_moved_images(probed: Finished) -> None:
+    found, workshop = probed.outcome.plan, probed.workshop
+    stage = next(r.stage for r in found.readings if Subset.PERTURBED_HOLDOUT in r.stage.subject)
+    moved = read_tensors(workshop.need(found.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
+    for subset, name in (("perturbed_forget", "forget"), ("perturbed_holdout", "holdout"), ("noisy_forget",) * 2):
+        images = stage.subject[Subset(subset)].samples.load(workshop)
+        assert torch.equal(images.images, moved[name])  # type: ignore[attr-defined]
+    clean = stage.subject[Subset.CLEAN_FORGET].samples.load(workshop)
+    assert torch.equal(clean.index, moved["forget_index"])
+    assert not torch.equal(clean.images, moved["forget"])  # type: ignore[attr-defined]
+
+
+def test_a_fresh_original_is_a_control_of_the_probe_alone(probed: Finished, run: Run) -> None:
+    fresh = run(probed.store, "spd_gan=probe", "spd_gan.fresh=true", "strategy=identity", "baseline.seeds=[0]")
+    assert fresh.outcome.plan.spd_gan == probed.outcome.plan.spd_gan or (
+        fresh.outcome.plan.spd_gan.key == probed.outcome.plan.spd_gan.key  # type: ignore[union-attr]
+    )
+    model = fresh.outcome.plan.fresh
+    assert model is not None
+    assert model.samples == probed.outcome.plan.original.samples
+    assert model.key != probed.outcome.plan.original.key
+    read = {r.stage.metric.__class__.__name__ for r in fresh.outcome.plan.readings if r.role is Role.FRESH}
+    assert read == {"UnlearningDegree", "UnlearningDegreeCalibrated", "SpdGanControls"}
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, 0.2), (3, 8 / 255)])
+def test_the_default_bound_is_smaller_for_colour(channels: int, expected: float) -> None:
+    assert Noise().bound(channels) == expected
+    assert Noise(epsilon=0.1).bound(channels) == 0.1
+
+
+@pytest.mark.parametrize(("size", "channels"), [(8, 3), (64, 3), (28, 1)])
+def test_the_probe_works_in_colour_and_grey_at_any_size(run: Run, tmp_path: Path, size: int, channels: int) -> None:
+    images = write_images(tmp_path / "images", n=20)
+    data = ("dataset=image_folder", f"dataset.root={images}", f"dataset.size_px={size}", f"dataset.channels={channels}")
+    own = ("model=cnn", "model.width=2", "model.hidden=8", "spd_gan=probe", "spd_gan.steps=2", *CHEAP)
+    found = run(tmp_path / "store", *data, "dataset.workers=0", *own)
+    moved = read_tensors(found.workshop.need(found.outcome.plan.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
+    assert moved["forget"].shape[1:] == (channels, size, size)
+    assert found.value(Role.ORIGINAL, "perturbed_holdout_accuracy") is not None
+
+
+def test_nets_with_batch_norm_leave_the_probe_unchanged(run: Run, tmp_path: Path) -> None:
+    """The guide's buffers too: it is the original itself."""
+    found = run(tmp_path, "model=resnet18", "spd_gan=probe", "spd_gan.steps=2", *CHEAP, "train.epochs=1")
+    original = found.outcome.plan.original
+    before = read_tensors(found.workshop.need(original), "model.safetensors")
+    model = original.load(found.workshop)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
