@@ -44,8 +44,9 @@ def _forgetting(report: Report) -> str:
     noise = max(floor, RESOLUTION * _error(report, "original", FORGET))
     if original <= noise + TIE:
         return (
-            f"Forget accuracy cannot tell whether the unlearned model forgot ({mine:.3f}): even the original's {before:.3f} "
-            f"is only {original:.3f} away from the retrained models' {wanted:.3f}, and up to {noise:.3f} is noise"
+            f"Forget accuracy cannot tell whether the unlearned model forgot ({mine:.3f}): even the original's "
+            f"{before:.3f} is only {original:.3f} away from the retrained models' {wanted:.3f}, and up to "
+            f"{noise:.3f} is noise"
         )
     manner = _manner(own, floor, ERRORS * _error(report, "unlearned", FORGET), mine - wanted)
     return (
