@@ -7,18 +7,19 @@ from statistics import fmean
 from typing import Any
 
 from unlearn.report.assemble import ATTACK
+from unlearn.statistics import RESOLUTION
 
 Report = dict[str, Any]
 FORGET = "forget_accuracy"
 TIE = 1e-9  # distances this close are equal: they were rounded on different ways
-ERRORS = 2.0  # standard errors of a difference, up to which an accuracy counts as held (our choice)
+ERRORS = 2.0  # standard errors of a difference, up to which two accuracies count as equal (our choice)
 
 
 def verdict(report: Report) -> str:
     """One sentence: did the model forget as retrained ones would have, did it keep the rest, what cannot be said.
 
     Distances are mean absolute differences: of one model to each retrained one, or between retrained ones (the noise
-    floor). Forget accuracy judges only where the original itself lies beyond that floor.
+    floor). Forget accuracy judges only where the original itself lies beyond that floor and sampling error.
     """
     parts = (_forgetting(report), _average(report), _retention(report), _attack(report))
     return "; ".join(part for part in parts if part) + "."
@@ -40,21 +41,25 @@ def _forgetting(report: Report) -> str:
             f"Forget accuracy is {mine:.3f}, {own:.3f} away from the one retrained model's {wanted:.3f} (the original: "
             f"{original:.3f} away), and a single one gives no noise floor to judge that by"
         )
-    if original <= floor + TIE:
+    noise = max(floor, RESOLUTION * _error(report, "original", FORGET))
+    if original <= noise + TIE:
         return (
-            f"Forget accuracy cannot tell here whether the model forgot ({mine:.3f}): even the original's {before:.3f} "
-            f"is no further from the retrained models' {wanted:.3f} ({original:.3f}) than they are from each other "
-            f"({floor:.3f})"
+            f"Forget accuracy cannot tell whether the unlearned model forgot ({mine:.3f}): even the original's "
+            f"{before:.3f} is only {original:.3f} away from the retrained models' {wanted:.3f}, and up to "
+            f"{noise:.3f} is noise"
         )
+    manner = _manner(own, floor, ERRORS * _error(report, "unlearned", FORGET), mine - wanted)
     return (
-        f"The unlearned model {_manner(own, floor, mine - wanted)}: its forget accuracy, {mine:.3f}, is {own:.3f} "
-        f"away from the retrained models' {wanted:.3f}, and they are {floor:.3f} away from each other"
+        f"The unlearned model {manner}: its forget accuracy, {mine:.3f}, is {own:.3f} away from the retrained models' "
+        f"{wanted:.3f}, and they are {floor:.3f} away from each other"
     )
 
 
-def _manner(own: float, floor: float, gap: float) -> str:
+def _manner(own: float, floor: float, error: float, gap: float) -> str:
     if own <= floor + TIE:
         return "forgot like a retrained one"
+    if own <= error + TIE:  # a floor of few models may be small by chance
+        return "forgot like a retrained one, up to sampling error"
     return "forgot too little" if gap > 0 else "forgot too much"
 
 
@@ -64,12 +69,18 @@ def _distance(report: Report, role: str, metric: str) -> float:
     return fmean(abs(value - each["value"]) for each in report["statistics"][f"retrained/{metric}"]["readings"])
 
 
+def _error(report: Report, role: str, metric: str) -> float:
+    """Standard error of the difference between one model and one retrained model, as if of different images."""
+    pair = (report["statistics"][f"{each}/{metric}"]["readings"][0] for each in (role, "retrained"))
+    return hypot(*(reading["standard_error"] or 0.0 for reading in pair))
+
+
 def _average(report: Report) -> str:
     gap, floor = (report["metrics"].get(key) for key in ("average_gap", "average_noise_floor"))
     if gap is None or floor is None:
         return ""
-    verb = "is within" if gap <= floor + TIE else "exceeds"
-    return f"averaged over {_over(report)} its distance, {gap:.3f}, {verb} theirs, {floor:.3f}"
+    where = "within" if gap <= floor + TIE else "beyond"
+    return f"averaged over {_over(report)}, it is {gap:.3f} away from them, {where} their {floor:.3f} from each other"
 
 
 def _over(report: Report) -> str:
