@@ -170,3 +170,17 @@ def test_options_from_a_folder_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
     preflight(CommandLine(["+experiment=mine"], False, str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "spelled", ["model.arguments={width:5}", "model.arguments.width=5", "+model.arguments.width=5"]
+)
+def test_functions_of_ones_own_take_any_argument(spelled: str) -> None:
+    told = ["model=python", "model.factory=own_net:build", spelled]
+    preflight(CommandLine(told, False, None))
+    assert composed(*told).model.arguments == {"width": 5}
+
+
+def test_an_argument_that_a_function_does_not_take_is_told() -> None:
+    (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments.wide=5")
+    assert "unexpected keyword argument 'wide'" in problem

@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.config.schema import CONF, instantiate
+from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
 
 
@@ -144,12 +144,13 @@ class _Preflight:
     def _apply(self, override: Override, composed: DictConfig) -> Iterator[str]:
         """Set one value as Hydra will, and say what is wrong with it."""
         key, keys = override.key_or_group, list(_keys(composed))
-        if key not in keys:
+        free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
+        if key not in keys and not free:
             close = nearest(key, [*keys, *self.loader.list_groups("")])
             yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
         elif not override.is_delete():
             try:
-                OmegaConf.update(composed, key, override.value())
+                OmegaConf.update(composed, key, override.value(), force_add=free)
             except OmegaConfBaseException as error:
                 came = override.get_value_element_as_str()
                 yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"

@@ -48,6 +48,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "logger": ("unlearn.tracking", Logger),
     "paths": ("unlearn.run_config", Paths),
 }
+ARGUMENTS = "arguments"  # of a function of the user's own: any names may be set in it
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
 
@@ -61,7 +62,7 @@ def register() -> None:
 
 
 def _open(node: Any) -> Any:
-    """Without the read-only flags that frozen dataclasses bring: Hydra must merge into them.
+    """Without the read-only flags that frozen dataclasses bring: Hydra must merge into them, and into `ARGUMENTS` anew.
 
     A field of an abstract type is left to its own config group: another option could not replace a default here.
     """
@@ -73,6 +74,8 @@ def _open(node: Any) -> Any:
         if not isinstance(child, Container):
             continue
         OmegaConf.set_readonly(child, None)
+        if name == ARGUMENTS:
+            OmegaConf.set_struct(child, False)
         if inspect.isabstract(child._metadata.ref_type):
             node[name] = MISSING
         else:

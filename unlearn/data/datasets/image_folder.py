@@ -55,11 +55,14 @@ class ImageFolder(Own):
 
     @property
     def _train(self) -> Listing:
-        return listing(str(Path(self.root) / self.train))
+        return listing(self._place(self.train))
 
     @property
     def _test(self) -> Listing:
-        return listing(str(Path(self.root) / self.test))
+        return listing(self._place(self.test))
+
+    def _place(self, part: str) -> str:
+        return str((Path(self.root) / part).resolve())
 
     @property
     def _nested(self) -> bool:
@@ -80,7 +83,7 @@ class ImageFolder(Own):
         layout = f"a folder with {self.train}/<class>/<image> and {self.test}/<class>/<image>"
         for key, part in (("train", self.train), ("test", self.test)):
             folder = Path(self.root) / part
-            found = listing(str(folder))
+            found = listing(self._place(part))
             if not folder.is_dir():
                 yield Problem("dataset.root", layout, f"{self.root} without {part}")
             elif not found.classes:
@@ -100,7 +103,7 @@ class ImageFolder(Own):
         for root in roots:
             if path.is_relative_to(PurePosixPath(root)):
                 path = path.relative_to(PurePosixPath(root))
-        return _positions(str(Path(self.root) / self.train)).get(str(path))
+        return _positions(self._place(self.train)).get(str(path))
 
     def parts(self) -> tuple[Stream, Stream]:
         return self._part(self.train, self._train), self._part(self.test, self._test)
