@@ -181,7 +181,7 @@ def _views(metric: Metric, scenario: Scenario, model: Train | Unlearn | None) ->
 
 def check(config: RunConfig) -> Iterator[Problem | str]:
     """Requests and strategies that do not fit the data or the net, found before anything is computed."""
-    yield from config.strategy.check(lambda: _parameter_sizes(config))
+    yield from config.strategy.check(lambda: _blank_net(config))
     yield from config.forget.check(config.dataset)
 
 
@@ -199,7 +199,7 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, "perturbed data: spd_gan=marker, or metrics=spd_gan_off", "spd_gan=off")
 
 
-def _parameter_sizes(config: RunConfig) -> dict[str, int]:
+def _blank_net(config: RunConfig) -> torch.nn.Module:
+    """Shapes without values; parameters are named as in the classifier."""
     with torch.device("meta"):
-        net = config.model.net(config.dataset.shape, config.dataset.classes)
-    return {f"net.{name}": p.numel() for name, p in net.named_parameters()}
+        return torch.nn.ModuleDict({"net": config.model.net(config.dataset.shape, config.dataset.classes)})
