@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from unlearn import config, pipeline
 from unlearn.console import Console
-from unlearn.pipeline import Outcome, RunConfig
+from unlearn.pipeline import Outcome
+from unlearn.run_config import RunConfig
 from unlearn.stages.base import Workshop
 from unlearn.store import ArtifactStore
 
@@ -28,6 +29,7 @@ SMALL = (
     "train.batch_size=16",
     "strategy=top_k",
     "strategy.recipe.epochs=1",
+    "spd_gan=marker",
     "spd_gan.steps=10",
     "baseline.seeds=[0,1]",
     "attacks.logistic.splits=2",
@@ -35,6 +37,25 @@ SMALL = (
 )
 
 config.register()
+
+
+def write_images(root: Path, n: int = 6, size: tuple[int, int] = (10, 9), nested: bool = False) -> Path:
+    """An image folder of the digits 0 to 2 in colour: `n` a class for training, 2 for the test."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    bundle = load_digits()
+    for digit in range(3):
+        pixels = bundle.images[bundle.target == digit][: n + 2] * 255 / 16
+        for number, picture in enumerate(pixels.astype("uint8")):
+            part = "train" if number < n else "test"
+            folder = root / part / f"digit{digit}" / (f"half{number % 2}" if nested else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            grey = Image.fromarray(picture)
+            Image.merge("RGB", (grey, grey.rotate(90), grey.rotate(180))).resize(size).save(folder / f"{number}.png")
+    return root
+
+
 torch.set_num_threads(1)  # nets this small only wait for more, all the more so beside other jobs
 
 

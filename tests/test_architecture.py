@@ -20,13 +20,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # at any depth and under TYPE_CHECKING too.
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
-    ("checks",),
-    ("recipe", "scores", "divergence", "statistics", "models"),  # L1
+    ("checks", "factories"),
+    ("recipe", "scores", "divergence", "statistics", "models", "checkpoint"),  # L1
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),
     ("store",),  # L3
     ("stages",),
+    ("run_config",),
     ("pipeline",),
     ("tracking", "report"),  # L4
     ("config",),
@@ -149,7 +150,7 @@ def test_lightning_is_imported_late_outside_modules() -> None:
     assert importers("lightning") == set()  # the two packages do not mix
 
 
-@pytest.mark.parametrize("package", ["torchvision", "sklearn", "rich"])
+@pytest.mark.parametrize("package", ["torchvision", "sklearn", "rich", "jinja2", "PIL"])
 def test_heavy_packages_are_imported_late(package: str) -> None:
     assert importers(package, outer_only=True) == set()
 

@@ -43,7 +43,10 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 def test_run_prints_the_table_and_writes_the_report(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = first
     assert done.returncode == 0, done.stderr
-    assert all(word in done.stdout for word in ("forget accuracy", "unlearning degree", "speed-up", "report.json"))
+    assert all(
+        word in done.stdout
+        for word in ("forget accuracy", "unlearning degree", "speed-up", "report.json", "report.html")
+    )
     found = report(folder / "one")
     assert found["metrics"]["original/forgetting_rate"] == 0
     assert {part["status"] for part in found["artifacts"].values()} == {"built"}
@@ -60,6 +63,18 @@ def test_same_command_again_builds_nothing_and_loads_little(
     one, two = report(folder / "one"), report(folder / "two")
     assert {part["status"] for part in two["artifacts"].values()} == {"reused"}
     assert two["metrics"] == one["metrics"]
+    pictures = [(folder / name / "report.html").read_text().count("data:image/png") for name in ("one", "two")]
+    assert pictures == [24, 24]  # a cached run shows them without reading the data
+
+
+def test_page_can_be_left_out_or_left_without_pictures(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = first
+    assert "report.html" not in unlearn(*TOY, "report.html=false", "paths.output=no_page", cwd=folder).stdout
+    assert not (folder / "no_page" / "report.html").exists()
+    unlearn(*TOY, "report.images=false", "paths.output=no_pictures", cwd=folder)
+    page = (folder / "no_pictures" / "report.html").read_text()
+    assert "data:image/png" not in page
+    assert "switched off" in page
 
 
 def test_fresh_store_gives_the_same_numbers(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

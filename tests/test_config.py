@@ -14,14 +14,22 @@ from unlearn.cli import help_text
 from unlearn.config import CommandLine, preflight
 from unlearn.discovery import options
 from unlearn.errors import ConfigError
-from unlearn.pipeline import RunConfig, plan
+from unlearn.pipeline import plan
+from unlearn.run_config import RunConfig
 from unlearn.strategies.base import Strategy
 
 config.register()
 GROUPS = sorted({path.parent.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*/*.yaml")})
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
 PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
-EXTRA = {("forget", "indices"): ["forget.file=none.txt"], ("baseline", "none"): ["metrics=without_baseline"]}
+EXTRA = {
+    ("forget", "indices"): ["forget.file=none.txt"],
+    ("forget", "subclass"): ["forget.subclass=0"],
+    ("checkpoint", "file"): ["checkpoint.file=none.pt", "checkpoint.trained_on=all"],
+    ("dataset", "python"): ["dataset.factory=own_data:digits"],
+    ("baseline", "none"): ["metrics=without_baseline"],
+    ("model", "python"): ["model.factory=own_net:build"],
+}
 
 
 def composed(*overrides: str) -> RunConfig:
@@ -41,7 +49,8 @@ def refusal(*overrides: str, multirun: bool = False) -> list[str]:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
     found = composed(f"{PREFIX.get(group, '')}{group}={option}", *EXTRA.get((group, option), []))
-    if group != "forget":  # the request file of `indices` is not there
+    need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
+    if (group, option) not in need_files:
         assert plan(found).readings
 
 
@@ -100,9 +109,11 @@ def test_selection_is_a_group_of_its_own() -> None:
         (["forget=indices", "forget.file=/nowhere/request.txt"], ["forget.file", "readable", "/nowhere/request.txt"]),
         (["dataset.limit=3"], ["dataset.limit", "3"]),
         (["baseline=none"], ["metrics.js_to_retrained", "baseline=retrain", "metrics=without_baseline"]),
-        (["spd_gan=off", "metrics=spd_gan_marker"], ["metrics.unlearning_degree", "spd_gan=marker"]),
+        (["spd_gan=off", "metrics=spd_gan_marker"], ["metrics.unlearning_degree", "spd_gan=probe"]),
         (["baseline.seeds=[1,1]"], ["baseline.seeds", "each seed once"]),
         (["metrics=[accuracy,los]"], ["metrics", "nearest: loss"]),
+        (["report.images=some"], ["report.images", "bool", "some"]),
+        (["report.pictures=true"], ["report.pictures", "nearest"]),
         (["spd_gan.epsilon=0"], ["spd_gan.epsilon", "(0, 1]"]),
         (["strategy=random_k,top_k"], ["strategy", "-m"]),
         (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),

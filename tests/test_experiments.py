@@ -52,10 +52,10 @@ def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> No
     from unlearn.data.datasets.published import Mnist
 
     write_mnist(tmp_path, 50)
-    train, test = Mnist(root=str(tmp_path)).load()
-    assert train.images.shape == (50, 1, 28, 28)
-    assert test.images.shape == (50, 1, 28, 28)
-    assert train.labels.tolist() == load_digits().target[:50].tolist()
+    contents = Mnist(root=str(tmp_path)).load()
+    assert len(contents.train) == len(contents.test) == 50
+    assert contents.train.shape == (1, 28, 28)
+    assert contents.train.labels.tolist() == load_digits().target[:50].tolist()
 
 
 @pytest.mark.slow

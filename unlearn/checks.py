@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
 from unlearn.errors import Problem, nearest
@@ -46,8 +46,13 @@ def one_of(*names: str) -> Any:
 
 
 def runtime(default: Any) -> Any:
-    """A field that says how something is done, not what is computed: it stays out of every key."""
-    return field(default=default, metadata={"runtime": True})
+    """A field that says how something is done, not what is computed: it stays out of every key.
+
+    `default` is a value, or another of these fields, whose range then holds.
+    """
+    known = isinstance(default, Field)
+    value, metadata = (default.default, default.metadata) if known else (default, {})
+    return field(default=value, metadata={**metadata, "runtime": True})
 
 
 def problems(value: Any, key: str = "") -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +13,8 @@ unlearn: make a trained image classifier forget some of its training data, and m
 
   unlearn                                          the main job on the bundled digits
   unlearn dataset=mnist dataset.root=DIR strategy=top_k strategy.k=0.01 seed=1
+  unlearn checkpoint=model.pt checkpoint.trained_on=all model=torchvision model.name=resnet18 \\
+          dataset=image_folder dataset.root=DIR forget=indices forget.file=request.txt     your model, your images
   unlearn -m strategy=random_k,top_k strategy.k=0.001,0.01,0.1 seed=0,1,2     a grid
   unlearn +experiment=demo                         a ready question
   unlearn --cfg job strategy=top_k                 every key with its value
@@ -21,7 +24,7 @@ Anything is an override: key=value. Groups and their options:
 {groups}
 
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
-Results: report.json in paths.output; artefacts, built once, in paths.store.
+Results: report.json and report.html in paths.output; artefacts, built once, in paths.store.
 """
 PASSED_ON = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
@@ -35,11 +38,14 @@ def main() -> None:
     if "--version" in arguments:
         print(f"unlearn {version('unlearn')}")
         return
+    arguments = sys.argv[1:] = spelled_out(arguments)
     import hydra
 
     from unlearn import config
+    from unlearn.console import stop
     from unlearn.errors import ConfigError
 
+    signal.signal(signal.SIGTERM, stop)
     config.register()
     if not PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
         try:
@@ -47,6 +53,17 @@ def main() -> None:
         except ConfigError as error:
             _refuse(error.problems)
     hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
+
+
+def spelled_out(arguments: list[str]) -> list[str]:
+    """`checkpoint=FILE` as Hydra must read it: `checkpoint` is a group, and FILE none of its options."""
+    key, known = "checkpoint=", ("checkpoint=none", "checkpoint=file")
+    short = [argument.startswith(key) and argument not in known for argument in arguments]
+    return [
+        word
+        for argument, is_short in zip(arguments, short, strict=True)
+        for word in (["checkpoint=file", f"checkpoint.file={argument.removeprefix(key)}"] if is_short else [argument])
+    ]
 
 
 def job(composed: Any) -> None:
@@ -71,8 +88,10 @@ def _run(composed: Any, output: Path) -> None:
     from unlearn import config, pipeline
     from unlearn.console import Console
     from unlearn.report.assemble import assemble, stages
+    from unlearn.report.page import render
+    from unlearn.report.pictures import examples
     from unlearn.report.table import show
-    from unlearn.report.write import write
+    from unlearn.report.write import write, write_text
     from unlearn.stages.base import Workshop
     from unlearn.store import ArtifactStore
 
@@ -84,9 +103,11 @@ def _run(composed: Any, output: Path) -> None:
     report = assemble(outcome, config.plain(composed), config.choices())
     curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
-    path = write(report, output)
+    paths = [write(report, output)]
+    if run.report.html:
+        paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
     show(report, sys.stdout)
-    print(path)
+    print(*paths, sep="\n")
 
 
 def help_text() -> str:

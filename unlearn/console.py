@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import NoReturn, TextIO
+
+STOPPED = 128 + signal.SIGTERM  # the exit status that shells know
 
 Tick = Callable[[int, int], None]  # told (done, total) as work goes on
+
+
+def stop(*_: object) -> NoReturn:
+    """End the process on SIGTERM, by way of all clean-up."""
+    print("unlearn: stopped by SIGTERM; the same command goes on from here", file=sys.stderr, flush=True)
+    raise SystemExit(STOPPED)
 
 
 class Console:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -22,6 +22,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """`" (nearest: …)"` for the closest of `names`, or nothing when none is close."""
     close = get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (nearest: {close[0]})" if close else ""
+
+
+def some(items: Sequence[object]) -> str:
+    """The first few, and how many others there are."""
+    shown = ", ".join(map(str, items[:5]))
+    return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} others"
 
 
 def first_line(error: Exception) -> str:

@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
-import torch
-from omegaconf import MISSING
-
-from unlearn.checks import at_least
-from unlearn.errors import Problem
-from unlearn.spd_gan.options import Marker, Off
+from unlearn.data.checkpoint import CheckpointFile
+from unlearn.run_config import RunConfig
+from unlearn.spd_gan.options import Noise, Off, Probe
 from unlearn.stages.base import Workshop
+from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.evaluate import Evaluate
-from unlearn.stages.mark import Mark
+from unlearn.stages.model import ModelStage
+from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
-from unlearn.stages.samples import Scenario
+from unlearn.stages.samples import Scenario, Split
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Score, Unlearn
 from unlearn.types import Measurement, Metric, Role, Subset
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """Where each kind of randomness starts; all follow `seed` unless set."""
-
-    split: int = at_least(0, 0)
-    train: int = at_least(0, 0)
-    unlearn: int = at_least(0, 0)
-    evaluate: int = at_least(0, 0)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Training seeds of the retrained models; with two or more they give the noise floor. Empty: no baseline."""
-
-    seeds: list[int] = field(default_factory=list)
-
-    def problems(self, key: str) -> Iterator[Problem]:
-        """Each seed once."""
-        if len(set(self.seeds)) < len(self.seeds):
-            yield Problem(f"{key}.seeds", "each seed once", self.seeds)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where things lie; no result depends on it."""
-
-    store: str = "artifacts"
-    output: str = "outputs"
-    data: str = "data"
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything a run is told. The option chosen in each group brings its type."""
-
-    dataset: Any = MISSING
-    forget: Any = MISSING
-    model: Any = MISSING
-    train: Any = MISSING
-    baseline: Any = MISSING
-    strategy: Any = MISSING
-    spd_gan: Any = MISSING
-    metrics: dict[str, Any] = field(default_factory=dict)
-    attacks: dict[str, Any] = field(default_factory=dict)
-    seeds: Seeds = field(default_factory=Seeds)
-    seed: int = at_least(0, 0)
-    trainer: Any = MISSING
-    logger: Any = MISSING
-    paths: Paths = field(default_factory=Paths)
-    rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged
-
-    @property
-    def measures(self) -> dict[str, Metric]:
-        """Metrics and attacks together, by name."""
-        return {**self.metrics, **self.attacks}
 
 
 @dataclass(frozen=True)
@@ -94,8 +35,10 @@ class Reading:
 class Plan:
     """The graph of one run."""
 
-    mark: Mark | None
-    original: Train
+    split: Split
+    spd_gan: Perturb | None
+    original: ModelStage
+    fresh: Train | None  # a second original, outside SPD-GAN's loop
     retrained: tuple[Train, ...]
     unlearned: Unlearn
     readings: tuple[Reading, ...]
@@ -111,10 +54,11 @@ class Outcome:
 
 
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
-    """Train, mark, retrain, unlearn and evaluate, building only what the store does not have."""
+    """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    for model in (todo.original, *todo.retrained, todo.unlearned):
-        workshop.need(model)
+    for stage in (todo.split, todo.original, todo.fresh, *todo.retrained, todo.spd_gan, todo.unlearned):
+        if stage is not None:
+            workshop.need(stage)
     measured = []
     with workshop.console.working("evaluate") as tick:
         for done, reading in enumerate(todo.readings, start=1):
@@ -125,81 +69,89 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
 
 def plan(config: RunConfig) -> Plan:
     """The stages of a run and how they hang together; nothing is computed."""
-    clean = Scenario(config.dataset, config.forget, config.seeds.split)
-
-    def train(role: Role, seed: int, scenario: Scenario, subset: Subset) -> Train:
-        validation = clean[Subset.VALIDATION]
-        return Train(role, scenario[subset], validation, config.model, config.train, seed, numerics)
-
-    numerics = config.trainer.numerics
     seeds = config.seeds
-    guide = train(Role.GUIDE, seeds.train, clean, Subset.RETAIN)
-    mark = _mark(config, clean, guide)
-    scenario = replace(clean, mark=mark)
-    original = train(Role.ORIGINAL, seeds.train, scenario, Subset.TRAIN)
-    retrained = tuple(train(Role.RETRAINED, seed, clean, Subset.RETAIN) for seed in config.baseline.seeds)
-    forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
-    scores = tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs())
+    clean = _clean(config)
+    guide = _train(config, Role.GUIDE, seeds.train, clean, Subset.RETAIN)
+    if config.spd_gan.marks:
+        perturb = _perturb(config, clean, guide)
+        scenario = replace(clean, moved=perturb, marks=True)
+        original = _original(config, scenario)
+    else:
+        original = _original(config, clean)
+        perturb = _perturb(config, clean, original)
+        scenario = replace(clean, moved=perturb)
+    retrained = tuple(_train(config, Role.RETRAINED, seed, clean, Subset.RETAIN) for seed in config.baseline.seeds)
+    wants_fresh = isinstance(config.spd_gan, Probe) and config.spd_gan.fresh
+    fresh = _train(config, Role.FRESH, seeds.train, clean, Subset.TRAIN) if wants_fresh else None
+    forget = scenario[Subset.FORGET]
     unlearned = Unlearn(
         config.strategy,
         original,
-        scores,
+        tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
         forget,
-        retain,
+        scenario[Subset.RETAIN],
         scenario[Subset.VALIDATION],
         seeds.unlearn,
-        numerics,
+        config.trainer.numerics,
     )
-    readings = tuple(_readings(config, scenario, original, retrained, unlearned))
-    return Plan(mark, original, retrained, unlearned, readings)
+    readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
+    return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)
 
 
-def _mark(config: RunConfig, clean: Scenario, guide: Train) -> Mark | None:
+def _clean(config: RunConfig) -> Scenario:
+    """Who is forgotten; a rule that ranks gets a proxy's predictions on D."""
+    plain = Scenario(config.dataset, config.forget, config.seeds.split, config.trained_on)
+    if not config.forget.ranks:
+        return plain
+    proxy = _train(config, Role.PROXY, config.seeds.train, plain, Subset.TRAIN)
+    return replace(plain, ranking=Predict(proxy, plain[Subset.TRAIN]))
+
+
+def _train(config: RunConfig, role: Role, seed: int, scenario: Scenario, subset: Subset) -> Train:
+    return Train(
+        role=role,
+        samples=scenario[subset],
+        model=config.model,
+        seed=seed,
+        validation=scenario[Subset.VALIDATION],
+        recipe=config.train,
+        numerics=config.trainer.numerics,
+    )
+
+
+def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
+    if not isinstance(config.checkpoint, CheckpointFile):
+        return _train(config, Role.ORIGINAL, config.seeds.train, scenario, Subset.TRAIN)
+    train, file = scenario[Subset.TRAIN], config.checkpoint.file
+    return Checkpoint(role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, file=file)
+
+
+def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb | None:
     if isinstance(config.spd_gan, Off):
         return None
-    retain = clean[Subset.RETAIN]
-    needed = guide if isinstance(config.spd_gan, Marker) else None
-    return Mark(config.spd_gan, clean[Subset.FORGET], retain, clean[Subset.HOLDOUT], needed, config.seeds.train)
+    forget, retain, holdout = (clean[subset] for subset in (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT))
+    needed = None if isinstance(config.spd_gan, Noise) else guide
+    return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train)
 
 
 def _readings(
-    config: RunConfig, scenario: Scenario, original: Train, retrained: tuple[Train, ...], unlearned: Unlearn
+    config: RunConfig,
+    scenario: Scenario,
+    original: ModelStage,
+    fresh: Train | None,
+    retrained: tuple[Train, ...],
+    unlearned: Unlearn,
 ) -> Iterator[Reading]:
     for metric in config.measures.values():
         against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
         untouched = original if Role.ORIGINAL in metric.references else None
-        models: tuple[Train | Unlearn, ...] = (original, *retrained, unlearned)
+        controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
+        models: tuple[ModelStage | Unlearn, ...] = (original, *controls, *retrained, unlearned)
         for model, judge in product(models, against):
             subject, before, wanted = (_views(metric, scenario, each) for each in (model, untouched, judge))
             stage = Evaluate(metric, subject, before, wanted, config.seeds.evaluate)
             yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
 
-def _views(metric: Metric, scenario: Scenario, model: Train | Unlearn | None) -> dict[Subset, Predict]:
+def _views(metric: Metric, scenario: Scenario, model: ModelStage | Unlearn | None) -> dict[Subset, Predict]:
     return {} if model is None else {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
-
-
-def check(config: RunConfig) -> Iterator[Problem | str]:
-    """Requests and strategies that do not fit the data or the net, found before anything is computed."""
-    yield from config.strategy.check(lambda: _blank_net(config))
-    yield from config.forget.check(config.dataset)
-
-
-def check_metrics(config: RunConfig) -> Iterator[Problem]:
-    """Metrics and attacks that need what is switched off."""
-    for group, chosen in (("metrics", config.metrics), ("attacks", config.attacks)):
-        for name, metric in chosen.items():
-            yield from _missing(config, f"{group}.{name}", metric)
-
-
-def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
-    if Role.RETRAINED in metric.references and not config.baseline.seeds:
-        yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
-    if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
-        yield Problem(key, "perturbed data: spd_gan=marker, or metrics=spd_gan_off", "spd_gan=off")
-
-
-def _blank_net(config: RunConfig) -> torch.nn.Module:
-    """Shapes without values; parameters are named as in the classifier."""
-    with torch.device("meta"):
-        return torch.nn.ModuleDict({"net": config.model.net(config.dataset.shape, config.dataset.classes)})

@@ -1,13 +1,13 @@
-"""The words that every part shares: roles, subsets, predictions, measurements, metrics."""
+"""The words that every part shares: roles, subsets, images, predictions, measurements, metrics."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 if TYPE_CHECKING:
     import torch
@@ -17,16 +17,18 @@ Curve = list[dict[str, float]]  # one row an epoch
 
 
 class Role(StrEnum):
-    """Which model. `guide` trains SPD-GAN and is never reported."""
+    """Which model. `guide` trains SPD-GAN and `proxy` ranks records by their loss: neither is ever reported."""
 
     ORIGINAL = "original"
     RETRAINED = "retrained"
     UNLEARNED = "unlearned"
+    FRESH = "fresh"  # trained on D like the original, but never in SPD-GAN's loop: a control of the probe
     GUIDE = "guide"
+    PROXY = "proxy"
 
 
 class Subset(StrEnum):
-    """Which data. Under SPD-GAN's marker `forget` is the marked D_f' and `holdout` is marked alike."""
+    """Which data. Under SPD-GAN's marker `forget` is the marked D_f' itself, and `holdout` is marked alike."""
 
     TRAIN = "train"  # D: forget and retain together
     FORGET = "forget"
@@ -34,13 +36,48 @@ class Subset(StrEnum):
     VALIDATION = "validation"
     HOLDOUT = "holdout"  # non-members; read by attacks alone, and by SPD-GAN's control
     TEST = "test"
-    CLEAN_FORGET = "clean_forget"  # D_f before it was marked
-    NOISY_FORGET = "noisy_forget"  # D_f under random noise as large as the mark
+    CLEAN_FORGET = "clean_forget"  # D_f as it came
+    PERTURBED_FORGET = "perturbed_forget"  # D_f moved by SPD-GAN, under marker and probe alike
+    PERTURBED_HOLDOUT = "perturbed_holdout"  # holdout moved by the same generator
+    NOISY_FORGET = "noisy_forget"  # D_f under random noise as large as SPD-GAN's shift
+
+
+class ImageSource(Protocol):
+    """Labelled images, wherever they lie: in memory (`Images`), or on disk (`data.stream.Stream`)."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [n]"""
+
+    @property
+    def index(self) -> Tensor:
+        """Where each stands in its part of the data set, int64 [n]."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """uint8 [b, c, h, w] for each chunk of positions int64 [b], on the device of the labels."""
+
+    def take(self, positions: Tensor) -> Self:
+        """Those at `positions` int64 [m], in that order."""
+
+    def relabelled(self, labels: Tensor) -> Self:
+        """The same images under other labels int64 [n]."""
+
+    def replaced(self, index: Tensor, images: Tensor) -> Self:
+        """With the images of some data set indices int64 [m] replaced by uint8 [m, c, h, w]; all indices sorted."""
+
+    def to(self, device: str | torch.device) -> Self:
+        """The same, giving its batches on another device."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images uint8 [n, c, h, w], labels int64 [n], and where each stands in its data set, int64 [n]."""
+    """An `ImageSource` in memory: images uint8 [n, c, h, w], labels and data set indices int64 [n]."""
 
     images: Tensor
     labels: Tensor
@@ -48,6 +85,33 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """uint8 [b, c, h, w] for each chunk of positions."""
+        for positions in chunks:
+            yield self.images[positions.to(self.images.device)]
+
+    def take(self, positions: Tensor) -> Images:
+        """Those at `positions`."""
+        return Images(self.images[positions], self.labels[positions], self.index[positions])
+
+    def relabelled(self, labels: Tensor) -> Images:
+        """The same images under other labels."""
+        return replace(self, labels=labels)
+
+    def replaced(self, index: Tensor, images: Tensor) -> Images:
+        """With the images of some data set indices replaced; both indices sorted."""
+        import torch
+
+        changed = self.images.clone()
+        changed[torch.searchsorted(self.index, index)] = images
+        return replace(self, images=changed)
 
     def to(self, device: str | torch.device) -> Images:
         """The same on another device."""

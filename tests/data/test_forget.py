@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from unlearn.data.checkpoint import TrainedOn
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.forget import ClassWise, Indices, Random, read_indices
+from unlearn.data.forget import Candidates, ClassWise, Forget, Indices, Random
+from unlearn.data.records import read_records
+from unlearn.data.split import Population
 from unlearn.errors import DataError
 
 DIGITS = Digits(limit=200)  # 20 of them in validation, 30 in holdout: at most 149 can be asked for
 INDEX = torch.arange(50, 150)
 LABELS = INDEX % 10
+CANDIDATES = Candidates(DIGITS, INDEX, LABELS, torch.zeros(100, dtype=torch.bool))
 
 
 def request(folder: Path, text: str, name: str = "request.txt") -> Path:
@@ -23,8 +27,12 @@ def request(folder: Path, text: str, name: str = "request.txt") -> Path:
     return path
 
 
+def problems(forget: Forget, trained_on: TrainedOn | None = None, dataset: Digits = DIGITS) -> list[str]:
+    return [str(problem) for problem in forget.check(Population.of(dataset, 0, forget, trained_on))]
+
+
 def complaints(path: Path) -> str:
-    return "\n".join(map(str, Indices(str(path)).check(DIGITS)))
+    return "\n".join(problems(Indices(str(path))))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,7 @@ def complaints(path: Path) -> str:
     ],
 )
 def test_requests_are_read(tmp_path: Path, name: str, text: str, expected: list[int]) -> None:
-    assert read_indices(request(tmp_path, text, name)) == expected
+    assert read_records(request(tmp_path, text, name), "forget.file") == expected
 
 
 @pytest.mark.parametrize(
@@ -73,8 +81,8 @@ def test_requests_are_read(tmp_path: Path, name: str, text: str, expected: list[
 )
 def test_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
     path = request(tmp_path, text, name)
-    with pytest.raises(DataError, match=r"forget\.file: expected a list of integers") as caught:
-        read_indices(path)
+    with pytest.raises(DataError, match=r"forget\.file: expected a list of records") as caught:
+        read_records(path, "forget.file")
     assert str(path) in str(caught.value)
 
 
@@ -87,14 +95,14 @@ def test_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
 )
 def test_odd_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(DataError):
-        read_indices(request(tmp_path, text, name))
+        read_records(request(tmp_path, text, name), "forget.file")
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "missing.txt", tmp_path, tmp_path / "binary.txt"):
         with pytest.raises(DataError, match=r"forget\.file: expected a readable text file") as caught:
-            read_indices(path)
+            read_records(path, "forget.file")
         assert str(path) in str(caught.value)
 
 
@@ -106,14 +114,14 @@ def test_a_good_request_has_no_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "at least one index"),
-        ("# nobody\n", "at least one index"),
-        ("4\n7\n4\n", "each index once, came 'repeated 4'"),
+        ("", "at least one record"),
+        ("# nobody\n", "at least one record"),
+        ("4\n7\n4\n", "each record once, came 'repeated 4'"),
         ("-1\n3\n", "indices from 0 to 199, came '-1'"),
         ("3\n200\n", "indices from 0 to 199, came '200'"),
-        ("\n".join(map(str, range(200))), "at most 149 indices, so that something is retained, came 200"),
-        ("\n".join(map(str, range(150))), "at most 149 indices"),
-        ("three", "expected a list of integers"),
+        ("\n".join(map(str, range(200))), "at most 149 records, so that something is retained, came 200"),
+        ("\n".join(map(str, range(150))), "at most 149 records"),
+        ("three", "expected a list of records"),
     ],
 )
 def test_bad_requests_are_refused(tmp_path: Path, text: str, expected: str) -> None:
@@ -123,7 +131,7 @@ def test_bad_requests_are_refused(tmp_path: Path, text: str, expected: str) -> N
 
 
 def test_a_huge_index_is_refused(tmp_path: Path) -> None:
-    assert "list of integers" in complaints(request(tmp_path, "9" * 20))
+    assert "list of records" in complaints(request(tmp_path, "9" * 20))
 
 
 def test_a_missing_request_is_a_problem_not_an_exception(tmp_path: Path) -> None:
@@ -137,9 +145,9 @@ def test_many_offenders_are_abridged(tmp_path: Path) -> None:
 def test_a_request_chooses_whom_it_names(tmp_path: Path) -> None:
     forget = Indices(str(request(tmp_path, "149\n50\n60\n")))
     assert forget.explicit
-    assert forget.requested().tolist() == [50, 60, 149]
-    assert forget.requested().dtype == torch.int64
-    assert forget.choose(INDEX, LABELS, seed=0).tolist() == [50, 60, 149]
+    assert forget.requested(DIGITS).tolist() == [50, 60, 149]
+    assert forget.requested(DIGITS).dtype == torch.int64
+    assert forget.choose(CANDIDATES, seed=0).tolist() == [50, 60, 149]
 
 
 def test_identity_is_who_is_named_not_how(tmp_path: Path) -> None:
@@ -151,17 +159,17 @@ def test_identity_is_who_is_named_not_how(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("share", "count"), [(0.1, 10), (0.25, 25), (0.001, 1), (0.999, 100)])
 def test_a_random_share(share: float, count: int) -> None:
-    chosen = Random(share=share).choose(INDEX, LABELS, seed=3)
+    chosen = Random(share=share).choose(CANDIDATES, seed=3)
     assert len(chosen.unique()) == count
     assert torch.isin(chosen, INDEX).all()
 
 
 def test_a_random_count_replaces_the_share() -> None:
-    assert len(Random(share=0.5, count=7).choose(INDEX, LABELS, seed=0).unique()) == 7
+    assert len(Random(share=0.5, count=7).choose(CANDIDATES, seed=0).unique()) == 7
 
 
 def test_random_follows_its_seed() -> None:
-    first, again, other = (Random(count=20).choose(INDEX, LABELS, seed).tolist() for seed in (0, 0, 1))
+    first, again, other = (Random(count=20).choose(CANDIDATES, seed).tolist() for seed in (0, 0, 1))
     assert first == again != other
 
 
@@ -176,24 +184,26 @@ def test_random_follows_its_seed() -> None:
     ],
 )
 def test_rules_are_checked_against_the_data_set(forget: Random | ClassWise, expected: str | None) -> None:
-    found = [str(problem) for problem in forget.check(DIGITS)]
+    found = problems(forget)
     assert (found == []) if expected is None else found[0].startswith(expected)
 
 
 def test_a_share_that_is_everything_is_refused() -> None:
-    assert [*Random(share=0.999).check(DIGITS)] != []
+    assert problems(Random(share=0.999)) != []
 
 
 def test_class_wise_takes_the_whole_class_and_nothing_else() -> None:
-    chosen = ClassWise(4).choose(INDEX, LABELS, seed=0)
+    chosen = ClassWise(4).choose(CANDIDATES, seed=0)
     assert chosen.tolist() == [i for i in range(50, 150) if i % 10 == 4]
 
 
 @pytest.mark.parametrize("forget", [Random(), ClassWise()])
 def test_rules_name_nobody(forget: Random | ClassWise) -> None:
     assert not forget.explicit
-    assert forget.requested().tolist() == []
+    assert forget.requested(DIGITS).tolist() == []
 
 
 def test_requests_may_be_json_made_by_machine(tmp_path: Path) -> None:
-    assert read_indices(request(tmp_path, json.dumps({"indices": list(range(5))}), "r.json")) == list(range(5))
+    assert read_records(request(tmp_path, json.dumps({"indices": list(range(5))}), "r.json"), "forget.file") == list(
+        range(5)
+    )

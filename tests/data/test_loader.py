@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unlearn.data.loader import Augmentation, Batch, Loader, PairedLoader, StepLoader, _windows, sequential
+from unlearn.data.loader import Augmentation, Batch, Loader, PairedLoader, StepLoader, sequential
 from unlearn.types import Images
 
 
@@ -78,17 +78,6 @@ def test_the_order_does_not_depend_on_augmentation_or_on_earlier_passes() -> Non
     plain, moved = Loader(noise(), 2, 0, "a"), Loader(noise(), 2, 0, "a", Augmentation(2, True))
     list(moved.batches(0))
     assert labels(plain, 1) == labels(moved, 1)
-
-
-@pytest.mark.parametrize("padding", [0, 1, 3])
-def test_windows_are_slices_of_the_padded_images(padding: int) -> None:
-    images = noise().images
-    height, width = images.shape[-2:]
-    padded, windows = F.pad(images, (padding,) * 4), _windows(images, padding)
-    assert windows.shape == (6, 2, 2 * padding + 1, 2 * padding + 1, height, width)
-    for row in range(2 * padding + 1):
-        for column in range(2 * padding + 1):
-            assert torch.equal(windows[:, :, row, column], padded[:, :, row : row + height, column : column + width])
 
 
 def offsets(batch: Batch, source: Images, padding: int) -> list[tuple[int, int, bool]]:

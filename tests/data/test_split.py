@@ -62,7 +62,7 @@ def draw(dataset: Digits, forget: Forget, seed: int) -> ForgetSplit:
 @quickly
 @given(data_sets(), RULES, SEEDS)
 def test_rules_split_the_training_part(dataset: Digits, forget: Forget, seed: int) -> None:
-    assume(not [*forget.check(dataset)])
+    assume(not [*dataset.check(), *forget.check(Population.of(dataset, seed, forget))])
     try:
         draw(dataset, forget, seed)
     except DataError:  # a rare class may have no image left in D
@@ -84,7 +84,7 @@ def test_requests_split_the_training_part(dataset: Digits, seed: int, data: st.D
 def test_who_is_trained_on_does_not_depend_on_the_rule(dataset: Digits, forget: Forget, seed: int) -> None:
     by_rule, plain = (Population.of(dataset, seed, rule) for rule in (forget, Random(0.5)))
     assert by_rule == plain
-    assert all(map(torch.equal, by_rule.draw(), plain.draw()))
+    assert all(map(torch.equal, by_rule.draw()[:3], plain.draw()[:3]))
 
 
 @quickly

@@ -39,13 +39,14 @@ def js(p: float, q: float) -> float:
     return entropy[0] - (entropy[1] + entropy[2]) / 2
 
 
-ORIGINAL = views(forget=[0.9] * 8, retain=[0.9, 0.9, 0.9, 0.1], test=[0.9, 0.1])
-RETRAINED = views(forget=[0.9] + [0.1] * 7, retain=[0.9] * 4, test=[0.9, 0.9])
+ORIGINAL = views(forget=[0.9] * 8, perturbed_forget=[0.9] * 8, retain=[0.9, 0.9, 0.9, 0.1], test=[0.9, 0.1])
+RETRAINED = views(forget=[0.9] + [0.1] * 7, perturbed_forget=[0.9] + [0.1] * 7, retain=[0.9] * 4, test=[0.9, 0.9])
 SUBJECT = views(
     forget=[0.9] * 5 + [0.3] * 3,
     retain=[0.9, 0.9, 0.1, 0.1],
     test=[0.9, 0.9],
-    holdout=[0.9, 0.1, 0.1, 0.1, 0.1],
+    perturbed_forget=[0.9] * 5 + [0.3] * 3,
+    perturbed_holdout=[0.9, 0.1, 0.1, 0.1, 0.1],
     noisy_forget=[0.9] * 8,
     clean_forget=[0.9] * 6 + [0.1] * 2,
 )
@@ -142,9 +143,9 @@ def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
 
 @pytest.mark.parametrize("name", ["forgetting_rate_relative", "unlearning_degree_calibrated"])
 def test_where_original_and_retrained_are_alike_the_relation_is_undefined(name: str) -> None:
-    original = views(forget=[0.9, 0.1] * 20)
-    retrained = views(forget=[0.9, 0.1] * 19 + [0.4, 0.6])
-    (found,) = measured(name, views(forget=[0.3] * 40), original, retrained).values()
+    before, wanted, after = [0.9, 0.1] * 20, [0.9, 0.1] * 19 + [0.4, 0.6], [0.3] * 40
+    models = (views(forget=each, perturbed_forget=each) for each in (after, before, wanted))
+    (found,) = measured(name, *models).values()
     assert (found.value, found.n) == (None, 40)
     assert "standard errors" in (found.reason or "")
 

@@ -16,11 +16,12 @@ from unlearn.models.resnet18 import Resnet18
 MODELS = options("unlearn.models", Model)
 CONF = Path(__file__).parents[2] / "conf/model"
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 5, 7), (2, 4, 4), (1, 17, 40)]
+SETTINGS = {"python": {"factory": "own_net:build"}}  # what an option cannot do without
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
 def net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) -> nn.Module:
-    model = MODELS[name]()
+    model = MODELS[name](**SETTINGS.get(name, {}))
     assert isinstance(model, Model)
     torch.manual_seed(0)
     return model.net(shape, classes)

@@ -31,6 +31,7 @@ SCHEMA = {
     "notes": dict,
     "edited_parameters": int,
     "total_parameters": int,
+    "confidence": dict,
     "artifacts": dict,
     "choices": dict,
     "config": dict,

@@ -207,7 +207,7 @@ def test_a_guide_knows_its_class_means_and_spread() -> None:
 
 
 def digits() -> Images:
-    train, _ = Digits().load()
+    train = Digits().load().train
     return Images(train.images[:40], train.labels[:40], train.index[:40])
 
 
@@ -215,7 +215,7 @@ def guided(data: Images) -> Guide:
     """By an untrained net with batch norm and dropout, left in train mode as carelessly as can be."""
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(288, 10)
-    classifier = Classifier(nn.Sequential(*layers), Digits.mean, Digits.std).eval()
+    classifier = Classifier(nn.Sequential(*layers), *Digits.normalisation).eval()
     guide = Guide.of(classifier, features(classifier, data), data.labels, 10)
     classifier.train()
     return guide

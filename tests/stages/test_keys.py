@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
 
 from unlearn import config, pipeline
@@ -22,11 +23,28 @@ from unlearn.stages.keys import canonical, code_hash
 from unlearn.strategies.selection import All
 
 Compose = Callable[..., DictConfig]
-RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "rebuild_damaged")
+RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "report.", "rebuild_damaged")
+RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
 RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly")
 
 # What an option needs beside it to be valid.
-EXTRA: dict[str, tuple[str, ...]] = {"all": ("strategy.k=1.0",)}
+EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
+    ("strategy/selection", "all"): ("strategy.k=1.0",),
+    ("forget", "indices"): ("forget.file={request}",),
+    ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
+    ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
+    ("dataset", "image_folder"): ("dataset.root={images}",),
+    ("dataset", "python"): ("dataset.factory=own_data:digits",),
+    ("model", "python"): ("model.factory=own_net:build",),
+}
+# Valid values of leaves that know theirs by looking elsewhere.
+ANOTHER = {
+    "dataset.channels": 1,
+    "dataset.factory": "own_data:pairs",
+    "model.name": "resnet34",
+    "model.weights": "DEFAULT",
+    "model.factory": "own_net:other",
+}
 # Every option that has fields, one at a time; whatever is added later is found here too.
 OPTIONS = [
     (group, option)
@@ -77,14 +95,14 @@ def others(value: Any, names: tuple[str, ...]) -> Iterator[Any]:
     elif isinstance(value, list):
         yield from ([*value, 7], [*value, "*bias"])
     elif value is None:
-        yield from (100, 0.5)
+        yield from (100, 1000, 10, 0.5, [0.1, 0.2, 0.3])
     else:
-        yield f"{value}x"
+        yield from (f"{value}x", "1")
 
 
 def changed(composed: DictConfig, leaf: str, value: Any, names: tuple[str, ...]) -> DictConfig:
     """The same config with another valid value in one leaf."""
-    for other in others(value, names):
+    for other in (ANOTHER[leaf],) if leaf in ANOTHER else others(value, names):
         trial = copy.deepcopy(composed)
         try:
             OmegaConf.update(trial, leaf, other)
@@ -116,9 +134,12 @@ def test_every_leaf_flips_the_keys(composed: Compose) -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: Path, group: str, option: str) -> None:
-    (tmp_path / "request.txt").write_text("3\n5\n")
-    request = [f"forget.file={tmp_path / 'request.txt'}"] if option == "indices" else []
-    found = flipping(composed(f"{group}={option}", *request, *EXTRA.get(option, ())), group.replace("/", "."))
+    request = tmp_path / "request.txt"
+    request.write_text("3\n5\n")
+    images, nested = write_images(tmp_path / "images"), write_images(tmp_path / "nested", nested=True)
+    places = {"request": request, "images": images, "nested": nested}
+    extra = [each.format(**places) for each in EXTRA.get((group, option), ())]
+    found = flipping(composed(f"{group}={option}", *extra), group.replace("/", "."))
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
 
 
@@ -156,8 +177,8 @@ def test_more_baseline_seeds_only_add(composed: Compose) -> None:
 def test_cells_share_all_but_the_unlearned_model(composed: Compose, overrides: tuple[str, ...]) -> None:
     here, there = plan_of(composed()), plan_of(composed(*overrides))
     assert here.original.key == there.original.key
-    assert here.mark is not None
-    assert here.mark.key == there.mark.key  # type: ignore[union-attr]
+    assert here.spd_gan is not None
+    assert here.spd_gan.key == there.spd_gan.key  # type: ignore[union-attr]
     assert [model.key for model in here.retrained] == [model.key for model in there.retrained]
     assert here.unlearned.key != there.unlearned.key
 
@@ -193,15 +214,15 @@ def test_without_spd_gan_the_original_does_not_know_who_will_be_forgotten(
     here, there = plan_of(composed(*OFF)), plan_of(composed(*OFF, *overrides))
     assert here.original.key == there.original.key
     assert here.retrained[0].key != there.retrained[0].key
-    marked, marked_else = plan_of(composed()), plan_of(composed(*overrides))
+    marked, marked_else = (plan_of(composed("spd_gan=marker", *more)) for more in ((), overrides))
     assert marked.original.key != marked_else.original.key
 
 
 def test_roles_never_share_a_model(composed: Compose) -> None:
-    plan = plan_of(composed("baseline.seeds=[0,1]"))
-    assert plan.mark is not None
-    assert plan.mark.guide is not None
-    assert len({plan.original.key, plan.mark.guide.key, *(model.key for model in plan.retrained)}) == 4
+    plan = plan_of(composed("spd_gan=marker", "baseline.seeds=[0,1]"))
+    assert plan.spd_gan is not None
+    assert plan.spd_gan.guide is not None
+    assert len({plan.original.key, plan.spd_gan.guide.key, *(model.key for model in plan.retrained)}) == 4
 
 
 def test_the_evaluation_seed_touches_readings_alone(composed: Compose) -> None:

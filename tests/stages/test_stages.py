@@ -79,9 +79,9 @@ def built(run: Finished) -> set[str]:
 
 def test_retrained_models_share_no_weight_with_the_original(finished: Finished) -> None:
     plan = finished.outcome.plan
-    assert plan.mark is not None
-    assert plan.mark.guide is not None
-    models = [tensors(finished, stage) for stage in (plan.original, *plan.retrained, plan.mark.guide)]
+    assert plan.spd_gan is not None
+    assert plan.spd_gan.guide is not None
+    models = [tensors(finished, stage) for stage in (plan.original, *plan.retrained, plan.spd_gan.guide)]
     names = [name for name, _ in plan.original.load(finished.workshop).named_parameters()]
     assert len(names) > 4
     for name in names:
@@ -105,16 +105,16 @@ def test_retrained_models_never_see_the_forget_set(finished: Finished) -> None:
     assert len(forget) == 22  # a tenth of the 225 in D
     assert not torch.isin(retain.index, forget.index).any()
     assert torch.cat([retain.index, forget.index]).sort().values.equal(trained.index)
-    assert plan.mark is not None
-    for aside in (plan.original.validation, plan.mark.holdout):
+    assert plan.spd_gan is not None
+    for aside in (plan.original.validation, plan.spd_gan.holdout):
         assert not torch.isin(aside.load(workshop).index, trained.index).any()
 
 
 def test_under_the_marker_the_original_sees_the_marked_images(finished: Finished) -> None:
     plan, workshop = finished.outcome.plan, finished.workshop
-    assert plan.mark is not None
-    marked = read_tensors(workshop.need(plan.mark), "marked.safetensors")
-    clean = dataclasses.replace(plan.original.samples, mark=None).load(workshop)
+    assert plan.spd_gan is not None
+    marked = read_tensors(workshop.need(plan.spd_gan), "moved.safetensors")
+    clean = dataclasses.replace(plan.original.samples, moved=None).load(workshop)
     seen = plan.original.samples.load(workshop)
     assert plan.original.samples.subset is Subset.TRAIN
     assert torch.equal(seen.index, clean.index)
@@ -128,13 +128,13 @@ def test_under_the_marker_the_original_sees_the_marked_images(finished: Finished
 
 @pytest.mark.parametrize("name", ["forget", "holdout", "noisy_forget"])
 def test_marked_images_are_within_epsilon(finished: Finished, name: str) -> None:
-    mark = finished.outcome.plan.mark
+    mark = finished.outcome.plan.spd_gan
     assert mark is not None
-    moved = read_tensors(finished.workshop.need(mark), "marked.safetensors")[name]
+    moved = read_tensors(finished.workshop.need(mark), "moved.safetensors")[name]
     clean = (mark.holdout if name == "holdout" else mark.forget).load(finished.workshop).images
     change = (moved.int() - clean.int()).abs()
     assert moved.dtype == torch.uint8
-    assert 0 < change.max() <= mark.settings.epsilon * 255
+    assert 0 < change.max() <= mark.settings.bound(1) * 255
 
 
 # What a model is asked
@@ -236,7 +236,7 @@ def test_a_rerun_reuses_everything_and_needs_no_data(
     def refuse(*_: Any) -> None:
         raise AssertionError("read the data")
 
-    monkeypatch.setattr(samples, "_read", refuse)
+    monkeypatch.setattr(samples, "load", refuse)
     again = run(finished.store)
     assert built(again) == set()
     assert [m for _, m in again.outcome.measurements] == [m for _, m in finished.outcome.measurements]
@@ -299,4 +299,4 @@ def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
 
 def test_one_store_serves_a_data_set_at_several_limits(tmp_path: Path) -> None:
     workshop = workshop_at(tmp_path)
-    assert [len(samples.load(Digits(limit=limit), workshop)[0]) for limit in (100, 200, None)] == [1437] * 3
+    assert [len(samples.load(Digits(limit=limit), workshop).train) for limit in (100, 200, None)] == [1437] * 3

@@ -64,7 +64,7 @@ class Normed(nn.Module):
 
 def fresh(architecture: str) -> Classifier:
     net = Normed() if architecture == "batch_norm" else Cnn(width=2, hidden=8).net(Digits.shape, Digits.classes)
-    return Classifier(net, Digits.mean, Digits.std)
+    return Classifier(net, *Digits.normalisation)
 
 
 def original(architecture: str) -> Classifier:
@@ -80,7 +80,7 @@ def original(architecture: str) -> Classifier:
 
 @cache
 def digits() -> Images:
-    train, _ = Digits().load()
+    train = Digits().load().train
     return part(train, torch.arange(N))
 
 

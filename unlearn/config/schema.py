@@ -12,16 +12,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn import pipeline
+from unlearn import run_config
 from unlearn.checks import problems
+from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.forget import Forget
 from unlearn.discovery import options
 from unlearn.errors import ConfigError, Problem, first_line
 from unlearn.models.base import Model
 from unlearn.modules.trainer import TrainerSettings
-from unlearn.pipeline import Baseline, Paths, RunConfig
 from unlearn.recipe import Recipe
+from unlearn.run_config import Baseline, Paths, RunConfig
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
 from unlearn.strategies.selection import Selection
@@ -30,12 +31,13 @@ from unlearn.types import Metric
 
 # Where the options of a group are found, and what they derive from.
 GROUPS: dict[str, tuple[str, type]] = {
-    "": ("unlearn.pipeline", RunConfig),
+    "": ("unlearn.run_config", RunConfig),
     "dataset": ("unlearn.data.datasets", Dataset),
     "forget": ("unlearn.data.forget", Forget),
     "model": ("unlearn.models", Model),
+    "checkpoint": ("unlearn.data.checkpoint", Origin),
     "train": ("unlearn.recipe", Recipe),
-    "baseline": ("unlearn.pipeline", Baseline),
+    "baseline": ("unlearn.run_config", Baseline),
     "strategy": ("unlearn.strategies", Strategy),
     "strategy/selection": ("unlearn.strategies.selection", Selection),
     "strategy/recipe": ("unlearn.recipe", Recipe),
@@ -44,7 +46,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "attacks": ("unlearn.attacks", Metric),
     "trainer": ("unlearn.modules.trainer", TrainerSettings),
     "logger": ("unlearn.tracking", Logger),
-    "paths": ("unlearn.pipeline", Paths),
+    "paths": ("unlearn.run_config", Paths),
 }
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
@@ -95,9 +97,9 @@ def instantiate(composed: DictConfig) -> RunConfig:
         raise ConfigError([*found, first_line(error)]) from error
     assert isinstance(config, RunConfig)
     found += problems(config)
-    found += pipeline.check_metrics(config)
+    found += run_config.check_metrics(config)
     if not found:  # other combinations mean something only once each value does
-        found += pipeline.check(config)
+        found += run_config.check(config)
     if found:
         raise ConfigError(found)
     return config

@@ -1,4 +1,4 @@
-"""Batches from tensors that stay on the training device: no workers, no per-sample Python."""
+"""Batches from images in memory or on disk: no per-sample Python on what is in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.seeding import stream
-from unlearn.types import Images
+from unlearn.types import ImageSource
 
 
 class Batch(NamedTuple):
@@ -27,9 +27,22 @@ class Augmentation(NamedTuple):
     crop_padding: int = 0
     flip: bool = False
 
+    def __call__(self, pixels: Tensor, draws: torch.Generator) -> Tensor:
+        """uint8 [b, c, h, w], cropped and mirrored."""
+        padding, (n, _, height, width) = self.crop_padding, pixels.shape
+        if padding:
+            # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
+            windows = F.pad(pixels, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+            rows, columns = torch.randint(0, 2 * padding + 1, (2, n), generator=draws).to(pixels.device)
+            pixels = windows[torch.arange(n, device=pixels.device), :, rows, columns]
+        if self.flip:
+            mirrored = (torch.rand(n, generator=draws) < 0.5).to(pixels.device)
+            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+        return pixels
+
 
 class Loader:
-    """Shuffled batches over an `Images`, the same for the same seed, role and epoch.
+    """Shuffled batches over an `ImageSource`, the same for the same seed, role and epoch, wherever the images lie.
 
     Order and augmentation are drawn anew for each epoch from streams that its number names, so a run resumed at
     any epoch sees what an undisturbed one would. A last batch of one sample joins its predecessor, because batch
@@ -37,14 +50,13 @@ class Loader:
     """
 
     def __init__(
-        self, data: Images, batch_size: int, seed: int, role: str, augmentation: Augmentation | None = None
+        self, data: ImageSource, batch_size: int, seed: int, role: str, augmentation: Augmentation | None = None
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.role = role
         self.augmentation = augmentation or Augmentation()
-        self._windows = _windows(data.images, self.augmentation.crop_padding)
 
     def __len__(self) -> int:
         n, b = len(self.data), self.batch_size
@@ -55,31 +67,11 @@ class Loader:
         role = f"{self.role}/{lap}" if lap else self.role
         order = torch.randperm(len(self.data), generator=stream(self.seed, "order", role, epoch))
         draws = stream(self.seed, "augment", role, epoch)
-        for step in range(len(self)):
-            stop = None if step == len(self) - 1 else (step + 1) * self.batch_size
-            chosen = order[step * self.batch_size : stop]
-            images = self._pixels(chosen, draws).float().div_(255)
+        starts = [step * self.batch_size for step in range(1, len(self))]
+        chunks = order.tensor_split(starts)
+        for chosen, pixels in zip(chunks, self.data.batches(chunks), strict=True):
+            images = self.augmentation(pixels, draws).float().div_(255)
             yield Batch(images, self.data.labels[chosen.to(images.device)])
-
-    def _pixels(self, chosen: Tensor, draws: torch.Generator) -> Tensor:
-        """uint8 [b, c, h, w], cropped and mirrored."""
-        device = self.data.images.device
-        padding, n = self.augmentation.crop_padding, len(chosen)
-        if padding:
-            rows, columns = torch.randint(0, 2 * padding + 1, (2, n), generator=draws).to(device)
-            pixels = self._windows[chosen.to(device), :, rows, columns]
-        else:
-            pixels = self.data.images[chosen.to(device)]
-        if self.augmentation.flip:
-            mirrored = (torch.rand(n, generator=draws) < 0.5).to(device)
-            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-        return pixels
-
-
-def _windows(images: Tensor, padding: int) -> Tensor:
-    """A view [n, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather."""
-    height, width = images.shape[-2:]
-    return F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
 
 
 class PairedLoader:
@@ -105,11 +97,11 @@ class PairedLoader:
             yield from loader.batches(self.epoch, lap)
 
 
-def sequential(data: Images, batch_size: int) -> Iterator[Batch]:
+def sequential(data: ImageSource, batch_size: int) -> Iterator[Batch]:
     """Every sample once, in order, unaugmented: for evaluation."""
-    for start in range(0, len(data), batch_size):
-        part = slice(start, start + batch_size)
-        yield Batch(data.images[part].float().div_(255), data.labels[part])
+    chunks = torch.split(torch.arange(len(data)), batch_size)
+    for chosen, pixels in zip(chunks, data.batches(chunks), strict=True):
+        yield Batch(pixels.float().div_(255), data.labels[chosen.to(pixels.device)])
 
 
 class StepLoader:

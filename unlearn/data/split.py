@@ -3,49 +3,94 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from unlearn.data.checkpoint import TrainedOn
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.forget import Forget
+from unlearn.data.forget import Candidates, Forget
 from unlearn.errors import DataError
 from unlearn.seeding import stream
+
+
+class Draw(NamedTuple):
+    """Indices int64, each sorted. `member` counts in the training part; so do validation and holdout, unless `test` is
+    given: then all three count in the test part."""
+
+    member: Tensor  # D
+    validation: Tensor
+    holdout: Tensor
+    test: Tensor | None  # what validation and holdout leave of the test part; None: all of it
 
 
 @dataclass(frozen=True)
 class Population:
     """What does not depend on who is forgotten: D, validation and holdout, as a rule and a seed.
 
-    A request that names its records is `reserved`: people who ask to be deleted were trained on, so validation
-    and holdout are drawn from the others (our choice).
+    A request that names its records is `reserved`: people who ask to be deleted were trained on, so validation and
+    holdout are drawn from the others. If the original was `trained_on` given records, they are D, and validation and
+    holdout are drawn from the rest of the training part or, where that is too small, from the test part (our choice).
     """
 
     dataset: Dataset
     seed: int
     reserved: Forget | None = None
+    trained_on: TrainedOn | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, seed: int, forget: Forget) -> Population:
+    def of(cls, dataset: Dataset, seed: int, forget: Forget, trained_on: TrainedOn | None = None) -> Population:
         """The population in which `forget` picks."""
-        return cls(dataset, seed, forget if forget.explicit else None)
+        return cls(dataset, seed, forget if forget.explicit else None, trained_on)
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices int64 of D, validation and holdout, each sorted; together they are the training part."""
-        n = self.dataset.size
-        order = torch.randperm(n, generator=stream(self.seed, "split"))
+    @property
+    def members(self) -> int:
+        """Images in D."""
+        if self.trained_on is not None:
+            return len(self.trained_on.members(self.dataset))
+        return self.dataset.size - sum(self.dataset.aside)
+
+    def draw(self) -> Draw:
+        """Who is in D, validation and holdout."""
+        records = self.dataset.records
+        order = records[torch.randperm(len(records), generator=stream(self.seed, "split"))]
         if self.reserved is not None:
-            order = order[~torch.isin(order, self.reserved.requested())]
-        validation, holdout = self.dataset.aside
-        aside = order[: validation + holdout]
-        member = torch.ones(n, dtype=torch.bool)
-        member[aside] = False
-        return member.nonzero()[:, 0], aside[:validation].sort().values, aside[validation:].sort().values
+            order = order[~torch.isin(order, self.reserved.requested(self.dataset))]
+        if self.trained_on is not None:
+            return self._around(self.trained_on.members(self.dataset), order)
+        validation, holdout, _ = _cut(order, self.dataset.aside)
+        return Draw(records[~torch.isin(records, torch.cat([validation, holdout]))], validation, holdout, None)
+
+    def _around(self, member: Tensor, order: Tensor) -> Draw:
+        free = order[~torch.isin(order, member)]
+        if len(free) >= sum(self.dataset.aside):
+            return Draw(member, *_cut(free, self.dataset.aside)[:2], None)
+        n = self.dataset.test_size
+        shuffled = torch.randperm(n, generator=stream(self.seed, "split", "test"))
+        return Draw(member, *_cut(shuffled, self.dataset.shares_of(n)))
+
+    def labels(self, clean: Tensor) -> Tensor:
+        """Labels int64 [n] of the whole training part, some of them wrong if the data set asks for label noise."""
+        records, classes = self.dataset.records, self.dataset.classes
+        draws = stream(self.seed, "label_noise")
+        count = round(self.dataset.label_noise * len(records))
+        hit = records[torch.randperm(len(records), generator=draws)[:count]]
+        noisy = clean.clone()
+        noisy[hit] = (clean[hit] + torch.randint(1, classes, (count,), generator=draws)) % classes
+        return noisy
+
+
+def _cut(order: Tensor, counts: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The first `counts` of an order, and the rest; each sorted."""
+    parts = torch.split(order, [*counts, len(order) - sum(counts)])
+    validation, holdout, rest = (part.sort().values for part in parts)
+    return validation, holdout, rest
 
 
 @dataclass(frozen=True)
 class ForgetSplit:
-    """Index sets int64 into the training part: disjoint, complete, none of them empty."""
+    """Index sets int64: disjoint within their part of the data set, none of them empty; forget and retain are D."""
 
     forget: Tensor
     retain: Tensor
@@ -53,14 +98,28 @@ class ForgetSplit:
     holdout: Tensor
 
     @classmethod
-    def draw(cls, population: Population, forget: Forget, labels: Tensor) -> ForgetSplit:
-        """Split a training part with `labels` int64 [n].
+    def draw(
+        cls,
+        population: Population,
+        forget: Forget,
+        clean: Tensor,
+        subclass: Tensor | None = None,
+        loss: Tensor | None = None,
+    ) -> ForgetSplit:
+        """Split a training part with labels `clean` and, where there are some, finer labels, int64 [n] each.
+
+        `loss` float64 is a proxy's on D, in D's order, for a rule that ranks.
 
         Raises:
             DataError: the request is empty, foreign, or leaves nothing to retain.
         """
-        member, validation, holdout = population.draw()
-        chosen = forget.choose(member, labels[member], population.seed).sort().values
+        member, validation, holdout, _ = population.draw()
+        labels = population.labels(clean)
+        finer = None if subclass is None else subclass[member]
+        candidates = Candidates(
+            population.dataset, member, labels[member], labels[member] != clean[member], finer, loss
+        )
+        chosen = forget.choose(candidates, population.seed).sort().values
         retain = member[~torch.isin(member, chosen)]
         if len(chosen) == 0 or len(retain) == 0:
             raise DataError(f"forget: expected some but not all training images, came {len(chosen)} of {len(member)}")

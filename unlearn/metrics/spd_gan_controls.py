@@ -12,16 +12,13 @@ from unlearn.types import Evidence, Measurement, Metric, Subset
 class SpdGanControls(Metric):
     """Accuracy 0-1 on the perturbed forget set and on its three controls (our choice).
 
-    `perturbed_holdout` was moved alike but never trained on: an original that is right there as well knows the
-    marked distribution rather than the samples. `noisy_forget` carries random noise as large as SPD-GAN's shift.
-    `clean_forget` is D_f before it was marked.
+    `perturbed_holdout` was moved alike but never trained on: what the original knows or loses there as well is no
+    memory of samples. `noisy_forget` carries random noise as large as SPD-GAN's shift. `clean_forget` is D_f as it
+    came.
     """
 
-    subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.NOISY_FORGET, Subset.CLEAN_FORGET)
+    subsets = (Subset.PERTURBED_FORGET, Subset.PERTURBED_HOLDOUT, Subset.NOISY_FORGET, Subset.CLEAN_FORGET)
     needs_spd_gan = True
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        names = {Subset.FORGET: "perturbed_forget", Subset.HOLDOUT: "perturbed_holdout"}
-        return {
-            f"{names.get(subset, subset)}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()
-        }
+        return {f"{subset}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()}

@@ -17,12 +17,12 @@ class UnlearningDegree(Metric):
     (`unlearning_degree_accuracy`) and the loss, its sign turned, as a diagnostic (`unlearning_degree_loss`).
     """
 
-    subsets = (Subset.FORGET,)
+    subsets = (Subset.PERTURBED_FORGET,)
     references = (Role.ORIGINAL,)
     needs_spd_gan = True
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        before, after = evidence.original[Subset.FORGET], evidence.subject[Subset.FORGET]
+        before, after = evidence.original[Subset.PERTURBED_FORGET], evidence.subject[Subset.PERTURBED_FORGET]
         return {
             "unlearning_degree": mean(confidence(before) - confidence(after)),
             "unlearning_degree_accuracy": mean(correct(before) - correct(after)),

@@ -16,13 +16,13 @@ class UnlearningDegreeCalibrated(Metric):
     standard errors.
     """
 
-    subsets = (Subset.FORGET,)
+    subsets = (Subset.PERTURBED_FORGET,)
     references = (Role.ORIGINAL, Role.RETRAINED)
     needs_spd_gan = True
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        before = confidence(evidence.original[Subset.FORGET])
-        lost = before - confidence(evidence.subject[Subset.FORGET])
-        wanted = before - confidence(evidence.retrained[Subset.FORGET])
+        before = confidence(evidence.original[Subset.PERTURBED_FORGET])
+        lost = before - confidence(evidence.subject[Subset.PERTURBED_FORGET])
+        wanted = before - confidence(evidence.retrained[Subset.PERTURBED_FORGET])
         what = "true-class confidence of original minus retrained"
         return {"unlearning_degree_calibrated": calibrated(lost, wanted, what)}

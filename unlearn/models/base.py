@@ -1,12 +1,15 @@
-"""What every classifier here has in common: normalisation as its first layer, a linear head as its last."""
+"""What every classifier here has in common: normalisation as its first layer, a layer with an output per class last."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from unlearn.errors import Problem, UnlearnError
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,17 @@ class Model(ABC):
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         """Normalised pixels float32 [n, c, h, w] to logits [n, classes], freshly initialised.
 
-        The penultimate features are the input of its last `nn.Linear`.
+        Its penultimate features are found by `Classifier.features`.
         """
+
+    def load_published(self, net: nn.Module) -> None:
+        """Give a fresh net the published weights that training shall start from, if there are any."""
+        del net
+
+    def check(self, shape: tuple[int, int, int], classes: int, features: bool) -> Iterator[Problem | str]:
+        """Problems with such images, and with `features` where they are needed; asked before anything is trained."""
+        del shape, classes, features
+        yield from ()
 
 
 class Classifier(nn.Module):
@@ -27,7 +39,7 @@ class Classifier(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
@@ -39,12 +51,56 @@ class Classifier(nn.Module):
         return logits
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Penultimate features [n, d], the input of the last linear layer, and logits [n, C]."""
-        head = [module for module in self.net.modules() if isinstance(module, nn.Linear)][-1]
-        seen: list[Tensor] = []
-        handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        """Penultimate features [n, d] and logits [n, C].
+
+        They are the input of the last linear layer or convolution that has C outputs; a convolution's is averaged
+        over the image (our choice).
+
+        Raises:
+            UnlearnError: the net has no such layer.
+        """
+        seen: dict[int, tuple[nn.Module, Tensor]] = {}  # by number of outputs: the last layer that ran, and its input
+
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            seen[outputs_of(layer)] = (layer, inputs[0])
+
+        hooks = [layer.register_forward_hook(note) for layer in self.net.modules() if outputs_of(layer)]
         try:
             logits = self(images)
         finally:
-            handle.remove()
-        return seen[-1].flatten(1), logits
+            for hook in hooks:
+                hook.remove()
+        if logits.shape[1] not in seen:
+            raise UnlearnError(
+                f"model: expected an nn.Linear or nn.Conv2d with {logits.shape[1]} outputs as its last layer, whose "
+                "input SPD-GAN takes as features, came a net without; use spd_gan=noise, spd_gan=off or another model"
+            )
+        head, taken = seen[logits.shape[1]]
+        return (taken.mean((2, 3)) if isinstance(head, nn.Conv2d) else taken.flatten(1)), logits
+
+
+def outputs_of(layer: nn.Module) -> int:
+    """Outputs of a linear layer or a convolution; 0 for all others."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    return layer.out_channels if isinstance(layer, nn.Conv2d) else 0
+
+
+@torch.no_grad()
+def trial(net: nn.Module, shape: tuple[int, int, int], classes: int, features: bool) -> None:
+    """Pass two images through a net in train mode, as training will; on the meta device this costs next to nothing.
+
+    Raises:
+        ValueError: what comes out is not [2, classes].
+        UnlearnError: `features` are needed, and it has none.
+        Exception: whatever the net raises.
+    """
+    device = next(net.parameters()).device
+    classifier = Classifier(net, (0.5,) * shape[0], (0.5,) * shape[0]).to(device).train()
+    images = torch.zeros(2, *shape, device=device)
+    logits = classifier(images)
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        came = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise ValueError(f"logits of shape [n, {classes}] expected for n = 2 images, came {came}")
+    if features:
+        classifier.features(images)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from unlearn.data.loader import sequential
 from unlearn.models.base import Classifier
-from unlearn.types import Images, Predictions
+from unlearn.types import ImageSource, Predictions
 
 BATCH_SIZE = 512
 
 
 @torch.no_grad()
-def predict(model: nn.Module, data: Images) -> Predictions:
+def predict(model: nn.Module, data: ImageSource) -> Predictions:
     """Logits of every sample in order, in eval mode; every module's mode is put back, buffers stay as they were."""
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -26,6 +26,6 @@ def predict(model: nn.Module, data: Images) -> Predictions:
 
 
 @torch.no_grad()
-def features(model: Classifier, data: Images) -> Tensor:
+def features(model: Classifier, data: ImageSource) -> Tensor:
     """Penultimate features [n, d] of every sample in order, for a model in eval mode."""
     return torch.cat([model.features(batch.images)[0] for batch in sequential(data, BATCH_SIZE)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -18,7 +19,7 @@ from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.recipe import Recipe
 from unlearn.seeding import stream_seed
-from unlearn.types import Curve, Images
+from unlearn.types import Curve, ImageSource
 
 
 class RecipeModule(pl.LightningModule, ABC):
@@ -35,7 +36,7 @@ class RecipeModule(pl.LightningModule, ABC):
         self.tick: Tick = lambda done, total: None
         self._losses: list[Tensor] = []
 
-    def run(self, settings: TrainerSettings, validation: Images | None = None, tick: Tick | None = None) -> Curve:
+    def run(self, settings: TrainerSettings, validation: ImageSource | None = None, tick: Tick | None = None) -> Curve:
         """Train; returns the curve and leaves the model in eval mode on the training device.
 
         Raises:
@@ -97,7 +98,7 @@ class RecipeModule(pl.LightningModule, ABC):
             f"{self.role}: the {what} at step {step} (learning rate {lr:g}); lower the learning rate or set clip"
         )
 
-    def _validate(self, data: Images) -> dict[str, float]:
+    def _validate(self, data: ImageSource) -> dict[str, float]:
         found = predict(self.model, data)
         loss = F.cross_entropy(found.logits.double(), found.labels).item()
         accuracy = (found.logits.argmax(1) == found.labels).double().mean().item()
@@ -105,7 +106,7 @@ class RecipeModule(pl.LightningModule, ABC):
 
     def _stop_early(self, loss: float, patience: int) -> None:
         if self._best is None or loss < self._best[0]:
-            state = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            state = copy.deepcopy(self.model.state_dict())  # with the versions that some nets ask for
             self._best = (loss, self.current_epoch, state)
         elif self.current_epoch - self._best[1] >= patience:
             self.trainer.should_stop = True

@@ -16,8 +16,8 @@ from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.seeding import stream_seed
 from unlearn.spd_gan.losses import Guide
 from unlearn.spd_gan.networks import Generator
-from unlearn.spd_gan.options import Marker
-from unlearn.types import Curve, Images
+from unlearn.spd_gan.options import Gan
+from unlearn.types import Curve, ImageSource
 
 ROWS = 48  # of the stored curve
 
@@ -25,7 +25,7 @@ ROWS = 48  # of the stored curve
 class SpdGanModule(pl.LightningModule):
     """L_G = E[(D(x') - 1)^2] / 2 + term_weight * term; the guide's weights and buffers never change [ours]."""
 
-    def __init__(self, channels: int, settings: Marker, guide: Guide) -> None:
+    def __init__(self, channels: int, settings: Gan, guide: Guide) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
@@ -82,7 +82,7 @@ class SpdGanModule(pl.LightningModule):
 
 
 def train_spd_gan(
-    settings: Marker, guide: Guide, forget: Images, seed: int, hardware: TrainerSettings, tick: Tick
+    settings: Gan, guide: Guide, forget: ImageSource, seed: int, hardware: TrainerSettings, tick: Tick
 ) -> tuple[Generator, Curve]:
     """A generator that moves the forget set, in eval mode on the training device, and its losses."""
     for parameter in guide.classifier.parameters():
@@ -90,7 +90,7 @@ def train_spd_gan(
     guide.classifier.eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, "init", "spd_gan"))
-        module = SpdGanModule(forget.images.shape[1], settings, guide)
+        module = SpdGanModule(forget.shape[0], settings, guide)
     module.tick = tick
     loader = Loader(forget, settings.batch_size, seed, "spd_gan")
     fit(module, StepLoader(loader, settings.steps), replace(hardware, precision="32"))

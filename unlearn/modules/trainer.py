@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from unlearn.checks import at_least, one_of
+from unlearn.console import stop
 from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
 
 
@@ -101,9 +100,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
         try:
             trainer.fit(module, train_dataloaders=batches)
-        except SIGTERMException as error:  # it would end the process with status 0
-            print("unlearn: stopped by SIGTERM; the same command goes on from here", file=sys.stderr, flush=True)
-            raise SystemExit(128 + signal.SIGTERM) from error
+        except SIGTERMException:  # it would end the process with status 0
+            stop()
         except RuntimeError as error:
             if "returned nan values" not in str(error):
                 raise

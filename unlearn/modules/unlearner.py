@@ -12,7 +12,7 @@ from unlearn.data.loader import Batch, PairedLoader
 from unlearn.modules.prediction import predict
 from unlearn.modules.recipe_module import RecipeModule
 from unlearn.strategies.base import Phase
-from unlearn.types import Images, Predictions, Subset
+from unlearn.types import ImageSource, Predictions, Subset
 
 
 class UnlearnerModule(RecipeModule):
@@ -27,7 +27,7 @@ class UnlearnerModule(RecipeModule):
         phase: Phase,
         loader: PairedLoader,
         seed: int,
-        watched: Mapping[Subset, Images] | None = None,
+        watched: Mapping[Subset, ImageSource] | None = None,
     ) -> None:
         super().__init__(model, phase.recipe, loader, seed, "unlearned")
         self.phase = phase

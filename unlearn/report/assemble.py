@@ -7,17 +7,23 @@ import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.pipeline import Outcome
 from unlearn.spd_gan.options import Noise
-from unlearn.stages.base import Stage
+from unlearn.stages.base import Stage, Workshop, inputs
+from unlearn.stages.checkpoint import Checkpoint
+from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
-from unlearn.types import Measurement, Role
+from unlearn.stages.predict import Predict
+from unlearn.statistics import confidence
+from unlearn.types import Measurement, Role, Subset
 
 SCHEMA_VERSION = 1
 ATTACK = "mia_logistic_auc"
+BINS = 20  # of the true class's confidence, on 0-1
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
 
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
@@ -61,6 +67,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "statistics": figures.statistics,
         "notes": _general_notes(outcome) | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
+        "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
             for name, stage in stages(outcome).items()
@@ -78,9 +85,14 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
 def stages(outcome: Outcome) -> dict[str, Stage]:
     """The stages that make models and data, by their name in the report."""
     plan = outcome.plan
-    named: dict[str, Stage] = {"original": plan.original}
-    if plan.mark:
-        named |= {"spd_gan": plan.mark} | ({"guide": plan.mark.guide} if plan.mark.guide else {})
+    named: dict[str, Stage] = {"split": plan.split, "original": plan.original}
+    if plan.split.forget.ranking:
+        named |= {"proxy": next(inputs(plan.split.forget.ranking))}
+    if plan.spd_gan:
+        guide = plan.spd_gan.guide
+        named |= {"spd_gan": plan.spd_gan} | ({"guide": guide} if guide and guide.role is Role.GUIDE else {})
+    if plan.fresh:
+        named |= {"fresh": plan.fresh}
     for model in plan.retrained:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
     for score in plan.unlearned.scores:
@@ -174,7 +186,8 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     cost = [need(stage) for stage in (*plan.unlearned.scores, plan.unlearned)]
     retrained = [need(model) for model in plan.retrained]
     original, seconds = need(plan.original), sum(entry.seconds for entry in cost)
-    figures.add("original/seconds", [original.seconds], "", keys=[original.key])
+    trained = [] if isinstance(plan.original, Checkpoint) else [original.seconds]
+    figures.add("original/seconds", trained, "the original was trained elsewhere", keys=[original.key])
     figures.add("unlearned/seconds", [seconds], "", keys=[entry.key for entry in cost])
     if not retrained:
         return
@@ -198,12 +211,40 @@ def _say_where_attack_is_blind(figures: Figures, table: Table) -> None:
         figures.notes["attack"] = "The attack cannot tell original and retrained apart: their 95 % intervals overlap."
 
 
+def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
+    """How many images have their true class's probability in each of `BINS` equal bins, by role and subset.
+
+    The first retrained model stands for all of them; subsets that no metric reads are left out.
+    """
+    found: dict[Role, dict[Subset, list[int]]] = defaultdict(dict)
+    for reading, _ in outcome.measurements:
+        for subset in (Subset.FORGET, Subset.RETAIN, Subset.TEST):
+            if subset in reading.stage.subject and subset not in found[reading.role]:
+                found[reading.role][subset] = _counts(reading.stage.subject[subset], outcome.workshop)
+    return dict(found)
+
+
+def _counts(stage: Predict, workshop: Workshop) -> list[int]:
+    found = confidence(read_predictions(workshop.need(stage)))
+    return [int(count) for count in found.histc(BINS, 0, 1)]
+
+
 def _general_notes(outcome: Outcome) -> dict[str, str]:
-    mark = outcome.plan.mark
-    if mark is None:
-        return {}
-    how = "random noise" if isinstance(mark.settings, Noise) else "SPD-GAN"
-    return {
-        "spd_gan": f"The forget set was marked by {how} before training: forget accuracy, gaps and attacks speak of "
-        "marked data and are not comparable with unmarked runs."
-    }
+    plan, notes = outcome.plan, {}
+    if plan.spd_gan is not None and plan.spd_gan.settings.marks:
+        how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
+        notes["spd_gan"] = (
+            f"The forget set was marked by {how} before training: forget accuracy, gaps and attacks speak of marked "
+            "data and are not comparable with unmarked runs."
+        )
+    elif plan.spd_gan is not None:
+        notes["spd_gan"] = (
+            "SPD-GAN probed the models after training, guided by the original: read the unlearning degree beside its "
+            "controls, since being in the generator's loop moves the original's number more than memory does."
+        )
+    if isinstance(plan.original, Checkpoint):
+        notes["checkpoint"] = (
+            f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
+            "were trained by this run's recipe, so gaps hold the difference of the recipes too."
+        )
+    return notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 ROWS = {
@@ -9,6 +10,7 @@ ROWS = {
     "unlearning_accuracy": "  1 - forget (UA)",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
+    "perturbed_forget_accuracy": "perturbed forget",
     "clean_forget_accuracy": "clean forget",
     "perturbed_holdout_accuracy": "perturbed holdout",
     "noisy_forget_accuracy": "noisy forget",
@@ -41,19 +43,29 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     table.add_column("")
     for title in COLUMNS.values():
         table.add_column(title, justify="right", no_wrap=True)
-    for metric, name in ROWS.items():
-        cells = [_cell(report, column, metric) for column in COLUMNS]
-        if any(cells):
-            table.add_row(name, *cells)
+    for _, name, cells in rows(report):
+        table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    if "spd_gan" in report["notes"]:
-        console.print(report["notes"]["spd_gan"])
+    for note in ("checkpoint", "spd_gan"):
+        if note in report["notes"]:
+            console.print(report["notes"][note])
     console.print(table)
-    for line in _footer(report):
+    for line in footer(report):
         console.print(line)
 
 
-def _cell(report: dict[str, Any], column: str, metric: str) -> str:
+def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """Metric, name, and one cell for each column, of every row that has any."""
+    forget = [cell(report, column, "forget_accuracy") for column in COLUMNS]
+    for metric, name in ROWS.items():
+        cells = [cell(report, column, metric) for column in COLUMNS]
+        repeated = metric == "perturbed_forget_accuracy" and cells == forget  # under the marker
+        if any(cells) and not repeated:
+            yield metric, name, cells
+
+
+def cell(report: dict[str, Any], column: str, metric: str) -> str:
+    """A value, with its spread over retrained models; a dash for null, nothing for what was not measured."""
     key, shape = f"{column}/{metric}", FORMATS.get(metric, "{:.3f}")
     if key not in report["metrics"]:
         return ""
@@ -64,7 +76,8 @@ def _cell(report: dict[str, Any], column: str, metric: str) -> str:
     return shape.format(value + 0.0) + (f" ± {shape.format(spread)}" if spread else "")  # + 0.0: no negative zero
 
 
-def _footer(report: dict[str, Any]) -> list[str]:
+def footer(report: dict[str, Any]) -> list[str]:
+    """What stands behind the table: counts, whether the attack sees anything, the average gap."""
     metrics, statistics, models = report["metrics"], report["statistics"], len(report["seeds"]["baseline"])
     counts = [
         f"{statistics[key]['n']} {subset}"
@@ -75,6 +88,9 @@ def _footer(report: dict[str, Any]) -> list[str]:
         f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
         f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
     ]
+    fresh = metrics.get("fresh/perturbed_forget_accuracy")
+    if fresh is not None:
+        lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
     if "attack" in report["notes"]:
         lines.append(report["notes"]["attack"])
     average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")

@@ -16,11 +16,20 @@ def write(report: dict[str, Any], folder: Path) -> Path:
     Raises:
         UnlearnError: the folder cannot be written.
     """
-    target = folder / "report.json"
+    return write_text(json.dumps(report, indent=1, allow_nan=False), folder / "report.json")
+
+
+def write_text(text: str, target: Path) -> Path:
+    """A file in UTF-8, whole or not at all, its folder made if need be; returns its path.
+
+    Raises:
+        UnlearnError: the folder cannot be written.
+    """
+    folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".report-{uuid.uuid4().hex}.json"
-        aside.write_text(json.dumps(report, indent=1, allow_nan=False))
+        aside = folder / f".{target.stem}-{uuid.uuid4().hex}{target.suffix}"
+        aside.write_text(text, encoding="utf-8")
         aside.replace(target)
     except OSError as error:
         raise UnlearnError(f"paths.output: expected a writable folder, came {folder}: {error}") from error

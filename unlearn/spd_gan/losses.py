@@ -13,11 +13,12 @@ from unlearn.models.base import Classifier
 
 LARGEST_SHIFT = 3.0  # in feature standard deviations; further away earns nothing
 MARGIN = 3.0  # in logits
+BARELY = 1.0  # in logits
 
 
 @dataclass(frozen=True)
 class Guide:
-    """A frozen classifier trained on D_r, with its class means [C, d] and the scalar spread of its features there."""
+    """A frozen classifier, with its class means on D_r [C, d] and the scalar spread of its features there."""
 
     classifier: Classifier
     class_means: Tensor
@@ -44,11 +45,7 @@ def shift(moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
 
 def attack(moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
     """E[max(0, z_y - max_{j != y} z_j + 3)]: be mistaken, with a margin [ours]."""
-    logits = guide.classifier(moved)
-    true = logits.gather(1, labels[:, None])[:, 0]
-    other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
-    margin: Tensor = true - other + MARGIN
-    return margin.clamp(min=0).mean()
+    return (_lead(guide.classifier(moved), labels) + MARGIN).clamp(min=0).mean()
 
 
 def target(moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
@@ -57,4 +54,18 @@ def target(moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
     return F.cross_entropy(logits, (labels + 1) % logits.shape[1])
 
 
-TERMS: dict[str, Term] = {"shift": shift, "attack": attack, "target": target}
+def pin(moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
+    """E|z_y - max_{j != y} z_j - 1|: be recognised, but barely [ours].
+
+    For the probe, whose guide is the original: what it still knows of D_f shows where it is least sure.
+    """
+    return (_lead(guide.classifier(moved), labels) - BARELY).abs().mean()
+
+
+def _lead(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the true class is ahead of the best other one, in logits [n]."""
+    true = logits.gather(1, labels[:, None])[:, 0]
+    return true - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+
+
+TERMS: dict[str, Term] = {"shift": shift, "attack": attack, "target": target, "pin": pin}

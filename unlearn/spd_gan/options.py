@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from unlearn.checks import at_least, checked, one_of, positive
+from unlearn.checks import at_least, checked, one_of, positive, runtime
 from unlearn.spd_gan.losses import TERMS, Guide
 from unlearn.spd_gan.networks import Discriminator, Generator
 
 BISECTIONS = 12  # to less than one grey level
 
 
-def _epsilon(default: float) -> float:
-    value: float = checked(default, "a number in (0, 1]", lambda v: 0 < v <= 1)
-    return value
-
-
 @dataclass(frozen=True)
 class SpdGan(ABC):
     """How the forget set is perturbed, if at all."""
+
+    marks: ClassVar[bool] = False  # before training: the original is trained on the perturbed forget set
+    features: ClassVar[bool] = False  # needs a model's penultimate features
 
 
 @dataclass(frozen=True)
@@ -31,16 +30,26 @@ class Off(SpdGan):
 
 
 @dataclass(frozen=True)
-class Marker(SpdGan):
-    """SPD-GAN, the marker reading [ours]: before training, the forget set is moved slightly, D_f to D_f'.
+class Perturbing(SpdGan, ABC):
+    """Moves the forget set slightly, D_f to D_f'."""
 
-    The original is trained on D_r and D_f'; the retrained model never sees D_f'. What the original knows of D_f'
-    beyond the retrained model it can only have from training on it. (A network that perturbs the distribution of
-    the data to be unlearned, so that the difference of performance before and after shows the degree of
-    unlearning, is the paper's [P]; when it is applied, and all of its design, are ours.)
+    epsilon: float | None = checked(None, "a number in (0, 1]", lambda v: 0 < v <= 1)  # null: see `bound`
+
+    def bound(self, channels: int) -> float:
+        """Largest change of a pixel in [0, 1]: unless told, 0.2 for grey images and 8/255 for colour (our choice)."""
+        return self.epsilon or (0.2 if channels == 1 else 8 / 255)
+
+
+@dataclass(frozen=True)
+class Gan(Perturbing, ABC):
+    """SPD-GAN's settings.
+
+    A network that perturbs the distribution of the data to be unlearned, so that the difference of performance before
+    and after shows the degree of unlearning, is the paper's [P]; when it is applied, and all of its design, are ours.
     """
 
-    epsilon: float = _epsilon(0.2)  # largest change of a pixel in [0, 1]
+    features = True
+
     term: str = one_of(*TERMS)  # see losses.py
     term_weight: float = at_least(0, 1.0)  # beside the least-squares GAN loss
     steps: int = at_least(1, 240)  # a discriminator and a generator update each
@@ -50,7 +59,7 @@ class Marker(SpdGan):
 
     def networks(self, channels: int) -> tuple[Generator, Discriminator]:
         """Fresh networks for images of that many channels."""
-        return Generator(channels, self.epsilon, self.width), Discriminator(channels, self.width)
+        return Generator(channels, self.bound(channels), self.width), Discriminator(channels, self.width)
 
     def loss(self, moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
         """The term that makes the generator move images away from their class."""
@@ -58,10 +67,35 @@ class Marker(SpdGan):
 
 
 @dataclass(frozen=True)
-class Noise(SpdGan):
+class Marker(Gan):
+    """The marker reading [ours]: the forget set is moved before training, away from what a model without it knows.
+
+    The original is trained on D_r and D_f'; the retrained model never sees D_f'. What the original knows of D_f'
+    beyond the retrained model it can only have from training on it.
+    """
+
+    marks = True
+
+
+@dataclass(frozen=True)
+class Probe(Gan):
+    """The probe reading [ours]: everything is trained on clean data, and the forget set is moved afterwards, guided by
+    the original, to be looked at alone. It works with any checkpoint.
+
+    Its number is mostly not memory: the original was in the generator's loop and the retrained models were not, and
+    that alone moves it. Read it beside its controls: clean D_f, equal noise, the equally perturbed holdout and, with
+    `fresh`, another original that was never in the loop.
+    """
+
+    term: str = one_of("pin", *sorted(set(TERMS) - {"pin"}))  # see losses.py
+    fresh: bool = runtime(False)  # train a second original as a control; what is perturbed does not change
+
+
+@dataclass(frozen=True)
+class Noise(Perturbing):
     """The marker's control: the same protocol with random signs times epsilon instead of SPD-GAN."""
 
-    epsilon: float = _epsilon(0.2)  # change of every pixel in [0, 1], before clipping
+    marks = True
 
 
 def quantise(clean: Tensor, moved: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from unlearn.console import Console, Tick
 from unlearn.modules.trainer import TrainerSettings
-from unlearn.stages.keys import canonical
+from unlearn.stages.keys import canonical_fields
 from unlearn.stages.machine import machine, versions
 from unlearn.store import ArtifactStore, Entry
 from unlearn.types import Curve
@@ -42,8 +42,7 @@ class Stage(ABC):
     @cached_property
     def spec(self) -> dict[str, Any]:
         """Everything that determines the result, as plain JSON."""
-        values = {f.name: canonical(getattr(self, f.name)) for f in fields(self)}
-        return {"kind": self.kind, "version": self.version} | values
+        return {"kind": self.kind, "version": self.version} | canonical_fields(self)
 
     @cached_property
     def key(self) -> str:

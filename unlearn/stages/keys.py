@@ -13,10 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from unlearn.factories import syntax
+
 # Shared words and helpers, on which no result hangs alone, and what the stages' versions cover.
 NOT_HASHED = tuple(
     f"unlearn.{room}"
-    for room in ("types", "errors", "checks", "seeding", "console", "store", "data", "modules", "stages")
+    for room in ("types", "errors", "checks", "factories", "seeding", "console", "store", "data", "modules", "stages")
 )
 
 
@@ -38,10 +40,8 @@ def canonical(value: Any) -> Any:
         return {"stage": value.key}
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        plain = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("runtime")}
-        own = value.identity() if isinstance(value, Identified) else {}
         code = {} if kind.__module__.startswith(NOT_HASHED) else {"code": code_hash(kind.__module__)}
-        return {"class": kind.__qualname__} | code | {name: canonical(item) for name, item in (plain | own).items()}
+        return {"class": kind.__qualname__} | code | canonical_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -51,6 +51,13 @@ def canonical(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"no canonical form for {value!r}")
+
+
+def canonical_fields(value: Any) -> dict[str, Any]:
+    """Plain JSON for each field of a dataclass that is not a run-time one, and for what it says of itself."""
+    plain = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("runtime")}
+    own = value.identity() if isinstance(value, Identified) else {}
+    return {name: canonical(item) for name, item in (plain | own).items()}
 
 
 @cache
@@ -68,11 +75,7 @@ def code_hash(module: str) -> str:
 def _collect(module: str, seen: dict[str, str]) -> None:
     if module in seen or module.startswith(NOT_HASHED):
         return
-    tree = ast.parse(_source(module))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_docstring(body[0]):
-            body[:1] = [] if len(body) > 1 else [ast.Pass()]
+    tree = syntax(_source(module))
     seen[module] = ast.unparse(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("unlearn."):
@@ -84,7 +87,3 @@ def _source(module: str) -> str:
     if spec is None or spec.origin is None:
         raise TypeError(f"no source for the module {module}")
     return Path(spec.origin).read_text(encoding="utf-8")
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -8,8 +8,8 @@ from pathlib import Path
 from unlearn.console import Tick
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_predictions
+from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, load
-from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 
 
@@ -17,7 +17,7 @@ from unlearn.stages.unlearn import Unlearn
 class Predict(Stage):
     """Its file: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n])."""
 
-    model: Train | Unlearn
+    model: ModelStage | Unlearn
     samples: Samples
 
     announced = False

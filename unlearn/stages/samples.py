@@ -1,80 +1,131 @@
-"""Which samples a stage works on: a rule in its key, tensors when they are needed."""
+"""Which samples a stage works on: a rule in its key, images when they are needed."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from unlearn.data.datasets.base import Dataset
+from unlearn.console import Tick
+from unlearn.data.checkpoint import TrainedOn
+from unlearn.data.datasets.base import Contents, Dataset
 from unlearn.data.forget import Forget
 from unlearn.data.split import ForgetSplit, Population
 from unlearn.stages.base import Stage, Workshop
-from unlearn.stages.files import read_tensors
-from unlearn.types import Images, Subset
+from unlearn.stages.files import read_predictions, read_tensors, write_tensors
+from unlearn.statistics import cross_entropy
+from unlearn.types import Images, ImageSource, Subset
 
 if TYPE_CHECKING:
     from unlearn.data.loader import Augmentation
+
+BY_REQUEST = {Subset.FORGET, Subset.RETAIN}
+MOVED = {  # what SPD-GAN made -> whose images they replace, and their name in its artefact
+    Subset.PERTURBED_FORGET: (Subset.FORGET, "forget"),
+    Subset.NOISY_FORGET: (Subset.FORGET, "noisy_forget"),
+    Subset.PERTURBED_HOLDOUT: (Subset.HOLDOUT, "holdout"),
+    Subset.TRAIN: (Subset.FORGET, "forget"),
+}
 
 
 @dataclass(frozen=True)
 class Samples:
     """A subset, named by just what determines it, so that stages share what they can.
 
-    `forget` is None where the subset does not depend on who is forgotten; `mark` is the stage that perturbs it.
+    `forget` is None where the subset does not depend on who is forgotten; `ranking` holds a proxy's predictions on D
+    for a rule that needs them; `moved` is the stage that perturbs the subset.
     """
 
     subset: Subset
     population: Population
     forget: Forget | None = None
-    mark: Stage | None = None
+    ranking: Stage | None = None
+    moved: Stage | None = None
 
-    def load(self, workshop: Workshop) -> Images:
+    def load(self, workshop: Workshop) -> ImageSource:
         """Images, labels and data set indices, on the training device."""
-        train, test = load(self.population.dataset, workshop)
-        if self.subset is Subset.TEST:
-            return test.to(workshop.hardware.device)
-        index = self._index(train.labels)
-        images = train.images[index]
-        if self.mark is not None:
-            marked = read_tensors(workshop.need(self.mark), "marked.safetensors")
-            of = "holdout" if self.subset is Subset.HOLDOUT else "forget"
-            moved = marked["noisy_forget" if self.subset is Subset.NOISY_FORGET else of]
-            images = _replaced(images, index, marked[f"{of}_index"], moved)
-        return Images(images, train.labels[index], index).to(workshop.hardware.device)
+        contents = load(self.population.dataset, workshop)
+        labels = self.population.labels(contents.train.labels)
+        source, index = self._where(contents, workshop)
+        found = source.take(index) if source is contents.test else source.relabelled(labels).take(index)
+        if self.moved is not None:
+            of, name = MOVED[self.subset]
+            moved = read_tensors(workshop.need(self.moved), "moved.safetensors")
+            found = found.replaced(moved[f"{of}_index"], moved[name])
+        return found.to(workshop.hardware.device)
 
-    def _index(self, labels: Tensor) -> Tensor:
-        member, validation, holdout = self.population.draw()
-        whoever = {Subset.TRAIN: member, Subset.VALIDATION: validation, Subset.HOLDOUT: holdout}
+    def _where(self, contents: Contents, workshop: Workshop) -> tuple[ImageSource, Tensor]:
+        """The part of the data set that holds the subset, and where in it."""
+        drawn = self.population.draw()
+        aside = contents.train if drawn.test is None else contents.test
+        everywhere = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
+        holdout = (aside, drawn.holdout)
+        whoever = {
+            Subset.TRAIN: (contents.train, drawn.member),
+            Subset.VALIDATION: (aside, drawn.validation),
+            Subset.HOLDOUT: holdout,
+            Subset.PERTURBED_HOLDOUT: holdout,
+            Subset.TEST: (contents.test, everywhere),
+        }
         if self.subset in whoever:
             return whoever[self.subset]
+        split = self.split(contents, workshop)
+        return contents.train, split.retain if self.subset is Subset.RETAIN else split.forget
+
+    def split(self, contents: Contents, workshop: Workshop) -> ForgetSplit:
+        """Who is in which subset."""
         assert self.forget is not None, f"{self.subset} depends on who is forgotten"
-        split = ForgetSplit.draw(self.population, self.forget, labels)
-        return split.retain if self.subset is Subset.RETAIN else split.forget
+        loss = None if self.ranking is None else cross_entropy(read_predictions(workshop.need(self.ranking)))
+        return ForgetSplit.draw(self.population, self.forget, contents.train.labels, contents.subclass, loss)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Who is forgotten out of what, and how the forgotten are marked: gives every subset its `Samples`."""
+    """Who is forgotten out of what, and how the forgotten are perturbed: gives every subset its `Samples`."""
 
     dataset: Dataset
     forget: Forget
     seed: int
-    mark: Stage | None = None
+    trained_on: TrainedOn | None = None
+    ranking: Stage | None = None
+    moved: Stage | None = None  # SPD-GAN, in either reading
+    marks: bool = False  # the marker: models are trained on what it moved
 
     def __getitem__(self, subset: Subset) -> Samples:
-        population = Population.of(self.dataset, self.seed, self.forget)
-        marked = {Subset.TRAIN, Subset.FORGET, Subset.HOLDOUT, Subset.NOISY_FORGET}
-        if self.mark is not None and subset in marked:
-            return Samples(subset, population, self.forget, self.mark)
+        population = Population.of(self.dataset, self.seed, self.forget, self.trained_on)
+        if self.marks and subset in {Subset.FORGET, Subset.HOLDOUT}:
+            subset = Subset(f"perturbed_{subset}")
+        if subset in MOVED and (self.marks or subset is not Subset.TRAIN):
+            return Samples(subset, population, self.forget, self.ranking, self.moved)
         if subset is Subset.CLEAN_FORGET:
             subset = Subset.FORGET
-        chosen = subset in {Subset.FORGET, Subset.RETAIN}
-        return Samples(subset, population, self.forget if chosen else None)
+        if subset in BY_REQUEST:
+            return Samples(subset, population, self.forget, self.ranking)
+        return Samples(subset, population)
+
+
+@dataclass(frozen=True)
+class Split(Stage):
+    """The record of who is in which subset, for the books: nothing reads it.
+
+    Its file: `split.safetensors`, data set indices int64 of forget, retain, validation and holdout, and of the
+    records whose label is wrong by label noise.
+    """
+
+    forget: Samples
+
+    announced = False
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        contents = load(self.forget.population.dataset, workshop)
+        clean = contents.train.labels
+        wrong = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
+        split = self.forget.split(contents, workshop)
+        write_tensors(folder / "split.safetensors", vars(split) | {"mislabelled": wrong})
 
 
 def augmentation(dataset: Dataset) -> Augmentation:
@@ -91,25 +142,27 @@ def warm_up(dataset: Dataset, workshop: Workshop) -> None:
     load(dataset, workshop)
 
 
-def load(dataset: Dataset, workshop: Workshop) -> tuple[Images, Images]:
-    """Both parts of a data set, held in memory between stages and cells; their content is pinned in the store."""
-    kind = type(dataset)
-    train, test, digest = _read(kind(root=dataset.root, download=dataset.download))
-    workshop.store.pin(kind.__name__.lower(), digest)
-    return train, test
+_held: list[tuple[Dataset, Contents, str | None]] = []  # the data set read last, for the other stages and cells
 
 
-@lru_cache(maxsize=1)
-def _read(dataset: Dataset) -> tuple[Images, Images, str]:
-    train, test = dataset.load()
+def load(dataset: Dataset, workshop: Workshop) -> Contents:
+    """A data set, held between stages and cells; content that its key does not tell is pinned in the store."""
+    source = dataset.source()
+    if not (_held and _held[0][0] == source):
+        contents = source.load()
+        _held[:] = [(source, contents, _digest(contents))]
+    _, contents, digest = _held[0]
+    if source.pin is not None and digest is not None:
+        workshop.store.pin(source.pin, digest)
+    return contents
+
+
+def _digest(contents: Contents) -> str | None:
+    """Of what is in memory; a data set that is streamed is not read for it."""
     digest = hashlib.sha256()
-    for tensor in (train.images, train.labels, test.images, test.labels):
-        digest.update(tensor.numpy())  # type: ignore[arg-type]  # a buffer
-    return train, test, digest.hexdigest()
-
-
-def _replaced(images: Tensor, index: Tensor, moved_index: Tensor, moved: Tensor) -> Tensor:
-    """`images` with those whose data set index is in `moved_index` replaced by `moved`; both indices sorted."""
-    images = images.clone()
-    images[torch.searchsorted(index, moved_index)] = moved
-    return images
+    for part in (contents.train, contents.test):
+        if not isinstance(part, Images):
+            return None
+        for tensor in (part.images, part.labels):
+            digest.update(tensor.numpy())  # type: ignore[arg-type]  # a buffer
+    return digest.hexdigest()

@@ -17,10 +17,10 @@ from unlearn.modules.trainer import Numerics
 from unlearn.scores import Need
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
-from unlearn.stages.train import Train
 from unlearn.strategies.base import Context, Phase, Strategy
-from unlearn.types import Curve, Images, Role, Subset
+from unlearn.types import Curve, ImageSource, Role, Subset
 
 SCORING_BATCH = 256
 
@@ -33,7 +33,7 @@ class Score(Stage):
     """
 
     need: Need
-    original: Train
+    original: ModelStage
     samples: Samples
 
     @property
@@ -57,7 +57,7 @@ class Unlearn(Stage):
     """
 
     strategy: Strategy
-    original: Train
+    original: ModelStage
     scores: tuple[Score, ...]
     forget: Samples
     retain: Samples
@@ -125,15 +125,14 @@ class Unlearn(Stage):
         return Role.UNLEARNED
 
 
-def _spaced(data: Images, most: int | None) -> Images:
+def _spaced(data: ImageSource, most: int | None) -> ImageSource:
     """At most so many samples, evenly spaced: data in an order by class lose no class."""
     if most is None or most >= len(data):
         return data
-    chosen = torch.arange(most) * len(data) // most
-    return Images(*(part[chosen.to(part.device)] for part in (data.images, data.labels, data.index)))
+    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
 
 
-def _told(data: Images, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
     from unlearn.data.loader import sequential
 
     for done, batch in enumerate(sequential(data, SCORING_BATCH)):

@@ -3,43 +3,78 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from unlearn.checks import at_least, runtime, share
+from unlearn.checks import at_least, share
 from unlearn.errors import Problem
-from unlearn.types import Images
+from unlearn.types import Images, ImageSource
+
+Part = tuple[Tensor, Tensor]  # images uint8 [n, c, h, w], labels int64 [n]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A data set once it is read: all of its training part, whatever the `limit`, and its test part."""
+
+    train: ImageSource
+    test: ImageSource
+    subclass: Tensor | None = None  # int64 [n] of the training part, where labels are coarse
 
 
 @dataclass(frozen=True)
 class Dataset(ABC):
-    """Labelled images in a training and a test part; indices always count in the full training part."""
+    """Labelled images in a training and a test part; indices count in the part they belong to."""
 
-    shape: ClassVar[tuple[int, int, int]]  # channels, height, width
-    classes: ClassVar[int]
-    mean: ClassVar[tuple[float, ...]]  # per channel, of pixels in [0, 1]
-    std: ClassVar[tuple[float, ...]]
-    train_size: ClassVar[int]
-    public: ClassVar[bool] = True  # whether images may leave the machine
-
-    root: str = runtime("data")  # folder of the files
-    download: bool = runtime(False)  # fetch them when they are missing
     limit: int | None = None  # only the first images of the training part take part; null: all
     validation: float = share(0.05, zero=False)  # of the training part
     holdout: float = share(0.10, zero=False)  # of the training part
+    label_noise: float = share(0.0)  # of the training part gets a wrong label, uniformly drawn among the others
     crop_padding: int = at_least(0, 0)  # pixels; 0: no random crop while training
     flip: bool = False  # mirror left-right at random while training
 
-    def problems(self, key: str) -> Iterator[Problem]:
-        """Rules across fields."""
-        if self.limit is not None and not 2 * self.classes <= self.limit <= self.train_size:
-            expected = f"an integer from {2 * self.classes} to {self.train_size}"
-            yield Problem(f"{key}.limit", expected, self.limit)
-        if self.validation + self.holdout > 0.9:
-            yield Problem(f"{key}.holdout", "validation + holdout of at most 0.9", self.holdout)
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of every image."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """How many there are."""
+
+    @property
+    @abstractmethod
+    def train_size(self) -> int:
+        """Images of the whole training part."""
+
+    @property
+    @abstractmethod
+    def test_size(self) -> int:
+        """Images of the test part."""
+
+    @property
+    @abstractmethod
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Mean and standard deviation per channel, of pixels in [0, 1]: the first layer of every classifier."""
+
+    @property
+    def public(self) -> bool:
+        """Whether its images may leave the machine, in reports and dashboards."""
+        return True
+
+    @property
+    def subclasses(self) -> tuple[str, ...]:
+        """Names of the finer classes where labels are coarse; none otherwise."""
+        return ()
+
+    @property
+    def pin(self) -> str | None:
+        """The name that stands for its content in keys and is pinned in the store; None if a key tells the content."""
+        return type(self).__name__.lower()
 
     @property
     def size(self) -> int:
@@ -47,23 +82,49 @@ class Dataset(ABC):
         return self.train_size if self.limit is None else self.limit
 
     @property
+    def records(self) -> Tensor:
+        """Indices int64 [n] in the training part of those that take part, sorted."""
+        return torch.arange(self.size)
+
+    @property
     def aside(self) -> tuple[int, int]:
         """Images in validation and in holdout; at least one each."""
-        return max(1, round(self.size * self.validation)), max(1, round(self.size * self.holdout))
+        return self.shares_of(self.size)
 
-    def load(self) -> tuple[Images, Images]:
-        """The whole training part, whatever the `limit`, and the test part.
+    def shares_of(self, n: int) -> tuple[int, int]:
+        """How many of `n` images go to validation and to holdout; at least one each."""
+        return max(1, round(n * self.validation)), max(1, round(n * self.holdout))
+
+    def problems(self, key: str) -> Iterator[Problem | str]:
+        """Rules across fields."""
+        if self.validation + self.holdout > 0.9:
+            yield Problem(f"{key}.holdout", "validation + holdout of at most 0.9", self.holdout)
+
+    def check(self) -> Iterator[Problem | str]:
+        """Problems that only a look at the data set's outside can find; no image is read."""
+        if self.limit is not None and not 2 * self.classes <= self.limit <= self.train_size:
+            yield Problem("dataset.limit", f"an integer from {2 * self.classes} to {self.train_size}", self.limit)
+
+    def find(self, name: str) -> int | None:
+        """The index in the training part of a record that a request names; None if it is not there."""
+        del name
+        return None
+
+    def source(self) -> Dataset:
+        """The same data set without what does not change its images: what a process holds in memory once."""
+        plain = {"limit": None, "validation": 0.05, "holdout": 0.1, "label_noise": 0.0, "crop_padding": 0}
+        return replace(self, **plain, flip=False)  # type: ignore[arg-type]
+
+    @abstractmethod
+    def load(self) -> Contents:
+        """Read it.
 
         Raises:
             DataError: the files are missing or unreadable.
         """
-        train, test = self.read()
-        return _images(*train), _images(*test)
-
-    @abstractmethod
-    def read(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-        """(images uint8 [n, c, h, w], labels int64 [n]) of the full training part and of the test part."""
 
 
-def _images(images: torch.Tensor, labels: torch.Tensor) -> Images:
+def resident(part: Part) -> Images:
+    """A part held in memory."""
+    images, labels = part
     return Images(images.contiguous(), labels, torch.arange(len(labels)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from unlearn.checks import share
-from unlearn.data.datasets.base import Dataset
+from unlearn.data.datasets.base import Contents, Dataset, resident
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Digits(Dataset):
 
     shape = (1, 8, 8)
     classes = 10
-    mean = (0.305,)
-    std = (0.376,)
     train_size = 1437
+    test_size = 360
+    normalisation = ((0.305,), (0.376,))
 
     validation: float = share(0.10, zero=False)
     holdout: float = share(0.15, zero=False)
 
-    def read(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    def load(self) -> Contents:
         from sklearn.datasets import load_digits
 
         bundle = load_digits()
@@ -35,4 +35,4 @@ class Digits(Dataset):
         labels = torch.from_numpy(bundle.target).long()
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         train, test = order[: self.train_size], order[self.train_size :]
-        return (images[train], labels[train]), (images[test], labels[test])
+        return Contents(resident((images[train], labels[train])), resident((images[test], labels[test])))

@@ -7,9 +7,34 @@ from typing import Any, ClassVar
 
 import torch
 
-from unlearn.checks import at_least
-from unlearn.data.datasets.base import Dataset
+from unlearn.checks import at_least, one_of, runtime
+from unlearn.data.datasets.base import Contents, Dataset, Part, resident
 from unlearn.errors import DataError, first_line
+from unlearn.types import Images
+
+# The twenty superclasses of CIFAR-100 in the order of their labels, five classes each (Krizhevsky 2009, table 1).
+SUPERCLASSES = {
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
 
 
 @dataclass(frozen=True)
@@ -17,29 +42,38 @@ class Published(Dataset):
     """A data set that torchvision knows by name."""
 
     torchvision_name: ClassVar[str]
+    parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"train": True}, {"train": False})
 
-    def read(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-        return self._part(train=True), self._part(train=False)
+    root: str = runtime("data")  # folder of the files
+    download: bool = runtime(False)  # fetch them when they are missing
 
-    def _part(self, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def load(self) -> Contents:
+        train, test = (resident(self._read(part)) for part in self.parts)
+        return self.labelled(train, test)
+
+    def labelled(self, train: Images, test: Images) -> Contents:
+        """The contents, under the labels that are asked for."""
+        return Contents(train, test)
+
+    def _read(self, part: dict[str, Any]) -> Part:
         from torchvision import datasets
 
-        kind = getattr(datasets, self.torchvision_name)
         try:
-            part = kind(root=self.root, train=train, download=self.download)
+            found = getattr(datasets, self.torchvision_name)(root=self.root, download=self.download, **part)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:  # all that torchvision raises
             raise DataError(
                 f"dataset.root: expected {self.torchvision_name} under {self.root!r}, came nothing readable "
                 f"({first_line(error)}): {'' if self.download else 'set dataset.download=true, or '}point dataset.root "
                 f"to the folder that torchvision.datasets.{self.torchvision_name} would fill"
             ) from error
-        return _bytes(part.data), torch.as_tensor(part.targets, dtype=torch.int64)
+        labels = found.targets if hasattr(found, "targets") else found.labels  # SVHN's name for them
+        return self.pixels(found.data), torch.as_tensor(labels, dtype=torch.int64)
 
-
-def _bytes(images: Any) -> torch.Tensor:
-    """uint8 [n, c, h, w] from torchvision's grey [n, h, w] or colour [n, h, w, c]."""
-    pixels = torch.as_tensor(images)
-    return pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
+    @staticmethod
+    def pixels(images: Any) -> torch.Tensor:
+        """uint8 [n, c, h, w] from torchvision's grey [n, h, w] or colour [n, h, w, c]."""
+        found = torch.as_tensor(images)
+        return found[:, None] if found.ndim == 3 else found.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -49,9 +83,9 @@ class Mnist(Published):
     torchvision_name = "MNIST"
     shape = (1, 28, 28)
     classes = 10
-    mean = (0.1307,)
-    std = (0.3081,)
     train_size = 60_000
+    test_size = 10_000
+    normalisation = ((0.1307,), (0.3081,))
 
 
 @dataclass(frozen=True)
@@ -61,9 +95,9 @@ class FashionMnist(Published):
     torchvision_name = "FashionMNIST"
     shape = (1, 28, 28)
     classes = 10
-    mean = (0.2860,)
-    std = (0.3530,)
     train_size = 60_000
+    test_size = 10_000
+    normalisation = ((0.2860,), (0.3530,))
 
 
 @dataclass(frozen=True)
@@ -73,9 +107,70 @@ class Cifar10(Published):
     torchvision_name = "CIFAR10"
     shape = (3, 32, 32)
     classes = 10
-    mean = (0.4914, 0.4822, 0.4465)
-    std = (0.2470, 0.2435, 0.2616)
     train_size = 50_000
+    test_size = 10_000
+    normalisation = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
     crop_padding: int = at_least(0, 4)
     flip: bool = True
+
+
+@dataclass(frozen=True)
+class Cifar100(Published):
+    """50,000 + 10,000 colour 32 x 32 photographs (Krizhevsky 2009), cropped and mirrored while training.
+
+    `labels=coarse` takes the twenty superclasses as labels ("CIFAR-20"); the hundred classes are then what
+    `forget=subclass` chooses from.
+    """
+
+    torchvision_name = "CIFAR100"
+    shape = (3, 32, 32)
+    train_size = 50_000
+    test_size = 10_000
+    normalisation = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+
+    labels: str = one_of("fine", "coarse")
+    crop_padding: int = at_least(0, 4)
+    flip: bool = True
+
+    @property
+    def classes(self) -> int:
+        return 100 if self.labels == "fine" else len(SUPERCLASSES)
+
+    @property
+    def subclasses(self) -> tuple[str, ...]:
+        return tuple(fine_names()) if self.labels == "coarse" else ()
+
+    @property
+    def pin(self) -> str:
+        return f"cifar100-{self.labels}"
+
+    def labelled(self, train: Images, test: Images) -> Contents:
+        if self.labels == "fine":
+            return Contents(train, test)
+        superclass = torch.tensor(list(fine_names().values()))
+        coarse_train, coarse_test = (each.relabelled(superclass[each.labels]) for each in (train, test))
+        return Contents(coarse_train, coarse_test, subclass=train.labels)
+
+
+def fine_names() -> dict[str, int]:
+    """CIFAR-100's classes in the order of their labels, which is alphabetical, with the superclass of each."""
+    found = {name: label for label, names in enumerate(SUPERCLASSES.values()) for name in names.split()}
+    return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True)
+class Svhn(Published):
+    """73,257 + 26,032 colour 32 x 32 photographs of house numbers (Netzer et al. 2011), the cropped digits."""
+
+    torchvision_name = "SVHN"
+    parts = ({"split": "train"}, {"split": "test"})
+    shape = (3, 32, 32)
+    classes = 10
+    train_size = 73_257
+    test_size = 26_032
+    normalisation = ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
+
+    @staticmethod
+    def pixels(images: Any) -> torch.Tensor:
+        return torch.as_tensor(images)  # channels first already

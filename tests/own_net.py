@@ -1,0 +1,17 @@
+"""What a user of `model=python` writes; also found by tests as `own_net:build`."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+
+def build(shape: tuple[int, int, int], classes: int, width: int = 8) -> nn.Module:
+    """One hidden layer."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), width), nn.Tanh(), nn.Linear(width, classes))
+
+
+def other(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """None."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))

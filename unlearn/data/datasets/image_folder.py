@@ -1,0 +1,173 @@
+"""A folder of images, one folder a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearn.checks import runtime
+from unlearn.data.datasets.fingerprint import fingerprint
+from unlearn.data.datasets.own import Own, fit
+from unlearn.data.stream import Stream
+from unlearn.errors import DataError, Problem, first_line
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # what torchvision takes
+
+
+@dataclass(frozen=True)
+class ImageFolder(Own):
+    """`root/train/<class>/<image>` and `root/test/<class>/<image>`, as torchvision's ImageFolder reads them.
+
+    Classes are numbered in the order of their names, records in the order of their paths. Images may lie deeper:
+    where all of them are in `<class>/<subclass>/`, `forget=subclass` can choose among those.
+    """
+
+    root: str = runtime("data")
+    train: str = runtime("train")  # folder of the training part, in `root`
+    test: str = runtime("test")  # folder of the test part
+
+    @property
+    def classes(self) -> int:
+        return len(self._train.classes)
+
+    @property
+    def train_size(self) -> int:
+        return len(self._train.files)
+
+    @property
+    def test_size(self) -> int:
+        return len(self._test.files)
+
+    @property
+    def subclasses(self) -> tuple[str, ...]:
+        return tuple(sorted({_folder(name) for name in self._train.files})) if self._nested else ()
+
+    @property
+    def pin(self) -> None:
+        return None  # the key holds a fingerprint
+
+    @property
+    def _train(self) -> Listing:
+        return listing(str(Path(self.root) / self.train))
+
+    @property
+    def _test(self) -> Listing:
+        return listing(str(Path(self.root) / self.test))
+
+    @property
+    def _nested(self) -> bool:
+        return all(name.count("/") == 2 for name in self._train.files)
+
+    def identity(self) -> dict[str, Any]:
+        """What the key holds: names and contents of the files, wherever they lie."""
+        parts = {"train": (self.train, self._train), "test": (self.test, self._test)}
+        return {part: fingerprint(Path(self.root) / name, found.files) for part, (name, found) in parts.items()}
+
+    def check(self) -> Iterator[Problem | str]:
+        found = list(self._missing())
+        yield from found
+        if not found:
+            yield from super().check()
+
+    def _missing(self) -> Iterator[Problem]:
+        layout = f"a folder with {self.train}/<class>/<image> and {self.test}/<class>/<image>"
+        for key, part in (("train", self.train), ("test", self.test)):
+            folder = Path(self.root) / part
+            found = listing(str(folder))
+            if not folder.is_dir():
+                yield Problem("dataset.root", layout, f"{self.root} without {part}")
+            elif not found.classes:
+                yield Problem("dataset.root", layout, f"no class folder in {folder}")
+            elif found.empty:
+                yield Problem("dataset.root", "an image in every class folder", f"none in {folder / found.empty[0]}")
+            elif key == "train" and len(found.classes) == 1:
+                yield Problem("dataset.root", f"two or more classes in {folder}", f"{found.classes[0]} alone")
+        strange = sorted(set(self._test.classes) - set(self._train.classes))
+        if strange and self._train.classes:
+            expected = f"test classes among those of {self.train}: {', '.join(self._train.classes[:10])}"
+            yield Problem("dataset.root", expected, ", ".join(strange[:5]))
+
+    def find(self, name: str) -> int | None:
+        path = PurePosixPath(Path(name).as_posix())
+        roots = (Path(self.root).resolve(), PurePosixPath(self.train))
+        for root in roots:
+            if path.is_relative_to(PurePosixPath(root)):
+                path = path.relative_to(PurePosixPath(root))
+        return _positions(str(Path(self.root) / self.train)).get(str(path))
+
+    def parts(self) -> tuple[Stream, Stream]:
+        return self._part(self.train, self._train), self._part(self.test, self._test)
+
+    def _part(self, folder: str, found: Listing) -> Stream:
+        number = {name: label for label, name in enumerate(self._train.classes)}
+        labels = torch.tensor([number[name.partition("/")[0]] for name in found.files])
+        return self.stream(Decode(Path(self.root) / folder, found.files, self.size_px, self.channels), labels)
+
+    def subclass_labels(self) -> Tensor | None:
+        number = {name: label for label, name in enumerate(self.subclasses)}
+        return torch.tensor([number[_folder(name)] for name in self._train.files]) if number else None
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Image i of a folder's files: uint8 [channels, size, size]."""
+
+    folder: Path
+    files: tuple[str, ...]
+    size: int
+    channels: int
+
+    def __call__(self, i: int) -> Tensor:
+        from PIL import Image
+
+        path = self.folder / self.files[i]
+        try:
+            with Image.open(path) as image:
+                pixels = np.array(image.convert("RGB" if self.channels == 3 else "L"))
+            return fit(torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1), self.channels, self.size)
+        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:  # PIL's
+            raise DataError(f"dataset.root: expected a readable image, came {path}: {first_line(error)}") from error
+
+
+class Listing(NamedTuple):
+    """Class folders in the order of their names, image files relative to the part's folder in the order of their
+    paths, and classes without an image."""
+
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    empty: tuple[str, ...]
+
+
+@cache
+def listing(folder: str) -> Listing:
+    """What lies in the folder of one part; hidden folders and files of other kinds are passed over."""
+    root = Path(folder)
+    if not root.is_dir():
+        return Listing((), (), ())
+    classes = sorted(each.name for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
+    images = {
+        name: sorted(
+            path.relative_to(root).as_posix()
+            for path in (root / name).rglob("*")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
+        for name in classes
+    }
+    files = tuple(file for name in classes for file in images[name])
+    return Listing(tuple(classes), files, tuple(name for name in classes if not images[name]))
+
+
+@lru_cache(maxsize=2)
+def _positions(folder: str) -> dict[str, int]:
+    return {name: position for position, name in enumerate(listing(folder).files)}
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]

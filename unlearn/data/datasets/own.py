@@ -1,0 +1,106 @@
+"""What one's own data sets have in common: images of any size, brought to one, in memory or streamed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from unlearn.checks import at_least, checked, runtime
+from unlearn.data.datasets.base import Contents, Dataset
+from unlearn.data.stream import Stream
+from unlearn.errors import Problem
+from unlearn.seeding import stream
+from unlearn.types import ImageSource
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # what torchvision's models are published with
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Own(Dataset):
+    """Images that are resized (the shorter side, antialiased) and cropped at the centre to `size` x `size`.
+
+    What fits into `memory_limit` is decoded once and held; what does not is decoded batch by batch. Both give the
+    same bytes.
+    """
+
+    size_px: int = at_least(4, 32)
+    channels: int = checked(3, "1 (grey) or 3 (colour)", lambda v: v in (1, 3))
+    mean: list[float] | None = None  # per channel, of pixels in [0, 1]; null: ImageNet's (of its mean if grey)
+    std: list[float] | None = None
+    memory_limit: int = runtime(at_least(0, 4096))  # MiB of decoded images; a larger data set is streamed
+    workers: int = runtime(at_least(0, 2))  # processes that decode
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.size_px, self.size_px
+
+    @property
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
+        mean, std = IMAGENET if self.channels == 3 else ([sum(each) / 3] for each in IMAGENET)
+        return self.mean or mean, self.std or std
+
+    @property
+    def public(self) -> bool:
+        return False
+
+    @property
+    def records(self) -> Tensor:
+        """With a limit a fixed draw out of all records: folders come class by class."""
+        drawn = torch.randperm(self.train_size, generator=stream(0, "limit"))[: self.size]
+        return drawn.sort().values
+
+    def problems(self, key: str) -> Iterator[Problem | str]:
+        yield from super().problems(key)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            wrong = values is not None and (len(values) != self.channels or (name == "std" and min(values) <= 0))
+            if wrong:
+                sign = "positive number" if name == "std" else "number"
+                yield Problem(f"{key}.{name}", f"a {sign} for each of the {self.channels} channels", values)
+
+    def load(self) -> Contents:
+        train, test = self.parts()
+        whole = (len(train) + len(test)) * self.channels * self.size_px**2
+        fits = whole <= self.memory_limit * MIB
+        both: tuple[ImageSource, ImageSource] = (train.resident(), test.resident()) if fits else (train, test)
+        return Contents(*both, subclass=self.subclass_labels())
+
+    @abstractmethod
+    def parts(self) -> tuple[Stream, Stream]:
+        """The training and the test part."""
+
+    def subclass_labels(self) -> Tensor | None:
+        """int64 [n] of the training part, where there are subclasses."""
+        return None
+
+    def stream(self, decode: Callable[[int], Tensor], labels: Tensor) -> Stream:
+        """A part of `len(labels)` images."""
+        return Stream(decode, labels, torch.arange(len(labels)), self.shape, self.workers)
+
+
+def fit(pixels: Tensor, channels: int, size: int) -> Tensor:
+    """uint8 [channels, size, size] from uint8 [h, w] or [c, h, w] of any size, grey or colour.
+
+    Raises:
+        ValueError: it is not such a tensor.
+    """
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+        raise ValueError(f"{pixels.dtype} of shape {tuple(pixels.shape)}, not bytes of one or three channels")
+    if pixels.shape == (channels, size, size):
+        return pixels
+    return _fitting(channels, size)(pixels)
+
+
+@cache
+def _fitting(channels: int, size: int) -> Callable[[Tensor], Tensor]:
+    from torchvision.transforms import v2
+
+    colour = v2.Grayscale(1) if channels == 1 else v2.RGB()
+    steps: Callable[[Tensor], Tensor] = v2.Compose([colour, v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    return steps

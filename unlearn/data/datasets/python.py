@@ -1,0 +1,164 @@
+"""A data set of one's own: a Python function that gives it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearn.data.datasets.own import Own, fit
+from unlearn.data.stream import Stream
+from unlearn.errors import ConfigError, DataError, Problem, UnlearnError, some
+from unlearn.factories import load, place, source_hash
+
+CONTRACT = (
+    "a function (**dataset.arguments) that gives a training and a test part: sequences of (image, label), or pairs "
+    "(images, labels)"
+)
+
+
+@dataclass(frozen=True)
+class Python(Own):
+    """`function(**arguments)` gives the training and the test part.
+
+    A part is a sequence of (image, label), such as a `torch.utils.data.Dataset` with a length, or a pair of all images
+    and all labels. Images are PIL images, or bytes (uint8 tensors or arrays) [c, h, w] or [h, w]; labels are integers
+    from 0. Labels are taken from `targets` or `labels` where a part has them, and by going through it otherwise.
+    The key holds a hash of the function's source and of what it imports from beside it, and the store remembers the
+    images that it was filled with and refuses others.
+    """
+
+    factory: str = ""  # package.module:function, installed or in the current directory
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        return int(self._parts[0].labels.max()) + 1
+
+    @property
+    def train_size(self) -> int:
+        return len(self._parts[0].labels)
+
+    @property
+    def test_size(self) -> int:
+        return len(self._parts[1].labels)
+
+    @property
+    def pin(self) -> str:
+        told = json.dumps([self.identity(), self.arguments, self.shape], sort_keys=True)
+        return f"python-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+    @property
+    def _parts(self) -> tuple[Pairs, Pairs]:
+        return _made(self.factory, json.dumps(self.arguments, sort_keys=True))
+
+    def identity(self) -> dict[str, Any]:
+        """The function's source."""
+        return {"source": source_hash(self.factory, "dataset.factory")}
+
+    def problems(self, key: str) -> Iterator[Problem | str]:
+        yield from super().problems(key)
+        try:
+            load(self.factory, f"{key}.factory")
+        except ConfigError as error:
+            yield from error.problems
+
+    def check(self) -> Iterator[Problem | str]:
+        try:
+            parts = self._parts
+        except UnlearnError as error:
+            yield str(error)
+            return
+        found = list(_unfit(parts))
+        yield from found
+        if not found:
+            yield from super().check()
+
+    def parts(self) -> tuple[Stream, Stream]:
+        train, test = (
+            self.stream(Decode(part.items, self.size_px, self.channels), part.labels) for part in self._parts
+        )
+        return train, test
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One part: its items, of which image i is the first of item i or item i itself, and labels int64 [n]."""
+
+    items: Any
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Image i of a part: uint8 [channels, size, size]."""
+
+    items: Any
+    size: int
+    channels: int
+
+    def __call__(self, i: int) -> Tensor:
+        item = self.items[i]
+        image = item[0] if isinstance(item, tuple | list) else item
+        try:
+            return fit(_pixels(image), self.channels, self.size)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"dataset.factory: expected images or bytes, came {error} as image {i}") from error
+
+
+def _pixels(image: Any) -> Tensor:
+    """uint8 [c, h, w] or [h, w] of a tensor, an array or a PIL image, which alone has its channels last."""
+    if isinstance(image, Tensor):
+        return image
+    pixels = torch.from_numpy(np.array(image))
+    return pixels if isinstance(image, np.ndarray) or pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+@lru_cache(maxsize=2)
+def _made(factory: str, arguments: str) -> tuple[Pairs, Pairs]:
+    """What the function gives, called once for all cells of a grid.
+
+    Raises:
+        DataError: it raised, or gave something else.
+    """
+    build = load(factory, "dataset.factory")
+    try:
+        train, test = build(**json.loads(arguments))
+        return _pairs(train), _pairs(test)
+    except Exception as error:  # a function of one's own may fail in any way
+        raise DataError(f"dataset.factory: expected {CONTRACT}, came {place(error)}") from error
+
+
+def _pairs(part: Any) -> Pairs:
+    if isinstance(part, tuple | list) and len(part) == 2 and len(part[0]) == len(part[1]) != 2:
+        images, labels = part
+        return Pairs(images, _integers(labels))
+    labels = getattr(part, "targets", getattr(part, "labels", None))
+    return Pairs(part, _integers([part[i][1] for i in range(len(part))] if labels is None else labels))
+
+
+def _integers(labels: Sequence[int] | Tensor) -> Tensor:
+    found = torch.as_tensor(labels)
+    if found.ndim != 1 or (found.is_floating_point() and len(found)):
+        raise TypeError(f"labels of type {found.dtype} and shape {tuple(found.shape)}, not one integer an image")
+    return found.long()
+
+
+def _unfit(parts: tuple[Pairs, Pairs]) -> Iterator[Problem]:
+    train, test = (part.labels for part in parts)
+    if not len(train) or not len(test):
+        came = f"{len(train)} and {len(test)}"
+        yield Problem("dataset.factory", "images in the training and the test part", came)
+        return
+    known, asked = (sorted(set(labels.tolist())) for labels in (train, test))
+    if len(known) < 2 or known != list(range(len(known))):
+        yield Problem("dataset.factory", "two or more classes, labelled 0 to C - 1", some(known))
+    elif not set(asked) <= set(known):
+        yield Problem("dataset.factory", f"test labels from 0 to {known[-1]}", some(asked))

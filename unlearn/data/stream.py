@@ -1,0 +1,91 @@
+"""Images that stay on disk and are decoded batch by batch, in worker processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from unlearn.errors import DataError
+from unlearn.types import Images
+
+CHUNK = 512  # images, when all of them are read
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An `ImageSource` on disk: `decode(i)` gives image i of its part, uint8 [c, h, w], the same bytes every time."""
+
+    decode: Callable[[int], Tensor]
+    labels: Tensor
+    index: Tensor
+    shape: tuple[int, int, int]
+    workers: int
+    moved: tuple[Tensor, Tensor] | None = None  # data set indices (sorted), and the images that take their place
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
+        """uint8 [b, c, h, w] for each chunk of positions.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        wanted = [self.index[positions.to(self.index.device)].cpu() for positions in chunks]
+        loader = DataLoader(
+            _Decoded(self.decode),
+            batch_sampler=[indices.tolist() for indices in wanted],
+            num_workers=min(self.workers, os.cpu_count() or 1),
+            collate_fn=torch.stack,
+            pin_memory=self.labels.is_cuda,
+            generator=torch.Generator(),  # its own, so that no other draw shifts
+        )
+        try:
+            for indices, pixels in zip(wanted, loader, strict=True):
+                yield self._with_moved(indices, pixels).to(self.labels.device, non_blocking=True)
+        except DataError as error:  # from a worker it comes wrapped in a traceback
+            raise DataError(str(error).strip().splitlines()[-1].removeprefix("unlearn.errors.DataError: ")) from None
+
+    def _with_moved(self, indices: Tensor, pixels: Tensor) -> Tensor:
+        if self.moved is None:
+            return pixels
+        moved_index, images = self.moved
+        hit = torch.isin(indices, moved_index)
+        pixels[hit] = images[torch.searchsorted(moved_index, indices[hit])]
+        return pixels
+
+    def take(self, positions: Tensor) -> Stream:
+        """Those at `positions`."""
+        return replace(self, labels=self.labels[positions], index=self.index[positions])
+
+    def relabelled(self, labels: Tensor) -> Stream:
+        """The same images under other labels."""
+        return replace(self, labels=labels)
+
+    def replaced(self, index: Tensor, images: Tensor) -> Stream:
+        """With the images of some data set indices replaced."""
+        return replace(self, moved=(index.cpu(), images.cpu()))
+
+    def to(self, device: str | torch.device) -> Stream:
+        """The same, giving its batches on another device."""
+        return replace(self, labels=self.labels.to(device), index=self.index.to(device))
+
+    def resident(self) -> Images:
+        """All of it in memory."""
+        images = torch.cat(list(self.batches(torch.split(torch.arange(len(self)), CHUNK))))
+        return Images(images, self.labels, self.index)
+
+
+class _Decoded(Dataset[Tensor]):
+    """What a DataLoader asks one image at a time."""
+
+    def __init__(self, decode: Callable[[int], Tensor]) -> None:
+        self.decode = decode
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.decode(index)

@@ -1,0 +1,143 @@
+"""What a run is told, and what cannot be asked for together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import MISSING
+from torch import nn
+
+from unlearn.checkpoint import fit, read_state
+from unlearn.checks import at_least, runtime
+from unlearn.data.checkpoint import CheckpointFile, TrainedOn
+from unlearn.data.split import Population
+from unlearn.errors import Problem, UnlearnError
+from unlearn.spd_gan.options import Off
+from unlearn.types import Metric, Role
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Where each kind of randomness starts; all follow `seed` unless set."""
+
+    split: int = at_least(0, 0)
+    train: int = at_least(0, 0)
+    unlearn: int = at_least(0, 0)
+    evaluate: int = at_least(0, 0)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Training seeds of the retrained models; with two or more they give the noise floor. Empty: no baseline."""
+
+    seeds: list[int] = field(default_factory=list)
+
+    def problems(self, key: str) -> Iterator[Problem]:
+        """Each seed once."""
+        if len(set(self.seeds)) < len(self.seeds):
+            yield Problem(f"{key}.seeds", "each seed once", self.seeds)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie; no result depends on it."""
+
+    store: str = "artifacts"
+    output: str = "outputs"
+    data: str = "data"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of a run, `report.html` beside `report.json`; no result depends on it."""
+
+    html: bool = runtime(True)
+    images: bool | None = runtime(None)  # show forgotten images; null: those of public data sets only
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run is told. The option chosen in each group brings its type."""
+
+    dataset: Any = MISSING
+    forget: Any = MISSING
+    model: Any = MISSING
+    checkpoint: Any = MISSING
+    train: Any = MISSING
+    baseline: Any = MISSING
+    strategy: Any = MISSING
+    spd_gan: Any = MISSING
+    metrics: dict[str, Any] = field(default_factory=dict)
+    attacks: dict[str, Any] = field(default_factory=dict)
+    seeds: Seeds = field(default_factory=Seeds)
+    seed: int = at_least(0, 0)
+    trainer: Any = MISSING
+    logger: Any = MISSING
+    paths: Paths = field(default_factory=Paths)
+    report: Page = field(default_factory=Page)
+    rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged
+
+    @property
+    def measures(self) -> dict[str, Metric]:
+        """Metrics and attacks together, by name."""
+        return {**self.metrics, **self.attacks}
+
+    @property
+    def trained_on(self) -> TrainedOn | None:
+        """What the checkpoint was trained on, if there is one."""
+        return self.checkpoint.members if isinstance(self.checkpoint, CheckpointFile) else None
+
+    @property
+    def population(self) -> Population:
+        """Who is in D, validation and holdout."""
+        return Population.of(self.dataset, self.seeds.split, self.forget, self.trained_on)
+
+
+def check(config: RunConfig) -> Iterator[Problem | str]:
+    """Data, models, requests and strategies that do not fit together, found before anything is computed."""
+    found = list(config.dataset.check())
+    found = found or list(config.model.check(config.dataset.shape, config.dataset.classes, config.spd_gan.features))
+    if not found and config.trained_on is not None:
+        found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
+    yield from found
+    if not found:  # the rest asks what those tell
+        yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
+        yield from config.forget.check(config.population)
+
+
+def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator[Problem | str]:
+    if config.spd_gan.marks:
+        expected = "probe or off with a checkpoint: the marker must be there before the original is trained"
+        yield Problem("spd_gan", expected, type(config.spd_gan).__name__.lower())
+    if config.dataset.label_noise:
+        expected = "0 with a checkpoint: it was trained on the labels as they are"
+        yield Problem("dataset.label_noise", expected, config.dataset.label_noise)
+    try:
+        fit(read_state(Path(checkpoint.file)), _empty_net(config))
+    except UnlearnError as error:
+        yield str(error)
+
+
+def check_metrics(config: RunConfig) -> Iterator[Problem]:
+    """Metrics and attacks that need what is switched off."""
+    for group, chosen in (("metrics", config.metrics), ("attacks", config.attacks)):
+        for name, metric in chosen.items():
+            yield from _missing(config, f"{group}.{name}", metric)
+
+
+def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
+    if Role.RETRAINED in metric.references and not config.baseline.seeds:
+        yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
+    if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
+        yield Problem(key, "perturbed data: spd_gan=probe or marker, or metrics=spd_gan_off", "spd_gan=off")
+
+
+def _empty_net(config: RunConfig) -> nn.Module:
+    """Names, shapes and no weights."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a net of one's own is built on the CPU all the same
+        net: nn.Module = config.model.net(config.dataset.shape, config.dataset.classes)
+    return net

@@ -1,0 +1,47 @@
+"""What every stage that makes a classifier has in common, however it comes by the weights."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+
+import torch
+
+from unlearn.models.base import Classifier, Model
+from unlearn.seeding import stream_seed
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import read_tensors
+from unlearn.stages.samples import Samples, warm_up
+from unlearn.types import Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStage(Stage, ABC):
+    """A classifier that knows `samples`. Its file: `model.safetensors`."""
+
+    role: Role  # names the random streams: roles start from different weights
+    samples: Samples
+    model: Model
+    seed: int
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.samples.population.dataset, workshop)
+
+    def fresh(self, purpose: str, seed: int) -> Classifier:
+        """A newly initialised model of this architecture, its weights drawn from the stream of that purpose."""
+        dataset = self.samples.population.dataset
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_seed(seed, purpose))
+            return Classifier(self.model.net(dataset.shape, dataset.classes), *dataset.normalisation)
+
+    def load(self, workshop: Workshop) -> Classifier:
+        """The model, frozen, in eval mode, on the training device."""
+        return self.restore(self, workshop)
+
+    def restore(self, stage: Stage, workshop: Workshop) -> Classifier:
+        """The model that `stage` made, of this architecture: frozen, in eval mode, on the training device."""
+        classifier = self.fresh("init/overwritten", 0)
+        state = classifier.state_dict()  # with the versions that some nets ask for
+        state.update(read_tensors(workshop.need(stage), "model.safetensors"))
+        classifier.load_state_dict(state)
+        return classifier.to(workshop.hardware.device).eval().requires_grad_(False)
