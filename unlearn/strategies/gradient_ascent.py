@@ -28,7 +28,7 @@ class GradientAscent(Strategy):
     Batch normalisation passes by its running statistics, which a forget set alone would drag away [ours].
     """
 
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=30, lr=0.01, weight_decay=0, clip=1.0))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=100, lr=0.01, momentum=0, weight_decay=0, clip=1.0))
     loss_cap: float | None = positive(None)  # nats; null: ln C, the loss of a uniform guess
     stop_accuracy: float | None = checked(None, "a share in [0, 1]", lambda v: 0 <= v <= 1)
 
