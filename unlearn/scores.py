@@ -95,7 +95,7 @@ class Sensitivity:
     score: str = one_of("mean_gradient", "sum_absolute", "mean_square", "ratio")
     of: str = one_of("loss", "output")
     retain_samples: int | None = at_least(1, 2000)  # ratio: of D_r, evenly spaced, one backward pass each; null: all
-    damping: float = at_least(0, 0.1)  # ratio: towards infinity it ranks as mean_square does
+    damping: float = at_least(0, 1.0)  # ratio: towards infinity it ranks as mean_square does
 
     def needs(self) -> tuple[Need, ...]:
         """What it is made of."""

@@ -29,13 +29,13 @@ RECIPE = Recipe(epochs=8, batch_size=16)
 
 
 def digits() -> Images:
-    train, _ = Digits().load()
+    train = Digits().load().train
     return Images(train.images[:400], train.labels[:400], train.index[:400])
 
 
 def fresh() -> Classifier:
     torch.manual_seed(0)
-    return Classifier(Cnn(width=8, hidden=32).net(Digits.shape, Digits.classes), Digits.mean, Digits.std)
+    return Classifier(Cnn(width=8, hidden=32).net(Digits.shape, Digits.classes), *Digits.normalisation)
 
 
 def trained(precision: str) -> tuple[Classifier, Curve]:

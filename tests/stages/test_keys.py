@@ -190,6 +190,20 @@ def test_scores_are_shared_between_cells(composed: Compose) -> None:
     assert [score.key for score in first] == [score.key for score in second]
 
 
+def test_a_ratio_shares_each_of_its_statistics(composed: Compose) -> None:
+    def scores(*overrides: str) -> list[str]:
+        cell = composed("strategy=top_k", *(f"strategy.selection.sensitivity.{each}" for each in overrides))
+        return [score.key for score in plan_of(cell).unlearned.scores]
+
+    ratio, (square,) = scores("score=ratio"), scores("score=mean_square")
+    assert len(set(ratio)) == 2
+    assert ratio[0] == square
+    assert scores("score=ratio", "damping=0.5") == ratio
+    fewer = scores("score=ratio", "retain_samples=10")
+    assert fewer[0] == ratio[0]
+    assert fewer[1] != ratio[1]
+
+
 OFF = ("spd_gan=off",)
 
 

@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch import nn
 
+from unlearn import config
 from unlearn.console import Console
 from unlearn.data.datasets.digits import Digits
 from unlearn.errors import DivergenceError, StoreError
 from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings
+from unlearn.report.assemble import assemble
 from unlearn.stages import samples
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, read_tensors, write_json, write_tensors
@@ -163,6 +165,23 @@ def test_evaluation_leaves_frozen_parts_of_a_training_model_as_they_were() -> No
     net = nn.Sequential(nn.BatchNorm2d(1).eval(), nn.Flatten(), nn.Linear(64, 10))
     predict(net, Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), torch.arange(2)))
     assert not net[0].training
+
+
+def test_scores_are_those_of_the_original_on_the_samples_named(finished: Finished, run: Run) -> None:
+    sensitivity = "strategy.selection.sensitivity"
+    cell = run(finished.store, f"{sensitivity}.score=ratio", f"{sensitivity}.retain_samples=7")
+    plan, workshop = cell.outcome.plan, cell.workshop
+    forget, retain = plan.unlearned.scores
+    assert (forget.samples, retain.samples) == (plan.unlearned.forget, plan.unlearned.retain)
+    data = plan.unlearned.retain.load(workshop)
+    chosen = torch.tensor([i * len(data) // 7 for i in range(7)])
+    model = plan.original.load(workshop).requires_grad_(True)
+    expected = retain.need.statistic.compute(model, [(data.images[chosen].float() / 255, data.labels[chosen])])
+    found = read_tensors(workshop.need(retain), "scores.safetensors")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    assert {"scores", "scores_retain"} <= set(assemble(cell.outcome, config.plain(cell.composed), {})["artifacts"])
 
 
 def test_identity_is_the_original_in_every_number(finished: Finished, run: Run) -> None:

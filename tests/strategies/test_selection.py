@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unlearn.scores import Need, Scores, Sensitivity
 from unlearn.strategies.base import Context, Masks
-from unlearn.strategies.selection import All, Random, Selection, TopK, allocate, exact_count, top_masks
+from unlearn.strategies.selection import All, Random, Selection, TopK, allocate, exact_count, norm_parameters, top_masks
 
 SCORES = {
     "random": st.floats(0, 1e6, width=32),
@@ -46,7 +46,7 @@ def sizes() -> dict[str, int]:
     return {name: p.numel() for name, p in net().named_parameters()}
 
 
-def no_net() -> dict[str, int]:
+def no_net() -> nn.Module:
     raise AssertionError("no net needs to be built")
 
 
@@ -203,6 +203,50 @@ def test_patterns_and_frozen_parameters_are_left_out(kind: type[Selection]) -> N
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"0.weight": 12}
 
 
+def normed() -> nn.Sequential:
+    """51 parameters outside its normalisation layers, 30 inside."""
+    layers = [nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3), nn.GroupNorm(1, 3), nn.InstanceNorm2d(3, affine=True)]
+    return nn.Sequential(
+        *layers, nn.Sequential(nn.LayerNorm([3, 1, 1])), nn.Flatten(), nn.Linear(3, 6), nn.LayerNorm(3)
+    )
+
+
+@pytest.mark.parametrize("scope", ["global", "per_layer"])
+@pytest.mark.parametrize("k", [0.3, 1.0, 20, 51])
+@pytest.mark.parametrize("kind", [Random, TopK])
+def test_normalisation_layers_are_left_out_and_k_stays_exact(kind: type[Selection], k: float | int, scope: str) -> None:
+    model = normed()
+    scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
+    masks = kind(scope=scope).masks(model, k, Context(model, normed, scores, 0))
+    assert set(masks) == {"0.weight", "0.bias", "6.weight", "6.bias"}
+    assert int(flat(masks).sum()) == exact_count(k, 51)
+    everywhere = kind(scope=scope, layers="all").masks(model, k, Context(model, normed, scores, 0))
+    assert set(everywhere) == {name for name, _ in model.named_parameters()}
+    assert int(flat(everywhere).sum()) == exact_count(k, 81)
+
+
+def test_all_means_normalisation_layers_too() -> None:
+    assert set(All().masks(normed(), 1.0, context())) == {name for name, _ in normed().named_parameters()}
+    assert int(flat(All(layers="no_norm").masks(normed(), 1.0, context())).sum()) == 51
+
+
+@pytest.mark.parametrize("kind", [Random, TopK])
+def test_a_net_without_normalisation_is_selected_from_as_ever(kind: type[Selection]) -> None:
+    at_hand = context({PLAIN: {name: torch.rand_like(p) for name, p in net().named_parameters()}})
+    assert torch.equal(*(flat(kind(layers=layers).masks(net(), 0.3, at_hand)) for layers in ("no_norm", "all")))
+
+
+def test_a_bare_normalisation_layer_is_recognised() -> None:
+    assert norm_parameters(nn.BatchNorm2d(3)) == {"weight", "bias"}
+    assert norm_parameters(nn.BatchNorm2d(3, affine=False)) == set()
+
+
+def test_a_count_is_held_against_what_is_eligible() -> None:
+    assert [problem.key for problem in Random().check(52, normed)] == ["strategy.k"]
+    assert list(Random().check(51, normed)) == []
+    assert list(Random(layers="all").check(81, normed)) == []
+
+
 def test_k_is_a_share_of_the_eligible() -> None:
     assert int(flat(Random(include=["2.*"]).masks(net(), 0.5, context())).sum()) == 3  # of 5
 
@@ -227,11 +271,11 @@ def test_all_takes_no_part() -> None:
     ],
 )
 def test_what_does_not_fit_the_net_is_named(selection: Selection, k: float | int, key: str) -> None:
-    assert key in [problem.key for problem in selection.check(k, sizes)]
+    assert key in [problem.key for problem in selection.check(k, net)]
 
 
 @pytest.mark.parametrize(
     ("selection", "k"), [(Random(), 21), (TopK(include=["2.*"]), 5), (Random(exclude=["0*"]), 0.1)]
 )
 def test_what_fits_is_let_through(selection: Selection, k: float | int) -> None:
-    assert list(selection.check(k, sizes)) == []
+    assert list(selection.check(k, net)) == []

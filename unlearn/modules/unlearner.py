@@ -12,7 +12,7 @@ from unlearn.data.loader import Batch, PairedLoader
 from unlearn.modules.prediction import predict
 from unlearn.modules.recipe_module import RecipeModule
 from unlearn.strategies.base import Phase
-from unlearn.types import ImageSource, Subset
+from unlearn.types import ImageSource, Predictions, Subset
 
 
 class UnlearnerModule(RecipeModule):
@@ -37,6 +37,10 @@ class UnlearnerModule(RecipeModule):
     def loss(self, batch: dict[str, Batch]) -> Tensor:
         return self.phase.loss(self.model, batch)  # type: ignore[arg-type]  # Subset is a str
 
+    def on_train_start(self) -> None:
+        """Note what the model predicts before the first epoch."""
+        self._before = self._predictions()
+
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
         """Restore what is frozen."""
@@ -49,6 +53,8 @@ class UnlearnerModule(RecipeModule):
     def on_train_epoch_end(self) -> None:
         """Stop where the phase's own rule says so."""
         super().on_train_epoch_end()
-        seen = {subset: predict(self.model, data) for subset, data in self.watched.items()}
-        if self.phase.stop is not None and self.phase.stop(seen):
+        if self.phase.stop is not None and self.phase.stop(self._before, self._predictions()):
             self.trainer.should_stop = True
+
+    def _predictions(self) -> dict[Subset, Predictions]:
+        return {subset: predict(self.model, data) for subset, data in self.watched.items()}

@@ -30,14 +30,15 @@ class Labelled(Protocol):
 
 
 Loss = Callable[[nn.Module, Mapping[Subset, Labelled]], Tensor]
-Stop = Callable[[Mapping[Subset, Predictions]], bool]
+Stop = Callable[[Mapping[Subset, Predictions], Mapping[Subset, Predictions]], bool]
 
 
 @dataclass(frozen=True)
 class Phase:
     """One stretch of fine-tuning; an epoch is a pass over the first subset.
 
-    After each epoch `stop` is asked, with the model's predictions on the `watched` subsets, whether it was the last.
+    After each epoch `stop(before, now)` is asked whether it was the last; it is given the model's predictions on the
+    `watched` subsets before the first epoch and after the latest.
     """
 
     subsets: tuple[Subset, ...]
@@ -94,9 +95,9 @@ class Strategy(ABC):
         """Scores of the original, made before the strategy runs and shared between cells."""
         return ()
 
-    def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
-        """Problems with a net whose parameters have these names and sizes; asked before anything is trained."""
-        del parameters
+    def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        """Problems with the net, which has shapes but no values; asked before anything is trained."""
+        del net
         yield from ()
 
     def edit(self, model: nn.Module, context: Context) -> Edit:

@@ -42,8 +42,8 @@ class Perturbation(Repair):
     def needs(self) -> tuple[Need, ...]:
         return self.selection.needs()
 
-    def check(self, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
-        yield from self.selection.check(self.k, parameters)
+    def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        yield from self.selection.check(self.k, net)
 
     @torch.no_grad()
     def edit(self, model: nn.Module, context: Context) -> Edit:

@@ -16,30 +16,49 @@ from unlearn.errors import Problem
 from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # the first: batch and instance normalisation
+
 
 @dataclass(frozen=True)
 class Selection(ABC):
-    """Ranks the eligible parameters. `include` and `exclude` are shell patterns on parameter names."""
+    """Ranks the eligible parameters. `include` and `exclude` are shell patterns on parameter names.
 
+    The scales and shifts of normalisation layers are left out unless `layers` is `all` [ours]: an edit of them is
+    never needed, and hardly matters. On CIFAR-10 (ResNet-18, 3,000 images, 2 seeds, 20 kinds of edit) leaving them
+    out changed retain accuracy right after the edit by 0.1 points on the mean, from -4 to +8; running statistics
+    that the edit left behind cost 10 on the mean, up to 39, until fine-tuning estimates them anew. Nets without
+    such layers are not concerned.
+    """
+
+    layers: str = one_of("no_norm", "all")
     scope: str = one_of("global", "per_layer")  # one ranking, or one per parameter tensor (unknown in the paper)
     include: list[str] = field(default_factory=lambda: ["*"])
     exclude: list[str] = field(default_factory=list)
 
-    def eligible(self, name: str) -> bool:
-        """Whether the parameter `name` may be selected."""
+    def eligible(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The parameters of `model` that may be selected, by name."""
+        aside = norm_parameters(model) if self.layers == "no_norm" else set()
+        return {
+            name: p
+            for name, p in model.named_parameters()
+            if p.requires_grad and name not in aside and self._matches(name)
+        }
+
+    def _matches(self, name: str) -> bool:
         included = any(fnmatch(name, pattern) for pattern in self.include)
         return included and not any(fnmatch(name, pattern) for pattern in self.exclude)
 
-    def check(self, k: float | int, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
-        """Problems with `k` and the patterns for a net whose parameters have these names and sizes."""
+    def check(self, k: float | int, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        """Problems with `k` and the patterns for the net, which is built only where that matters."""
         if isinstance(k, float) and self.include == ["*"] and not self.exclude:
-            return  # fits every net; we need not build one
-        sizes = parameters()
+            return  # fits every net
+        model = net()
+        names = [name for name, _ in model.named_parameters()]
         for key, patterns in (("include", self.include), ("exclude", self.exclude)):
-            idle = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in sizes)]
+            idle = [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in names)]
             if idle:
-                yield Problem(f"strategy.selection.{key}", f"patterns that match any of {', '.join(sizes)}", idle)
-        n = sum(size for name, size in sizes.items() if self.eligible(name))
+                yield Problem(f"strategy.selection.{key}", f"patterns that match any of {', '.join(names)}", idle)
+        n = sum(p.numel() for p in self.eligible(model).values())
         if n == 0:
             yield Problem("strategy.selection.include", "patterns that leave a parameter to select", self.include)
         elif isinstance(k, int) and k > n:
@@ -51,7 +70,7 @@ class Selection(ABC):
 
     def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
         """Exactly K true entries over the eligible parameters of `model`, by parameter name."""
-        eligible = {name: p for name, p in model.named_parameters() if p.requires_grad and self.eligible(name)}
+        eligible = self.eligible(model)
         sizes = {name: p.numel() for name, p in eligible.items()}
         count = exact_count(k, sum(sizes.values()))
         scores = self.scores(eligible, context)
@@ -92,20 +111,31 @@ class TopK(Selection):
 
 @dataclass(frozen=True)
 class All(Selection):
-    """Every eligible entry: k must be 1.0."""
+    """Every eligible entry, by default of normalisation layers too: k must be 1.0."""
 
-    def check(self, k: float | int, parameters: Callable[[], Mapping[str, int]]) -> Iterator[Problem]:
+    layers: str = one_of("all", "no_norm")
+
+    def check(self, k: float | int, net: Callable[[], nn.Module]) -> Iterator[Problem]:
         if k != 1:
             yield Problem("strategy.k", "1.0, since selection=all takes every parameter", k)
-        yield from super().check(k, parameters)
+        yield from super().check(k, net)
 
     def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
         del k, context
-        eligible = ((name, p) for name, p in model.named_parameters() if p.requires_grad and self.eligible(name))
-        return {name: torch.ones_like(p, dtype=torch.bool) for name, p in eligible}
+        return {name: torch.ones_like(p, dtype=torch.bool) for name, p in self.eligible(model).items()}
 
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         return {name: torch.zeros_like(p) for name, p in eligible.items()}
+
+
+def norm_parameters(model: nn.Module) -> set[str]:
+    """Names of the scales and shifts of normalisation layers."""
+    return {
+        f"{layer}.{name}".removeprefix(".")
+        for layer, module in model.named_modules()
+        if isinstance(module, NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    }
 
 
 def exact_count(k: float | int, n: int) -> int:

@@ -1,0 +1,202 @@
+"""Gradient ascent's bounded objective and its stop rule by hand, and what it does to a small net."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn.checks import problems
+from unlearn.data.loader import Batch, Loader, PairedLoader
+from unlearn.modules.prediction import predict
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.modules.unlearner import UnlearnerModule
+from unlearn.recipe import Recipe
+from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.gradient_ascent import GradientAscent
+from unlearn.types import Images, Predictions, Subset
+
+HARDWARE = TrainerSettings("cpu")
+
+
+class Given(nn.Module):
+    """Logits that are its only weights, whatever the images."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits[: len(images)]
+
+
+def phase_of(strategy: GradientAscent) -> Phase:
+    model = nn.Linear(1, 1)
+    (phase,) = strategy.phases(Context(model, lambda: model, {}, 0), Edit({}))
+    return phase
+
+
+def loss_of(strategy: GradientAscent, probabilities: list[float]) -> tuple[float, list[bool]]:
+    """The loss of samples whose true class of two has these probabilities, and which of them push."""
+    p = torch.tensor(probabilities)
+    model = Given(torch.stack([p.log(), (1 - p).log()], dim=1))
+    batch = {Subset.FORGET: Batch(torch.zeros(len(p), 1, 2, 2), torch.zeros(len(p), dtype=torch.int64))}
+    loss = phase_of(strategy).loss(model, batch)
+    loss.backward()
+    assert model.logits.grad is not None
+    return loss.item(), (model.logits.grad != 0).any(1).tolist()
+
+
+def test_loss_is_minus_cross_entropy_up_to_the_cap() -> None:
+    loss, pushing = loss_of(GradientAscent(loss_cap=1.0), [0.9, 0.5, 0.2])  # losses 0.11, 0.69, 1.61
+    assert loss == pytest.approx((math.log(0.9) + math.log(0.5)) / 3)
+    assert pushing == [True, True, False]
+
+
+def test_the_cap_is_a_uniform_guess_unless_set() -> None:
+    loss, pushing = loss_of(GradientAscent(), [0.9, 0.51, 0.49])
+    assert loss == pytest.approx((math.log(0.9) + math.log(0.51)) / 3)
+    assert pushing == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["loss_cap", "stop_accuracy"])
+@pytest.mark.parametrize("bad", [-0.1, float("nan")])
+def test_impossible_bounds_are_refused(name: str, bad: float) -> None:
+    assert [problem.key for problem in problems(GradientAscent(**{name: bad}), "strategy")] == [f"strategy.{name}"]
+
+
+def right(share: float) -> Predictions:
+    """Ten predictions, so many of them right."""
+    labels = torch.zeros(10, dtype=torch.int64)
+    wrong = torch.arange(10) >= round(10 * share)
+    return Predictions(F.one_hot(wrong.long(), 2).float(), labels, torch.arange(10))
+
+
+@pytest.mark.parametrize(
+    ("target", "forget", "validation", "ends"),
+    [
+        (None, 0.9, 0.8, False),
+        (None, 0.8, 0.8, True),
+        (None, 0.5, 0.8, True),
+        (0.2, 0.5, 0.8, False),
+        (0.2, 0.2, 0.1, True),
+        (0.0, 0.1, 0.9, False),
+        (0.0, 0.0, 0.9, True),
+    ],
+)
+def test_stop_rule(target: float | None, forget: float, validation: float, ends: bool) -> None:
+    phase = phase_of(GradientAscent(stop_accuracy=target))
+    assert set(phase.watched) == {Subset.FORGET, Subset.VALIDATION}
+    assert phase.stop is not None
+    before = {Subset.FORGET: right(1.0), Subset.VALIDATION: right(validation)}
+    ruined = {Subset.FORGET: right(forget), Subset.VALIDATION: right(0.0)}  # what falls along is no target
+    assert phase.stop(before, ruined) is ends
+
+
+def test_it_reads_forget_and_validation_alone() -> None:
+    assert phase_of(GradientAscent()).subsets == (Subset.FORGET,)
+
+
+# The loop
+
+
+def images(n: int, seed: int) -> Images:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(0, 3, (n,), generator=generator), torch.arange(n))
+
+
+def normed(forget: Images) -> nn.Module:
+    """A net with batch normalisation that knows the forget set by heart; in eval mode."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3)).train()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        F.cross_entropy(model(forget.images.float() / 255), forget.labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def ascend(strategy: GradientAscent, model: nn.Module, data: Mapping[Subset, Images]) -> list[dict[str, float]]:
+    phase = phase_of(strategy)
+    loader = PairedLoader({Subset.FORGET: Loader(data[Subset.FORGET], strategy.recipe.batch_size, 0, "unlearned")})
+    return UnlearnerModule(model, phase, loader, 0, {s: data[s] for s in phase.watched}).run(HARDWARE)
+
+
+def accuracy(model: nn.Module, data: Images) -> float:
+    found = predict(model, data)
+    return (found.logits.argmax(1) == found.labels).double().mean().item()
+
+
+@pytest.fixture
+def data() -> dict[Subset, Images]:
+    return {Subset.FORGET: images(33, 1), Subset.VALIDATION: images(30, 2)}
+
+
+STEEP = GradientAscent(Recipe(epochs=60, batch_size=8, lr=0.02, clip=1.0, weight_decay=0), stop_accuracy=0.5)
+
+
+def test_it_forgets_down_to_the_target_and_stops(data: dict[Subset, Images]) -> None:
+    model = normed(data[Subset.FORGET])
+    assert accuracy(model, data[Subset.FORGET]) == 1
+    curve = ascend(STEEP, model, data)
+    assert accuracy(model, data[Subset.FORGET]) <= 0.5
+    assert 1 < len(curve) < 60
+    shorter = replace(STEEP, recipe=replace(STEEP.recipe, epochs=len(curve) - 1))
+    sooner = normed(data[Subset.FORGET])
+    ascend(shorter, sooner, data)
+    assert accuracy(sooner, data[Subset.FORGET]) > 0.5
+
+
+def test_running_statistics_stay_and_all_weights_move(data: dict[Subset, Images]) -> None:
+    model = normed(data[Subset.FORGET])
+    before = copy.deepcopy(model.state_dict())
+    ascend(replace(STEEP, recipe=replace(STEEP.recipe, epochs=2)), model, data)
+    after = model.state_dict()
+    buffers = {name for name, _ in model.named_buffers()}
+    assert len(buffers) == 3
+    assert {name for name in after if torch.equal(after[name], before[name])} == buffers
+
+
+def test_the_cap_holds_the_loss_back(data: dict[Subset, Images]) -> None:
+    losses = []
+    for cap in (None, 1e6):
+        model = normed(data[Subset.FORGET])
+        ascend(replace(STEEP, loss_cap=cap, stop_accuracy=0.0, recipe=replace(STEEP.recipe, epochs=30)), model, data)
+        found = predict(model, data[Subset.FORGET])
+        losses.append(F.cross_entropy(found.logits, found.labels).item())
+    assert losses[1] > 2 * losses[0]
+
+
+def test_a_phase_is_asked_after_each_epoch_what_its_model_predicts(data: dict[Subset, Images]) -> None:
+    model, asked = normed(data[Subset.FORGET]), []
+    start = predict(model, data[Subset.VALIDATION]).logits
+
+    def third(before: Mapping[Subset, Predictions], now: Mapping[Subset, Predictions]) -> bool:
+        asked.append(now)
+        assert torch.equal(before[Subset.VALIDATION].logits, start)
+        return len(asked) == 3
+
+    watched = {Subset.VALIDATION: data[Subset.VALIDATION]}
+    phase = replace(phase_of(STEEP), watched=tuple(watched), stop=third)
+    loader = PairedLoader({Subset.FORGET: Loader(data[Subset.FORGET], 8, 0, "unlearned")})
+    curve = UnlearnerModule(model, phase, loader, 0, watched).run(HARDWARE)
+    assert len(curve) == len(asked) == 3
+    assert [set(seen) for seen in asked] == [{Subset.VALIDATION}] * 3
+    last = asked[-1][Subset.VALIDATION]
+    assert torch.equal(last.logits, predict(model, data[Subset.VALIDATION]).logits)
+    assert not torch.equal(last.logits, asked[0][Subset.VALIDATION].logits)
+
+
+def test_without_a_rule_all_epochs_are_run(data: dict[Subset, Images]) -> None:
+    model = normed(data[Subset.FORGET])
+    phase = replace(phase_of(STEEP), watched=(), stop=None, recipe=replace(STEEP.recipe, epochs=4))
+    loader = PairedLoader({Subset.FORGET: Loader(data[Subset.FORGET], 8, 0, "unlearned")})
+    assert len(UnlearnerModule(model, phase, loader, 0).run(HARDWARE)) == 4
