@@ -152,7 +152,7 @@ def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose) -> 
     here, there = plan_of(composed()), plan_of(composed("trainer.precision=bf16-mixed"))
     assert here.original.key != there.original.key
     assert here.unlearned.key != there.unlearned.key
-    noise = [plan_of(composed("spd_gan=noise", f"trainer.precision={p}")).mark for p in ("32", "bf16-mixed")]
+    noise = [plan_of(composed("spd_gan=noise", f"trainer.precision={p}")).spd_gan for p in ("32", "bf16-mixed")]
     assert noise[0].key == noise[1].key  # type: ignore[union-attr]
 
 
