@@ -14,6 +14,7 @@ from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
 
 from unlearn import config, pipeline
+from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.discovery import options
 from unlearn.errors import ConfigError
 from unlearn.pipeline import Plan
@@ -117,6 +118,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
     """For every leaf of that part of the config: does it change the keys?"""
     before, found = keys_of(composed), config.instantiate(composed)
     aside = {"forget.file"}  # another file may be the same request: tested below
+    if isinstance(found.dataset, ImageFolder):
+        aside |= {"dataset.root", "dataset.train", "dataset.test"}  # there is no other: tested with the fingerprint
     if isinstance(getattr(found.strategy, "selection", None), All):
         aside.add("strategy.k")  # 1.0 is its only value
     return {

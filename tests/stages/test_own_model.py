@@ -242,3 +242,20 @@ def test_nets_with_batch_norm_leave_the_probe_unchanged(run: Run, tmp_path: Path
     model = original.load(found.workshop)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.parametrize(("overrides", "kept"), [((), False), (("strategy.refresh_bn=false",), True)])
+def test_an_edit_takes_running_statistics_along(
+    run: Run, tmp_path: Path, overrides: tuple[str, ...], kept: bool
+) -> None:
+    """And an edit that changes nothing leaves them as they are."""
+    norm = ("model=resnet18", "train.epochs=1", "spd_gan=off", "baseline.seeds=[0]", "strategy=random_k")
+    cells = [
+        run(tmp_path, *norm, "strategy.recipe.epochs=0", f"strategy.noise_scale={scale}", *overrides)
+        for scale in ("0.5", "0")
+    ]
+    original = weights(cells[0], cells[0].outcome.plan.original)  # type: ignore[arg-type]
+    edited, untouched = (weights(cell, cell.outcome.plan.unlearned) for cell in cells)  # type: ignore[arg-type]
+    statistics = [name for name in original if name.endswith("running_var")]
+    assert all(torch.equal(edited[name], original[name]) == kept for name in statistics)
+    assert all(torch.equal(untouched[name], original[name]) for name in original)

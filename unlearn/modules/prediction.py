@@ -26,6 +26,28 @@ def predict(model: nn.Module, data: ImageSource) -> Predictions:
 
 
 @torch.no_grad()
+def refresh_batch_norm(model: nn.Module, data: ImageSource) -> None:
+    """Running statistics of batch normalisation anew: the plain average over one pass; all else stays in eval mode.
+
+    Nothing is done without such layers, nor for a single image, which has no statistics.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if not norms or len(data) < 2:
+        return
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's way to ask for the plain average
+        norm.train()
+    for images in data.batches(torch.arange(len(data)).tensor_split(max(1, len(data) // BATCH_SIZE))):
+        model(images.float().div_(255))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+@torch.no_grad()
 def features(model: Classifier, data: ImageSource) -> Tensor:
     """Penultimate features [n, d] of every sample in order, for a model in eval mode."""
     return torch.cat([model.features(batch.images)[0] for batch in sequential(data, BATCH_SIZE)])

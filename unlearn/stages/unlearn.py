@@ -19,7 +19,7 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
-from unlearn.strategies.base import Context, Phase, Strategy
+from unlearn.strategies.base import Context, Edit, Phase, Strategy
 from unlearn.types import Curve, ImageSource, Role, Subset
 
 SCORING_BATCH = 256
@@ -82,6 +82,7 @@ class Unlearn(Stage):
             seed=self.seed,
         )
         edit = self.strategy.edit(model, context)
+        self._refresh(model, original, edit, workshop)
         curve = [
             {"phase": float(number)} | row
             for number, phase in enumerate(self.strategy.phases(context, edit))
@@ -94,6 +95,13 @@ class Unlearn(Stage):
         edited = sum(int(torch.count_nonzero(mask)) for mask in edit.masks.values())
         total = sum(p.numel() for p in model.parameters())
         write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
+
+    def _refresh(self, model: Classifier, original: Classifier, edit: Edit, workshop: Workshop) -> None:
+        from unlearn.modules.prediction import refresh_batch_norm
+
+        pairs = zip(model.parameters(), original.parameters(), strict=True)
+        if edit.refresh_bn and not all(torch.equal(now, before) for now, before in pairs):
+            refresh_batch_norm(model, self.retain.load(workshop))
 
     def _read(self, score: Score, workshop: Workshop) -> dict[str, Tensor]:
         tensors = read_tensors(workshop.need(score), "scores.safetensors")

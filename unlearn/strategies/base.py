@@ -85,6 +85,7 @@ class Edit:
     """What a one-shot edit did."""
 
     masks: Masks  # entries it may have changed
+    refresh_bn: bool = False  # running statistics of batch normalisation are to be estimated anew, on the retain set
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ class Perturbation(Repair):
     Perturbing a selected few instead of all is the paper's idea [P]. The noise is Gaussian [S]; its size is
     absolute, or relative to each tensor's population standard deviation, which carries over between layers and
     nets; zeroing and re-initialising the selected entries are alternatives [ours].
+
+    An edit leaves running statistics of batch normalisation behind that fit the old weights. On CIFAR-10 (the JPEG
+    copy, ResNet-18, 3,000 images, 2 seeds, 44 edits without fine-tuning) estimating them anew gave back 10
+    points of retain accuracy on the mean and 39 at most; fine-tuning does the same by itself. It is the retain set
+    that passes, once, and its time counts.
     """
 
     selection: Selection
@@ -37,6 +42,7 @@ class Perturbation(Repair):
     noise: str = one_of("relative", "absolute")
     noise_scale: float = at_least(0, 2.0)  # in the tensor's standard deviations, or in weight units if absolute
     mode: str = one_of("add", "zero", "reinitialise")
+    refresh_bn: bool = True  # estimate batch normalisation's running statistics anew after the edit [ours]
     movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
 
     def needs(self) -> tuple[Need, ...]:
@@ -52,7 +58,7 @@ class Perturbation(Repair):
         replacements = self._replacements(parameters, context)
         for name, mask in masks.items():
             parameters[name][mask] = replacements[name][mask]  # indexing leaves all other bits alone
-        return Edit(masks)
+        return Edit(masks, self.refresh_bn)
 
     def movable_entries(self, original: nn.Module, edit: Edit) -> Masks | None:
         if self.movable == "all":
