@@ -245,3 +245,27 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path, monkeypatch: pytest.Mon
     assert file_sha256(path) == hashlib.sha256(b"seven").hexdigest()
     with pytest.raises(DataError, match="expected a file"):
         file_sha256(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.ones(2, 2).to_sparse(), torch.empty(2, 2, device="meta")], ids=["sparse", "meta"]
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+def test_tensors_of_other_kinds_are_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
+    torch.save({"weight": tensor}, tmp_path / "odd.pt")
+    with pytest.raises(DataError, match=r"expected dense tensors in .* another kind in weight"):
+        read_state(tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        torch.full((3, 4), 1e300, dtype=torch.float64),
+        torch.ones(3, 4, dtype=torch.complex64),
+        torch.ones(3, 4, dtype=torch.int8),
+    ],
+    ids=["overflow", "complex", "integer"],
+)
+def test_weights_must_stay_what_they_are_in_the_nets_type(weight: torch.Tensor) -> None:
+    with pytest.raises(DataError, match=r"expected weight as finite torch\.float32"):
+        fit({"weight": weight, "bias": torch.zeros(3)}, nn.Linear(4, 3))

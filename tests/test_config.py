@@ -184,3 +184,13 @@ def test_functions_of_ones_own_take_any_argument(spelled: str) -> None:
 def test_an_argument_that_a_function_does_not_take_is_told() -> None:
     (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments.wide=5")
     assert "unexpected keyword argument 'wide'" in problem
+
+
+def test_a_folder_of_options_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--config-dir: expected a folder"):
+        preflight(CommandLine([], False, str(tmp_path / "nowhere")))
+
+
+def test_arguments_must_be_finite() -> None:
+    (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments={width:nan}")
+    assert problem.startswith("model.arguments: expected finite numbers")

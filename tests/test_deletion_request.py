@@ -89,7 +89,9 @@ def test_pictures_are_shown_when_asked_for(desk: Path) -> None:
 def test_checkpoint_is_short_for_the_options_it_stands_for() -> None:
     assert spelled_out(["checkpoint=a.pt", "seed=1"]) == ["checkpoint=file", "checkpoint.file=a.pt", "seed=1"]
     assert spelled_out(["-m", "checkpoint=a.pt,b.pt"]) == ["-m", "checkpoint=file", "checkpoint.file=a.pt,b.pt"]
-    same = ["checkpoint=none", "checkpoint=file", "checkpoint.file=a.pt", "a.pt"]
+    assert spelled_out(["checkpoint=epoch=9-step=100.ckpt"])[1] == "checkpoint.file='epoch=9-step=100.ckpt'"
+    assert spelled_out(["checkpoint=runs/it's (1).pt"])[1] == r"checkpoint.file='runs/it\'s (1).pt'"
+    same = ["checkpoint=none", "checkpoint=mine", "checkpoint=file", "checkpoint.file=a.pt", "a.pt"]
     assert spelled_out(same) == same
 
 
@@ -184,6 +186,14 @@ def test_a_bad_path_is_one_line(
     assert all(word in line for word in words), line
     assert "\n" not in line
     assert not (here / "trace").exists()
+
+
+@pytest.mark.parametrize("name", ["epoch=9-step=100.ckpt", "my (1).pt", "it's [2].pt", "ümlaut.pt"])
+def test_a_checkpoint_may_have_any_name(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    here = shutil.copytree(desk, tmp_path / "desk", ignore=shutil.ignore_patterns("artifacts", "out", "shown"))
+    (here / "resnet18.pt").rename(here / name)
+    monkeypatch.chdir(here)
+    preflight(CommandLine(spelled_out([f"checkpoint={name}", *COMMAND[1:], *TOY]), False, None))
 
 
 def test_what_a_checkpoint_was_trained_on_must_be_told(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

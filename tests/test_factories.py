@@ -36,6 +36,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def hashed(write: Write, files: dict[str, str], factory: str = "NAME.nets:f") -> str:
+    source_hash.cache_clear()
     return source_hash(factory.replace("NAME", write(files)), "model.factory")
 
 

@@ -37,6 +37,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "a state dict", path, f"one that holds no tensors, only {', '.join(map(str, [*inner][:8])) or 'nothing'}"
         )
     for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise _error("dense tensors", path, f"another kind in {name}")
         if not tensor.isfinite().all():
             raise _error("finite weights", path, f"others in {name}")
     return state
@@ -71,8 +73,16 @@ def fit(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
         shown = ", ".join(differences[:SHOWN]) + more
         raise DataError(f"checkpoint: expected the tensors of this net, came {shown}{_hint(found, wanted)}")
     for name, tensor in found.items():  # in place: the net's dict also carries the versions that some nets ask for
-        wanted[name] = tensor.to(wanted[name])
+        wanted[name] = _cast(name, tensor, wanted[name])
     return wanted
+
+
+def _cast(name: str, tensor: Tensor, like: Tensor) -> Tensor:
+    same_kind = tensor.is_floating_point() == like.is_floating_point() and not tensor.is_complex()
+    cast = tensor.to(like.dtype) if same_kind else tensor
+    if not same_kind or not cast.isfinite().all():
+        raise DataError(f"checkpoint: expected {name} as finite {like.dtype}, came {tensor.dtype} that is not")
+    return cast.to(like.device)
 
 
 def _read(path: Path) -> Mapping[Any, Any]:

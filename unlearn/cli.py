@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from importlib.metadata import version
@@ -56,14 +57,25 @@ def main() -> None:
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
-    """`checkpoint=FILE` as Hydra must read it: `checkpoint` is a group, and FILE none of its options."""
-    key, known = "checkpoint=", ("checkpoint=none", "checkpoint=file")
-    short = [argument.startswith(key) and argument not in known for argument in arguments]
-    return [
-        word
-        for argument, is_short in zip(arguments, short, strict=True)
-        for word in (["checkpoint=file", f"checkpoint.file={argument.removeprefix(key)}"] if is_short else [argument])
-    ]
+    """`checkpoint=FILE` as Hydra must read it: `checkpoint` is a group, and FILE none of its options.
+
+    A file is what has a suffix or lies in a folder. Characters that mean something to Hydra are quoted, but for the
+    commas of a sweep.
+    """
+    key, words = "checkpoint=", []
+    for argument in arguments:
+        values = argument.removeprefix(key).split(",")
+        if argument.startswith(key) and all(Path(value).suffix or "/" in value for value in values):
+            words += ["checkpoint=file", "checkpoint.file=" + ",".join(map(_quoted, values))]
+        else:
+            words.append(argument)
+    return words
+
+
+def _quoted(value: str) -> str:
+    if re.fullmatch(r"[\w./~-]+|(['\"]).*\1", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def job(composed: Any) -> None:

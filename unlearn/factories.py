@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import json
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,6 +47,14 @@ def _import(factory: str, key: str) -> ModuleType:
         raise ConfigError([Problem(key, f"a module that can be imported ({place(error)})", factory)]) from error
 
 
+def argument_problems(arguments: dict[str, Any], key: str) -> Iterator[Problem]:
+    """Arguments that JSON, and so a key, cannot hold."""
+    try:
+        json.dumps(arguments, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield Problem(key, f"finite numbers, texts, lists and mappings ({first_line(error)})", arguments)
+
+
 def place(error: Exception) -> str:
     """What an error in a user's code says and where, on one line."""
     said = f"{type(error).__name__}: {first_line(error)}"
@@ -55,6 +65,7 @@ def place(error: Exception) -> str:
     return f"{said}, in {Path(inner.filename).name} line {inner.lineno}"
 
 
+@cache
 def source_hash(factory: str, key: str) -> str:
     """Hash of the source of a factory's module and of the modules it imports that lie beside it, at any depth.
 

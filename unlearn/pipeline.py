@@ -131,7 +131,8 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
         return None
     forget, retain, holdout = (clean[subset] for subset in (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT))
     needed = None if isinstance(config.spd_gan, Noise) else guide
-    return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train)
+    numerics = replace(config.trainer.numerics, precision="32")  # in which SPD-GAN is always trained
+    return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
 
 
 def _readings(

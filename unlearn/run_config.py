@@ -11,7 +11,7 @@ import torch
 from omegaconf import MISSING
 from torch import nn
 
-from unlearn.checkpoint import fit, read_state
+from unlearn.checkpoint import file_sha256, fit, read_state
 from unlearn.checks import at_least, runtime
 from unlearn.data.checkpoint import CheckpointFile, TrainedOn
 from unlearn.data.split import Population
@@ -116,10 +116,24 @@ def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator
     if config.dataset.label_noise:
         expected = "0 with a checkpoint: it was trained on the labels as they are"
         yield Problem("dataset.label_noise", expected, config.dataset.label_noise)
+    misfit = _misfit(config, Path(checkpoint.file))
+    if misfit:
+        yield misfit
+
+
+_fitting: set[tuple[Any, ...]] = set()  # what is known to fit, so that a grid reads its checkpoint once
+
+
+def _misfit(config: RunConfig, file: Path) -> str | None:
+    """Why the checkpoint cannot be read as the model."""
     try:
-        fit(read_state(Path(checkpoint.file)), _empty_net(config))
+        asked = (file_sha256(file), file.suffix, repr(config.model), config.dataset.shape, config.dataset.classes)
+        if asked not in _fitting:
+            fit(read_state(file), _empty_net(config))
+            _fitting.add(asked)
     except UnlearnError as error:
-        yield str(error)
+        return str(error)
+    return None
 
 
 def check_metrics(config: RunConfig) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ import torch
 from conftest import write_images
 
 from unlearn.data.checkpoint import TrainedOn
+from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.forget import Candidates, ClassWise, Forget, Hard, Indices, Mislabelled, Random, Subclass
@@ -155,9 +156,22 @@ def test_a_request_chooses_whom_it_names(tmp_path: Path) -> None:
 
 def test_identity_is_who_is_named_not_how(tmp_path: Path) -> None:
     texts = {"a.txt": "3\n1\n", "b.txt": "# sorted\n1\n3\n", "c.csv": "who,index\nx,3\ny,1\n", "d.json": "[1, 3]"}
-    found = [Indices(str(request(tmp_path, text, name))).identity() for name, text in texts.items()]
+    found = [key_of(Indices(str(request(tmp_path, text, name)))) for name, text in texts.items()]
     assert all(identity == found[0] for identity in found)
-    assert Indices(str(request(tmp_path, "1\n4\n"))).identity() != found[0]
+    assert key_of(Indices(str(request(tmp_path, "1\n4\n")))) != found[0]
+
+
+def test_a_record_has_one_key_however_it_is_spelled(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images", n=30)
+    dataset = ImageFolder(root=str(root))
+    spelled = ["1", "digit0/1.png", "train/digit0/1.png", str(root / "train/digit0/1.png")]
+    spelled[0] = str(dataset.find("digit0/1.png"))
+    found = [key_of(Indices(str(request(tmp_path, text, f"{i}.txt"))), dataset) for i, text in enumerate(spelled)]
+    assert all(identity == found[0] for identity in found)
+
+
+def key_of(forget: Indices, dataset: Dataset = DIGITS) -> dict[str, object]:
+    return Population.of(dataset, 0, forget).identity()
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.1, 10), (0.25, 25), (0.001, 1), (0.999, 100)])
@@ -280,3 +294,21 @@ def test_requests_may_be_json_made_by_machine(tmp_path: Path) -> None:
     assert read_records(request(tmp_path, json.dumps({"indices": list(range(5))}), "r.json"), "forget.file") == list(
         range(5)
     )
+
+
+def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: Path) -> None:
+    dataset = ImageFolder(root=str(write_images(tmp_path, n=10)), validation=0.4, holdout=0.5)
+    tiny = Digits(validation=0.4, holdout=0.5)
+    for each in (dataset, tiny):
+        assert [*TrainedOn("all").check(each)] == []
+    starved = ImageFolder(root=str(write_images(tmp_path / "starved", n=10)), validation=0.45, holdout=0.45)
+    for path in list((tmp_path / "starved" / "test").rglob("*.png"))[2:]:
+        path.unlink()
+    (found,) = map(str, TrainedOn("all").check(starved))
+    assert found.startswith("checkpoint.trained_on: expected records that leave validation and holdout")
+    assert "0 left in the training part, 2 images for the test" in found
+
+
+def test_deeply_nested_json_is_junk(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a list of records"):
+        read_records(request(tmp_path, "[" * 100_000, "deep.json"), "forget.file")

@@ -126,10 +126,29 @@ def test_deeper_folders_are_subclasses(tmp_path: Path) -> None:
     assert ImageFolder(root=str(write_images(tmp_path / "flat"))).subclasses == ()
 
 
+def test_nested_folders_are_numbered_as_torchvision_numbers_them(tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder as Reference
+
+    for name in ("c0/z", "c0/cat/1", "c0/cat-tabby/1", "c0/cat/deep/2", "c1/10", "c1/9", "c1/A"):
+        for part in ("train", "test"):
+            path = tmp_path / part / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(path)
+    (tmp_path / "train" / "c1" / "folder.png").mkdir()
+    dataset, reference = ImageFolder(root=str(tmp_path)), Reference(tmp_path / "train")
+    names = [Path(name).relative_to(tmp_path / "train").as_posix() for name, _ in reference.samples]
+    assert [dataset.find(name) for name in names] == list(range(7))
+
+
 def test_records_are_found_by_any_of_their_paths(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = ImageFolder(root=str(folder))
-    names = ("digit1/3.png", "train/digit1/3.png", str(folder.resolve() / "train/digit1/3.png"))
-    assert [dataset.find(name) for name in names] == [11] * 3
+    monkeypatch.chdir(folder.parent)
+    link = folder.with_name("link")
+    link.symlink_to(folder)
+    for root in (folder.name, str(folder), "link"):
+        dataset = ImageFolder(root=root)
+        names = ("digit1/3.png", "train/digit1/3.png", str(folder.resolve() / "train/digit1/3.png"))
+        names += (f"{root}/train/digit1/3.png", str(folder.parent / root / "train/digit1/3.png"))
+        assert [dataset.find(name) for name in names] == [11] * 5
     assert dataset.find("digit1/99.png") is None
     assert dataset.find("test/digit1/8.png") is None
 
@@ -162,20 +181,23 @@ def test_the_fingerprint_tells_contents_and_names_but_not_places(folder: Path) -
 
 
 def test_files_are_read_once_until_they_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["digit0/0.png", "digit1/1.png"]
-    first = fingerprint(folder / "train", names)
+    names, train = ("digit0/0.png", "digit1/1.png"), str(folder / "train")
+    first = fingerprint(train, names)
+    fingerprint.cache_clear()
     read: list[Path] = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or b"")
-    assert fingerprint(folder / "train", names) == first
+    assert fingerprint(train, names) == first
     assert read == []
+    fingerprint.cache_clear()
     os.utime(folder / "train" / names[0], ns=(1, 1))
-    assert fingerprint(folder / "train", names) != first
+    assert fingerprint(train, names) != first
     assert len(read) == 2
+    fingerprint.cache_clear()
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprints, "_cache", lambda: Path("/proc/nowhere"))
-    assert fingerprint(folder / "train", ["digit0/0.png"]) == fingerprint(folder / "train", ["digit0/0.png"])
+    assert len(fingerprint(str(folder / "train"), ("digit0/0.png",))) == 64
 
 
 # What is wrong
@@ -312,5 +334,60 @@ def test_images_of_floats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     part = "(np.zeros((4, 8, 8)), [0, 1, 0, 1])"
     (tmp_path / "floats.py").write_text(f"import numpy as np\ndef make():\n    return {part}, {part}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, came torch\.float64"):
+    with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, came ValueError: torch\.float64"):
         Python(factory="floats:make", workers=0).load()
+
+
+def test_images_of_sixteen_bits_are_refused(folder: Path) -> None:
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(deep).save(folder / "train/digit1/2.png")
+    with pytest.raises(DataError, match=r"digit1/2\.png: pixels of mode I;16, which do not fit into bytes"):
+        ImageFolder(root=str(folder), workers=0).load()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_part_that_fails_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    source = """
+class Part:
+    targets = [0, 1] * 10
+    def __len__(self):
+        return 20
+    def __getitem__(self, i):
+        raise FileNotFoundError("no such photo")
+def make():
+    return Part(), Part()
+"""
+    (tmp_path / "failing.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        Python(factory="failing:make", workers=workers).load()
+    assert "FileNotFoundError: no such photo, in failing.py line" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_are_in_the_key_of_a_function_and_must_be_as_many_as_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+import numpy as np
+class Part(list):
+    pass
+def make(n):
+    part = Part((np.zeros((8, 8), "uint8"), i % 2) for i in range(20))
+    part.targets = [i % 2 for i in range(n)]
+    return part, part
+"""
+    (tmp_path / "labelled.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    good, bad = (Python(factory="labelled:make", arguments={"n": n}) for n in (20, 8))
+    assert list(good.check()) == []
+    assert "8 labels of 20 images" in complaints(bad)
+    digits = Python(factory="own_data:digits").identity()
+    assert digits["labels"] != Python(factory="own_data:digits", arguments={"n": 40}).identity()["labels"]
+    assert digits["source"] == Python(factory="own_data:digits", arguments={"n": 40}).identity()["source"]
+
+
+@pytest.mark.parametrize("settings", [{"mean": [float("nan"), 0.0, 0.0]}, {"std": [float("inf"), 1.0, 1.0]}])
+def test_normalisation_must_be_finite(settings: dict[str, list[float]]) -> None:
+    (problem,) = ImageFolder(**settings).problems("dataset")  # type: ignore[arg-type]
+    assert "a finite" in str(problem)

@@ -13,13 +13,14 @@ import torch
 from conftest import write_images
 from omegaconf import DictConfig
 from safetensors.torch import save_file
-from torch import nn
 
 from unlearn import config
-from unlearn.errors import ConfigError
+from unlearn.data.datasets.python import _made
+from unlearn.errors import ConfigError, StoreError
 from unlearn.pipeline import plan
 from unlearn.report.assemble import assemble
 from unlearn.spd_gan.options import Noise
+from unlearn.stages import samples
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions, read_tensors
 from unlearn.statistics import cross_entropy
@@ -108,6 +109,27 @@ def test_the_key_holds_the_files_content_and_the_records(composed: Compose, else
     assert key(composed, copy) == key(composed, elsewhere)
     assert len({key(composed, file) for file in (elsewhere, other)}) == 2
     assert key(composed, elsewhere, str(members)) != key(composed, elsewhere)
+    members.write_text("\n".join(map(str, range(1437))))
+    assert key(composed, elsewhere, str(members)) == key(composed, elsewhere)
+
+
+@pytest.mark.parametrize("same", ["seeds.train=5", "dataset.flip=true", "forget.share=0.2"])
+def test_a_checkpoint_has_one_key_whatever_is_done_with_it(composed: Compose, elsewhere: Path, same: str) -> None:
+    told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all")
+    here, there = (plan(config.instantiate(composed(*told, *more))) for more in ((), (same,)))
+    assert here.original.key == there.original.key
+    assert here.unlearned.original.spec["samples"] == [[1, 8, 8], 10, [0.305], [0.376]]
+
+
+def test_the_split_tells_which_part_it_counts_in(brought: Finished, probed: Finished) -> None:
+    own, elsewhere = (
+        read_tensors(found.workshop.need(found.outcome.plan.split), "split.safetensors") for found in (probed, brought)
+    )
+    both = {"forget", "retain", "test", "mislabelled"}
+    assert set(own) == both | {"validation", "holdout"}
+    assert set(elsewhere) == both | {"validation_of_test", "holdout_of_test"}
+    of_test = torch.cat([elsewhere[name] for name in ("validation_of_test", "holdout_of_test", "test")])
+    assert of_test.sort().values.tolist() == list(range(360))
 
 
 @pytest.mark.parametrize(
@@ -234,14 +256,39 @@ def test_the_probe_works_in_colour_and_grey_at_any_size(run: Run, tmp_path: Path
     assert found.value(Role.ORIGINAL, "perturbed_holdout_accuracy") is not None
 
 
-def test_nets_with_batch_norm_leave_the_probe_unchanged(run: Run, tmp_path: Path) -> None:
-    """The guide's buffers too: it is the original itself."""
-    found = run(tmp_path, "model=resnet18", "spd_gan=probe", "spd_gan.steps=2", *CHEAP, "train.epochs=1")
-    original = found.outcome.plan.original
-    before = read_tensors(found.workshop.need(original), "model.safetensors")
-    model = original.load(found.workshop)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+def test_a_whole_run_is_the_same_from_memory_and_from_disk(run: Run, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", n=20)
+    data = ("dataset=image_folder", f"dataset.root={images}", "dataset.size_px=8", "dataset.crop_padding=1")
+    cells = [
+        run(tmp_path / limit, *data, f"dataset.memory_limit={limit}", "model.dropout=0.2", "spd_gan=marker", *CHEAP)
+        for limit in ("4096", "0")
+    ]
+    held, streamed = ([m for _, m in cell.outcome.measurements] for cell in cells)
+    assert held == streamed
+    assert cells[0].outcome.plan.unlearned.key == cells[1].outcome.plan.unlearned.key
+
+
+def test_streamed_images_that_changed_are_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+from pathlib import Path
+import numpy as np
+def make():
+    shade = int((Path(__file__).parent / "shade.txt").read_text())
+    images = np.full((60, 8, 8), shade, "uint8")
+    images[:, 0, 0] = np.arange(60)
+    return (images, [i % 2 for i in range(60)]), (images, [i % 2 for i in range(60)])
+"""
+    (tmp_path / "shaded.py").write_text(source)
+    (tmp_path / "shade.txt").write_text("10")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = ("dataset=python", "dataset.factory=shaded:make", "dataset.channels=1", "dataset.memory_limit=0")
+    small = ("dataset.size_px=8", "dataset.workers=0", "spd_gan=off", "baseline.seeds=[0]", "train.epochs=1")
+    run(tmp_path / "store", *data, *small, "strategy=identity")
+    (tmp_path / "shade.txt").write_text("200")
+    _made.cache_clear()
+    samples._held.clear()
+    with pytest.raises(StoreError, match="expected the data that"):
+        run(tmp_path / "store", *data, *small, "strategy=finetune", "strategy.recipe.epochs=1")
 
 
 @pytest.mark.parametrize(("overrides", "kept"), [((), False), (("strategy.refresh_bn=false",), True)])

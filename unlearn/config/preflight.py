@@ -44,6 +44,8 @@ def preflight(command: CommandLine) -> None:
     Raises:
         ConfigError: with all problems of all cells, each named by the first cell that has it.
     """
+    if command.config_dir is not None and not Path(command.config_dir).is_dir():
+        raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
     with initialize_config_dir(str(CONF), version_base="1.3"):
         found = _Preflight(command, GlobalHydra.instance().config_loader()).problems()
     if found:

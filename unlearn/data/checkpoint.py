@@ -6,14 +6,13 @@ from abc import ABC
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from omegaconf import MISSING
 from torch import Tensor
 
 from unlearn.checks import runtime
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.records import find_records, list_problems, records_hash
+from unlearn.data.records import find_records, list_problems
 from unlearn.errors import Problem
 
 KEY = "checkpoint.trained_on"
@@ -32,12 +31,13 @@ class TrainedOn:
 
     def check(self, dataset: Dataset) -> Iterator[Problem | str]:
         """What is wrong with the list for that data set."""
-        if self.listed != ALL:
-            yield from list_problems(Path(self.listed), dataset, KEY)
-
-    def identity(self) -> dict[str, Any]:
-        """What the key holds: who is listed."""
-        return {"members": ALL if self.listed == ALL else records_hash(Path(self.listed), KEY)}
+        found = [] if self.listed == ALL else list(list_problems(Path(self.listed), dataset, KEY))
+        yield from found
+        outside = 0 if found else dataset.size - len(self.members(dataset))
+        test = dataset.test_size
+        if not found and outside < sum(dataset.aside) and test <= sum(dataset.shares_of(test)):
+            expected = "records that leave validation and holdout to the training part, or a larger test part for both"
+            yield Problem(KEY, expected, f"{outside} left in the training part, {test} images for the test")
 
 
 @dataclass(frozen=True)

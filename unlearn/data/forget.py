@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from omegaconf import MISSING
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unlearn.checks import at_least, runtime, share
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.records import find_records, list_problems, records_hash
+from unlearn.data.records import find_records, list_problems
 from unlearn.errors import Problem, nearest, some
 from unlearn.seeding import stream
 
@@ -156,7 +156,7 @@ class Indices(Forget):
 
     explicit = True
 
-    file: str = runtime(MISSING)  # path; the key holds the records, not the path
+    file: str = runtime(MISSING)  # path; keys hold the records (see Population), however they are named
 
     def requested(self, dataset: Dataset) -> Tensor:
         return find_records(Path(self.file), dataset, "forget.file")
@@ -180,7 +180,3 @@ class Indices(Forget):
         if foreign:
             expected = "records that the original was trained on (checkpoint.trained_on)"
             yield Problem("forget.file", expected, some(foreign))
-
-    def identity(self) -> dict[str, Any]:
-        """What the key holds: who is named."""
-        return {"indices_sha256": records_hash(Path(self.file), "forget.file")}

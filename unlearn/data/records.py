@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -36,8 +35,11 @@ def read_records(path: Path, key: str) -> list[int | str]:
     reader = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)
     try:
         return [_record(item) for item in reader(text)]
-    except (ValueError, LookupError, TypeError, csv.Error) as error:
+    except (ValueError, LookupError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(f"{key}: expected a list of records, came {error} in {path}") from error
+
+
+_found: dict[tuple[Any, ...], Tensor] = {}  # what each file meant for each data set, as long as it stays
 
 
 def find_records(path: Path, dataset: Dataset, key: str) -> Tensor:
@@ -46,17 +48,20 @@ def find_records(path: Path, dataset: Dataset, key: str) -> Tensor:
     Raises:
         DataError: the file cannot be read, or the data set has no record of a name in it.
     """
+    stat = path.stat() if path.is_file() else None
+    meant = (path.resolve(), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
+    if meant not in _found:
+        _found[meant] = _find(path, dataset, key)
+    return _found[meant]
+
+
+def _find(path: Path, dataset: Dataset, key: str) -> Tensor:
     listed = read_records(path, key)
     found = [each if isinstance(each, int) else dataset.find(each) for each in listed]
     unknown = [str(each) for each, index in zip(listed, found, strict=True) if index is None]
     if unknown:
         raise DataError(f"{key}: expected records of the training part, came {some(unknown)} in {path}")
     return torch.tensor(sorted(index for index in found if index is not None), dtype=torch.int64)
-
-
-def records_hash(path: Path, key: str) -> str:
-    """A hash of who is listed, whatever the file's name, order or format."""
-    return hashlib.sha256(json.dumps(sorted(map(str, read_records(path, key)))).encode()).hexdigest()
 
 
 def list_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:

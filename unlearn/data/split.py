@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +45,12 @@ class Population:
         """The population in which `forget` picks."""
         return cls(dataset, seed, forget if forget.explicit else None, trained_on)
 
+    def identity(self) -> dict[str, Any]:
+        """What the key holds of the two: who is meant, however a file names them."""
+        requested = None if self.reserved is None else self.reserved.requested(self.dataset)
+        members = None if self.trained_on is None else self.trained_on.members(self.dataset)
+        return {"reserved": _digest(requested), "trained_on": _digest(members)}
+
     @property
     def members(self) -> int:
         """Images in D."""
@@ -79,6 +86,10 @@ class Population:
         noisy = clean.clone()
         noisy[hit] = (clean[hit] + torch.randint(1, classes, (count,), generator=draws)) % classes
         return noisy
+
+
+def _digest(indices: Tensor | None) -> str | None:
+    return None if indices is None else hashlib.sha256(indices.numpy()).hexdigest()  # type: ignore[arg-type]
 
 
 def _cut(order: Tensor, counts: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

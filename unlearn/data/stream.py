@@ -37,19 +37,22 @@ class Stream:
             DataError: an image cannot be read.
         """
         wanted = [self.index[positions.to(self.index.device)].cpu() for positions in chunks]
+        order = _Order(wanted)
         loader = DataLoader(
             _Decoded(self.decode),
-            batch_sampler=[indices.tolist() for indices in wanted],
+            batch_sampler=order,
             num_workers=min(self.workers, os.cpu_count() or 1),
-            collate_fn=torch.stack,
+            collate_fn=_stacked,
             pin_memory=self.labels.is_cuda,
             generator=torch.Generator(),  # its own, so that no other draw shifts
         )
-        try:
-            for indices, pixels in zip(wanted, loader, strict=True):
+        for indices, pixels in zip(wanted, loader, strict=False):
+            if isinstance(pixels, DataError):
+                order.unreadable = order.unreadable or pixels
+            elif order.unreadable is None:
                 yield self._with_moved(indices, pixels).to(self.labels.device, non_blocking=True)
-        except DataError as error:  # from a worker it comes wrapped in a traceback
-            raise DataError(str(error).strip().splitlines()[-1].removeprefix("unlearn.errors.DataError: ")) from None
+        if order.unreadable is not None:
+            raise order.unreadable
 
     def _with_moved(self, indices: Tensor, pixels: Tensor) -> Tensor:
         if self.moved is None:
@@ -77,15 +80,43 @@ class Stream:
 
     def resident(self) -> Images:
         """All of it in memory."""
-        images = torch.cat(list(self.batches(torch.split(torch.arange(len(self)), CHUNK))))
+        images = torch.empty((len(self), *self.shape), dtype=torch.uint8)
+        chunks = torch.split(torch.arange(len(self)), CHUNK)
+        for positions, pixels in zip(chunks, self.batches(chunks), strict=True):
+            images[positions] = pixels
         return Images(images, self.labels, self.index)
 
 
-class _Decoded(Dataset[Tensor]):
-    """What a DataLoader asks one image at a time."""
+class _Decoded(Dataset[Tensor | DataError]):
+    """What a DataLoader asks one image at a time; an error is passed on as a value, without a worker's traceback."""
 
     def __init__(self, decode: Callable[[int], Tensor]) -> None:
         self.decode = decode
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.decode(index)
+    def __getitem__(self, index: int) -> Tensor | DataError:
+        try:
+            return self.decode(index)
+        except DataError as error:
+            return error
+
+
+@dataclass
+class _Order:
+    """Lists of indices, until one of them cannot be read: workers then end their batches and go."""
+
+    wanted: Sequence[Tensor]
+    unreadable: DataError | None = None
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for indices in self.wanted:
+            if self.unreadable is not None:
+                return
+            yield indices.tolist()
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+
+def _stacked(items: list[Tensor | DataError]) -> Tensor | DataError:
+    errors = [item for item in items if isinstance(item, DataError)]
+    return errors[0] if errors else torch.stack([item for item in items if isinstance(item, Tensor)])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from unlearn.errors import ConfigError, Problem, UnlearnError
-from unlearn.factories import load, place, source_hash
+from unlearn.factories import argument_problems, load, place, source_hash
 from unlearn.models.base import Model, trial
 
 CONTRACT = "a function (shape, classes, **model.arguments) that gives a net"
@@ -30,8 +30,9 @@ class Python(Model):
     factory: str = ""  # package.module:function, installed or in the current directory
     arguments: dict[str, Any] = field(default_factory=dict)
 
-    def problems(self, key: str) -> Iterator[str]:
-        """A function that is there."""
+    def problems(self, key: str) -> Iterator[Problem | str]:
+        """A function that is there, and arguments that a key can hold."""
+        yield from argument_problems(self.arguments, f"{key}.arguments")
         try:
             load(self.factory, f"{key}.factory")
         except ConfigError as error:
@@ -66,6 +67,8 @@ def _unfit(factory: str, arguments: str, shape: tuple[int, int, int], classes: i
             net = Python(factory, json.loads(arguments)).net(shape, classes)
             if not any(p.requires_grad for p in net.parameters()):
                 return "it has no parameters to train"
+            if not all(isinstance(item, torch.Tensor) for item in net.state_dict().values()):
+                return "its state dict holds other things than tensors"
             if any(nn.parameter.is_lazy(p) for p in net.parameters()):
                 return "its lazy layers have no weights before the first batch: give their sizes"
             trial(net, shape, classes, features)

@@ -25,8 +25,10 @@ class Checkpoint(ModelStage):
         return f"checkpoint {Path(self.file).name}"
 
     def identity(self) -> dict[str, Any]:
-        """What the key holds: the file's content."""
-        return {"sha256": file_sha256(Path(self.file))}
+        """What the key holds: the file's content, and what it is read as; neither seeds nor data."""
+        dataset = self.samples.population.dataset
+        read_as = (dataset.shape, dataset.classes, *dataset.normalisation)
+        return {"sha256": file_sha256(Path(self.file)), "samples": read_as, "seed": None}
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         classifier = self.fresh("init/overwritten", 0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unlearn.console import Tick
+from unlearn.modules.trainer import Numerics
 from unlearn.seeding import stream
 from unlearn.spd_gan.options import Gan, Noise, noisy, noisy_like, quantise
 from unlearn.stages.base import Stage, Workshop
@@ -41,6 +42,7 @@ class Perturb(Stage):
     holdout: Samples
     guide: ModelStage | None  # trained on D_r for the marker, the original for the probe; None for the noise control
     seed: int
+    numerics: Numerics
 
     @property
     def label(self) -> str:

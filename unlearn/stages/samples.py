@@ -23,6 +23,7 @@ from unlearn.types import Images, ImageSource, Subset
 if TYPE_CHECKING:
     from unlearn.data.loader import Augmentation
 
+LOOKED_AT = 64  # images of a streamed part, for the pin
 BY_REQUEST = {Subset.FORGET, Subset.RETAIN}
 MOVED = {  # what SPD-GAN made -> whose images they replace, and their name in its artefact
     Subset.PERTURBED_FORGET: (Subset.FORGET, "forget"),
@@ -112,8 +113,9 @@ class Scenario:
 class Split(Stage):
     """The record of who is in which subset, for the books: nothing reads it.
 
-    Its file: `split.safetensors`, data set indices int64 of forget, retain, validation and holdout, and of the
-    records whose label is wrong by label noise.
+    Its file: `split.safetensors`, indices int64 into the training part of forget, retain, validation, holdout and the
+    records whose label is wrong by label noise, and into the test part of test. Beside a checkpoint validation and
+    holdout may come from the test part: they are then called `validation_of_test` and `holdout_of_test`.
     """
 
     forget: Samples
@@ -124,8 +126,11 @@ class Split(Stage):
         contents = load(self.forget.population.dataset, workshop)
         clean = contents.train.labels
         wrong = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
-        split = self.forget.split(contents, workshop)
-        write_tensors(folder / "split.safetensors", vars(split) | {"mislabelled": wrong})
+        split, drawn = vars(self.forget.split(contents, workshop)), self.forget.population.draw()
+        of = "" if drawn.test is None else "_of_test"
+        aside = {f"{name}{of}": split.pop(name) for name in ("validation", "holdout")}
+        test = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
+        write_tensors(folder / "split.safetensors", split | aside | {"test": test, "mislabelled": wrong})
 
 
 def augmentation(dataset: Dataset) -> Augmentation:
@@ -142,7 +147,7 @@ def warm_up(dataset: Dataset, workshop: Workshop) -> None:
     load(dataset, workshop)
 
 
-_held: list[tuple[Dataset, Contents, str | None]] = []  # the data set read last, for the other stages and cells
+_held: list[tuple[Dataset, Contents, str]] = []  # the data set read last, for the other stages and cells
 
 
 def load(dataset: Dataset, workshop: Workshop) -> Contents:
@@ -150,19 +155,20 @@ def load(dataset: Dataset, workshop: Workshop) -> Contents:
     source = dataset.source()
     if not (_held and _held[0][0] == source):
         contents = source.load()
-        _held[:] = [(source, contents, _digest(contents))]
+        _held[:] = [(source, contents, "" if source.pin is None else _digest(contents))]
     _, contents, digest = _held[0]
-    if source.pin is not None and digest is not None:
+    if source.pin is not None:
         workshop.store.pin(source.pin, digest)
     return contents
 
 
-def _digest(contents: Contents) -> str | None:
-    """Of what is in memory; a data set that is streamed is not read for it."""
+def _digest(contents: Contents) -> str:
+    """Of all labels, and of all images in memory; of a part that is streamed, of some."""
     digest = hashlib.sha256()
     for part in (contents.train, contents.test):
-        if not isinstance(part, Images):
-            return None
-        for tensor in (part.images, part.labels):
-            digest.update(tensor.numpy())  # type: ignore[arg-type]  # a buffer
+        n = len(part)
+        looked_at = torch.arange(n) if isinstance(part, Images) else torch.arange(0, n, max(1, n // LOOKED_AT))
+        for pixels in part.batches(torch.split(looked_at, 4096)):
+            digest.update(pixels.numpy())  # type: ignore[arg-type]  # a buffer
+        digest.update(part.labels.numpy())  # type: ignore[arg-type]
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from unlearn.errors import Problem
 from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)  # the first: batch and instance normalisation
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # first: batch and instance
 
 
 @dataclass(frozen=True)

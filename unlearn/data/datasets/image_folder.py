@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -21,12 +22,16 @@ from unlearn.errors import DataError, Problem, first_line
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # what torchvision takes
 
 
+SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
+
+
 @dataclass(frozen=True)
 class ImageFolder(Own):
     """`root/train/<class>/<image>` and `root/test/<class>/<image>`, as torchvision's ImageFolder reads them.
 
-    Classes are numbered in the order of their names, records in the order of their paths. Images may lie deeper:
-    where all of them are in `<class>/<subclass>/`, `forget=subclass` can choose among those.
+    Classes are numbered in the order of their names, and records as torchvision numbers them; hidden files and folders
+    are passed over. Images may lie deeper: where all of them are in `<class>/<subclass>/`, `forget=subclass` can choose
+    among those.
     """
 
     root: str = runtime("data")
@@ -71,7 +76,7 @@ class ImageFolder(Own):
     def identity(self) -> dict[str, Any]:
         """What the key holds: names and contents of the files, wherever they lie."""
         parts = {"train": (self.train, self._train), "test": (self.test, self._test)}
-        return {part: fingerprint(Path(self.root) / name, found.files) for part, (name, found) in parts.items()}
+        return {part: fingerprint(self._place(name), found.files) for part, (name, found) in parts.items()}
 
     def check(self) -> Iterator[Problem | str]:
         found = list(self._missing())
@@ -98,12 +103,11 @@ class ImageFolder(Own):
             yield Problem("dataset.root", expected, ", ".join(strange[:5]))
 
     def find(self, name: str) -> int | None:
-        path = PurePosixPath(Path(name).as_posix())
-        roots = (Path(self.root).resolve(), PurePosixPath(self.train))
-        for root in roots:
-            if path.is_relative_to(PurePosixPath(root)):
-                path = path.relative_to(PurePosixPath(root))
-        return _positions(self._place(self.train)).get(str(path))
+        known = _positions(self._place(self.train))
+        below = (within for root in (Path(self.root), *_roots(self.root)) if (within := _below(name, root)))
+        places = [PurePosixPath(name), *below]
+        places += [within for place in places if (within := _below(str(place), Path(self.train)))]
+        return next((known[str(place)] for place in places if str(place) in known), None)
 
     def parts(self) -> tuple[Stream, Stream]:
         return self._part(self.train, self._train), self._part(self.test, self._test)
@@ -133,6 +137,8 @@ class Decode:
         path = self.folder / self.files[i]
         try:
             with Image.open(path) as image:
+                if image.mode not in SHALLOW:
+                    raise ValueError(f"pixels of mode {image.mode}, which do not fit into bytes")
                 pixels = np.array(image.convert("RGB" if self.channels == 3 else "L"))
             return fit(torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1), self.channels, self.size)
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:  # PIL's
@@ -140,8 +146,7 @@ class Decode:
 
 
 class Listing(NamedTuple):
-    """Class folders in the order of their names, image files relative to the part's folder in the order of their
-    paths, and classes without an image."""
+    """Class folders in the order of their names, image files relative to the part's folder, classes without any."""
 
     classes: tuple[str, ...]
     files: tuple[str, ...]
@@ -155,21 +160,34 @@ def listing(folder: str) -> Listing:
     if not root.is_dir():
         return Listing((), (), ())
     classes = sorted(each.name for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
-    images = {
-        name: sorted(
-            path.relative_to(root).as_posix()
-            for path in (root / name).rglob("*")
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
-        for name in classes
-    }
+    images = {name: [file.relative_to(root).as_posix() for file in _images(root / name)] for name in classes}
     files = tuple(file for name in classes for file in images[name])
     return Listing(tuple(classes), files, tuple(name for name in classes if not images[name]))
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    """As torchvision walks: folder by folder in the order of their paths, files in the order of their names."""
+    for place, _, names in sorted(os.walk(folder, followlinks=True)):
+        hidden = any(part.startswith(".") for part in Path(place).relative_to(folder).parts)
+        for name in [] if hidden else sorted(names):
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+                yield Path(place) / name
 
 
 @lru_cache(maxsize=2)
 def _positions(folder: str) -> dict[str, int]:
     return {name: position for position, name in enumerate(listing(folder).files)}
+
+
+@cache
+def _roots(root: str) -> tuple[Path, Path]:
+    """A folder's absolute path, with and without symbolic links."""
+    return Path(root).absolute(), Path(root).resolve()
+
+
+def _below(name: str, root: Path) -> PurePosixPath | None:
+    path, folder = PurePosixPath(name), PurePosixPath(root.as_posix())
+    return path.relative_to(folder) if path.is_relative_to(folder) and path != folder else None
 
 
 def _folder(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -58,10 +59,11 @@ class Own(Dataset):
     def problems(self, key: str) -> Iterator[Problem | str]:
         yield from super().problems(key)
         for name, values in (("mean", self.mean), ("std", self.std)):
-            wrong = values is not None and (len(values) != self.channels or (name == "std" and min(values) <= 0))
-            if wrong:
+            numbers = values or []
+            good = len(numbers) == self.channels and all(map(math.isfinite, numbers))
+            if values is not None and not (good and (name == "mean" or min(numbers) > 0)):
                 sign = "positive number" if name == "std" else "number"
-                yield Problem(f"{key}.{name}", f"a {sign} for each of the {self.channels} channels", values)
+                yield Problem(f"{key}.{name}", f"a finite {sign} for each of the {self.channels} channels", values)
 
     def load(self) -> Contents:
         train, test = self.parts()

@@ -16,7 +16,7 @@ from torch import Tensor
 from unlearn.data.datasets.own import Own, fit
 from unlearn.data.stream import Stream
 from unlearn.errors import ConfigError, DataError, Problem, UnlearnError, some
-from unlearn.factories import load, place, source_hash
+from unlearn.factories import argument_problems, load, place, source_hash
 
 CONTRACT = (
     "a function (**dataset.arguments) that gives a training and a test part: sequences of (image, label), or pairs "
@@ -31,8 +31,9 @@ class Python(Own):
     A part is a sequence of (image, label), such as a `torch.utils.data.Dataset` with a length, or a pair of all images
     and all labels. Images are PIL images, or bytes (uint8 tensors or arrays) [c, h, w] or [h, w]; labels are integers
     from 0. Labels are taken from `targets` or `labels` where a part has them, and by going through it otherwise.
-    The key holds a hash of the function's source and of what it imports from beside it, and the store remembers the
-    images that it was filled with and refuses others.
+    The key holds the labels, and a hash of the function's source and of what it imports from beside it. Images are not
+    read for it: the store remembers those that it was filled with (of a streamed part, some of them) and refuses others
+    whenever it reads them.
     """
 
     factory: str = ""  # package.module:function, installed or in the current directory
@@ -60,11 +61,13 @@ class Python(Own):
         return _made(self.factory, json.dumps(self.arguments, sort_keys=True))
 
     def identity(self) -> dict[str, Any]:
-        """The function's source."""
-        return {"source": source_hash(self.factory, "dataset.factory")}
+        """The function's source, and the labels."""
+        labels = [hashlib.sha256(part.labels.numpy()).hexdigest() for part in self._parts]  # type: ignore[arg-type]
+        return {"source": source_hash(self.factory, "dataset.factory"), "labels": labels}
 
     def problems(self, key: str) -> Iterator[Problem | str]:
         yield from super().problems(key)
+        yield from argument_problems(self.arguments, f"{key}.arguments")
         try:
             load(self.factory, f"{key}.factory")
         except ConfigError as error:
@@ -105,12 +108,12 @@ class Decode:
     channels: int
 
     def __call__(self, i: int) -> Tensor:
-        item = self.items[i]
-        image = item[0] if isinstance(item, tuple | list) else item
         try:
+            item = self.items[i]
+            image = item[0] if isinstance(item, tuple | list) else item
             return fit(_pixels(image), self.channels, self.size)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"dataset.factory: expected images or bytes, came {error} as image {i}") from error
+        except Exception as error:  # a data set of one's own may fail in any way
+            raise DataError(f"dataset.factory: expected images or bytes, came {place(error)} as image {i}") from error
 
 
 def _pixels(image: Any) -> Tensor:
@@ -141,7 +144,10 @@ def _pairs(part: Any) -> Pairs:
         images, labels = part
         return Pairs(images, _integers(labels))
     labels = getattr(part, "targets", getattr(part, "labels", None))
-    return Pairs(part, _integers([part[i][1] for i in range(len(part))] if labels is None else labels))
+    found = _integers([part[i][1] for i in range(len(part))] if labels is None else labels)
+    if len(found) != len(part):
+        raise TypeError(f"{len(found)} labels of {len(part)} images")
+    return Pairs(part, found)
 
 
 def _integers(labels: Sequence[int] | Tensor) -> Tensor:
