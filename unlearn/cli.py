@@ -73,7 +73,7 @@ def spelled_out(arguments: list[str]) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    if re.fullmatch(r"[\w./~-]+|(['\"]).*\1", value):
+    if re.fullmatch(r"[A-Za-z0-9_./~-]+|(['\"]).*\1", value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

@@ -231,6 +231,16 @@ def _counts(stage: Predict, workshop: Workshop) -> list[int]:
 
 def _general_notes(outcome: Outcome) -> dict[str, str]:
     plan, notes = outcome.plan, {}
+    if isinstance(plan.original, Checkpoint):
+        notes["checkpoint"] = (
+            f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
+            "were trained by this run's recipe, so gaps hold the difference of the recipes too."
+        )
+        if plan.split.forget.population.draw().test is not None:
+            notes["split"] = (
+                "Validation and holdout come from the test part, since the checkpoint was trained on the rest: test "
+                "accuracy is that of the images left."
+            )
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:
         how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
         notes["spd_gan"] = (
@@ -241,10 +251,5 @@ def _general_notes(outcome: Outcome) -> dict[str, str]:
         notes["spd_gan"] = (
             "SPD-GAN probed the models after training, guided by the original: read the unlearning degree beside its "
             "controls, since being in the generator's loop moves the original's number more than memory does."
-        )
-    if isinstance(plan.original, Checkpoint):
-        notes["checkpoint"] = (
-            f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
-            "were trained by this run's recipe, so gaps hold the difference of the recipes too."
         )
     return notes
