@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +67,7 @@ class ImageFolder(Own):
         return listing(self._place(self.test))
 
     def _place(self, part: str) -> str:
-        return str((Path(self.root) / part).resolve())
+        return os.path.abspath(f"{self.root}/{part}")  # noqa: PTH100  # without a look at the disk: asked for each name
 
     @property
     def _nested(self) -> bool:
@@ -104,10 +104,9 @@ class ImageFolder(Own):
 
     def find(self, name: str) -> int | None:
         known = _positions(self._place(self.train))
-        below = (within for root in (Path(self.root), *_roots(self.root)) if (within := _below(name, root)))
-        places = [PurePosixPath(name), *below]
-        places += [within for place in places if (within := _below(str(place), Path(self.train)))]
-        return next((known[str(place)] for place in places if str(place) in known), None)
+        prefixes = _prefixes(self.root, self.train, str(Path.cwd()))
+        places = (name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix))
+        return next((known[place] for place in places if place in known), None)
 
     def parts(self) -> tuple[Stream, Stream]:
         return self._part(self.train, self._train), self._part(self.test, self._test)
@@ -180,14 +179,11 @@ def _positions(folder: str) -> dict[str, int]:
 
 
 @cache
-def _roots(root: str) -> tuple[Path, Path]:
-    """A folder's absolute path, with and without symbolic links."""
-    return Path(root).absolute(), Path(root).resolve()
-
-
-def _below(name: str, root: Path) -> PurePosixPath | None:
-    path, folder = PurePosixPath(name), PurePosixPath(root.as_posix())
-    return path.relative_to(folder) if path.is_relative_to(folder) and path != folder else None
+def _prefixes(root: str, part: str, here: str) -> tuple[str, ...]:
+    """What may stand before the path of a record: nothing, the part, and the root in any of its spellings."""
+    spelled = Path(root), Path(here) / root, Path(here, root).resolve()
+    roots = dict.fromkeys(path.as_posix() + "/" for path in spelled)
+    return ("", f"{part}/", *roots, *(f"{each}{part}/" for each in roots))
 
 
 def _folder(name: str) -> str:
