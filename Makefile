@@ -1,6 +1,6 @@
 # Everything starts from python3 and make: `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint type format bench lock clean
+.PHONY: help env demo test test-all lint type format bench wheel lock clean
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
@@ -37,6 +37,9 @@ format: env ## let ruff fix and format
 
 bench: env ## time the hot paths against their rivals
 	@for f in scripts/bench/*.py; do $(BIN)/python $$f; done
+
+wheel: env ## build dist/unlearn-*.whl, which runs anywhere: the configs are inside
+	$(BIN)/hatchling build -t wheel
 
 lock: env ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev \

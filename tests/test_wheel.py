@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -69,3 +70,31 @@ def test_it_helps_and_runs(installed: Path, tmp_path: Path) -> None:
     assert report["versions"]["commit"] == "unknown"  # not that of a checkout somewhere
     assert "</html>" in (tmp_path / "out" / "report.html").read_text()
     assert str(ROOT) not in json.dumps(report) + done.stdout + done.stderr
+
+
+def test_it_brings_all_it_needs_into_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
+    """A new environment that holds what the wheel's metadata ask for, at the pinned versions, and nothing else."""
+    uv = Path(sys.executable).with_name("uv")
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [line.rstrip(" \\") for line in lines if "==" in line and not line.startswith((" ", "#"))]
+    (tmp_path / "pins.txt").write_text("\n".join(pins))
+    clean = tmp_path / "clean"
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, clean], check=True, timeout=120)
+    install = [uv, "pip", "install", "--quiet", "--python", clean / "bin" / "python", "-c", tmp_path / "pins.txt"]
+    subprocess.run([*install, wheel], check=True, timeout=600)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [clean / "bin" / "unlearn", *TOY, "paths.output=out"],
+        cwd=tmp_path / "elsewhere",
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "elsewhere" / "out" / "report.json").read_text())
+    assert report["versions"]["commit"] == "unknown"  # no checkout stands around it
+    assert (tmp_path / "elsewhere" / "out" / "report.html").is_file()
+    shutil.rmtree(clean)  # gigabytes
