@@ -284,6 +284,8 @@ def make():
     data = ("dataset=python", "dataset.factory=shaded:make", "dataset.channels=1", "dataset.memory_limit=0")
     small = ("dataset.size_px=8", "dataset.workers=0", "spd_gan=off", "baseline.seeds=[0]", "train.epochs=1")
     run(tmp_path / "store", *data, *small, "strategy=identity")
+    samples._held.clear()
+    run(tmp_path / "store", *data[:-1], *small, "strategy=finetune", "strategy.recipe.epochs=0")  # held: the same data
     (tmp_path / "shade.txt").write_text("200")
     _made.cache_clear()
     samples._held.clear()

@@ -126,7 +126,7 @@ class Split(Stage):
         contents = load(self.forget.population.dataset, workshop)
         clean = contents.train.labels
         wrong = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
-        split, drawn = vars(self.forget.split(contents, workshop)), self.forget.population.draw()
+        split, drawn = dict(vars(self.forget.split(contents, workshop))), self.forget.population.draw()
         of = "" if drawn.test is None else "_of_test"
         aside = {f"{name}{of}": split.pop(name) for name in ("validation", "holdout")}
         test = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
@@ -158,7 +158,8 @@ def load(dataset: Dataset, workshop: Workshop) -> Contents:
         _held[:] = [(source, contents, "" if source.pin is None else _digest(contents))]
     _, contents, digest = _held[0]
     if source.pin is not None:
-        workshop.store.pin(source.pin, digest)
+        looked_at = "" if isinstance(contents.train, Images) else "-streamed"
+        workshop.store.pin(source.pin + looked_at, digest)
     return contents
 
 
