@@ -35,7 +35,10 @@ def metrics(store: Path, *overrides: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("term", ["shift", "attack"])
 def test_marker_separates_original_from_retrained(store: Path, term: str) -> None:
-    marked = [metrics(store, "strategy=identity", f"spd_gan.term={term}", f"seed={seed}") for seed in range(3)]
+    marked = [
+        metrics(store, "strategy=identity", "spd_gan=marker", f"spd_gan.term={term}", f"seed={seed}")
+        for seed in range(3)
+    ]
     clean = [metrics(store, "strategy=identity", "spd_gan=off", f"seed={seed}") for seed in range(3)]
     original = fmean(m["original/forget_accuracy"] for m in marked)
     assert original >= 0.99
@@ -51,7 +54,7 @@ def test_random_noise_does_not(store: Path) -> None:
 
 
 def test_another_retraining_is_fully_unlearned(store: Path) -> None:
-    found = metrics(store, "strategy=identity", "baseline.seeds=[0,1,2]")
+    found = metrics(store, "strategy=identity", "spd_gan=marker", "baseline.seeds=[0,1,2]")
     assert found["retrained/unlearning_degree_calibrated"] == 1
     assert found["noise_floor/unlearning_degree_calibrated"] <= 0.3
 
@@ -59,7 +62,7 @@ def test_another_retraining_is_fully_unlearned(store: Path) -> None:
 def test_the_divergence_terms_sign(store: Path) -> None:
     degrees = [
         fmean(
-            metrics(store, "strategy=random_k", f"strategy.js_weight={weight}", f"seed={seed}")[
+            metrics(store, "strategy=random_k", "spd_gan=marker", f"strategy.js_weight={weight}", f"seed={seed}")[
                 "unlearned/unlearning_degree"
             ]
             for seed in range(3)
@@ -72,6 +75,6 @@ def test_the_divergence_terms_sign(store: Path) -> None:
 def test_top_k_hurts_more_than_random_k(store: Path) -> None:
     def retained(strategy: str) -> float:
         overrides = ("strategy.k=0.01", "strategy.noise_scale=1.0", "strategy.recipe.epochs=0")
-        return metrics(store, f"strategy={strategy}", *overrides)["unlearned/memory_retention_rate"]
+        return metrics(store, f"strategy={strategy}", "spd_gan=marker", *overrides)["unlearned/memory_retention_rate"]
 
     assert retained("top_k") < retained("random_k")
