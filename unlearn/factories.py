@@ -67,7 +67,8 @@ def place(error: Exception) -> str:
 
 @cache
 def source_hash(factory: str, key: str) -> str:
-    """Hash of the source of a factory's module and of the modules it imports that lie beside it, at any depth.
+    """Hash of the source of a factory's module and of the modules it imports that lie beside it, at any depth; asked
+    once per process.
 
     Beside it is what the folder holds that has its top-level package or module; of an installed one, that package
     alone. Comments and docstrings do not count. Other packages, files that it reads and imports by a computed name

@@ -16,6 +16,7 @@ from unlearn import config
 from unlearn.checks import problems
 from unlearn.config import CommandLine, preflight
 from unlearn.errors import ConfigError, UnlearnError
+from unlearn.factories import source_hash
 from unlearn.models.base import Classifier
 from unlearn.models.python import Python
 from unlearn.stages.keys import canonical
@@ -166,9 +167,11 @@ def test_the_key_follows_source_and_arguments(write: Write) -> None:
     factory = write(source)
     before = canonical(Python(factory))
     write(source + "# a comment\n")
+    source_hash.cache_clear()  # as a new process would
     assert canonical(Python(factory)) == before
     assert canonical(Python(factory, {"width": 2})) != before
     write(source.replace("Linear(1, 1)", "Linear(1, 2)"))
+    source_hash.cache_clear()
     after = canonical(Python(factory))
     assert {name for name in after if after[name] != before[name]} == {"source"}
 
