@@ -7,12 +7,11 @@ import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.pipeline import Outcome
-from unlearn.spd_gan.options import Noise
+from unlearn.report.notes import general_notes
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
@@ -65,7 +64,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
-        "notes": _general_notes(outcome) | figures.notes,
+        "notes": general_notes(outcome) | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         "confidence": _confidence(outcome),
         "artifacts": {
@@ -227,29 +226,3 @@ def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
 def _counts(stage: Predict, workshop: Workshop) -> list[int]:
     found = confidence(read_predictions(workshop.need(stage)))
     return [int(count) for count in found.histc(BINS, 0, 1)]
-
-
-def _general_notes(outcome: Outcome) -> dict[str, str]:
-    plan, notes = outcome.plan, {}
-    if isinstance(plan.original, Checkpoint):
-        notes["checkpoint"] = (
-            f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
-            "were trained by this run's recipe, so gaps hold the difference of the recipes too."
-        )
-        if plan.split.forget.population.draw().test is not None:
-            notes["split"] = (
-                "Validation and holdout come from the test part, since the checkpoint was trained on the rest: test "
-                "accuracy is that of the images left."
-            )
-    if plan.spd_gan is not None and plan.spd_gan.settings.marks:
-        how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
-        notes["spd_gan"] = (
-            f"The forget set was marked by {how} before training: forget accuracy, gaps and attacks speak of marked "
-            "data and are not comparable with unmarked runs."
-        )
-    elif plan.spd_gan is not None:
-        notes["spd_gan"] = (
-            "SPD-GAN probed the models after training, guided by the original: read the unlearning degree beside its "
-            "controls, since being in the generator's loop moves the original's number more than memory does."
-        )
-    return notes

@@ -1,0 +1,36 @@
+"""What must be said of a run before any of its numbers is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unlearn.pipeline import Outcome
+from unlearn.spd_gan.options import Noise
+from unlearn.stages.checkpoint import Checkpoint
+
+
+def general_notes(outcome: Outcome) -> dict[str, str]:
+    """Notes by their key in the report, in the order to read them."""
+    plan, notes = outcome.plan, {}
+    if isinstance(plan.original, Checkpoint):
+        notes["checkpoint"] = (
+            f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
+            "were trained by this run's recipe, so gaps hold the difference of the recipes too."
+        )
+        if plan.split.forget.population.draw().test is not None:
+            notes["split"] = (
+                "Validation and holdout come from the test part, since the checkpoint was trained on the rest: test "
+                "accuracy is that of the images left."
+            )
+    if plan.spd_gan is not None and plan.spd_gan.settings.marks:
+        how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
+        notes["spd_gan"] = (
+            f"The forget set was marked by {how} before training: forget accuracy, gaps and attacks speak of marked "
+            "data and are not comparable with unmarked runs."
+        )
+    elif plan.spd_gan is not None:
+        notes["spd_gan"] = (
+            "SPD-GAN probed the models after training, guided by the original: read the unlearning degree beside its "
+            "controls, since being in the generator's loop moves the original's number more than memory does."
+        )
+    return notes
