@@ -13,7 +13,7 @@ import torch
 from unlearn.checks import problems
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.datasets.published import Cifar10, FashionMnist, Mnist, Published
+from unlearn.data.datasets.published import Cifar10, Cifar100, FashionMnist, Mnist, Published, Svhn, fine_names
 from unlearn.data.datasets.python import Python
 from unlearn.data.split import Population
 from unlearn.discovery import options
@@ -168,3 +168,60 @@ def test_files_of_junk_are_told(tmp_path: Path, content: bytes) -> None:
     lay_down(tmp_path, content)
     with pytest.raises(DataError, match=r"dataset\.root"):
         Mnist(root=str(tmp_path)).load()
+
+
+class Hundred(Colour):
+    """CIFAR100: fine labels only."""
+
+    def __init__(self, root: str, train: bool, download: bool) -> None:
+        super().__init__(root, train, download)
+        self.targets = [98, 69, 0][: len(self.targets)]  # woman, rocket, apple
+
+
+def test_the_superclasses_are_twenty_of_five() -> None:
+    names = fine_names()
+    assert [*names] == sorted(names)
+    assert len(names) == 100
+    assert torch.bincount(torch.tensor([*names.values()])).tolist() == [5] * 20
+    # As the files of the data set have it, for some classes by their number.
+    published = {0: 4, 1: 1, 2: 14, 8: 18, 23: 10, 42: 8, 69: 19, 98: 14, 99: 13}
+    assert {number: [*names.values()][number] for number in published} == published
+
+
+def test_coarse_labels_keep_the_fine_ones_as_subclasses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", Hundred)
+    fine, coarse = (Cifar100(root="here", labels=labels) for labels in ("fine", "coarse"))
+    assert (fine.classes, coarse.classes) == (100, 20)
+    assert fine.load().train.labels.tolist() == [98, 69, 0]
+    assert fine.load().subclass is None
+    contents = coarse.load()
+    assert contents.train.labels.tolist() == [14, 19, 4]
+    assert contents.test.labels.tolist() == [14, 19]
+    assert contents.subclass is not None
+    assert contents.subclass.tolist() == [98, 69, 0]
+    assert coarse.subclasses[69] == "rocket"
+    assert fine.subclasses == ()
+    assert fine.pin != coarse.pin
+
+
+class Numbers:
+    """SVHN: channels first, `labels`, and a split by name."""
+
+    def __init__(self, root: str, split: str, download: bool) -> None:
+        n = {"train": 3, "test": 2}[split]
+        self.data = np.arange(n * 3 * 32 * 32).reshape(n, 3, 32, 32).astype(np.uint8)
+        self.labels = np.arange(n)
+
+
+def test_svhn_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchvision.datasets.SVHN", Numbers)
+    train, test = parts(Svhn(root="here"))
+    assert torch.equal(train.images, torch.from_numpy(Numbers("", "train", False).data))
+    assert (train.labels.tolist(), test.labels.tolist()) == ([0, 1, 2], [0, 1])
+    assert train.labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize("kind", [Cifar100, Svhn])
+def test_files_of_the_new_sets_are_missed_likewise(tmp_path: Path, kind: type[Published]) -> None:
+    with pytest.raises(DataError, match=r"dataset\.root: expected .* set dataset\.download=true"):
+        kind(root=str(tmp_path)).load()
