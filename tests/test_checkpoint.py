@@ -269,3 +269,11 @@ def test_tensors_of_other_kinds_are_refused(tmp_path: Path, tensor: torch.Tensor
 def test_weights_must_stay_what_they_are_in_the_nets_type(weight: torch.Tensor) -> None:
     with pytest.raises(DataError, match=r"expected weight as finite torch\.float32"):
         fit({"weight": weight, "bias": torch.zeros(3)}, nn.Linear(4, 3))
+
+
+def test_old_files_without_counters_fit_a_net_that_has_no_values_yet() -> None:
+    """As pre-flight asks: names and shapes on the meta device."""
+    state = {name: t for name, t in nn.BatchNorm2d(3).state_dict().items() if not name.endswith("num_batches_tracked")}
+    with torch.device("meta"):
+        net = nn.BatchNorm2d(3)
+    assert fit(state, net).keys() == net.state_dict().keys()

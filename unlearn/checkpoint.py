@@ -73,7 +73,8 @@ def fit(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
         shown = ", ".join(differences[:SHOWN]) + more
         raise DataError(f"checkpoint: expected the tensors of this net, came {shown}{_hint(found, wanted)}")
     for name, tensor in found.items():  # in place: the net's dict also carries the versions that some nets ask for
-        wanted[name] = _cast(name, tensor, wanted[name])
+        if tensor is not wanted[name]:
+            wanted[name] = _cast(name, tensor, wanted[name])
     return wanted
 
 

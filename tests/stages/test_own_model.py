@@ -228,9 +228,7 @@ def test_the_probe_reads_moved_images(probed: Finished) -> None:
 
 def test_a_fresh_original_is_a_control_of_the_probe_alone(probed: Finished, run: Run) -> None:
     fresh = run(probed.store, "spd_gan=probe", "spd_gan.fresh=true", "strategy=identity", "baseline.seeds=[0]")
-    assert fresh.outcome.plan.spd_gan == probed.outcome.plan.spd_gan or (
-        fresh.outcome.plan.spd_gan.key == probed.outcome.plan.spd_gan.key  # type: ignore[union-attr]
-    )
+    assert fresh.outcome.plan.spd_gan.key == probed.outcome.plan.spd_gan.key  # type: ignore[union-attr]
     model = fresh.outcome.plan.fresh
     assert model is not None
     assert model.samples == probed.outcome.plan.original.samples

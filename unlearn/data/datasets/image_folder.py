@@ -20,8 +20,6 @@ from unlearn.data.stream import Stream
 from unlearn.errors import DataError, Problem, first_line
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # what torchvision takes
-
-
 SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
 
 

@@ -53,6 +53,8 @@ class Own(Dataset):
     @property
     def records(self) -> Tensor:
         """With a limit a fixed draw out of all records: folders come class by class."""
+        if self.limit is None:
+            return super().records
         drawn = torch.randperm(self.train_size, generator=stream(0, "limit"))[: self.size]
         return drawn.sort().values
 
