@@ -18,7 +18,7 @@ HEAVY = ("pytorch_lightning", "torchvision", "wandb", "sklearn", "matplotlib")
 SPY = f"""
 import atexit, sys
 atexit.register(lambda: print("LOADED", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr))
-from unlearn.cli import main
+from unlearn.cli.run import main
 main()
 """
 

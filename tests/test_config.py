@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from unlearn import config
-from unlearn.cli import help_text
+from unlearn.cli.run import help_text
 from unlearn.config import CommandLine, preflight
 from unlearn.discovery import options
 from unlearn.errors import ConfigError

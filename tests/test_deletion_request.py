@@ -15,7 +15,7 @@ import pytest
 import torch
 from conftest import write_images
 
-from unlearn.cli import spelled_out
+from unlearn.cli.run import spelled_out
 from unlearn.config import CommandLine, preflight
 from unlearn.errors import ConfigError
 

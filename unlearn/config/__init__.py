@@ -1,4 +1,4 @@
-"""Between Hydra and the pipeline; with cli.py the only place that imports Hydra."""
+"""Between Hydra and the pipeline; with cli/ the only place that imports Hydra."""
 
 from unlearn.config.preflight import CommandLine, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, instantiate, plain, register

@@ -124,7 +124,7 @@ def _run(composed: Any, output: Path) -> None:
 
 def help_text() -> str:
     """What `--help` prints: the groups and options that lie in `conf/`."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     conf = here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
     options: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/**/*.yaml")):
