@@ -94,6 +94,13 @@ def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
     assert done.returncode == 1
     assert "learning rate 1e+30" in done.stderr
     assert "Traceback" not in done.stderr
+    listed = done.stderr[done.stderr.index("2 of 4 cells failed") :]
+    assert "cell 1 (strategy=random_k strategy.recipe.lr=1e+30): unlearned: the loss was" in listed
+    assert "cell 3 (strategy=top_k strategy.recipe.lr=1e+30): unlearned: the loss was" in listed
+    again = " ".join([*TOY[:-1], "strategy=random_k,top_k", "strategy.recipe.lr=1e+30", "paths.output=grid/again-1"])
+    assert f"  unlearn -m {again.replace('=1e30', '=1e+30')}" in listed.replace(" strategy.recipe.epochs=1", "")
+    notes = [json.loads((folder / "grid" / number / "cell.json").read_text()) for number in "0123"]
+    assert [note["state"] for note in notes] == ["done", "failed", "done", "failed"]
     found = [report(folder / "grid" / number) for number in ("0", "2")]
     assert not (folder / "grid" / "1" / "report.json").exists()
     assert {each["artifacts"]["original"]["status"] for each in found} == {"reused"}

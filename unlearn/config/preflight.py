@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,9 @@ class _Preflight:
         self.folder = Path(command.config_dir).resolve() if command.config_dir else None
         self.search = [f"hydra.searchpath=[file://{self.folder}]"] if self.folder else []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+        # Hydra copies its whole list of sources to answer one of these.
+        self._options = cache(self._find_options)
+        self._is_group = cache(self._find_group)
 
     def grid(self) -> tuple[Grid, Grid]:
         """All cells, checked, and those to run: every problem is told once, with the first cell that has it."""
@@ -140,14 +144,16 @@ class _Preflight:
             self.composed[chosen] = compose("config", [*self.search, *chosen])
         return copy.deepcopy(self.composed[chosen])
 
-    def _options(self, group: str) -> list[str]:
+    def _find_options(self, group: str) -> list[str]:
         own = [path.stem for path in (self.folder / group).glob("*.yaml")] if self.folder else []
         return sorted({*self.loader.get_group_options(group), *own})
 
+    def _find_group(self, key: str) -> bool:
+        return bool(self.loader.list_groups(key) or self._options(key))
+
     def _is_choice(self, override: Override) -> bool:
         """Whether it picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
-        key = override.key_or_group
-        return key.startswith(("hydra.", "hydra/")) or bool(self.loader.list_groups(key) or self._options(key))
+        return override.is_hydra_override() or self._is_group(override.key_or_group)
 
     def _unknown_option(self, override: Override) -> Iterator[str]:
         group, taken = override.key_or_group, override.value()
