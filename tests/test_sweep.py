@@ -125,3 +125,31 @@ def test_the_command_for_failed_cells_runs_only_those(tmp_path: Path) -> None:
     sweep(*shlex.split(line)[2:], cwd=tmp_path)
     (again,) = reports(tmp_path / "two" / "again-1")
     assert numbers(again) == numbers(reports(tmp_path / "one")[2])
+
+
+@pytest.mark.slow
+def test_a_search_minimises_what_neither_test_nor_holdout_enters(tmp_path: Path) -> None:
+    search = (*TOY, "+sweep=search", "hydra.sweeper.n_trials=5")
+    said = sweep(*search, "paths.output=one", cwd=tmp_path)
+    found = reports(tmp_path / "one")
+    objectives = [report["metrics"]["selection/average_gap"] for report in found]
+    assert len(set(objectives)) == 5
+    assert f"best of 5: {min(objectives):.4f} with strategy=" in said
+    behind = found[0]["statistics"]["selection/average_gap"]["over"]
+    assert behind == [
+        f"gap/{m}" for m in ("forget_accuracy", "retain_accuracy", "validation_accuracy", "selection_auc")
+    ]
+    assert "on seeds that the search has not seen" in found[0]["notes"]["objective"]
+    (line,) = [line for line in said.splitlines() if line.startswith("  unlearn -m")]
+    assert line.endswith("seed=1,2,3")
+    assert " built " not in sweep(*search, "paths.output=two", cwd=tmp_path)  # the same settings are proposed
+    assert [report["metrics"]["selection/average_gap"] for report in reports(tmp_path / "two")] == objectives
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_after_a_setting_that_fails(tmp_path: Path) -> None:
+    search = (*TOY, "+sweep=search", "hydra.sweeper.n_trials=4", "strategy=random_k")
+    said = sweep(*search, "strategy.recipe.lr=choice(0.05,1e30)", "paths.output=one", cwd=tmp_path, status=1)
+    assert "strategy.recipe.lr=1e+30" in said
+    assert "of 4 cells failed" in said
+    assert "best of 4" in said

@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from unlearn.pipeline import Outcome
     from unlearn.run_config import RunConfig
-    from unlearn.stages.base import Workshop
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -106,8 +105,8 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def job(composed: Any) -> None:
-    """One cell: from a composed config to a written report.
+def job(composed: Any) -> float | None:
+    """One cell: from a composed config to a written report; returns the objective, if there is one, to the sweeper.
 
     In a multirun a failure is told at once and noted for the end, and the other cells go on.
     """
@@ -119,25 +118,24 @@ def job(composed: Any) -> None:
     hydra = HydraConfig.get()
     output = Path(hydra.runtime.output_dir)
     if hydra.mode == RunMode.MULTIRUN:
-        _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
-        return
+        return _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
     try:
-        _run(composed, output, brief=False)
+        return _run(composed, output, brief=False).objective
     except UnlearnError as error:
         print(f"unlearn: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
 
 
-def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> None:
+def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
     from unlearn.cli.cells import DONE, FAILED, Cell
     from unlearn.errors import UnlearnError, first_line
 
-    cell, start = Cell(number, overrides), time.monotonic()
+    cell, start, objective = Cell(number, overrides), time.monotonic(), None
     cell.write(output)
     try:
-        workshop = _run(composed, output, brief=True)
-        reused = sum(entry.reused for entry in workshop.entries.values())
-        ended = replace(cell, state=DONE, built=len(workshop.entries) - reused, reused=reused)
+        ran = _run(composed, output, brief=True)
+        objective = ran.objective
+        ended = replace(cell, state=DONE, built=ran.built, reused=ran.reused)
     except Exception as error:
         expected = isinstance(error, UnlearnError)
         cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
@@ -146,9 +144,18 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> Non
         ended = replace(cell, state=FAILED, cause=cause)
     with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
         replace(ended, seconds=time.monotonic() - start).write(output)
+    return objective
 
 
-def _run(composed: Any, output: Path, brief: bool) -> Workshop:
+class Ran(NamedTuple):
+    """What a job leaves for the sweep it is part of: how many artefacts it built, and what it is judged by."""
+
+    built: int
+    reused: int
+    objective: float | None = None
+
+
+def _run(composed: Any, output: Path, brief: bool) -> Ran:
     from unlearn import config, pipeline
     from unlearn.console import Console
     from unlearn.run_config import BASELINE
@@ -160,15 +167,17 @@ def _run(composed: Any, output: Path, brief: bool) -> Workshop:
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, Console())
     if run.until == BASELINE:
         pipeline.share(run, workshop)
+        objective = None
     else:
-        _tell(pipeline.run(run, workshop), run, composed, output, brief)
-    return workshop
+        objective = _tell(pipeline.run(run, workshop), run, composed, output, brief)
+    reused = sum(entry.reused for entry in workshop.entries.values())
+    return Ran(len(workshop.entries) - reused, reused, objective)
 
 
-def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: bool) -> None:
-    """Write the report, and print it: whole, or in one line."""
+def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: bool) -> float | None:
+    """Write the report, and print it: whole, or in one line. Returns the run's objective, if it has one."""
     from unlearn import config
-    from unlearn.report.assemble import assemble, stages
+    from unlearn.report.assemble import assemble, objective, stages
     from unlearn.report.page import render
     from unlearn.report.pictures import examples
     from unlearn.report.table import line, show
@@ -180,11 +189,14 @@ def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: 
     paths = [write(report, output)]
     if run.report.html:
         paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
+    judged = objective(report, run.objective) if run.objective else None
     if brief:
-        print(f"  {line(report)}\n  {paths[-1]}", flush=True)
+        print("  " + line(report) + (f"; {run.objective} {judged:.4f}" if judged is not None else ""))
+        print(f"  {paths[-1]}", flush=True)
     else:
         show(report, sys.stdout)
         print(*paths, sep="\n")
+    return judged
 
 
 def help_text() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ def run(go: Callable[[], Any], grid: Grid, whole: Grid, typed: list[str]) -> int
     console = Console()
     status = 0
     # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, and talkative
     Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     with _followed(grid, console):
         try:
@@ -46,6 +48,8 @@ def run(go: Callable[[], Any], grid: Grid, whole: Grid, typed: list[str]) -> int
     if Folder.path is None or status > 1:
         return status
     failed = _tell_failures(grid, whole, typed, Folder.path, console)
+    if grid.trials:
+        _tell_best(grid, typed, Folder.path, console)
     return 1 if failed else status
 
 
@@ -86,10 +90,33 @@ def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, cons
     for n in wrong:
         cell = known.get(n)
         cause = "did not start" if cell is None else cell.cause or "ended without a word: killed, or out of memory"
-        console.say(f"  cell {n} ({' '.join(grid.varied(n))}): {cause}")
+        told = cell.overrides if cell and grid.trials else grid.varied(n)
+        console.say(f"  cell {n} ({' '.join(told)}): {cause}")
+    if grid.trials:
+        return True  # a search proposes anew: the same command goes on
     console.say("Only these again, then one report over all of them:")
     for number, block in enumerate(grid.blocks(wrong), start=1):
         again = [word for word in block.arguments(whole, typed) if not word.startswith("paths.output=")]
         console.say(f"  {shlex.join(['unlearn', *again, f'paths.output={folder}/again-{number}'])}")
     console.say(f"  {shlex.join(['unlearn-report', str(folder)])}")
     return True
+
+
+def _tell_best(grid: Grid, typed: list[str], folder: Path, console: Console) -> None:
+    """What a search found, and how to judge it."""
+    from omegaconf import OmegaConf
+
+    path = folder / "optimization_results.yaml"  # the name is Optuna's sweeper's
+    if not path.is_file():
+        return
+    found: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if "best_params" not in found:  # several objectives
+        return
+    best = [f"{key}={value}" for key, value in found["best_params"].items()]
+    console.say(f"best of {len(grid)}: {found['best_value']:.4f} with {' '.join(best)}")
+    mine = {"+sweep", "seed", *found["best_params"], *(axis.key for axis in grid.axes if len(axis.values) > 1)}
+    kept = [word for word in typed if word.partition("=")[0] not in mine and not word.startswith(("hydra", "-"))]
+    seed = next((int(axis.values[0]) for axis in grid.axes if axis.key == "seed"), 0)
+    unseen = f"seed={seed + 1},{seed + 2},{seed + 3}"
+    console.say("On seeds that the search has not seen:")
+    console.say(f"  {shlex.join(['unlearn', '-m', *kept, *best, unseen])}")
