@@ -131,8 +131,8 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
     from unlearn.errors import UnlearnError, first_line
 
     cell, start, objective = Cell(number, overrides), time.monotonic(), None
-    cell.write(output)
     try:
+        cell.write(output)
         ran = _run(composed, output, brief=True)
         objective = ran.objective
         ended = replace(cell, state=DONE, built=ran.built, reused=ran.reused)
