@@ -141,6 +141,7 @@ def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
     long = ["train.epochs=100000", *(each for each in TOY if "train." not in each)]
     assert killed(signal.SIGTERM, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGTERM
     assert not list(building.iterdir())
+    assert killed(signal.SIGINT, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGINT
     assert killed(signal.SIGKILL, *long, "paths.output=out", cwd=tmp_path) == -signal.SIGKILL
     assert list(building.iterdir())  # what a killed builder leaves is never taken for an artefact
     assert not (tmp_path / "out" / "report.json").exists()
@@ -157,3 +158,12 @@ def test_weights_that_are_not_finite_are_refused_and_not_stored(
     assert done.returncode == 1
     assert "strategy.noise_scale" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("grid", [[], ["-m", "seed=0,1"]])
+def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    done = unlearn(*grid, *TOY, "paths.output=taken/out", cwd=tmp_path)
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
+    assert done.returncode == 1
+    assert line.startswith("unlearn: paths.output: expected a writable folder with free space, came")

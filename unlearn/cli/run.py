@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -62,10 +63,23 @@ def main() -> None:
     if PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
         go()
     else:
-        sys.exit(_checked(go, arguments))
+        sys.exit(_checked(lambda: _guarded(go), arguments))
 
 
-def _checked(go: Callable[[], Any], arguments: list[str]) -> int:
+def _guarded(go: Callable[[], Any]) -> int:
+    """Let Hydra run the jobs, which tell their own errors: what else goes wrong is told in one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # it would print its errors and exit
+    try:
+        go()
+    except OSError as error:
+        print(f"unlearn: paths.output: expected a writable folder with free space, came {error}", file=sys.stderr)
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _checked(go: Callable[[], int], arguments: list[str]) -> int:
     """Run what passes the checks; returns the exit status."""
     from unlearn import config
     from unlearn.errors import ConfigError
@@ -75,8 +89,7 @@ def _checked(go: Callable[[], Any], arguments: list[str]) -> int:
     except ConfigError as error:
         _refuse(error.problems)
     if not grid.multirun:
-        go()
-        return 0
+        return go()
     from unlearn.cli import sweep
 
     sys.argv[1:] = grid.arguments(whole, arguments)
@@ -123,7 +136,9 @@ def job(composed: Any) -> float | None:
         return _run(composed, output, brief=False).objective
     except UnlearnError as error:
         print(f"unlearn: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+    sys.exit(1)
 
 
 def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:

@@ -30,22 +30,18 @@ class Folder(Callback):
         Folder.path = Path(config.hydra.sweep.dir)
 
 
-def run(go: Callable[[], Any], grid: Grid, whole: Grid, typed: list[str]) -> int:
+def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int:
     """Let Hydra run the cells of `grid`, then tell how it went; returns the exit status.
 
     `typed` is the command line of the `whole` grid, of which `grid` is the part to run.
     """
     console = Console()
-    status = 0
     # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
     logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, and talkative
     Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     with _followed(grid, console):
-        try:
-            go()
-        except SystemExit as end:  # a launcher failed, or the user stopped it
-            status = int(end.code) if isinstance(end.code, int) else 1
-    if Folder.path is None or status > 1:
+        status = go()
+    if Folder.path is None or status > 1 or not any(cells.read(Folder.path)):  # stopped, or not even begun
         return status
     failed = _tell_failures(grid, whole, typed, Folder.path, console)
     if grid.trials:
@@ -86,7 +82,9 @@ def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, cons
     wrong = [n for n in range(len(grid)) if n not in known or known[n].state != cells.DONE]
     if not wrong:
         return False
-    console.say(f"unlearn: {len(wrong)} of {len(grid)} cells failed; all others are finished")
+    console.say(
+        f"unlearn: {len(wrong)} of {len(grid)} cells failed{'; all others are finished' * (len(wrong) < len(grid))}"
+    )
     for n in wrong:
         cell = known.get(n)
         cause = "did not start" if cell is None else cell.cause or "ended without a word: killed, or out of memory"
