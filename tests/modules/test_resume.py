@@ -92,7 +92,7 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
             train(ADAM, "32", partial, killed_at(epoch))
         seconds.append(partial.read().seconds)
     assert same(train(ADAM, "32", partial), undisturbed)
-    assert 0 < seconds[0]
+    assert seconds[0] > 0
     assert seconds == sorted(set(seconds))  # each attempt adds to what was spent before
 
 
