@@ -121,7 +121,7 @@ class ArtifactStore:
         if found:
             return found
         try:
-            with self._patiently(self._lock(key), waiting):
+            with _held(self._lock(key), waiting):
                 entry = self._find(kind, key) or self._build(kind, key, build, describe)
                 shutil.rmtree(self.partial(key), ignore_errors=True)
                 return entry
@@ -164,18 +164,6 @@ class ArtifactStore:
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{key}.lock")
 
-    @contextmanager
-    def _patiently(self, lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
-        try:
-            lock.acquire(timeout=PATIENCE)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _build(
         self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
     ) -> Entry:
@@ -212,6 +200,19 @@ class ArtifactStore:
                 raise
             return found
         return Entry(target, meta, reused=False)
+
+
+@contextmanager
+def _held(lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sync(path: Path) -> None:
