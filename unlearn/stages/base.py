@@ -108,4 +108,4 @@ class Workshop:
             )
 
     def _describe(self, stage: Stage) -> dict[str, Any]:
-        return {"spec": stage.spec, "versions": versions(), "hardware": machine(self.hardware)}
+        return {"label": stage.label, "spec": stage.spec, "versions": versions(), "hardware": machine(self.hardware)}
