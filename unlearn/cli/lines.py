@@ -73,7 +73,8 @@ def row(item: Item) -> list[str]:
 def shown(catalogue: Catalogue, item: Item, gone: dict[str, str]) -> Iterator[str]:
     """All that is known of one artefact."""
     yield f"{item.label}  {item.kind}/{item.key}"
-    yield f"  built {ago(item.created)} ago in {item.entry.seconds:.1f} s, used {ago(item.used)} ago, {size(item.bytes)}"
+    times = f"built {ago(item.created)} ago in {item.entry.seconds:.1f} s, used {ago(item.used)} ago"
+    yield f"  {times}, {size(item.bytes)}"
     yield from _section("spec", ((place, str(value)) for place, value in leaves(item.spec)))
     yield from _section("inputs", ((place, _whereabouts(catalogue, key, gone)) for place, key in references(item.spec)))
     made = Counter(each.label for each in catalogue.dependants.get(item.key, []))
@@ -98,28 +99,25 @@ def _section(title: str, pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 def explained(answers: Iterable[Answer]) -> Iterator[str]:
     """Hits and misses in the order of the run; predictions and measurements of one fate share a line."""
-    shared: dict[tuple[str, ...], list[Answer]] = {}
+    shared: dict[tuple[object, ...], list[Answer]] = {}
     for answer in answers:
-        alone = () if not answer.stage.announced else (answer.stage.key,)
-        shared.setdefault((answer.stage.kind, *_reason(answer), *alone), []).append(answer)
+        alone = answer.stage.key if answer.stage.announced else bool(answer.missing)
+        shared.setdefault((answer.stage.kind, answer.there, answer.because, alone), []).append(answer)
     for alike in shared.values():
-        first = alike[0]
-        what = first.stage.label if len(alike) == 1 else f"{len(alike)} × {first.stage.kind}"
-        key = first.stage.key[:BEGINNING] if len(alike) == 1 else ""
-        yield f"{'hit ' if first.there else 'miss'}  {what:<32} {key}".rstrip()
-        yield from (f"        {line}" for line in _reason(first))
+        yield from _fate(alike)
 
 
-def _reason(answer: Answer) -> tuple[str, ...]:
-    if answer.there:
-        return ()
-    if answer.missing and not answer.differs:
-        return (f"only because of {', '.join(answer.missing)}",)
-    if answer.nearest is None:
-        return (f"the store has no {answer.stage.kind}", *_besides(answer))
-    changed = tuple(map(str, answer.differs)) or ("its artefact was removed or never built: nothing differs",)
-    return (*changed, *_besides(answer))
-
-
-def _besides(answer: Answer) -> tuple[str, ...]:
-    return (f"and because of {', '.join(answer.missing)}",) if answer.missing else ()
+def _fate(alike: list[Answer]) -> Iterator[str]:
+    first = alike[0]
+    line = f"{'hit ' if first.there else 'miss'}  "
+    if len(alike) == 1:
+        line += f"{first.stage.label:<30}  {first.stage.key[:BEGINNING]}"
+        near = first.nearest
+        line += f"  nearest: {near.key[:BEGINNING]}, {ago(near.created)} old" if near and first.because else ""
+    else:
+        line += f"{len(alike)} × {first.stage.kind}"
+    yield line
+    yield from (f"        {reason}" for reason in first.because)
+    missing = dict.fromkeys(label for answer in alike for label in answer.missing)
+    if missing:
+        yield f"        {'and' if first.because else 'only'} because of {', '.join(missing)}"

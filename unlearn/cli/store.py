@@ -6,22 +6,30 @@ import json
 import os
 import signal
 import sys
-import time
-from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn.cli.lines import ago, explained, listed, row, shown, size, table
 from unlearn.console import Console
 from unlearn.errors import ConfigError, UnlearnError
-from unlearn.inventory.catalogue import BEGINNING, Catalogue
-from unlearn.inventory.removals import Removal, gone, record, remove
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
+from unlearn.inventory.removals import gone
 
 if TYPE_CHECKING:
-    from unlearn.inventory.purge import Judgement
     from unlearn.run_config import RunConfig
+
+Command = Callable[[Namespace, list[str]], int]  # gets what the parser knows and the overrides; gives the exit status
+RIGHT = ("size", "age", "used", "seconds", "count")
+SORTS: dict[str, Callable[[Item], Any]] = {
+    "kind": lambda item: (item.kind, item.label, item.created),
+    "size": lambda item: -item.bytes,
+    "age": lambda item: item.created,
+    "used": lambda item: item.used,
+    "seconds": lambda item: -item.meta.get("seconds", 0),
+}
 
 HELP = """\
 unlearn-store: look after the store of artefacts.
@@ -42,12 +50,171 @@ def main() -> None:
     """Entry point."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `unlearn-store ls | head` ends quietly
-    arguments, rest = _parser().parse_known_args()
-    overrides = [*getattr(arguments, "overrides", []), *rest]
+    arguments, overrides = _parser().parse_known_args()
     try:
-        if rest and not hasattr(arguments, "overrides"):
-            raise ConfigError([f"{arguments.command}: expected no further arguments, came {' '.join(rest)}"])
+        if overrides and arguments.command not in ("why", "purge"):
+            raise ConfigError([f"{arguments.command}: expected no further arguments, came {' '.join(overrides)}"])
         sys.exit(arguments.run(arguments, overrides))
     except UnlearnError as error:
         print(*(f"unlearn-store: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "unlearn-store", description=HELP, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    where: dict[str, Any] = {"metavar": "DIR", "help": "default: $UNLEARN_STORE, or artifacts"}
+    parser.add_argument("--store", **where)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Command, help: str) -> ArgumentParser:
+        made = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        made.add_argument("--store", default=SUPPRESS, **where)
+        made.set_defaults(run=run)
+        return made
+
+    ls = command("ls", _ls, "what is there")
+    ls.add_argument("kinds", nargs="*", metavar="KIND", help="of these kinds alone")
+    ls.add_argument("--sort", choices=SORTS, default="kind")
+    ls.add_argument("--json", action="store_true", help="for machines: bytes, seconds, times since 1970")
+    command("show", _show, "one artefact").add_argument("key", metavar="KEY", help="or the beginning of one")
+    command(
+        "why", _why, "which stages of a run are a miss, and why: overrides follow as for unlearn, -m and a grid too"
+    )
+    command("verify", _verify, "every file against its hash, every input looked for")
+    _gc_options(command("gc", _gc, "remove what nobody needs; without rules, leftovers of killed processes alone"))
+    _purge_options(command("purge", _purge, "remove what was derived from records; overrides of the data set follow"))
+    return parser
+
+
+def _gc_options(gc: ArgumentParser) -> None:
+    gc.add_argument(
+        "--keep",
+        nargs="+",
+        action="extend",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="reports, or folders of runs and multiruns: all that these rest on stays, the rest goes",
+    )
+    gc.add_argument(
+        "--keep-kind", nargs="+", action="extend", default=[], metavar="KIND", help="stays, with its inputs"
+    )
+    gc.add_argument(
+        "--drop-kind",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KIND",
+        help="goes, even if a listed report rests on it",
+    )
+    gc.add_argument(
+        "--older-than",
+        type=float,
+        metavar="DAYS",
+        help="only what was not built or used for so long goes (default: 1, to be safe beside running jobs)",
+    )
+    gc.add_argument("--dry-run", action="store_true", help="say what would go")
+
+
+def _purge_options(purge: ArgumentParser) -> None:
+    purge.add_argument("--request", required=True, metavar="FILE", help="records, as forget.file lists them")
+    purge.add_argument(
+        "--reports",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="look here for pages with pictures (may be repeated)",
+    )
+    purge.add_argument(
+        "--undecided",
+        choices=("keep", "remove"),
+        default="keep",
+        help="what becomes of artefacts of which it is not known (default: they stay, exit status 1)",
+    )
+    purge.add_argument("--dry-run", action="store_true", help="say what would go")
+
+
+def _store(arguments: Namespace, runs: Sequence[RunConfig] = ()) -> Path:
+    told = arguments.store or (runs[0].paths.store if runs else None)
+    return Path(told or os.environ.get("UNLEARN_STORE", "artifacts"))
+
+
+def _ls(arguments: Namespace, _: list[str]) -> int:
+    catalogue = Catalogue.read(_store(arguments))
+    items = [item for item in catalogue.items.values() if item.kind in arguments.kinds or not arguments.kinds]
+    strange = sorted(set(arguments.kinds) - {item.kind for item in catalogue.items.values()})
+    if strange:
+        kinds = ", ".join(sorted({item.kind for item in catalogue.items.values()}))
+        raise ConfigError([f"ls: expected kinds among {kinds}, came {', '.join(strange)}"])
+    items.sort(key=SORTS[arguments.sort])
+    if arguments.json:
+        print(json.dumps([listed(item) for item in items], indent=1))
+        return 0
+    table(("kind", "label", "key", "size", "age", "used", "seconds"), [row(item) for item in items], RIGHT)
+    totals = [(kind, [item for item in items if item.kind == kind]) for kind in Counter(item.kind for item in items)]
+    rows = [[kind, str(len(them)), size(sum(item.bytes for item in them))] for kind, them in totals]
+    print()
+    table(("kind", "count", "size"), [*rows, ["all", str(len(items)), size(sum(i.bytes for i in items))]], RIGHT)
+    for each in () if arguments.kinds else catalogue.leftovers:
+        print(f"left over: {each.kind} {each.key[:BEGINNING]}, {size(each.bytes)}, written {ago(each.used)} ago")
+    return 0
+
+
+def _show(arguments: Namespace, _: list[str]) -> int:
+    catalogue = Catalogue.read(_store(arguments))
+    print(*shown(catalogue, catalogue.find(arguments.key), gone(catalogue.root)), sep="\n")
+    return 0
+
+
+def _why(arguments: Namespace, overrides: list[str]) -> int:
+    from unlearn.inventory.why import stages, why
+    from unlearn.pipeline import plan
+
+    runs = _runs(overrides)
+    catalogue = Catalogue.read(_store(arguments, runs))
+    print(*explained(why(catalogue, stages(map(plan, runs)), gone(catalogue.root))), sep="\n")
+    return 0
+
+
+def _runs(overrides: list[str]) -> list[RunConfig]:
+    from unlearn import config
+    from unlearn.cli.run import spelled_out
+
+    config.register()
+    return config.cells(config.CommandLine.parse(spelled_out(overrides)))
+
+
+def _verify(arguments: Namespace, _: list[str]) -> int:
+    from unlearn.inventory.verify import purged, verify
+
+    catalogue = Catalogue.read(_store(arguments))
+    known = gone(catalogue.root)
+    with Console().working("verify (MB)") as tick:
+        problems = list(verify(catalogue, known, tick))
+    print(*problems, sep="\n", end="\n" * bool(problems))
+    for how, items in purged(catalogue, known).items():
+        print(f"{len(items)} artefacts were made from what the {how} removed: no damage")
+    print(
+        f"{len(catalogue.items)} artefacts, {size(sum(item.bytes for item in catalogue.items.values()))}, "
+        f"{len(problems)} problems"
+    )
+    return int(bool(problems))
+
+
+def _gc(arguments: Namespace, _: list[str]) -> int:
+    from unlearn.cli.removal import gc
+
+    return gc(_store(arguments), arguments)
+
+
+def _purge(arguments: Namespace, overrides: list[str]) -> int:
+    from unlearn.cli.removal import purge
+    from unlearn.cli.run import _quoted
+
+    run, *others = runs = _runs([*overrides, "forget=indices", f"forget.file={_quoted(arguments.request)}"])
+    if others:
+        raise ConfigError(["purge: expected one data set, came a grid"])
+    return purge(_store(arguments, runs), arguments, run)

@@ -22,12 +22,12 @@ KEY = re.compile(r"[0-9a-f]{64}")
 class Rules:
     """What stays. A running job may need again what was used lately: nothing used after `before` ever goes.
 
-    `needed` are the keys of listed reports: they stay with all that they were made from, and so do all artefacts of
-    `keep_kinds`. Artefacts of `drop_kinds` go even if a report rests on them.
+    `needed` are the keys of listed reports (None: everything is needed): they stay with all that they were made from,
+    and so do all artefacts of `keep_kinds`. Artefacts of `drop_kinds` go even if a report rests on them.
     """
 
     before: float  # seconds since 1970
-    needed: frozenset[str] = frozenset()
+    needed: frozenset[str] | None = None
     keep_kinds: frozenset[str] = frozenset()
     drop_kinds: frozenset[str] = frozenset()
 
@@ -55,17 +55,25 @@ def artefacts(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
     """Those that go.
 
     Raises:
+        ConfigError: a kind that the store does not have.
         StoreError: a `meta.json` cannot be read: what that artefact rests on is not known.
     """
+    items = list(catalogue.items.values())
+    kinds = {item.kind for item in items}
+    strange = sorted((rules.keep_kinds | rules.drop_kinds) - kinds)
+    if strange:
+        raise ConfigError([f"gc: expected kinds among {', '.join(sorted(kinds))}, came {', '.join(strange)}"])
+    if rules.needed is None and not rules.drop_kinds:
+        return
     if catalogue.damaged:
         folder = catalogue.damaged[0].entry.folder
         raise StoreError(
             f"gc: expected artefacts that tell what they were made from, came a damaged {META} in {folder}; "
             f"remove that folder, or run again with rebuild_damaged=true"
         )
-    items = list(catalogue.items.values())
     recent = catalogue.closure(item.key for item in items if item.used > rules.before)
-    kept = catalogue.closure(item.key for item in items if item.key in rules.needed or item.kind in rules.keep_kinds)
+    needed = catalogue.items.keys() if rules.needed is None else rules.needed
+    kept = catalogue.closure(item.key for item in items if item.key in needed or item.kind in rules.keep_kinds)
     for item in items:
         if item.key in recent:
             continue

@@ -115,10 +115,24 @@ class Judge:
         return Judgement(Fate.STAYS, "made without them")
 
 
-def unfinished(catalogue: Catalogue) -> Iterator[Removal]:
-    """Whatever killed processes left: what it would have become is not known, and it costs time alone."""
-    for each in catalogue.leftovers:
-        yield Removal(each, "unfinished, of unknown data")
+@dataclass(frozen=True)
+class Sentence:
+    """What a purge does: what goes, and the artefacts that stay or are undecided, each with the reason."""
+
+    going: tuple[Removal, ...]
+    stays: tuple[tuple[Item, str], ...]
+    undecided: tuple[tuple[Item, str], ...]
+
+
+def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> Sentence:
+    """Judge everything in a store; what killed processes left goes too: its data is not known, and it costs time alone."""
+    judge = Judge(catalogue, members)
+    judged = [(item, judge.of(item.key)) for item in catalogue.items.values()]
+    fates = {fate: tuple((item, each.why) for item, each in judged if each.fate is fate) for fate in Fate}
+    going = fates[Fate.GOES] + (fates[Fate.UNDECIDED] if remove_undecided else ())
+    unfinished = tuple(Removal(each, "unfinished, of unknown data") for each in catalogue.leftovers)
+    undecided = () if remove_undecided else fates[Fate.UNDECIDED]
+    return Sentence(tuple(Removal(*each) for each in going) + unfinished, fates[Fate.STAYS], undecided)
 
 
 def pictured(reports: list[Path]) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,13 @@ def remove(root: Path, removals: Sequence[Removal], tick: Tick) -> list[Removal]
     return held
 
 
-def record(root: Path, by: str, removals: Sequence[Removal], path: Path | None = None, **more: Any) -> Path:
-    """Write what goes, before it goes; `path` renews a record.
+def sweep_locks(root: Path, keys: Sequence[str]) -> int:
+    """Remove lock files that nobody holds; returns how many were."""
+    return sum(ArtifactStore(root).remove(key) for key in keys)
+
+
+def record(root: Path, by: str, removals: Sequence[Removal], more: Mapping[str, Any], path: Path | None = None) -> Path:
+    """Write what goes, and `more`, before it goes; `path` renews a record.
 
     Raises:
         StoreError: the store cannot be written.
@@ -66,7 +71,7 @@ def record(root: Path, by: str, removals: Sequence[Removal], path: Path | None =
     try:
         path.parent.mkdir(exist_ok=True)
         aside = path.with_suffix(".new")
-        aside.write_text(json.dumps(told | more | {"bytes": size, "removed": gone}, indent=1))
+        aside.write_text(json.dumps(told | dict(more) | {"bytes": size, "removed": gone}, indent=1))
         aside.replace(path)
     except OSError as error:
         raise StoreError(f"--store: expected a writable store, came {root}: {error}") from error

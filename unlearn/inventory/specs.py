@@ -44,21 +44,19 @@ def leaves(spec: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 def changes(old: Any, new: Any, place: str = "") -> Iterator[Change]:
     """Leaves that differ; where a class was replaced, its fields are not held against the other's."""
-    if _is_stage(old) and _is_stage(new):
+    if _is_stage(old) or _is_stage(new):
         return  # told by their labels, see `why`
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        if old != new:
-            yield Change(place, _name(old), _name(new))
-        return
-    if old.get("class") != new.get("class"):
+    before, after = dict(_children(old)), dict(_children(new))
+    same_class = before.get("class") == after.get("class")
+    if same_class and (before or after):
+        for name in dict.fromkeys((*before, *after)):
+            yield from changes(before.get(name), after.get(name), _join(place, name))
+    elif old != new:
         yield Change(place, _name(old), _name(new))
-        return
-    for name in dict.fromkeys((*old, *new)):
-        yield from changes(old.get(name), new.get(name), _join(place, name))
 
 
 def distinct(found: Iterator[Change]) -> list[Change]:
-    """The same change of a population in several subsets told once, as `population.…`."""
+    """The same change of a population in several subsets is told once, as `population.…`."""
     short = (change._replace(leaf=re.sub(rf"^.*\b({POPULATION}\.)", r"\1", change.leaf)) for change in found)
     return list({str(change): change for change in short}.values())
 

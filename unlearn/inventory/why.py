@@ -16,13 +16,16 @@ from unlearn.stages.base import Stage, inputs
 
 @dataclass(frozen=True)
 class Answer:
-    """About one stage. A miss has the inputs that miss, the nearest artefact of its kind, and what differs from it."""
+    """About one stage; if it is a miss, by what: `missing` are labels of inputs, `because` tells what is its own.
+
+    Leaves differ from the `nearest` artefact of its kind: of the same role, strategy or metric if there is one.
+    """
 
     stage: Stage
     there: bool
-    missing: tuple[str, ...] = ()  # labels
+    missing: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
     nearest: Item | None = None
-    differs: tuple[Change, ...] = ()
 
 
 def stages(plans: Iterable[Plan]) -> list[Stage]:
@@ -43,35 +46,56 @@ def _visit(stage: Stage, found: dict[str, Stage]) -> None:
         found[stage.key] = stage
 
 
-def why(catalogue: Catalogue, wanted: Iterable[Stage]) -> Iterator[Answer]:
-    """One answer a stage, in the order given."""
+def why(catalogue: Catalogue, wanted: Iterable[Stage], gone: dict[str, str]) -> Iterator[Answer]:
+    """One answer a stage, in the order given; `gone` says how keys were removed on purpose."""
     kinds: dict[str, list[_Known]] = {}
     for item in catalogue.items.values():
         kinds.setdefault(item.kind, []).append(_Known(item))
     for stage in wanted:
-        there = stage.key in catalogue.items
-        yield Answer(stage, True) if there else _miss(catalogue, stage, kinds.get(stage.kind, []))
+        item, missing = catalogue.items.get(stage.key), tuple(_missing(catalogue, stage))
+        if item is not None:
+            yield Answer(stage, bool(item.meta), because=() if item.meta else (item.label,))
+        elif stage.key in gone:
+            yield Answer(stage, False, missing, (f"removed by the {gone[stage.key]}",))
+        elif stage.kind not in kinds:
+            yield Answer(stage, False, missing, (f"the store has no {stage.kind}",))
+        else:
+            nearest = _nearest(stage, kinds[stage.kind])
+            own = (*distinct(changes(nearest.spec, stage.spec)), *_other_inputs(catalogue, stage, nearest))
+            yield Answer(stage, False, missing, tuple(map(str, own)), nearest)
 
 
-def _miss(catalogue: Catalogue, stage: Stage, known: list[_Known]) -> Answer:
-    missing = tuple(dict.fromkeys(each.label for each in inputs(stage) if each.key not in catalogue.items))
-    if not known:
-        return Answer(stage, False, missing)
+def _missing(catalogue: Catalogue, stage: Stage) -> Iterator[str]:
+    """Labels of inputs that miss; in place of a prediction, what that one misses."""
+    for needed in inputs(stage):
+        if needed.key not in catalogue.items:
+            deeper = () if needed.announced else tuple(_missing(catalogue, needed))
+            yield from deeper or (needed.label,)
+
+
+def _nearest(stage: Stage, known: list[_Known]) -> Item:
     asked, words, used = _flat(stage.spec), _words(stage.label), dict(references(stage.spec))
-    nearest = min(known, key=lambda k: (k.words != words, len(k.flat ^ asked), k.elsewhere(used), -k.item.created)).item
-    differs = [*distinct(changes(nearest.spec, stage.spec)), *_other_inputs(catalogue, stage, nearest)]
-    return Answer(stage, False, missing, nearest, tuple(differs))
+
+    def distance(each: _Known) -> tuple[bool, int, int, float]:
+        return each.words != words, len(each.flat ^ asked), len(each.used.items() ^ used.items()), -each.item.created
+
+    return min(known, key=distance).item
 
 
 def _other_inputs(catalogue: Catalogue, stage: Stage, nearest: Item) -> Iterator[Change]:
-    """Inputs that are there, where the nearest was made from others."""
-    labels = {each.key: each.label for each in inputs(stage) if each.key in catalogue.items}
-    before = dict(references(nearest.spec))
-    for place, key in references(stage.spec):
-        old = before.get(place)
-        if key in labels and old != key:
-            known = catalogue.items.get(old or "")
-            yield Change(place, f"{known.label if known else ''} {(old or 'none')[:BEGINNING]}".strip(), labels[key])
+    """Inputs that the nearest has otherwise; those that miss are told of the stage itself."""
+    before, now = dict(references(nearest.spec)), dict(references(stage.spec))
+    for place in dict.fromkeys((*before, *now)):
+        old, new = before.get(place), now.get(place)
+        if old != new and (new is None or new in catalogue.items):
+            yield Change(place, _label(catalogue, old), _label(catalogue, new))
+
+
+def _label(catalogue: Catalogue, key: str | None) -> str | None:
+    if key is None:
+        return None
+    item = catalogue.items.get(key)
+    return f"{item.label} {key[:BEGINNING]}" if item else key[:BEGINNING]
 
 
 @dataclass(frozen=True)
@@ -86,9 +110,9 @@ class _Known:
     def words(self) -> str:
         return _words(self.item.label)
 
-    def elsewhere(self, used: dict[str, str]) -> int:
-        """How many inputs are others."""
-        return len(dict(references(self.item.spec)).items() ^ used.items())
+    @cached_property
+    def used(self) -> dict[str, str]:
+        return dict(references(self.item.spec))
 
 
 def _flat(spec: dict[str, Any]) -> frozenset[tuple[str, str]]:

@@ -1,0 +1,99 @@
+"""`unlearn-store gc` and `purge`: choose, record, take out, and say so."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from unlearn.cli.lines import size, table
+from unlearn.console import Console
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
+from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
+from unlearn.inventory.removals import Removal, record, remove, sweep_locks
+from unlearn.run_config import RunConfig
+
+
+def gc(store: Path, arguments: Namespace) -> int:
+    """Remove what the rules do not keep; without rules, leftovers alone. Exit status 1: something was in use."""
+    catalogue, days = Catalogue.read(store), arguments.older_than
+    before = time.time() - DAY * (1 if days is None else days)
+    ruled = arguments.keep or arguments.keep_kind or days is not None
+    needed = needed_by(catalogue, arguments.keep) if ruled else None
+    rules = Rules(before, needed, frozenset(arguments.keep_kind), frozenset(arguments.drop_kind))
+    going = [*leftovers(catalogue, None if days is None else before), *artefacts(catalogue, rules)]
+    if arguments.dry_run:
+        return _say(going, "would go")
+    going = list(still_unused(going, before))
+    if any(isinstance(removal.what, Item) for removal in going):
+        record(store, "gc", going, {})
+    held = _take_out(store, going)
+    print(f"{sweep_locks(store, catalogue.locks)} lock files that nobody held went as well")
+    return int(bool(held))
+
+
+def purge(store: Path, arguments: Namespace, run: RunConfig) -> int:
+    """Remove what was derived from the requested records. Exit status 1: it is not complete."""
+    from unlearn.inventory.members import Members
+    from unlearn.inventory.purge import pictured, sentence
+
+    catalogue, requested = Catalogue.read(store), run.forget.requested(run.dataset)
+    judged = sentence(catalogue, Members(catalogue, run.dataset, requested), arguments.undecided == "remove")
+    pages = list(pictured(arguments.reports))
+    stays = Counter((item.kind, why) for item, why in judged.stays)
+    held: list[Removal] = []
+    if arguments.dry_run:
+        _say(judged.going, "would go")
+    else:
+        kept = [{"kind": kind, "why": why, "count": count} for (kind, why), count in stays.items()]
+        undecided = [item.key for item, _ in judged.undecided]
+        told = {"records": len(requested), "kept": kept, "undecided": undecided}
+        path = record(store, "purge", judged.going, told | {"complete": False})
+        held = _take_out(store, judged.going)
+        sweep_locks(store, catalogue.locks)
+        done = [removal for removal in judged.going if removal not in held]
+        record(store, "purge", done, told | {"complete": not (held or undecided)}, path)
+        print(f"recorded in {path}")
+    print("\nstays")
+    table(("kind", "count", "why"), [(kind, str(count), why) for (kind, why), count in stays.items()], ("count",))
+    _say_undecided(judged.undecided)
+    _say_outside(pages, bool(arguments.reports), any(removal.what.kind == "checkpoint" for removal in judged.going))
+    return int(bool(held or judged.undecided))
+
+
+def _take_out(store: Path, going: Sequence[Removal]) -> list[Removal]:
+    with Console().working("remove") as tick:
+        held = remove(store, going, tick)
+    _say([removal for removal in going if removal not in held], "went")
+    for removal in held:
+        print(f"in use: {removal.label} {removal.what.key[:BEGINNING]}; it stays, run this again when its job is done")
+    return held
+
+
+def _say(going: Sequence[Removal], verb: str) -> int:
+    rows = [(r.what.kind, r.label, r.what.key[:BEGINNING], size(r.what.bytes), r.why) for r in going]
+    if rows:
+        table(("kind", "label", "key", "size", "why"), rows, ("size",))
+    print(f"{len(going)} {verb}, {sum(r.what.bytes for r in going)} bytes ({size(sum(r.what.bytes for r in going))})")
+    return 0
+
+
+def _say_undecided(undecided: Sequence[tuple[Item, str]]) -> None:
+    for item, why in undecided:
+        print(f"undecided: {item.kind} {item.label} {item.key[:BEGINNING]}: {why}")
+    if undecided:
+        print("NOT COMPLETE: the undecided stay; look at them (unlearn-store show KEY), or add --undecided remove")
+
+
+def _say_outside(pages: Sequence[Path], searched: bool, checkpoint: bool) -> None:
+    """What lies outside of the store is left to the user."""
+    print("\nleft to you")
+    for page in pages:
+        print(f"  {page} holds pictures: look at it, and remove it if they are of the forgotten")
+    if not searched:
+        print("  pages of runs hold pictures if report.images was on: --reports DIR finds them")
+    if checkpoint:
+        print("  the file of the checkpoint, which the store had a copy of")
+    print("  the images themselves, their request file, and copies of this store")
