@@ -125,7 +125,7 @@ class Sentence:
 
 
 def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> Sentence:
-    """Judge everything in a store; what killed processes left goes too: its data is not known, and it costs time alone."""
+    """Judge everything in a store; what killed processes left goes too: its data is not known."""
     judge = Judge(catalogue, members)
     judged = [(item, judge.of(item.key)) for item in catalogue.items.values()]
     fates = {fate: tuple((item, each.why) for item, each in judged if each.fate is fate) for fate in Fate}

@@ -49,8 +49,8 @@ def _visit(stage: Stage, found: dict[str, Stage]) -> None:
 def why(catalogue: Catalogue, wanted: Iterable[Stage], gone: dict[str, str]) -> Iterator[Answer]:
     """One answer a stage, in the order given; `gone` says how keys were removed on purpose."""
     kinds: dict[str, list[_Known]] = {}
-    for item in catalogue.items.values():
-        kinds.setdefault(item.kind, []).append(_Known(item))
+    for known in catalogue.items.values():
+        kinds.setdefault(known.kind, []).append(_Known(known))
     for stage in wanted:
         item, missing = catalogue.items.get(stage.key), tuple(_missing(catalogue, stage))
         if item is not None:
