@@ -14,6 +14,7 @@ from unlearn.inventory.specs import leaves, references
 if TYPE_CHECKING:
     from unlearn.inventory.why import Answer
 
+DRAWN = 500  # rows; a longer table would keep its reader waiting
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -36,7 +37,7 @@ def ago(then: float) -> str:
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[str] = ()) -> None:
     """Print rows under titles; columns named in `right` are flush right."""
     flush = [title in set(right) for title in titles]
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and len(rows) <= DRAWN:
         _drawn(titles, rows, flush)
         return
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]

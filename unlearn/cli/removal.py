@@ -7,13 +7,16 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unlearn.cli.lines import size, table
 from unlearn.console import Console
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
 from unlearn.inventory.removals import Removal, record, remove, sweep_locks
-from unlearn.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from unlearn.run_config import RunConfig
 
 
 def gc(store: Path, arguments: Namespace) -> int:
