@@ -10,24 +10,36 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import SMALL, Finished, Run, write_images
+import torch
+from conftest import SMALL, Compose, Finished, Run, write_images
 from filelock import FileLock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from unlearn import config, pipeline
+from unlearn.cli.lines import explained
 from unlearn.cli.store import main
 from unlearn.config import plain
 from unlearn.console import Console
+from unlearn.data.datasets.base import Dataset
+from unlearn.data.datasets.published import Mnist
 from unlearn.inventory.catalogue import Catalogue, Item
+from unlearn.inventory.members import Members
+from unlearn.inventory.purge import Sentence, sentence
+from unlearn.inventory.why import stages, why
+from unlearn.pipeline import Plan
 from unlearn.report.assemble import assemble
 from unlearn.report.write import write
 from unlearn.stages.base import Workshop
 from unlearn.store import META, ArtifactStore
+
+CLEAN = ("retain", "test")  # subsets without the forgotten
 
 
 class Done(NamedTuple):
@@ -38,23 +50,15 @@ class Done(NamedTuple):
     err: str
 
 
-Tool = Callable[..., Done]
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
-    """`tool(store, *arguments)`: `unlearn-store`, in this process."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def go(store: Path, *arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["unlearn-store", "--store", str(store), *arguments])
-        capsys.readouterr()
+def tool(store: Path, *arguments: str) -> Done:
+    """`unlearn-store`, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(signal, "signal", lambda *_: None)
+        patch.setattr(sys, "argv", ["unlearn-store", "--store", str(store), *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
-        printed = capsys.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
-
-    return go
+    return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def everything(store: Path) -> set[Path]:
 # Looking
 
 
-def test_ls_tells_all_artefacts_and_their_total(tool: Tool, filled: Path) -> None:
+def test_ls_tells_all_artefacts_and_their_total(filled: Path) -> None:
     told = json.loads(tool(filled, "ls", "--json").out)
     assert {each["key"] for each in told} == {path.parent.name for path in filled.glob("*/*/meta.json")}
     on_disk = sum(path.stat().st_size for path in filled.glob("*/*/*"))
@@ -105,7 +109,7 @@ def test_ls_tells_all_artefacts_and_their_total(tool: Tool, filled: Path) -> Non
     assert sum(line.startswith("train  ") for line in lines) == len(list(filled.glob("train/*"))) + 1
 
 
-def test_ls_tells_leftovers(tool: Tool, store: Path) -> None:
+def test_ls_tells_leftovers(store: Path) -> None:
     for folder in ("building/abc-1", "partial/def"):
         (store / folder).mkdir(parents=True)
         (store / folder / "weights").write_bytes(b"x" * 1500)
@@ -114,7 +118,7 @@ def test_ls_tells_leftovers(tool: Tool, store: Path) -> None:
     assert "left over: partial def, 1.5 kB" in out
 
 
-def test_show_tells_where_it_comes_from_and_what_needs_it(tool: Tool, filled: Path) -> None:
+def test_show_tells_where_it_comes_from_and_what_needs_it(filled: Path) -> None:
     item, original = one(filled, "unlearn TopK (seed 0)"), one(filled, "train original (seed 0)")
     out = tool(filled, "show", item.key[:10]).out
     assert item.key in out
@@ -146,38 +150,50 @@ def misses(out: str) -> dict[str, list[str]]:
     return found
 
 
-def test_why_of_a_finished_run_is_hits(tool: Tool, filled: Path) -> None:
-    done = tool(filled, "why", *SMALL)
-    assert done.status == 0
-    assert done.out.startswith("hit ")
-    assert misses(done.out) == {}
+@pytest.fixture
+def asked(filled: Path, composed: Compose) -> Callable[..., dict[str, list[str]]]:
+    """`asked(*overrides)`: the misses of the small run with these overrides."""
+
+    def go(*overrides: str) -> dict[str, list[str]]:
+        plan = pipeline.plan(config.instantiate(composed(*SMALL, *overrides)))
+        return misses("\n".join(explained(why(Catalogue.read(filled), stages([plan]), {}))))
+
+    return go
 
 
-def test_why_names_the_leaf_and_those_that_only_follow(tool: Tool, filled: Path) -> None:
-    found = misses(tool(filled, "why", *SMALL, "strategy.k=0.25").out)
+Asked = Callable[..., dict[str, list[str]]]
+
+
+def test_why_names_the_leaf_and_those_that_only_follow(asked: Asked) -> None:
+    assert asked() == {}
+    found = asked("strategy.k=0.25")
     assert found.pop("unlearn TopK (seed 0)") == ["strategy.k: 0.1 -> 0.25"]
     assert len(found) == 2  # predictions and measurements
     assert set(map(tuple, found.values())) == {("only because of unlearn TopK (seed 0)",)}
 
 
-def test_why_follows_a_miss_through_the_graph(tool: Tool, filled: Path) -> None:
-    found = misses(tool(filled, "why", *SMALL, "train.lr=0.25").out)
-    assert found["train original (seed 0)"][0] == "recipe.lr: 0.05 -> 0.25"
+def test_why_follows_a_miss_through_the_graph(asked: Asked) -> None:
+    found = asked("train.lr=0.25")
+    assert found["train original (seed 0)"] == ["recipe.lr: 0.05 -> 0.25", "and because of spd_gan marker (seed 0)"]
     assert found["spd_gan marker (seed 0)"] == ["only because of train guide (seed 0)"]
     assert "split" not in found
 
 
-def test_why_takes_a_grid_and_tells_another_class_as_one_leaf(tool: Tool, filled: Path) -> None:
+def test_why_tells_changed_code(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearn.stages.keys.code_hash", lambda module: "0" * 16)
+    found = asked()
+    assert "model.code: changed" in found["train original (seed 0)"]
+    assert "split" not in found
+
+
+def test_why_takes_a_grid_and_refuses_what_a_run_refuses(filled: Path) -> None:
     found = misses(tool(filled, "why", "-m", *SMALL, "strategy=top_k,random_k").out)
     assert found["unlearn RandomK (seed 0)"][0].startswith("strategy: ")
     assert found["unlearn RandomK (seed 0)"][0].endswith(" -> RandomK")
     assert "unlearn TopK (seed 0)" not in found
-
-
-def test_why_refuses_what_a_run_refuses(tool: Tool, filled: Path) -> None:
-    done = tool(filled, "why", "strategy=topk")
-    assert done.status == 2
-    assert "nearest: top_k" in done.err
+    refused = tool(filled, "why", "strategy=topk")
+    assert refused.status == 2
+    assert "nearest: top_k" in refused.err
 
 
 # Verify
@@ -216,17 +232,17 @@ def forge(folder: Path) -> None:
         (forge, "not the one that its key was made of"),
     ],
 )
-def test_verify_finds(tool: Tool, store: Path, damage: Callable[[Path], None], words: str) -> None:
+def test_verify_finds(store: Path, damage: Callable[[Path], None], words: str) -> None:
     item = one(store, "train retrained (seed 1)")
     damage(item.entry.folder)
     done = tool(store, "verify")
     assert done.status == 1
     (line,) = [line for line in done.out.splitlines() if item.key[:12] in line]
     assert words in line
-    assert done.out.splitlines()[-1].endswith(" 1 problems")
+    assert done.out.splitlines()[-1].endswith(" 1 problem")
 
 
-def test_verify_finds_inputs_that_are_gone(tool: Tool, store: Path) -> None:
+def test_verify_finds_inputs_that_are_gone(store: Path) -> None:
     item = one(store, "unlearn TopK (seed 0)")
     assert tool(store, "verify").status == 0
     shutil.rmtree(item.entry.folder)
@@ -238,7 +254,7 @@ def test_verify_finds_inputs_that_are_gone(tool: Tool, store: Path) -> None:
 # gc
 
 
-def test_gc_keeps_all_that_a_listed_report_rests_on(tool: Tool, store: Path, report: Path, run: Run) -> None:
+def test_gc_keeps_all_that_a_listed_report_rests_on(store: Path, report: Path, run: Run) -> None:
     weight_noise = one(store, "unlearn WeightNoise (seed 0)")
     would = tool(store, "gc", "--keep", str(report.parents[1]), "--older-than", "0", "--dry-run")
     assert one(store, weight_noise.label)
@@ -252,7 +268,7 @@ def test_gc_keeps_all_that_a_listed_report_rests_on(tool: Tool, store: Path, rep
     assert len(list(store.glob("*/*/meta.json"))) == len(Catalogue.read(store).items) > 50
 
 
-def test_gc_leaves_what_a_running_job_may_need(tool: Tool, store: Path, report: Path) -> None:
+def test_gc_leaves_what_a_running_job_may_need(store: Path, report: Path) -> None:
     before = everything(store)
     assert tool(store, "gc", "--keep", str(report)).status == 0  # all of it was used within a day
     assert everything(store) == before
@@ -266,7 +282,7 @@ def test_gc_leaves_what_a_running_job_may_need(tool: Tool, store: Path, report: 
     assert items(store, "unlearn WeightNoise (seed 0)") == []
 
 
-def test_gc_drops_a_kind_when_told_and_says_so_later(tool: Tool, store: Path) -> None:
+def test_gc_drops_a_kind_when_told_and_says_so_later(store: Path) -> None:
     tool(store, "gc", "--drop-kind", "predict", "--older-than", "0", "--keep-kind", "evaluate")
     kinds = {item.kind for item in Catalogue.read(store).items.values()}
     assert "predict" not in kinds
@@ -276,7 +292,7 @@ def test_gc_drops_a_kind_when_told_and_says_so_later(tool: Tool, store: Path) ->
     assert "made from what the gc of" in done.out
 
 
-def test_gc_takes_leftovers_and_lets_held_locks_be(tool: Tool, store: Path) -> None:
+def test_gc_takes_leftovers_and_lets_held_locks_be(store: Path) -> None:
     finished = one(store, "train original (seed 0)").key
     gone = [store / "building" / f"{'a' * 64}-1", store / "partial" / finished]
     stay = [store / "building" / f"{'b' * 64}-1", store / "partial" / ("c" * 64)]
@@ -323,113 +339,166 @@ def test_removing_lock_files_never_lets_two_in(tmp_path: Path) -> None:
 # Purge
 
 
-@pytest.fixture
-def request_file(finished: Finished, tmp_path: Path) -> Path:
-    """Those whom the small run forgot."""
-    split = one(finished.store, "split").entry.file("split.safetensors")
-    path = tmp_path / "request.txt"
-    path.write_text("\n".join(map(str, load_file(split)["forget"].tolist())))
-    return path
+class Purged(NamedTuple):
+    """A store after a purge of all whom the small run forgot."""
+
+    store: Path
+    done: Done
+    request: Path
+    pictures: list[bytes]  # of the forgotten, as they came and as SPD-GAN moved them
 
 
-def pictures(finished: Finished, request_file: Path) -> list[bytes]:
-    """The pixels of the forgotten, as they came and as SPD-GAN moved them."""
-    clean = finished.config.dataset.load().train.images
-    moved = load_file(one(finished.store, "spd_gan marker (seed 0)").entry.file("moved.safetensors"))["forget"]
-    wanted = [int(line) for line in request_file.read_text().split()]
-    return [bytes(image.numpy()) for image in (*clean[wanted], *moved)]
+@pytest.fixture(scope="module")
+def purged(finished: Finished, filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Purged:
+    store = Path(shutil.copytree(filled, tmp_path_factory.mktemp("purged") / "store"))
+    wanted = split(store)["forget"]
+    request = store.parent / "request.txt"
+    request.write_text("\n".join(map(str, wanted.tolist())))
+    clean = finished.config.dataset.load().train.images[wanted]
+    moved = load_file(one(store, "spd_gan marker (seed 0)").entry.file("moved.safetensors"))["forget"]
+    pictures = [bytes(image.numpy()) for image in (*clean, *moved)]
+    return Purged(store, tool(store, "purge", "--request", str(request), "dataset.limit=300"), request, pictures)
 
 
-def holding(store: Path, images: list[bytes]) -> Iterator[Path]:
-    for path in store.rglob("*.safetensors"):
-        content = path.read_bytes()
-        if any(image in content for image in images):
-            yield path
+def split(store: Path) -> dict[str, Tensor]:
+    return load_file(one(store, "split").entry.file("split.safetensors"))
 
 
-def test_purge_leaves_no_picture_and_no_model_of_the_forgotten(
-    tool: Tool, store: Path, finished: Finished, request_file: Path
-) -> None:
-    images = pictures(finished, request_file)
-    assert len(list(holding(store, images))) >= 2
-    before = everything(store)
-    asked = ("purge", "--request", str(request_file), "dataset.limit=300")
-    assert tool(store, *asked, "--dry-run").status == 0
-    assert everything(store) == before
+def holding(store: Path, pictures: list[bytes]) -> list[str]:
+    """Kinds of the artefacts in which any of the pictures is found."""
+    files = [(path, path.read_bytes()) for path in store.rglob("*.safetensors")]
+    return [path.parts[-3] for path, content in files if any(picture in content for picture in pictures)]
 
-    done = tool(store, *asked)
-    assert done.status == 0, done.out
-    assert list(holding(store, images)) == []
-    models = {item.label for item in Catalogue.read(store).items.values() if item.kind in {"train", "unlearn"}}
+
+def test_purge_leaves_no_picture_of_the_forgotten(purged: Purged, filled: Path) -> None:
+    assert holding(filled, purged.pictures) == ["perturb", "perturb"]  # moved images, and examples for the page
+    assert purged.done.status == 0, purged.done.out
+    assert holding(purged.store, purged.pictures) == []
+
+
+def test_purge_leaves_no_model_that_was_trained_on_them(purged: Purged) -> None:
+    found = Catalogue.read(purged.store).items.values()
     learnt_without = {"train guide (seed 0)", "train retrained (seed 0)", "train retrained (seed 1)"}
-    assert models == {*learnt_without, "unlearn TopK (seed 0)", "unlearn WeightNoise (seed 0)"}  # identity is no more
-    kinds = {item.kind for item in Catalogue.read(store).items.values()}
-    assert kinds == {"train", "unlearn", "split", "predict", "evaluate"}
+    made_to_forget = {"unlearn TopK (seed 0)", "unlearn WeightNoise (seed 0)"}  # `identity` is the original
+    assert {item.label for item in found if item.kind in {"train", "unlearn"}} == learnt_without | made_to_forget
+    assert {item.kind for item in found} == {"train", "unlearn", "split", "predict", "evaluate"}
+    looked_at = {item.label for item in found if item.kind == "predict"}
+    assert looked_at == {f"predict {role} on {subset}" for role in ("retrained", "unlearned") for subset in CLEAN}
 
-    workshop = Workshop(ArtifactStore(store), finished.config.trainer, Console())
-    unlearned = finished.outcome.plan.unlearned
-    assert not unlearned.load(workshop).training
-    assert unlearned.key not in items(store, "train original (seed 0)")
+
+def test_what_stays_can_be_used(purged: Purged, finished: Finished) -> None:
+    workshop = Workshop(ArtifactStore(purged.store), finished.config.trainer, Console(io.StringIO()))
+    assert not finished.outcome.plan.unlearned.load(workshop).training
     for reading, measured in finished.outcome.measurements:
         assert reading.stage.load(workshop) == measured  # the report's numbers
 
 
-def test_a_purge_is_recorded_without_names_and_explains_what_is_missing(
-    tool: Tool, store: Path, request_file: Path
-) -> None:
-    original = one(store, "train original (seed 0)").key
-    tool(store, "purge", "--request", str(request_file), "dataset.limit=300")
-    (path,) = (store / "removals").iterdir()
+def test_a_purge_is_recorded_without_names_and_explains_what_is_missing(purged: Purged, filled: Path) -> None:
+    (path,) = (purged.store / "removals").iterdir()
     told = json.loads(path.read_text())
     assert (told["by"], told["complete"], told["undecided"]) == ("purge", True, [])
-    assert told["records"] == len(request_file.read_text().split())
-    assert original in {each["key"] for each in told["removed"]}
-    assert str(request_file) not in path.read_text()
-    done = tool(store, "verify")
+    assert told["records"] == len(purged.request.read_text().split())
+    gone = set(Catalogue.read(filled).items) - set(Catalogue.read(purged.store).items)
+    assert {each["key"] for each in told["removed"]} == gone
+    assert purged.request.name not in path.read_text()
+    done = tool(purged.store, "verify")
     assert done.status == 0
-    assert "were made from what the purge of" in done.out
-    assert "removed by the purge of" in tool(store, "why", *SMALL).out
+    assert "made from what the purge of" in done.out
+    shown = tool(purged.store, "show", one(purged.store, "unlearn TopK (seed 0)").key)
+    assert "removed: purge of" in shown.out
 
 
-def test_a_model_that_was_retrained_for_others_goes_too(tool: Tool, store: Path, finished: Finished) -> None:
-    split = load_file(one(store, "split").entry.file("split.safetensors"))
+def test_a_model_that_was_retrained_for_others_goes_too(store: Path) -> None:
     request = store.parent / "other.json"
-    request.write_text(json.dumps(split["retain"][:2].tolist()))
-    tool(store, "purge", "--request", str(request), "dataset.limit=300")
+    request.write_text(json.dumps(split(store)["retain"][:2].tolist()))
+    before = everything(store)
+    assert tool(store, "purge", "--request", str(request), "--dry-run").status == 0
+    assert everything(store) == before
+    tool(store, "purge", "--request", str(request))
     assert {item.kind for item in Catalogue.read(store).items.values()} == {"split", "evaluate"}
 
 
-def test_strangers_lose_nothing(tool: Tool, store: Path) -> None:
-    request = store.parent / "stranger.txt"
-    request.write_text("1400\n")  # beyond the 300 records that took part
-    before = {item.key for item in Catalogue.read(store).items.values()}
-    assert tool(store, "purge", "--request", str(request)).status == 0
-    assert {item.key for item in Catalogue.read(store).items.values()} == before
+def judged(store: Path, data: Dataset, *records: int, remove_undecided: bool = False) -> Sentence:
+    catalogue = Catalogue.read(store)
+    return sentence(catalogue, Members(catalogue, data, torch.tensor(records)), remove_undecided)
 
 
-def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(
-    tool: Tool, tmp_path: Path, composed: Callable[..., object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_strangers_and_other_data_lose_nothing(filled: Path, finished: Finished) -> None:
+    for data, record in ((finished.config.dataset, 1400), (Mnist(), 0)):  # 300 of the digits took part
+        found = judged(filled, data, record)
+        assert (found.going, found.undecided) == ((), ())
+
+
+def test_without_a_split_who_was_where_is_not_known(store: Path, finished: Finished) -> None:
+    original = one(store, "train original (seed 0)")
+    shutil.rmtree(one(store, "split").entry.folder)
+    found = judged(store, finished.config.dataset, 0)
+    assert found.going == ()
+    assert original.key in {item.key for item, _ in found.undecided}
+    assert original.key in {
+        each.what.key for each in judged(store, finished.config.dataset, 0, remove_undecided=True).going
+    }
+
+
+class Own(NamedTuple):
+    """Photos, a request for one of them, and a run that was planned on them."""
+
+    photos: Path
+    request: Path
+    plan: Plan
+    workshop: Workshop
+
+    @property
+    def store(self) -> Path:
+        return self.workshop.store.root
+
+    def going(self, record: int) -> set[str]:
+        data = self.plan.split.forget.population.dataset
+        return {each.what.key for each in judged(self.store, data, record).going}
+
+
+@pytest.fixture
+def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Own]:
+    """`own(*overrides)`: a toy run on a folder of images, of which only the split is built."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    photos = write_images(tmp_path / "photos")
-    (tmp_path / "one.txt").write_text("train/digit0/0.png\n")
-    data = ["dataset=image_folder", f"dataset.root={photos}", "train.epochs=1"]
-    wanted = [*data, "forget=indices", f"forget.file={tmp_path / 'one.txt'}"]
-    settings = config.instantiate(composed(*wanted))  # type: ignore[arg-type]
-    workshop = Workshop(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
-    plan = pipeline.plan(settings)
-    workshop.need(plan.split)
-    original = workshop.need(plan.original).key
+    photos, request = write_images(tmp_path / "photos"), tmp_path / "one.txt"
+    request.write_text("train/digit0/0.png\n")
 
-    later = Path(shutil.copytree(photos, tmp_path / "later"))
+    def go(*overrides: str) -> Own:
+        data = ["dataset=image_folder", f"dataset.root={photos}", "train.epochs=1", "strategy.recipe.epochs=1"]
+        settings = config.instantiate(composed(*data, "forget=indices", f"forget.file={request}", *overrides))
+        workshop = Workshop(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
+        plan = pipeline.plan(settings)
+        workshop.need(plan.split)
+        return Own(photos, request, plan, workshop)
+
+    return go
+
+
+def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callable[..., Own]) -> None:
+    ours = own()
+    original = ours.workshop.need(ours.plan.original).key
+    assert ours.going(0) == {original}
+    later = Path(shutil.copytree(ours.photos, ours.photos.with_name("later")))
     shutil.copy(later / "train/digit1/1.png", later / "train/digit1/9.png")  # the folder grew: other indices
-    asked = ("purge", "--request", str(tmp_path / "one.txt"), "dataset=image_folder")
-    done = tool(tmp_path / "store", *asked, f"dataset.root={later}")
+    asked = ("purge", "--request", str(ours.request), "dataset=image_folder", f"dataset.root={later}")
+    done = tool(ours.store, *asked)
     assert done.status == 1
     assert "undecided: train train original (seed 0)" in done.out
-    assert original in Catalogue.read(tmp_path / "store").items
-    assert tool(tmp_path / "store", *asked, f"dataset.root={photos}").status == 0
-    assert original not in Catalogue.read(tmp_path / "store").items
+    assert original in Catalogue.read(ours.store).items
+
+
+def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
+    own: Callable[..., Own], tmp_path: Path
+) -> None:
+    net = own().plan.original.fresh("init/elsewhere", 0).net
+    save_file(net.state_dict(), tmp_path / "mine.safetensors")
+    ours = own("checkpoint=file", f"checkpoint.file={tmp_path / 'mine.safetensors'}", "checkpoint.trained_on=all")
+    checkpoint = ours.workshop.need(ours.plan.original).key
+    assert ours.going(0) == set()  # nothing says whom it was trained on
+    unlearned = ours.workshop.need(ours.plan.unlearned).key
+    assert ours.going(0) == {checkpoint}
+    assert ours.going(1) == {checkpoint, unlearned}  # that one was retained
 
 
 # Bad input
@@ -451,7 +520,7 @@ def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_lost(
-    tool: Tool, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("damaged.json").write_text("{")
@@ -465,7 +534,7 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
     assert everything(filled) == before
 
 
-def test_what_is_no_store_is_told(tool: Tool, tmp_path: Path) -> None:
+def test_what_is_no_store_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "nowhere", tmp_path / "file", tmp_path):
         done = tool(path, "ls")
@@ -474,7 +543,7 @@ def test_what_is_no_store_is_told(tool: Tool, tmp_path: Path) -> None:
         assert done.err.count("\n") == 1
 
 
-def test_gc_refuses_where_a_meta_cannot_be_read(tool: Tool, store: Path, report: Path) -> None:
+def test_gc_refuses_where_a_meta_cannot_be_read(store: Path, report: Path) -> None:
     spoil(one(store, "train guide (seed 0)").entry.folder)
     before = everything(store)
     done = tool(store, "gc", "--keep", str(report), "--older-than", "0")

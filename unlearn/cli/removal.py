@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn.cli.lines import size, table
+from unlearn.cli.lines import counted, size, table
 from unlearn.console import Console
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
@@ -33,7 +33,7 @@ def gc(store: Path, arguments: Namespace) -> int:
     if any(isinstance(removal.what, Item) for removal in going):
         record(store, "gc", going, {})
     held = _take_out(store, going)
-    print(f"{sweep_locks(store, catalogue.locks)} lock files that nobody held went as well")
+    print(f"{counted(sweep_locks(store, catalogue.locks), 'lock file')} that nobody held went as well")
     return int(bool(held))
 
 
@@ -79,7 +79,8 @@ def _say(going: Sequence[Removal], verb: str) -> int:
     rows = [(r.what.kind, r.label, r.what.key[:BEGINNING], size(r.what.bytes), r.why) for r in going]
     if rows:
         table(("kind", "label", "key", "size", "why"), rows, ("size",))
-    print(f"{len(going)} {verb}, {sum(r.what.bytes for r in going)} bytes ({size(sum(r.what.bytes for r in going))})")
+    whole = sum(r.what.bytes for r in going)
+    print(f"{len(going)} {verb}, {whole} bytes ({size(whole)})")
     return 0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn.cli.lines import ago, explained, listed, row, shown, size, table
+from unlearn.cli.lines import ago, counted, explained, listed, row, shown, size, table
 from unlearn.console import Console
 from unlearn.errors import ConfigError, UnlearnError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
@@ -194,13 +194,12 @@ def _verify(arguments: Namespace, _: list[str]) -> int:
     known = gone(catalogue.root)
     with Console().working("verify (MB)") as tick:
         problems = list(verify(catalogue, known, tick))
-    print(*problems, sep="\n", end="\n" * bool(problems))
+    for problem in problems:
+        print(problem)
     for how, items in purged(catalogue, known).items():
-        print(f"{len(items)} artefacts were made from what the {how} removed: no damage")
-    print(
-        f"{len(catalogue.items)} artefacts, {size(sum(item.bytes for item in catalogue.items.values()))}, "
-        f"{len(problems)} problems"
-    )
+        print(f"{counted(len(items), 'artefact')} made from what the {how} removed: no damage")
+    whole = size(sum(item.bytes for item in catalogue.items.values()))
+    print(f"{counted(len(catalogue.items), 'artefact')}, {whole}, {counted(len(problems), 'problem')}")
     return int(bool(problems))
 
 
