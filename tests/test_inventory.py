@@ -100,7 +100,7 @@ def everything(store: Path) -> set[Path]:
 
 
 def test_ls_tells_all_artefacts_and_their_total(filled: Path) -> None:
-    told = json.loads(tool(filled, "ls", "--json").out)
+    told = json.loads(tool(filled, "ls", "--json").out)["artefacts"]
     assert {each["key"] for each in told} == {path.parent.name for path in filled.glob("*/*/meta.json")}
     on_disk = sum(path.stat().st_size for path in filled.glob("*/*/*"))
     assert sum(each["bytes"] for each in told) == on_disk
@@ -514,6 +514,7 @@ def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
         (["gc", "--keep", "damaged.json"], "came a damaged damaged.json"),
         (["gc", "--keep", "foreign.json"], "of another one"),
         (["gc", "--keep-kind", "models"], "expected kinds among"),
+        (["gc", "--older-than", "nan"], "--older-than: expected a number of days"),
         (["purge", "--request", "nowhere.txt"], "forget.file: expected a readable text file"),
         (["purge", "--request", "foreign.txt"], "forget.file: expected indices from 0 to 1436"),
         (["verify", "seed=1"], "expected no further arguments, came seed=1"),
@@ -550,3 +551,11 @@ def test_gc_refuses_where_a_meta_cannot_be_read(store: Path, report: Path) -> No
     assert done.status == 2
     assert "damaged meta.json" in done.err
     assert everything(store) == before
+
+
+def test_show_refuses_what_it_cannot_read(store: Path) -> None:
+    item = one(store, "train guide (seed 0)")
+    spoil(item.entry.folder)
+    done = tool(store, "show", item.key)
+    assert (done.status, done.out) == (2, "")
+    assert str(item.entry.folder) in done.err

@@ -14,6 +14,7 @@ from unlearn.inventory.specs import leaves, references
 if TYPE_CHECKING:
     from unlearn.inventory.why import Answer
 
+RIGHT = ("size", "age", "used", "seconds", "count")
 DRAWN = 500  # rows; a longer table would keep its reader waiting
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -64,16 +65,35 @@ def _drawn(titles: Sequence[str], rows: Sequence[Sequence[str]], flush: Sequence
     Console(highlight=False, markup=False).print(drawn)
 
 
-def listed(item: Item) -> dict[str, Any]:
-    """An artefact for machines: bytes, seconds to build, times in seconds since 1970."""
-    told = {"kind": item.kind, "key": item.key, "label": item.label, "bytes": item.bytes}
-    return told | {"created": item.created, "used": item.used, "seconds": item.meta.get("seconds")}
+def machine_readable(catalogue: Catalogue, items: Sequence[Item]) -> dict[str, Any]:
+    """Artefacts and leftovers as JSON: bytes, seconds to build, times in seconds since 1970."""
+    artefacts = [
+        {"kind": item.kind, "key": item.key, "label": item.label, "bytes": item.bytes}
+        | {"created": item.created, "used": item.used, "seconds": item.meta.get("seconds")}
+        for item in items
+    ]
+    left_over = [{"kind": e.kind, "key": e.key, "bytes": e.bytes, "used": e.used} for e in catalogue.leftovers]
+    return {"artefacts": artefacts, "left_over": left_over}
 
 
-def row(item: Item) -> list[str]:
-    """An artefact for people."""
+def listing(items: Sequence[Item]) -> None:
+    """Print a table of artefacts, and their totals by kind."""
+    table(("kind", "label", "key", "size", "age", "used", "seconds"), [_row(item) for item in items], RIGHT)
+    by_kind: dict[str, list[Item]] = {}
+    for item in items:
+        by_kind.setdefault(item.kind, []).append(item)
+    totals = [[kind, str(len(them)), _whole(them)] for kind, them in by_kind.items()]
+    print()
+    table(("kind", "count", "size"), [*totals, ["all", str(len(items)), _whole(items)]], RIGHT)
+
+
+def _row(item: Item) -> list[str]:
     seconds = f"{item.entry.seconds:.1f}" if "seconds" in item.meta else "–"
     return [item.kind, item.label, item.key[:BEGINNING], size(item.bytes), ago(item.created), ago(item.used), seconds]
+
+
+def _whole(items: Iterable[Item]) -> str:
+    return size(sum(item.bytes for item in items))
 
 
 def shown(catalogue: Catalogue, item: Item, gone: dict[str, str]) -> Iterator[str]:

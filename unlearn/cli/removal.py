@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from argparse import Namespace
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unlearn.cli.lines import counted, size, table
 from unlearn.console import Console
+from unlearn.errors import ConfigError, Problem
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
 from unlearn.inventory.removals import Removal, record, remove, sweep_locks
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 def gc(store: Path, arguments: Namespace) -> int:
     """Remove what the rules do not keep; without rules, leftovers alone. Exit status 1: something was in use."""
     catalogue, days = Catalogue.read(store), arguments.older_than
+    if days is not None and not (math.isfinite(days) and days >= 0):
+        raise ConfigError([Problem("--older-than", "a number of days >= 0", days)])
     before = time.time() - DAY * (1 if days is None else days)
     ruled = arguments.keep or arguments.keep_kind or days is not None
     needed = needed_by(catalogue, arguments.keep) if ruled else None

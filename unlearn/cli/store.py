@@ -7,12 +7,11 @@ import os
 import signal
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn.cli.lines import ago, counted, explained, listed, row, shown, size, table
+from unlearn.cli.lines import ago, counted, explained, listing, machine_readable, shown, size
 from unlearn.console import Console
 from unlearn.errors import ConfigError, UnlearnError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from unlearn.run_config import RunConfig
 
 Command = Callable[[Namespace, list[str]], int]  # gets what the parser knows and the overrides; gives the exit status
-RIGHT = ("size", "age", "used", "seconds", "count")
 SORTS: dict[str, Callable[[Item], Any]] = {
     "kind": lambda item: (item.kind, item.label, item.created),
     "size": lambda item: -item.bytes,
@@ -58,6 +56,8 @@ def main() -> None:
     except UnlearnError as error:
         print(*(f"unlearn-store: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 def _parser() -> ArgumentParser:
@@ -80,7 +80,7 @@ def _parser() -> ArgumentParser:
     ls.add_argument("--json", action="store_true", help="for machines: bytes, seconds, times since 1970")
     command("show", _show, "one artefact").add_argument("key", metavar="KEY", help="or the beginning of one")
     command(
-        "why", _why, "which stages of a run are a miss, and why: overrides follow as for unlearn, -m and a grid too"
+        "why", _why, "which stages of a run are a miss, and why; overrides follow as for unlearn, -m and a grid too"
     )
     command("verify", _verify, "every file against its hash, every input looked for")
     _gc_options(command("gc", _gc, "remove what nobody needs; without rules, leftovers of killed processes alone"))
@@ -89,51 +89,22 @@ def _parser() -> ArgumentParser:
 
 
 def _gc_options(gc: ArgumentParser) -> None:
-    gc.add_argument(
-        "--keep",
-        nargs="+",
-        action="extend",
-        type=Path,
-        default=[],
-        metavar="PATH",
-        help="reports, or folders of runs and multiruns: all that these rest on stays, the rest goes",
-    )
-    gc.add_argument(
-        "--keep-kind", nargs="+", action="extend", default=[], metavar="KIND", help="stays, with its inputs"
-    )
-    gc.add_argument(
-        "--drop-kind",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KIND",
-        help="goes, even if a listed report rests on it",
-    )
-    gc.add_argument(
-        "--older-than",
-        type=float,
-        metavar="DAYS",
-        help="only what was not built or used for so long goes (default: 1, to be safe beside running jobs)",
-    )
+    several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    keep = "reports, or folders of runs and multiruns: all that these rest on stays, the rest goes"
+    older = "only what was not built or used for so long goes (default: 1, to be safe beside running jobs)"
+    gc.add_argument("--keep", **several, type=Path, metavar="PATH", help=keep)
+    gc.add_argument("--keep-kind", **several, metavar="KIND", help="stays, with its inputs")
+    gc.add_argument("--drop-kind", **several, metavar="KIND", help="goes, even if a listed report rests on it")
+    gc.add_argument("--older-than", type=float, metavar="DAYS", help=older)
     gc.add_argument("--dry-run", action="store_true", help="say what would go")
 
 
 def _purge_options(purge: ArgumentParser) -> None:
+    reports = "look here for pages with pictures (may be repeated)"
+    undecided = "what becomes of artefacts of which it is not known (default: they stay, exit status 1)"
     purge.add_argument("--request", required=True, metavar="FILE", help="records, as forget.file lists them")
-    purge.add_argument(
-        "--reports",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="DIR",
-        help="look here for pages with pictures (may be repeated)",
-    )
-    purge.add_argument(
-        "--undecided",
-        choices=("keep", "remove"),
-        default="keep",
-        help="what becomes of artefacts of which it is not known (default: they stay, exit status 1)",
-    )
+    purge.add_argument("--reports", action="append", type=Path, default=[], metavar="DIR", help=reports)
+    purge.add_argument("--undecided", choices=("keep", "remove"), default="keep", help=undecided)
     purge.add_argument("--dry-run", action="store_true", help="say what would go")
 
 
@@ -144,20 +115,15 @@ def _store(arguments: Namespace, runs: Sequence[RunConfig] = ()) -> Path:
 
 def _ls(arguments: Namespace, _: list[str]) -> int:
     catalogue = Catalogue.read(_store(arguments))
-    items = [item for item in catalogue.items.values() if item.kind in arguments.kinds or not arguments.kinds]
-    strange = sorted(set(arguments.kinds) - {item.kind for item in catalogue.items.values()})
+    strange = sorted(set(arguments.kinds) - set(catalogue.kinds))
     if strange:
-        kinds = ", ".join(sorted({item.kind for item in catalogue.items.values()}))
-        raise ConfigError([f"ls: expected kinds among {kinds}, came {', '.join(strange)}"])
+        raise ConfigError([f"ls: expected kinds among {', '.join(catalogue.kinds)}, came {', '.join(strange)}"])
+    items = [item for item in catalogue.items.values() if item.kind in (arguments.kinds or catalogue.kinds)]
     items.sort(key=SORTS[arguments.sort])
     if arguments.json:
-        print(json.dumps([listed(item) for item in items], indent=1))
+        print(json.dumps(machine_readable(catalogue, items), indent=1))
         return 0
-    table(("kind", "label", "key", "size", "age", "used", "seconds"), [row(item) for item in items], RIGHT)
-    totals = [(kind, [item for item in items if item.kind == kind]) for kind in Counter(item.kind for item in items)]
-    rows = [[kind, str(len(them)), size(sum(item.bytes for item in them))] for kind, them in totals]
-    print()
-    table(("kind", "count", "size"), [*rows, ["all", str(len(items)), size(sum(i.bytes for i in items))]], RIGHT)
+    listing(items)
     for each in () if arguments.kinds else catalogue.leftovers:
         print(f"left over: {each.kind} {each.key[:BEGINNING]}, {size(each.bytes)}, written {ago(each.used)} ago")
     return 0
@@ -165,7 +131,7 @@ def _ls(arguments: Namespace, _: list[str]) -> int:
 
 def _show(arguments: Namespace, _: list[str]) -> int:
     catalogue = Catalogue.read(_store(arguments))
-    print(*shown(catalogue, catalogue.find(arguments.key), gone(catalogue.root)), sep="\n")
+    print(*shown(catalogue, catalogue.find(arguments.key).intact(), gone(catalogue.root)), sep="\n")
     return 0
 
 

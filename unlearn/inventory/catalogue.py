@@ -53,6 +53,19 @@ class Item:
         """What the run called it."""
         return str(self.meta.get("label", self.kind)) if self.meta else f"damaged {META}"
 
+    def intact(self) -> Item:
+        """The same.
+
+        Raises:
+            StoreError: its `meta.json` cannot be read, so that nothing is known of it.
+        """
+        if not self.meta:
+            raise StoreError(
+                f"--store: expected the artefact {self.entry.folder} as it was written, came a damaged {META}; "
+                f"remove that folder, or run again with rebuild_damaged=true"
+            )
+        return self
+
     @property
     def created(self) -> float:
         """Seconds since 1970."""
@@ -106,11 +119,6 @@ class Catalogue:
             raise StoreError(f"--store: expected a folder that unlearn filled, came {root} without any artefact")
         return cls(root, {item.key: item for item in found}, leftovers, locks)
 
-    @property
-    def damaged(self) -> list[Item]:
-        """Those of which nothing is known."""
-        return [item for item in self.items.values() if not item.meta]
-
     @cached_property
     def dependants(self) -> dict[str, list[Item]]:
         """What was made from each key, directly."""
@@ -131,6 +139,11 @@ class Catalogue:
             several = some([f"{item.key[:BEGINNING]} ({item.label})" for item in found]) if found else "none"
             raise StoreError(f"KEY: expected the beginning of one key in {self.root}, came {beginning!r}: {several}")
         return found[0]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Those that there are, sorted."""
+        return sorted({item.kind for item in self.items.values()})
 
     def closure(self, keys: Iterable[str]) -> set[str]:
         """The keys and all that they were made from, as far as it is there."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import ConfigError, StoreError
+from unlearn.errors import ConfigError
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.removals import Removal
 from unlearn.store import META
@@ -58,19 +58,12 @@ def artefacts(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
         ConfigError: a kind that the store does not have.
         StoreError: a `meta.json` cannot be read: what that artefact rests on is not known.
     """
-    items = list(catalogue.items.values())
-    kinds = {item.kind for item in items}
-    strange = sorted((rules.keep_kinds | rules.drop_kinds) - kinds)
+    strange = sorted((rules.keep_kinds | rules.drop_kinds) - set(catalogue.kinds))
     if strange:
-        raise ConfigError([f"gc: expected kinds among {', '.join(sorted(kinds))}, came {', '.join(strange)}"])
+        raise ConfigError([f"gc: expected kinds among {', '.join(catalogue.kinds)}, came {', '.join(strange)}"])
     if rules.needed is None and not rules.drop_kinds:
         return
-    if catalogue.damaged:
-        folder = catalogue.damaged[0].entry.folder
-        raise StoreError(
-            f"gc: expected artefacts that tell what they were made from, came a damaged {META} in {folder}; "
-            f"remove that folder, or run again with rebuild_damaged=true"
-        )
+    items = [item.intact() for item in catalogue.items.values()]
     recent = catalogue.closure(item.key for item in items if item.used > rules.before)
     needed = catalogue.items.keys() if rules.needed is None else rules.needed
     kept = catalogue.closure(item.key for item in items if item.key in needed or item.kind in rules.keep_kinds)

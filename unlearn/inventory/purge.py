@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from unlearn.errors import ConfigError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.members import Members
 from unlearn.inventory.removals import Removal
@@ -136,11 +137,18 @@ def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> 
 
 
 def pictured(reports: list[Path]) -> Iterator[Path]:
-    """Pages of runs that hold pictures."""
+    """Pages of runs that hold pictures, in folders.
+
+    Raises:
+        ConfigError: there is no such folder, or a page cannot be read.
+    """
     for folder in reports:
-        for page in sorted(folder.rglob("report.html")) if folder.is_dir() else [folder]:
-            if PICTURE in page.read_bytes():
-                yield page
+        if not folder.is_dir():
+            raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
+        try:
+            yield from (page for page in sorted(folder.rglob("report.html")) if PICTURE in page.read_bytes())
+        except OSError as error:
+            raise ConfigError([f"--reports: expected readable pages, came {error}"]) from error
 
 
 def _samples(spec: Any) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from unlearn.console import Tick
 from unlearn.errors import StoreError
@@ -24,7 +23,7 @@ def verify(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[s
     items = list(catalogue.items.values())
     done, total = 0, sum(item.bytes for item in items)
     with ThreadPoolExecutor(THREADS) as pool:
-        for item, found in zip(items, pool.map(lambda item: list(_problems(item)), items), strict=True):
+        for item, found in zip(items, pool.map(_problems, items), strict=True):
             named = f"{item.kind} {item.key[:BEGINNING]} ({item.label})"
             missing = [key for key in item.inputs if key not in catalogue.items and key not in gone]
             yield from (f"{named}: {problem}" for problem in found)
@@ -42,29 +41,29 @@ def purged(catalogue: Catalogue, gone: dict[str, str]) -> dict[str, list[Item]]:
     return found
 
 
-def _problems(item: Item) -> Iterator[str]:
+def _problems(item: Item) -> list[str]:
     if not item.meta:
-        yield f"a damaged {META} in {item.entry.folder}"
-        return
-    if item.spec and _key(item) != item.key:
-        yield f"the spec in {META} is not the one that its key was made of"
-    expected, there = {META, *item.meta["files"]}, {path.name for path in item.entry.folder.iterdir()}
-    yield from (f"{name}: not one of its files" for name in sorted(there - expected))
-    for name in sorted(expected - {META}):
-        yield from _differs(item, name, name in there)
+        return [f"a damaged {META} in {item.entry.folder}"]
+    wrong = [] if _key(item) == item.key else [f"the spec in {META} is not the one that its key was made of"]
+    try:
+        expected, there = {META, *item.meta["files"]}, {path.name for path in item.entry.folder.iterdir()}
+        wrong += [f"{name}: not one of its files" for name in sorted(there - expected)]
+        wrong += [f"{name}: missing" for name in sorted(expected - there)]
+        wrong += [told for name in sorted(expected & there - {META}) if (told := _difference(item, name))]
+    except OSError as error:
+        wrong.append(f"cannot be read: {error}")
+    return wrong
 
 
-def _differs(item: Item, name: str, there: bool) -> Iterator[str]:
-    if not there:
-        yield f"{name}: missing"
-        return
+def _difference(item: Item, name: str) -> str:
+    expected, came = item.meta["files"][name]["bytes"], (item.entry.folder / name).stat().st_size
+    if came != expected:
+        return f"{name}: {came} bytes instead of {expected}"
     try:
         item.entry.file(name)
-    except (StoreError, OSError) as error:
-        size = Path(item.entry.folder / name).stat().st_size
-        expected = item.meta["files"][name]["bytes"]
-        how = f"{size} bytes instead of {expected}" if size != expected else "altered, its SHA-256 is another"
-        yield f"{name}: {error if isinstance(error, OSError) else how}"
+    except StoreError:
+        return f"{name}: altered, its SHA-256 is another"
+    return ""
 
 
 def _key(item: Item) -> str:
