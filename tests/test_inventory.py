@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -309,31 +309,24 @@ def test_gc_takes_leftovers_and_lets_held_locks_be(store: Path) -> None:
     assert not any(folder.exists() for folder in stay)
 
 
-def test_removing_lock_files_never_lets_two_in(tmp_path: Path) -> None:
-    store, inside, worst, stop = ArtifactStore(tmp_path), [0], [0], threading.Event()
+def test_who_waits_with_a_removed_lock_file_in_hand_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, path, flock, opened = ArtifactStore(tmp_path), tmp_path / "locks" / "key.lock", fcntl.flock, []
 
-    def enter() -> None:
-        for _ in range(100):
-            with FileLock(tmp_path / "locks" / "key.lock", poll_interval=0.001, is_singleton=False):
-                inside[0] += 1
-                worst[0] = max(worst[0], inside[0])
-                time.sleep(0.0002)
-                inside[0] -= 1
+    def removed_in_between(descriptor: int, operation: int) -> None:
+        if not opened:
+            opened.append(descriptor)
+            assert store.remove("key")
+        flock(descriptor, operation)
 
-    def sweep() -> None:
-        while not stop.is_set():
-            store.remove("key")
-
-    store.remove("key")
-    threads = [threading.Thread(target=enter) for _ in range(4)]
-    sweeper = threading.Thread(target=sweep)
-    for thread in (*threads, sweeper):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stop.set()
-    sweeper.join()
-    assert worst == [1]
+    assert store.remove("key")
+    monkeypatch.setattr(fcntl, "flock", removed_in_between)
+    with FileLock(path):
+        assert opened
+        assert path.exists()
+        assert not store.remove("key")
+    assert store.remove("key")
 
 
 # Purge

@@ -18,6 +18,7 @@ from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, st
 from unlearn.inventory.removals import Removal, record, remove, sweep_locks
 
 if TYPE_CHECKING:
+    from unlearn.inventory.purge import Sentence
     from unlearn.run_config import RunConfig
 
 
@@ -49,29 +50,36 @@ def purge(store: Path, arguments: Namespace, run: RunConfig) -> int:
     catalogue, requested = Catalogue.read(store), run.forget.requested(run.dataset)
     judged = sentence(catalogue, Members(catalogue, run.dataset, requested), arguments.undecided == "remove")
     pages = list(pictured(arguments.reports))
-    stays = Counter((item.kind, why) for item, why in judged.stays)
-    held: list[Removal] = []
+    held = [] if arguments.dry_run else _carry_out(store, catalogue, judged, len(requested))
     if arguments.dry_run:
         _say(judged.going, "would go")
-    else:
-        kept = [{"kind": kind, "why": why, "count": count} for (kind, why), count in stays.items()]
-        undecided = [item.key for item, _ in judged.undecided]
-        told = {"records": len(requested), "kept": kept, "undecided": undecided}
-        path = record(store, "purge", judged.going, told | {"complete": False})
-        held = _take_out(store, judged.going)
-        sweep_locks(store, catalogue.locks)
-        done = [removal for removal in judged.going if removal not in held]
-        record(store, "purge", done, told | {"complete": not (held or undecided)}, path)
-        print(f"recorded in {path}")
     print("\nstays")
-    table(("kind", "count", "why"), [(kind, str(count), why) for (kind, why), count in stays.items()], ("count",))
+    rows = [(kind, str(count), why) for (kind, why), count in _counts(judged).items()]
+    table(("kind", "count", "why"), rows, ("count",))
     _say_undecided(judged.undecided)
     _say_outside(pages, bool(arguments.reports), any(removal.what.kind == "checkpoint" for removal in judged.going))
     return int(bool(held or judged.undecided))
 
 
+def _carry_out(store: Path, catalogue: Catalogue, judged: Sentence, records: int) -> list[Removal]:
+    """Recorded before anything goes, so that what a killed purge leaves is explained; returns what was in use."""
+    kept = [{"kind": kind, "why": why, "count": count} for (kind, why), count in _counts(judged).items()]
+    told = {"records": records, "kept": kept, "undecided": [item.key for item, _ in judged.undecided]}
+    path = record(store, "purge", judged.going, told | {"complete": False})
+    held = _take_out(store, judged.going)
+    sweep_locks(store, catalogue.locks)
+    done = [removal for removal in judged.going if removal not in held]
+    record(store, "purge", done, told | {"complete": not (held or judged.undecided)}, path)
+    print(f"recorded in {path}")
+    return held
+
+
+def _counts(judged: Sentence) -> Counter[tuple[str, str]]:
+    return Counter((item.kind, why) for item, why in judged.stays)
+
+
 def _take_out(store: Path, going: Sequence[Removal]) -> list[Removal]:
-    with Console().working("remove") as tick:
+    with Console().working("remove" if going else None) as tick:
         held = remove(store, going, tick)
     _say([removal for removal in going if removal not in held], "went")
     for removal in held:

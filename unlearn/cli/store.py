@@ -79,9 +79,7 @@ def _parser() -> ArgumentParser:
     ls.add_argument("--sort", choices=SORTS, default="kind")
     ls.add_argument("--json", action="store_true", help="for machines: bytes, seconds, times since 1970")
     command("show", _show, "one artefact").add_argument("key", metavar="KEY", help="or the beginning of one")
-    command(
-        "why", _why, "which stages of a run are a miss, and why; overrides follow as for unlearn, -m and a grid too"
-    )
+    command("why", _why, "which stages of a run are a miss, and why; overrides follow as for unlearn, grids too")
     command("verify", _verify, "every file against its hash, every input looked for")
     _gc_options(command("gc", _gc, "remove what nobody needs; without rules, leftovers of killed processes alone"))
     _purge_options(command("purge", _purge, "remove what was derived from records; overrides of the data set follow"))
