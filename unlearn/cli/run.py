@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from unlearn.pipeline import Outcome
+    from unlearn.run_config import RunConfig
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -17,6 +27,7 @@ unlearn: make a trained image classifier forget some of its training data, and m
   unlearn checkpoint=model.pt checkpoint.trained_on=all model=torchvision model.name=resnet18 \\
           dataset=image_folder dataset.root=DIR forget=indices forget.file=request.txt     your model, your images
   unlearn -m strategy=random_k,top_k strategy.k=0.001,0.01,0.1 seed=0,1,2     a grid
+  unlearn -m ... until=baseline                    only what the cells of a grid share
   unlearn +experiment=demo                         a ready question
   unlearn --cfg job strategy=top_k                 every key with its value
 
@@ -44,16 +55,45 @@ def main() -> None:
 
     from unlearn import config
     from unlearn.console import stop
+
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(caught, stop)
+    config.register()
+    go = hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)
+    if PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
+        go()
+    else:
+        sys.exit(_checked(lambda: _guarded(go), arguments))
+
+
+def _guarded(go: Callable[[], Any]) -> int:
+    """Let Hydra run the jobs, which tell their own errors: what else goes wrong is told in one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # it would print its errors and exit
+    try:
+        go()
+    except OSError as error:
+        print(f"unlearn: paths.output: expected a writable folder with free space, came {error}", file=sys.stderr)
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _checked(go: Callable[[], int], arguments: list[str]) -> int:
+    """Run what passes the checks; returns the exit status."""
+    from unlearn import config
     from unlearn.errors import ConfigError
 
-    signal.signal(signal.SIGTERM, stop)
-    config.register()
-    if not PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
-        try:
-            config.preflight(config.CommandLine.parse(arguments))
-        except ConfigError as error:
-            _refuse(error.problems)
-    hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
+    try:
+        whole, grid = config.preflight(config.CommandLine.parse(arguments))
+    except ConfigError as error:
+        _refuse(error.problems)
+    if not grid.multirun:
+        return go()
+    from unlearn.cli import sweep
+
+    sys.argv[1:] = grid.arguments(whole, arguments)
+    return sweep.run(go, grid, whole, arguments)
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
@@ -78,48 +118,100 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def job(composed: Any) -> None:
-    """One cell: from a composed config to a written report."""
+def job(composed: Any) -> float | None:
+    """One cell: from a composed config to a written report; returns the objective, if there is one, to the sweeper.
+
+    In a multirun a failure is told at once and noted for the end, and the other cells go on.
+    """
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import CompactHydraException
     from hydra.types import RunMode
 
     from unlearn.errors import UnlearnError
 
     hydra = HydraConfig.get()
+    output = Path(hydra.runtime.output_dir)
+    if hydra.mode == RunMode.MULTIRUN:
+        return _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
     try:
-        _run(composed, Path(hydra.runtime.output_dir))
+        return _run(composed, output, brief=False).objective
     except UnlearnError as error:
-        print(f"unlearn: {error}", file=sys.stderr, flush=True)  # at once: Hydra shows a grid's failures late
-        if hydra.mode == RunMode.RUN:
-            sys.exit(1)
-        raise CompactHydraException(str(error)) from None  # the other cells go on
+        print(f"unlearn: {error}", file=sys.stderr, flush=True)
+    except Exception:
+        traceback.print_exc()
+    sys.exit(1)
 
 
-def _run(composed: Any, output: Path) -> None:
+def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
+    from unlearn.cli.cells import DONE, FAILED, Cell
+    from unlearn.errors import UnlearnError, first_line
+
+    cell, start, objective = Cell(number, overrides), time.monotonic(), None
+    try:
+        cell.write(output)
+        ran = _run(composed, output, brief=True)
+        objective = ran.objective
+        ended = replace(cell, state=DONE, built=ran.built, reused=ran.reused)
+    except Exception as error:
+        expected = isinstance(error, UnlearnError)
+        cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
+        told = str(error) if expected else traceback.format_exc()
+        print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
+        ended = replace(cell, state=FAILED, cause=cause)
+    with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
+        replace(ended, seconds=time.monotonic() - start).write(output)
+    return objective
+
+
+class Ran(NamedTuple):
+    """What a job leaves for the sweep it is part of: how many artefacts it built, and what it is judged by."""
+
+    built: int
+    reused: int
+    objective: float | None = None
+
+
+def _run(composed: Any, output: Path, brief: bool) -> Ran:
     from unlearn import config, pipeline
     from unlearn.console import Console
-    from unlearn.report.assemble import assemble, stages
-    from unlearn.report.page import render
-    from unlearn.report.pictures import examples
-    from unlearn.report.table import show
-    from unlearn.report.write import write, write_text
+    from unlearn.run_config import BASELINE
     from unlearn.stages.base import Workshop
     from unlearn.store import ArtifactStore
 
     run = config.instantiate(composed)
     run.trainer.apply()
-    console = Console()
-    workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
-    outcome = pipeline.run(run, workshop)
+    workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, Console())
+    if run.until == BASELINE:
+        pipeline.share(run, workshop)
+        objective = None
+    else:
+        objective = _tell(pipeline.run(run, workshop), run, composed, output, brief)
+    reused = sum(entry.reused for entry in workshop.entries.values())
+    return Ran(len(workshop.entries) - reused, reused, objective)
+
+
+def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: bool) -> float | None:
+    """Write the report, and print it: whole, or in one line. Returns the run's objective, if it has one."""
+    from unlearn import config
+    from unlearn.report.assemble import assemble, objective, stages
+    from unlearn.report.page import render
+    from unlearn.report.pictures import examples
+    from unlearn.report.table import line, show
+    from unlearn.report.write import write, write_text
+
     report = assemble(outcome, config.plain(composed), config.choices())
-    curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
+    curves = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]
     if run.report.html:
         paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
-    show(report, sys.stdout)
-    print(*paths, sep="\n")
+    judged = objective(report, run.objective) if run.objective else None
+    if brief:
+        print("  " + line(report) + (f"; {run.objective} {judged:.4f}" if judged is not None else ""))
+        print(f"  {paths[-1]}", flush=True)
+    else:
+        show(report, sys.stdout)
+        print(*paths, sep="\n")
+    return judged
 
 
 def help_text() -> str:

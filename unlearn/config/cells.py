@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from pathlib import Path
 
-from unlearn.config.preflight import CommandLine, _Preflight, preflight
+from hydra import compose, initialize_config_dir
+
+from unlearn.config.preflight import CommandLine, preflight
 from unlearn.config.schema import CONF, instantiate
 from unlearn.run_config import RunConfig
 
@@ -16,7 +17,8 @@ def cells(command: CommandLine) -> list[RunConfig]:
     Raises:
         ConfigError: with all problems of all cells.
     """
-    preflight(command)
+    _, grid = preflight(command)
+    folder = command.config_dir
+    search = [f"hydra.searchpath=[file://{Path(folder).resolve()}]"] if folder else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = _Preflight(command, GlobalHydra.instance().config_loader())
-        return [instantiate(compose("config", [*found.search, *cell])) for cell in found._cells()]
+        return [instantiate(compose("config", [*search, *cell])) for cell in grid.cells]

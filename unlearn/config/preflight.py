@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, product
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn.config.grid import Axis, Cell, Grid
 from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
+from unlearn.pipeline import plan
+from unlearn.run_config import BASELINE, RunConfig
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class CommandLine:
         return cls(found.overrides, found.multirun, found.config_dir)
 
 
-def preflight(command: CommandLine) -> None:
-    """Check every cell of a command line before the first one starts.
+def preflight(command: CommandLine) -> tuple[Grid, Grid]:
+    """Check every cell of a command line before the first one starts; returns the grid, and the part of it to run.
+
+    That is all of it, but with `until=baseline` cells that share all their stages are one.
 
     Raises:
         ConfigError: with all problems of all cells, each named by the first cell that has it.
@@ -47,9 +53,7 @@ def preflight(command: CommandLine) -> None:
     if command.config_dir is not None and not Path(command.config_dir).is_dir():
         raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = _Preflight(command, GlobalHydra.instance().config_loader()).problems()
-    if found:
-        raise ConfigError(found)
+        return _Preflight(command, GlobalHydra.instance().config_loader()).grid()
 
 
 class _Preflight:
@@ -62,32 +66,44 @@ class _Preflight:
         self.folder = Path(command.config_dir).resolve() if command.config_dir else None
         self.search = [f"hydra.searchpath=[file://{self.folder}]"] if self.folder else []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+        # Hydra copies its whole list of sources to answer one of these.
+        self._options = cache(self._find_options)
+        self._is_group = cache(self._find_group)
 
-    def problems(self) -> list[str]:
-        """Every problem once, with the first cell that has it."""
-        cells = list(self._cells())
-        first_cell: dict[str, str] = {}
+    def grid(self) -> tuple[Grid, Grid]:
+        """All cells, checked, and those to run: every problem is told once, with the first cell that has it."""
+        grid = self._axes()
+        cells, configs, first_cell = grid.cells, list[RunConfig](), dict[str, str]()
         for number, cell in enumerate(cells):
             where = f"cell {number} ({' '.join(cell)}): " if len(cells) > 1 else ""
-            for problem in self._cell_problems(cell):
-                first_cell.setdefault(problem, where)
-        return [where + problem for problem, where in first_cell.items()]
+            try:
+                configs.append(self._config(cell))
+            except ConfigError as error:
+                for problem in error.problems:
+                    first_cell.setdefault(problem, where)
+        if grid.trials and any(config.objective is None for config in configs):
+            told = Problem("objective", "the number of the report to search by, as selection/average_gap", None)
+            first_cell.setdefault(str(told), "")
+        if first_cell:
+            raise ConfigError([where + problem for problem, where in first_cell.items()])
+        if all(config.until == BASELINE for config in configs):
+            return grid, grid.narrowed([frozenset(stage.key for stage in plan(config).shared) for config in configs])
+        return grid, grid
 
-    def _cells(self) -> Iterator[list[str]]:
-        """The overrides of every cell: the grid on the command line times the one that a `sweep` option holds."""
+    def _axes(self) -> Grid:
+        """The grid on the command line times the one that a `sweep` option holds, in the order of Hydra's sweeper."""
         parsed = self._parse(self.command.overrides)
         fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         hydra = self._hydra(fixed)
-        if not (self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")):
-            swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
-            if swept:
-                raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
-            yield fixed
-            return
-        taken = {o.get_key_element() for o in parsed}
-        params = hydra.sweeper.get("params") or {} if hydra else {}
-        parsed += self._parse([f"{key}={value}" for key, value in params.items() if key not in taken])
-        yield from map(list, product(*map(_values, parsed)))
+        multirun = self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
+        swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
+        if swept and not multirun:
+            raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
+        params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
+        by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
+        by_key.update((o.get_key_element(), o) for o in parsed)
+        trials = hydra.sweeper.get("n_trials") if multirun and hydra else None
+        return Grid(tuple(Axis(key, tuple(_values(o))) for key, o in by_key.items()), multirun, trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         try:
@@ -102,37 +118,46 @@ class _Preflight:
         except HydraException as error:
             raise ConfigError([first_line(error)]) from error
 
-    def _cell_problems(self, cell: list[str]) -> Iterator[str]:
-        parsed = self._parse(cell)
+    def _config(self, cell: Cell) -> RunConfig:
+        """What a cell is told.
+
+        Raises:
+            ConfigError: with all its problems.
+        """
+        parsed = self._parse(list(cell))
         chosen = [o for o in parsed if self._is_choice(o)]
         wrong = {str(o.input_line): told for o in chosen if (told := list(self._unknown_option(o)))}
-        yield from chain.from_iterable(wrong.values())
+        found = list(chain.from_iterable(wrong.values()))
         try:
             composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
         except (HydraException, OmegaConfBaseException) as error:
-            yield " ".join(str(error).split())
-            return
+            raise ConfigError([*found, " ".join(str(error).split())]) from error
         for override in parsed:
             if override not in chosen:
-                yield from self._apply(override, composed)
+                found += self._apply(override, composed)
         try:
-            instantiate(composed)
+            config = instantiate(composed)
         except ConfigError as error:
-            yield from error.problems
+            raise ConfigError([*found, *error.problems]) from error
+        if found:
+            raise ConfigError(found)
+        return config
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
         if chosen not in self.composed:
             self.composed[chosen] = compose("config", [*self.search, *chosen])
         return copy.deepcopy(self.composed[chosen])
 
-    def _options(self, group: str) -> list[str]:
+    def _find_options(self, group: str) -> list[str]:
         own = [path.stem for path in (self.folder / group).glob("*.yaml")] if self.folder else []
         return sorted({*self.loader.get_group_options(group), *own})
 
+    def _find_group(self, key: str) -> bool:
+        return bool(self.loader.list_groups(key) or self._options(key))
+
     def _is_choice(self, override: Override) -> bool:
         """Whether it picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
-        key = override.key_or_group
-        return key.startswith(("hydra.", "hydra/")) or bool(self.loader.list_groups(key) or self._options(key))
+        return override.is_hydra_override() or self._is_group(override.key_or_group)
 
     def _unknown_option(self, override: Override) -> Iterator[str]:
         group, taken = override.key_or_group, override.value()
@@ -159,10 +184,13 @@ class _Preflight:
 
 
 def _values(override: Override) -> list[str]:
-    """The override as it stands in each cell."""
+    """The override's value in each cell; of an interval, which a search draws from, its ends."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
     if not override.is_sweep_override():
-        return [str(override.input_line)]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        return [override.get_value_element_as_str()]
+    return list(override.sweep_string_iterator())
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
