@@ -155,8 +155,8 @@ def asked(filled: Path, composed: Compose) -> Callable[..., dict[str, list[str]]
     """`asked(*overrides)`: the misses of the small run with these overrides."""
 
     def go(*overrides: str) -> dict[str, list[str]]:
-        plan = pipeline.plan(config.instantiate(composed(*SMALL, *overrides)))
-        return misses("\n".join(explained(why(Catalogue.read(filled), stages([plan]), {}))))
+        wanted = stages([config.instantiate(composed(*SMALL, *overrides))])
+        return misses("\n".join(explained(why(Catalogue.read(filled), wanted, {}))))
 
     return go
 
@@ -177,6 +177,7 @@ def test_why_follows_a_miss_through_the_graph(asked: Asked) -> None:
     assert found["train original (seed 0)"] == ["recipe.lr: 0.05 -> 0.25", "and because of spd_gan marker (seed 0)"]
     assert found["spd_gan marker (seed 0)"] == ["only because of train guide (seed 0)"]
     assert "split" not in found
+    assert "unlearn TopK (seed 0)" not in asked("train.lr=0.25", "until=baseline")
 
 
 def test_why_tells_changed_code(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,11 +135,10 @@ def _show(arguments: Namespace, _: list[str]) -> int:
 
 def _why(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.inventory.why import stages, why
-    from unlearn.pipeline import plan
 
     runs = _runs(overrides)
     catalogue = Catalogue.read(_store(arguments, runs))
-    print(*explained(why(catalogue, stages(map(plan, runs)), gone(catalogue.root))), sep="\n")
+    print(*explained(why(catalogue, stages(runs), gone(catalogue.root))), sep="\n")
     return 0
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.specs import Change, changes, distinct, leaves, references
-from unlearn.pipeline import Plan
+from unlearn.pipeline import plan
+from unlearn.run_config import BASELINE, RunConfig
 from unlearn.stages.base import Stage, inputs
 
 
@@ -28,14 +29,14 @@ class Answer:
     nearest: Item | None = None
 
 
-def stages(plans: Iterable[Plan]) -> list[Stage]:
-    """All stages, each once and after its inputs."""
+def stages(runs: Iterable[RunConfig]) -> list[Stage]:
+    """All stages that the runs would need, each once and after its inputs."""
     found: dict[str, Stage] = {}
-    for plan in plans:
-        made = (plan.split, plan.original, plan.fresh, *plan.retrained, plan.spd_gan, plan.unlearned)
-        for stage in (*made, *(reading.stage for reading in plan.readings)):
-            if stage is not None:
-                _visit(stage, found)
+    for config in runs:
+        graph = plan(config)
+        after = () if config.until == BASELINE else (graph.unlearned, *(reading.stage for reading in graph.readings))
+        for stage in (*graph.shared, *after):
+            _visit(stage, found)
     return list(found.values())
 
 
