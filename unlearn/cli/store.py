@@ -116,7 +116,8 @@ def _ls(arguments: Namespace, _: list[str]) -> int:
     strange = sorted(set(arguments.kinds) - set(catalogue.kinds))
     if strange:
         raise ConfigError([f"ls: expected kinds among {', '.join(catalogue.kinds)}, came {', '.join(strange)}"])
-    items = [item for item in catalogue.items.values() if item.kind in (arguments.kinds or catalogue.kinds)]
+    wanted = set(arguments.kinds or catalogue.kinds)
+    items = [item for item in catalogue.items.values() if item.kind in wanted]
     items.sort(key=SORTS[arguments.sort])
     if arguments.json:
         print(json.dumps(machine_readable(catalogue, items), indent=1))
