@@ -29,7 +29,7 @@ ROWS = (
     ("stages",),
     ("run_config",),
     ("pipeline",),
-    ("tracking", "report"),  # L4
+    ("tracking", "report", "inventory"),  # L4
     ("config",),
     ("cli",),
     ("__main__",),
