@@ -101,7 +101,7 @@ def _run(composed: Any, output: Path) -> None:
     from unlearn.console import Console
     from unlearn.report.assemble import assemble, stages
     from unlearn.report.page import render
-    from unlearn.report.pictures import examples
+    from unlearn.report.pictures import examples, write_pictures
     from unlearn.report.table import show
     from unlearn.report.write import write, write_text
     from unlearn.stages.base import Workshop
@@ -117,7 +117,9 @@ def _run(composed: Any, output: Path) -> None:
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]
     if run.report.html:
-        paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
+        pictures = examples(run, outcome)
+        write_pictures(pictures, output)
+        paths.append(write_text(render(report, pictures), output / "report.html"))
     show(report, sys.stdout)
     print(*paths, sep="\n")
 
