@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from unlearn.report.assemble import ATTACK
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.read import Cell, Found
-from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words
+from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words, worded
 from unlearn.report.sweep.verdict import verdict
 
 COLUMNS = {
@@ -35,9 +35,11 @@ SHOWN_VERSIONS = ("unlearn", "torch", "pytorch-lightning")
 
 
 def as_csv(scenarios: Sequence[Scenario], into: Path) -> str:
-    """One line a cell: where it belongs, what was set, every metric (empty where null), seeds, keys, where from."""
+    """One line a cell: where it belongs, the options that vary, every metric (empty where null), seeds, keys, origin."""
+    settings = [frame(cell) | own(cell) for scenario in scenarios for cell in scenario.cells]
+    varied = {key for each in settings for key in each if any(other.get(key) != each[key] for other in settings)}
     lines = [
-        _line(number, row, cell, into)
+        _line(number, row, cell, varied) | {"report": link(cell.path, into)}
         for number, scenario in enumerate(scenarios, 1)
         for row in scenario.rows
         for cell in row.cells
@@ -58,16 +60,15 @@ def _section(name: str) -> int:
     return next((n for n, start in enumerate(SECTIONS) if start and name.startswith(start)), SECTIONS.index(""))
 
 
-def _line(number: int, row: Row, cell: Cell, into: Path) -> dict[str, Any]:
+def _line(number: int, row: Row, cell: Cell, varied: set[str]) -> dict[str, Any]:
     report = cell.report
-    settings = frame(cell) | own(cell)
-    plain = {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in settings.items()}
+    settings = {key: worded(value) for key, value in (frame(cell) | own(cell)).items() if key in varied}
     reasons = {key: why for key, why in report["notes"].items() if key in cell.metrics}
     return {
         "scenario": number,
         "row": row.label,
         "strategy": cell.strategy,
-        **{f"config.{key}": value for key, value in plain.items()},
+        **{f"config.{key}": value for key, value in settings.items()},
         **{f"seed.{name}": json.dumps(seed) for name, seed in report["seeds"].items()},
         **cell.metrics,
         "edited_parameters": report.get("edited_parameters"),
@@ -75,7 +76,6 @@ def _line(number: int, row: Row, cell: Cell, into: Path) -> dict[str, Any]:
         **{f"key.{name}": artifact["key"] for name, artifact in report["artifacts"].items()},
         **{f"version.{name}": version for name, version in report["versions"].items()},
         **{f"hardware.{name}": value for name, value in report["hardware"].items()},
-        "report": link(cell.path, into),
         "notes": "; ".join(f"{key}: {why}" for key, why in reasons.items()),
     }
 
