@@ -17,7 +17,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="unlearn-report", description=ABOUT)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder of runs, or a report.json")
     parser.add_argument(
-        "--into", type=Path, metavar="DIR", help="where to write (default: the folder given, the current one for several)"
+        "--into",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: the folder given, the current one for several)",
     )
     told = parser.parse_args()
     from unlearn.errors import UnlearnError

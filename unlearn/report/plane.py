@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 from unlearn.report.svg import LETTER, WIDTH, drawing, element, letters
 
-HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 250.0, 46.0, 12.0, 12.0, 40.0  # of a chart, and of its margins
+HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 250.0, 54.0, 12.0, 12.0, 40.0  # of a chart, and of its margins
 DECADES = 10.0  # from this ratio on an axis of positive values is logarithmic
 CROWD = 40  # more points than these, and only those of the front keep their whiskers
 SQUARE = 34.0  # height of a heat map's field
 RUNG = 36.0  # height of a bar with its name
-STYLES = 6  # colours and shapes that the style sheet has
+STYLES, DASHES = 6, 4  # colours with shapes, and kinds of lines, that the style sheet has
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def lines(title: str, x: Axis, y: Axis, found: Sequence[Line], levels: Sequence[
     drawn += [_ribbon(x, y, line) for line in found if bands and len(line.points) > 1]
     for line in found:
         way = "L".join(f"{_x(x, point[0]):.2f} {_y(y, point[1]):.2f}" for point in line.points)
-        drawn.append(element("path", style=f"line s{line.style % STYLES} d{line.dash % 4}", d=f"M{way}"))
+        drawn.append(element("path", style=f"line s{line.style % STYLES} d{line.dash % DASHES}", d=f"M{way}"))
         drawn += [
             _leading(target, label, _shape(line.style, _x(x, at), _y(y, mean), False))
             for at, mean, _, label, target in line.points
@@ -208,7 +208,9 @@ def heat(title: str, x: Axis, y: Axis, fields: Sequence[Field], low: float, high
         share = 0.05 + 0.55 * ((field.value - low) / (high - low) if high > low else 0.5)
         box = element("rect", style="field", x=at + 1, y=up + 1, width=wide - 2, height=SQUARE - 2, rx=2)
         box.set("fill-opacity", f"{share:.3f}")
-        drawn.append(_leading(field.target, field.label, box, letters(field.text, at + wide / 2, up + SQUARE / 2, "in")))
+        drawn.append(
+            _leading(field.target, field.label, box, letters(field.text, at + wide / 2, up + SQUARE / 2, "in"))
+        )
     drawn += [letters(f"{mark:g}", left + (n + 0.5) * wide, bottom + 10, "tick") for n, mark in enumerate(x.marks)]
     drawn += [letters(f"{mark:g}", left - 6, bottom - (n + 0.5) * SQUARE, "share") for n, mark in enumerate(y.marks)]
     drawn += [letters(x.label, left + (WIDTH - left) / 2, bottom + 26, "tick"), _upright(y.label, bottom / 2)]
@@ -228,13 +230,23 @@ class Rung:
 
 
 def ladder(title: str, rungs: Sequence[Rung], line: float) -> str:
-    """Bars below their names, however long those are; a dashed line stands at `line`."""
+    """Bars below their names, however long those are; a line across each stands at `line`."""
     right = WIDTH - max(len(rung.text) for rung in rungs) * LETTER - 8
     scale = right / max(line, *(rung.value for rung in rungs))
     drawn = [_rung(rung, number * RUNG, right, scale) for number, rung in enumerate(rungs)]
     axis = element("line", style="axis", x1=0, x2=0, y1=0, y2=len(rungs) * RUNG)
-    at = element("path", style="level retrained", d=f"M{line * scale:.2f} 0V{len(rungs) * RUNG:.2f}")
-    return drawing(title, len(rungs) * RUNG, *drawn, axis, at)
+    way = "".join(f"M{line * scale:.2f} {number * RUNG + RUNG - 17:.2f}v16" for number in range(len(rungs)))
+    return drawing(title, len(rungs) * RUNG, *drawn, axis, element("path", style="level none", d=way))
+
+
+def swatch(style: int, dash: int | None = None) -> str:
+    """A strategy's mark for a legend, 12 pixels high, on a piece of its line if it has one."""
+    wide = 12 if dash is None else 32
+    svg = Element("svg", {"viewBox": f"0 0 {wide} 12", "width": str(wide), "class": "swatch", "aria-hidden": "true"})
+    if dash is not None:
+        svg.append(element("path", style=f"line s{style % STYLES} d{dash % DASHES}", d="M0 6H32"))
+    svg.append(_shape(style, wide / 2, 6, False))
+    return tostring(svg, encoding="unicode")
 
 
 def _rung(rung: Rung, y: float, right: float, scale: float) -> Element:
@@ -253,10 +265,16 @@ def _frame(x: Axis, y: Axis) -> list[Element]:
     drawn = []
     for value in y.ticks():
         up = _y(y, value)
-        drawn += [element("line", style="grid", x1=left, x2=right, y1=up, y2=up), letters(_short(value), left - 5, up, "share")]
+        drawn += [
+            element("line", style="grid", x1=left, x2=right, y1=up, y2=up),
+            letters(_short(value), left - 5, up, "share"),
+        ]
     for value in _apart(x):
         at = _x(x, value)
-        drawn += [element("line", style="grid", x1=at, x2=at, y1=top, y2=bottom), letters(_short(value), at, bottom + 10, "tick")]
+        drawn += [
+            element("line", style="grid", x1=at, x2=at, y1=top, y2=bottom),
+            letters(_short(value), at, bottom + 10, "tick"),
+        ]
     drawn.append(element("path", style="axis edge", d=f"M{left:.2f} {top:.2f}V{bottom:.2f}H{right:.2f}"))
     return [*drawn, letters(x.label, (left + right) / 2, HEIGHT - 12, "tick"), _upright(y.label, (top + bottom) / 2)]
 
@@ -272,8 +290,8 @@ def _apart(x: Axis) -> list[float]:
 
 
 def _upright(text: str, y: float) -> Element:
-    found = letters(text, 8.0, y, "tick")
-    found.set("transform", f"rotate(-90 8 {y:.2f})")
+    found = letters(text, 6.0, y, "tick")
+    found.set("transform", f"rotate(-90 6 {y:.2f})")
     return found
 
 

@@ -62,7 +62,9 @@ def _refusal(best: Row, others: Sequence[Row]) -> str:
         return "there is no noise floor, which needs two or more retrained models (baseline.seeds)"
     most = max(len(differences(best, row)) for row in others)
     if most < NEEDED:
-        return f"a paired test needs {NEEDED} common seeds, and the closest row, {best.label}, shares {most} with others"
+        return (
+            f"a paired test needs {NEEDED} common seeds, and the closest row, {best.label}, shares {most} with others"
+        )
     return ""
 
 
@@ -118,9 +120,10 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     ]
 
 
-def show(found: Spread | None, shape: str = "{:.3f}") -> str:
-    """`0.971 ± 0.012`; empty where nothing is known."""
+def show(found: Spread | None, metric: str = "") -> str:
+    """`0.971 ± 0.012`; empty where nothing is known. Seconds and factors have fewer digits."""
     if found is None:
         return ""
-    spread = f" ± {shape.format(found.std)}" if found.std is not None else ""
-    return shape.format(found.mean + 0.0) + spread
+    digits = 3 if metric not in ("seconds", "speedup") else 2 if found.mean < 10 else 1
+    spread = f" ± {found.std:.{digits}f}" if found.std is not None else ""
+    return f"{round(found.mean, digits) + 0.0:.{digits}f}{spread}"  # + 0.0: no negative zero

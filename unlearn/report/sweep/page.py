@@ -14,10 +14,10 @@ from unlearn.report.page import template
 from unlearn.report.plane import STYLES
 from unlearn.report.sweep import plots
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show, within_floor
-from unlearn.report.sweep.plots import Figure, Ink
+from unlearn.report.sweep.plots import Group, Ink
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, worded
-from unlearn.report.sweep.tables import COLUMNS, SHAPES, footer, link, shown
+from unlearn.report.sweep.tables import COLUMNS, footer, link, shown
 from unlearn.report.sweep.verdict import verdict
 from unlearn.report.table import ROWS
 
@@ -63,8 +63,8 @@ class Part:
     more_columns: tuple[str, ...]
     more_lines: tuple[Line, ...]
     reasons: tuple[str, ...]
-    strategies: tuple[tuple[str, int], ...]
-    figures: tuple[tuple[str, str, tuple[Figure, ...]], ...]  # heading, what to know, charts
+    strategies: tuple[str, ...]
+    groups: tuple[Group, ...]
     pictures: dict[str, Any] | None
     rows: tuple[dict[str, Any], ...]
     shared: dict[str, str]
@@ -113,7 +113,7 @@ def _part(scenario: Scenario, number: int, into: Path) -> Part:
         tuple(NAMES[metric] for metric in more),
         tuple(_lines(scenario, ink, ranking, more)) if more else (),
         tuple(_reasons(scenario, present + more)),
-        tuple((name, place % STYLES) for place, name in enumerate(ink.strategies)),
+        ink.strategies,
         tuple(_figures(scenario, ink)),
         next((pictures for cell in scenario.cells if (pictures := cell.pictures())), None),
         tuple(_detail(row, ink, into) for row in scenario.rows),
@@ -149,7 +149,7 @@ def _value(row: Row, metric: str) -> Value:
         floor = row.spread(FLOOR)
         return _told(row.spread(GAP), metric, f"floor {floor.mean:.3f}" if floor else "", row, GAP)
     gap = row.spread(f"gap/{metric}")
-    below = f"gap {gap.mean + 0.0:+.3f}" if gap else ""
+    below = f"gap {round(gap.mean, 3) + 0.0:+.3f}" if gap else ""
     return _told(row.spread(f"unlearned/{metric}"), metric, below, row, f"unlearned/{metric}")
 
 
@@ -161,7 +161,7 @@ def _told(found: Spread | None, metric: str, below: str, row: Row, key: str) -> 
     each = "\n".join(
         f"{_seeds(cell)}: {value:.4f}" for cell in row.cells if (value := cell.metrics.get(key)) is not None
     )
-    text = show(found, SHAPES.get(metric, "{:.3f}")).replace(" ± ", "\u00a0±\u00a0")
+    text = show(found, metric).replace(" ± ", "\u00a0±\u00a0")
     return Value(text, " · ".join(part for part in (below, missing) if part), found.mean, each)
 
 
@@ -183,40 +183,42 @@ def _reasons(scenario: Scenario, metrics: Sequence[str]) -> Iterator[str]:
             yield f"{NAMES[metric]}: no value for some seed in {count} of {len(scenario.rows)} rows: {why}"
 
 
-def _figures(scenario: Scenario, ink: Ink) -> Iterator[tuple[str, str, tuple[Figure, ...]]]:
-    """Headings with what to know and their charts."""
+def _figures(scenario: Scenario, ink: Ink) -> Iterator[Group]:
+    """What is drawn, from the broad view to single parameters."""
     kept = tuple(plots.retention(scenario, ink))
     if kept:
-        yield "Forgetting against retention", KEPT, kept
-    slow, fast = plots.cost(scenario, ink), plots.speedups(scenario, ink)
-    if slow:
-        yield "Gap against time", TIME, (slow,)
-    if fast:
-        many = sum(row.spread("unlearned/speedup") is not None for row in scenario.rows)
-        which = f" The {plots.MOST_BARS} rows closest to retraining of {many}; the table has all." * (many > plots.MOST_BARS)
-        yield "Speed-up over retraining", SPEED + which, (fast,)
+        yield Group("Forgetting against retention", KEPT, kept, ink.legend())
+    timed = tuple(figure for figure in (plots.cost(scenario, ink), plots.speedups(scenario, ink)) if figure)
+    if timed:
+        yield Group("Time", TIME, timed, ink.legend())
     varied = plots.parameters(scenario)
     for name in varied:
-        found = tuple(plots.curves(scenario, ink, name))
+        lines = plots.series(scenario, name)
+        found = tuple(plots.curves(scenario, ink, name, lines))
         if found:
-            yield f"Over {name}", CURVES, found
+            yield Group(f"Over {name}", CURVES, found, plots.line_legend(lines, ink))
     for pair in combinations(varied, 2):
         found = tuple(plots.maps(scenario, ink, pair))
         if found:
-            yield f"Over {pair[0]} and {pair[1]}", MAPS, found
+            yield Group(f"Over {pair[0]} and {pair[1]}", MAPS, found)
 
 
 KEPT = (
     "To the left of the band's edge a row is no further from retrained models than those are from each other. The line "
-    "joins the Pareto front: no other row is both as close and as accurate. Whiskers are standard deviations over seeds."
+    "joins the Pareto front: no other row is both as close and as accurate. Whiskers: standard deviations over seeds."
 )
-TIME = "Below the band's edge a row is within the noise floor. The line joins the rows that no other beats in both."
-SPEED = "How many times as long retraining took as unlearning; the dashed line is as long as retraining."
+TIME = (
+    "Below the band's edge a row is within the noise floor; the line joins the rows that no other beats in both. The "
+    "speed-up is how many times as long retraining took, for the rows closest to it: "
+    f"{plots.MOST_BARS} at most, the table has all. Each bar is crossed where both take equally long."
+)
 CURVES = (
     "Means over seeds, bands of one standard deviation. The blue line and band are retrained models and their noise "
     "floor, the grey line the original."
 )
-MAPS = "Means over seeds; a field is the stronger the higher its value, on one scale for each metric."
+MAPS = (
+    "Means over seeds; a field is the stronger the higher its value, on one scale for each metric, faint within noise."
+)
 
 
 def _detail(row: Row, ink: Ink, into: Path) -> dict[str, Any]:

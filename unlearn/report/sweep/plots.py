@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import fmean
 
 from unlearn.report import plane
 from unlearn.report.assemble import ATTACK
@@ -15,7 +15,8 @@ from unlearn.report.sweep.scenario import Row, Scenario, Spread, worded
 from unlearn.report.table import ROWS
 
 MAIN = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)  # drawn in the open, the rest folded away
-MOST_LINES = 6  # in one panel; more are parted by strategy
+MOST_LINES = 4  # with bands in one panel; more are parted by strategy
+MOST_NAMED = 16  # lines in a legend
 MOST_BARS = 20
 SECONDS = ("seconds", "speedup")
 
@@ -27,6 +28,16 @@ class Figure:
     caption: str
     chart: str
     main: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """Charts that are read together: a heading, what to know, the legend as (mark, name)."""
+
+    heading: str
+    about: str
+    figures: tuple[Figure, ...]
+    legend: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class Ink:
     def style(self, row: Row) -> int:
         """The number of its strategy."""
         return self.strategies.index(row.strategy)
+
+    def legend(self) -> tuple[tuple[str, str], ...]:
+        """The mark of every strategy."""
+        return tuple((plane.swatch(number), name) for number, name in enumerate(self.strategies))
 
 
 def retention(scenario: Scenario, ink: Ink) -> Iterator[Figure]:
@@ -105,10 +120,13 @@ def cost(scenario: Scenario, ink: Ink) -> Figure | None:
     points = [_point(row, x, y, ink, ("seconds", "average gap"), n in best) for n, (row, x, y) in enumerate(found)]
     floor, taken = scenario.retrained.spread(FLOOR), scenario.retrained.spread("retrained/seconds")
     if taken:
-        told = f"retrained: {show(taken, '{:.1f}')} s, {show(floor) if floor else '0'} from each other"
+        told = f"retrained: {show(taken, 'seconds')} s, {show(floor) if floor else '0'} from each other"
         level = floor.mean if floor else 0.0
         points.insert(0, Point(taken.mean, level, told, "retrained", "", taken.std or 0.0))
-    x, y = Axis.over("seconds of unlearning", _reach(points, "x")), Axis.over("average gap", [0.0, *_reach(points, "y")])
+    x, y = (
+        Axis.over("seconds of unlearning", _reach(points, "x")),
+        Axis.over("average gap", [0.0, *_reach(points, "y")]),
+    )
     chart = plane.scatter("average gap against time", x, y, points, floor.mean if floor else None, along="y")
     return Figure("average gap against time", chart)
 
@@ -129,64 +147,98 @@ def parameters(scenario: Scenario) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
-def metrics(scenario: Scenario) -> Iterator[tuple[str, str, str]]:
-    """Name, key of the unlearned model's value, and name in the report of all that can be drawn over a parameter."""
+@dataclass(frozen=True)
+class Measure:
+    """What is drawn over a parameter: its name, its key for the unlearned model, its name in the report."""
+
+    name: str
+    key: str
+    metric: str
+
+
+def measures(scenario: Scenario) -> Iterator[Measure]:
+    """The average gap and every metric that has a value."""
     if scenario.has(GAP):
-        yield "average gap", GAP, GAP
+        yield Measure("average gap", GAP, GAP)
     for metric, name in ROWS.items():
         key = f"unlearned/{metric}"
         if metric != "unlearning_accuracy" and scenario.has(key) and (metric not in SECONDS or scenario.timed):
-            yield name.strip(), key, metric
+            yield Measure(name.strip(), key, metric)
 
 
-def curves(scenario: Scenario, ink: Ink, parameter: str) -> Iterator[Figure]:
-    """Each metric over one parameter, a line for each strategy and other setting, a panel for each strategy if many."""
-    series = _series(scenario.rows, parameter)
-    if not series:
-        return
-    strategies = list(dict.fromkeys(rows[0].strategy for _, rows in series))
-    parted = len(series) > MOST_LINES
-    panels = [[each for each in series if each[1][0].strategy == name] for name in strategies] if parted else [series]
-    for name, key, metric in metrics(scenario):
-        for panel in panels:
-            suffix = f", {panel[0][1][0].strategy}" if parted else ""
-            chart = _curve(scenario, ink, parameter, (name, key, metric), panel)
-            if chart:
-                yield Figure(name + suffix, chart, metric in {GAP, *MAIN})
+@dataclass(frozen=True)
+class Series:
+    """Rows that differ in one parameter alone, along it."""
+
+    label: str
+    dash: int
+    rows: tuple[Row, ...]
 
 
-def _series(rows: Sequence[Row], parameter: str) -> list[tuple[str, list[Row]]]:
-    """Rows that differ in the parameter alone, by strategy and other settings."""
-    found: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+def series(scenario: Scenario, parameter: str) -> list[Series]:
+    """By strategy and other settings; those of one strategy differ in how their lines are dashed."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in scenario.rows:
         if parameter in row.setting:
-            others = [f"{name}={worded(value)}" for name, value in row.setting.items() if name != parameter]
-            found[" ".join([row.strategy, *others])].append(row)
-    ordered = [(label, sorted(rows, key=lambda row: row.setting[parameter])) for label, rows in sorted(found.items())]
-    return [(label, rows) for label, rows in ordered if len(rows) > 1]
-
-
-def _curve(scenario: Scenario, ink: Ink, parameter: str, drawn: tuple[str, str, str], panel: Any) -> str:
-    name, key, metric = drawn
-    dashes: dict[str, int] = defaultdict(int)
+            groups[" ".join([row.strategy, *_others(row, parameter)])].append(row)
+    dashes: Counter[str] = Counter()
     found = []
-    for label, rows in panel:
-        points = tuple(
-            (row.setting[parameter], value.mean, value.std or 0.0, f"{row.label}: {name} {show(value)}, n {value.n}", ink.target(row))
-            for row in rows
-            if (value := row.spread(key))
-        )
-        if points:
-            found.append(Line(label, ink.style(rows[0]), dashes[rows[0].strategy], points))
+    for label, rows in sorted(groups.items()):
+        if len(rows) > 1:
+            along = tuple(sorted(rows, key=lambda row: float(row.setting[parameter])))
+            found.append(Series(label, dashes[rows[0].strategy], along))
             dashes[rows[0].strategy] += 1
-    if not found:
-        return ""
-    levels = list(_levels(scenario, metric))
-    marks = sorted({point[0] for line in found for point in line.points})
-    values = [v for line in found for _, mean, std, *_ in line.points for v in (mean - std, mean + std)]
-    x = Axis.over(parameter, marks, marks)
-    y = Axis.over(name, [v if metric not in SECONDS else max(v, 0.0) for v in values] + [level.value for level in levels if level.value is not None])
-    return plane.lines(f"{name} over {parameter}", x, y, found, levels, len(found) <= MOST_LINES)
+    return found
+
+
+def _others(row: Row, *parameters: str) -> list[str]:
+    return [f"{name}={worded(value)}" for name, value in row.setting.items() if name not in parameters]
+
+
+def line_legend(found: Sequence[Series], ink: Ink) -> tuple[tuple[str, str], ...]:
+    """The mark and dash of every line, while there are few enough to name."""
+    if len(found) > MOST_NAMED:
+        return ink.legend()
+    return tuple((plane.swatch(ink.style(each.rows[0]), each.dash), each.label) for each in found)
+
+
+def curves(scenario: Scenario, ink: Ink, parameter: str, found: Sequence[Series]) -> Iterator[Figure]:
+    """Each metric over one parameter, a line for each series; a panel for each strategy where lines are many."""
+    strategies = list(dict.fromkeys(each.rows[0].strategy for each in found))
+    parted = len(found) > MOST_LINES and len(strategies) > 1
+    panels = [[each for each in found if each.rows[0].strategy == name] for name in strategies] if parted else [found]
+    for measure in measures(scenario):
+        drawn = [[line for each in panel if (line := _line(each, measure, parameter, ink))] for panel in panels]
+        levels = list(_levels(scenario, measure.metric))
+        x, y = _curve_axes([line for lines in drawn for line in lines], levels, parameter, measure)
+        for lines in filter(None, drawn):
+            chart = plane.lines(f"{measure.name} over {parameter}", x, y, lines, levels, len(lines) <= MOST_LINES)
+            suffix = f", {lines[0].label.split()[0]}" if parted else ""
+            yield Figure(measure.name + suffix, chart, measure.metric in {GAP, *MAIN})
+
+
+def _line(each: Series, measure: Measure, parameter: str, ink: Ink) -> Line | None:
+    points = tuple(
+        (
+            float(row.setting[parameter]),
+            value.mean,
+            value.std or 0.0,
+            f"{row.label}: {measure.name} {show(value, measure.metric)}, n {value.n}",
+            ink.target(row),
+        )
+        for row in each.rows
+        if (value := row.spread(measure.key))
+    )
+    return Line(each.label, ink.style(each.rows[0]), each.dash, points) if points else None
+
+
+def _curve_axes(drawn: Sequence[Line], levels: Sequence[Level], parameter: str, measure: Measure) -> tuple[Axis, Axis]:
+    """Common to all panels of a metric."""
+    points = [point for line in drawn for point in line.points]
+    marks = sorted({point[0] for point in points})
+    ends = [end for _, mean, std, *_ in points for end in (mean - std, mean, mean + std) if end > 0 or mean <= 0]
+    known = [level.value for level in levels if level.value is not None]
+    return Axis.over(parameter, marks, marks), Axis.over(measure.name, ends + known)
 
 
 def _levels(scenario: Scenario, metric: str) -> Iterator[Level]:
@@ -208,18 +260,28 @@ def maps(scenario: Scenario, ink: Ink, pair: tuple[str, str]) -> Iterator[Figure
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in scenario.rows:
         if set(pair) <= set(row.setting):
-            others = [f"{name}={worded(value)}" for name, value in row.setting.items() if name not in pair]
-            groups[" ".join([row.strategy, *others])].append(row)
-    for name, key, metric in metrics(scenario):
-        means = [found.mean for rows in groups.values() for row in rows if (found := row.spread(key))]
-        for label, rows in groups.items():
-            chart = _map(rows, pair, (name, key), ink, (min(means), max(means)) if means else (0.0, 1.0))
+            groups[" ".join([row.strategy, *_others(row, *pair)])].append(row)
+    for measure in measures(scenario):
+        reach = _shades([found for rows in groups.values() for row in rows if (found := row.spread(measure.key))])
+        for label, rows in sorted(groups.items()):
+            chart = _map(rows, pair, measure, ink, reach)
             if chart:
-                yield Figure(f"{name}, {label}", chart, metric in {GAP, "forget_accuracy", "test_accuracy"})
+                yield Figure(
+                    f"{measure.name}, {label}", chart, measure.metric in {GAP, "forget_accuracy", "test_accuracy"}
+                )
 
 
-def _map(rows: list[Row], pair: tuple[str, str], drawn: tuple[str, str], ink: Ink, reach: tuple[float, float]) -> str:
-    columns, lines = (sorted({row.setting[name] for row in rows}) for name in pair)
+def _shades(found: Sequence[Spread]) -> tuple[float, float]:
+    """From the faintest to the strongest: wide enough that less than the spread over seeds stays faint (our choice)."""
+    if not found:
+        return 0.0, 1.0
+    low, high = min(each.mean for each in found), max(each.mean for each in found)
+    room = max(0.0, 4 * fmean(each.std or 0.0 for each in found) - (high - low)) / 2
+    return low - room, high + room
+
+
+def _map(rows: list[Row], pair: tuple[str, str], measure: Measure, ink: Ink, reach: tuple[float, float]) -> str:
+    columns, lines = (sorted({float(row.setting[name]) for row in rows}) for name in pair)
     if len(columns) < 2 or len(lines) < 2:
         return ""
     fields = [
@@ -227,15 +289,15 @@ def _map(rows: list[Row], pair: tuple[str, str], drawn: tuple[str, str], ink: In
             columns.index(row.setting[pair[0]]),
             lines.index(row.setting[pair[1]]),
             found.mean,
-            f"{found.mean:.3f}" if abs(found.mean) < 100 else f"{found.mean:.0f}",
-            f"{row.label}: {drawn[0]} {show(found)}, n {found.n}",
+            show(Spread(found.mean, None, found.n), measure.metric),
+            f"{row.label}: {measure.name} {show(found, measure.metric)}, n {found.n}",
             ink.target(row),
         )
         for row in rows
-        if (found := row.spread(drawn[1]))
+        if (found := row.spread(measure.key))
     ]
-    x, y = (Axis(name, 0, 1, False, tuple(marks)) for name, marks in zip(pair, (columns, lines), strict=True))
-    return plane.heat(f"{drawn[0]} over {pair[0]} and {pair[1]}", x, y, fields, *reach) if fields else ""
+    x, y = (Axis(name, 0, 1, marks=tuple(marks)) for name, marks in zip(pair, (columns, lines), strict=True))
+    return plane.heat(f"{measure.name} over {pair[0]} and {pair[1]}", x, y, fields, *reach) if fields else ""
 
 
 def speedups(scenario: Scenario, ink: Ink) -> Figure | None:
@@ -244,7 +306,7 @@ def speedups(scenario: Scenario, ink: Ink) -> Figure | None:
     if not found:
         return None
     rungs = [
-        Rung(row.label, value.mean, value.std or 0.0, f"{show(value, '{:.2f}')}×", ink.style(row), ink.target(row))
+        Rung(row.label, value.mean, value.std or 0.0, f"{show(value, 'speedup')}×", ink.style(row), ink.target(row))
         for row, value in found
     ]
-    return Figure("", plane.ladder("speed-up over retraining", rungs, 1.0))
+    return Figure("speed-up over retraining", plane.ladder("speed-up over retraining", rungs, 1.0))

@@ -14,7 +14,19 @@ from unlearn.errors import UnlearnError
 from unlearn.report.assemble import SCHEMA_VERSION
 from unlearn.report.pictures import PICTURES
 
-PARTS = ("schema_version", "metrics", "statistics", "notes", "artifacts", "choices", "config", "seeds", "versions", "hardware", "command")
+PARTS = (
+    "schema_version",
+    "metrics",
+    "statistics",
+    "notes",
+    "artifacts",
+    "choices",
+    "config",
+    "seeds",
+    "versions",
+    "hardware",
+    "command",
+)
 Report = dict[str, Any]
 
 
@@ -165,7 +177,9 @@ def _failures(path: Path) -> Iterator[Failure]:
             told = json.loads(file.read_text(encoding="utf-8"))
             state, number, overrides = told["state"], int(told["number"]), tuple(map(str, told["overrides"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ReportError(f"PATH: expected the state of a cell, came {file}, which cannot be read: {error}") from error
+            raise ReportError(
+                f"PATH: expected the state of a cell, came {file}, which cannot be read: {error}"
+            ) from error
         if state != "done":
             cause = str(told.get("cause") or "it did not finish: still running, or killed")
             yield Failure(number, overrides, cause, file.parent.resolve())

@@ -18,7 +18,16 @@ from unlearn.report.verdict import distance
 RUNTIME = {"paths", "logger", "trainer", "cluster", "report", "rebuild_damaged", "until", "seed", "seeds", "baseline"}
 NUMERICS = {"trainer.precision", "trainer.deterministic"}
 ASIDE = {"dataset.download", "dataset.memory_limit", "dataset.workers", "spd_gan.fresh"}
-TYPED = {"dataset", "forget", "model", "checkpoint", "spd_gan", "attacks", "strategy", "strategy.selection"}  # the option counts
+TYPED = {
+    "dataset",
+    "forget",
+    "model",
+    "checkpoint",
+    "spd_gan",
+    "attacks",
+    "strategy",
+    "strategy.selection",
+}  # the option counts
 MEASURED = {"metrics"}  # what else was measured does not change what is compared
 
 
@@ -204,7 +213,10 @@ def _setting(cell: Cell, cells: list[Cell]) -> dict[str, Any]:
     alike, mine = [own(other) for other in cells if other.strategy == cell.strategy], own(cell)
     varied = [key for key in mine if len({_text(other.get(key)) for other in alike}) > 1]
     short = [key.rpartition(".")[2] for key in varied]
-    names = [last if short.count(last) == 1 else key.removeprefix("strategy.") for last, key in zip(short, varied, strict=True)]
+    names = [
+        last if short.count(last) == 1 else key.removeprefix("strategy.")
+        for last, key in zip(short, varied, strict=True)
+    ]
     return {name: mine[key] for name, key in zip(names, varied, strict=True)}
 
 

@@ -41,7 +41,9 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
 
 def _notes(found: Found, older: int) -> Iterator[str]:
     """What must be known before any number is read."""
-    yield from dict.fromkeys(cell.report["notes"][key] for key in GENERAL for cell in found.cells if key in cell.report["notes"])
+    yield from dict.fromkeys(
+        cell.report["notes"][key] for key in GENERAL for cell in found.cells if key in cell.report["notes"]
+    )
     yield from (f"Left out: {words}." for words in found.left_out)
     if older:
         yield f"Left out: {older} of the same setting and seeds as a newer report, with other keys."

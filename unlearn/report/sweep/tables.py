@@ -30,12 +30,11 @@ COLUMNS = {
 }
 NARROW = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # what fits 80 letters
 WIDER = {100: (ATTACK,), 130: ("seconds", "speedup")}  # and what is added from so many letters on
-SHAPES = {"seconds": "{:.1f}", "speedup": "{:.2f}"}
 SHOWN_VERSIONS = ("unlearn", "torch", "pytorch-lightning")
 
 
 def as_csv(scenarios: Sequence[Scenario], into: Path) -> str:
-    """One line a cell: where it belongs, the options that vary, every metric (empty where null), seeds, keys, origin."""
+    """One line a cell: where it belongs, the options that vary, every metric (empty for null), seeds, keys, origin."""
     settings = [frame(cell) | own(cell) for scenario in scenarios for cell in scenario.cells]
     varied = {key for each in settings for key in each if any(other.get(key) != each[key] for other in settings)}
     lines = [
@@ -136,7 +135,7 @@ def _reference(scenario: Scenario, role: str) -> list[Spread | None]:
 def text(found: Spread | None, metric: str, cells: int) -> str:
     """A table's cell, which says so where not every seed had a value."""
     missing = f" (n = {found.n})" if found and found.n < cells else ""
-    return show(found, SHAPES.get(metric, "{:.3f}")).replace(" ± ", "\u00a0±\u00a0") + missing
+    return show(found, metric).replace(" ± ", "\u00a0±\u00a0") + missing
 
 
 def shown(scenario: Scenario) -> list[str]:
@@ -206,4 +205,4 @@ def _values(role: str, row: Row, metrics: Sequence[str]) -> list[str]:
 
 
 def _tight(found: Spread | None, metric: str) -> str:
-    return show(found, SHAPES.get(metric, "{:.3f}")).replace(" ", "")
+    return show(found, metric).replace(" ", "")

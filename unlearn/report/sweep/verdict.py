@@ -10,30 +10,26 @@ NAMED = 3  # settings that a sentence names
 
 
 def verdict(scenario: Scenario) -> str:
-    """Which settings come within the noise floor of retraining, at what cost of retention; or why none can be said to."""
+    """Which settings come within the noise floor of retraining, at what cost of retention, or why none can be said to.
+
+    Judged by the mean over seeds of the average gap, against that of the floor.
+    """
     rated = [row for row in scenario.rows if row.spread(GAP)]
     if not rated:
         return f"{_settings(scenario.rows)}, and no average gap to a retrained model to judge them by."
-    best = rated[0]
-    gap, floor = best.spread(GAP), best.spread(FLOOR)
-    assert gap is not None
+    best, near = rated[0], [row for row in rated if within_floor(row)]
+    gap, floor = show(best.spread(GAP)), best.spread(FLOOR)
     if floor is None:
         return (
-            f"Of {_settings(scenario.rows)}, {best.label} is the closest to the retrained model, {show(gap)} away"
-            f"{_kept(best)}; a single retrained model gives no noise floor to judge that by."
+            f"Of {_settings(scenario.rows)}, {best.label} is the closest to the retrained model, {gap} away{_kept(best)}; "
+            "a single retrained model gives no noise floor to judge that by."
         )
-    near = [row for row in rated if within_floor(row)]
-    found = f"{_near(near)} of {_settings(scenario.rows)} " + (
-        f"come{'s' * (len(near) == 1)} within the noise floor of retraining ({floor.mean:.3f}): {_named(near)}; the closest is "
-        f"{gap.mean:.3f} away"
-        if near
-        else f"comes within the noise floor of retraining ({floor.mean:.3f}): the closest, {best.label}, is {show(gap)} away"
-    )
-    return f"{found}{_kept(best)}{_untouched(scenario, floor.mean, bool(near))}."
-
-
-def _near(near: list[Row]) -> str:
-    return str(len(near)) if near else "None"
+    within = f"within the noise floor of retraining ({floor.mean:.3f})"
+    if near:
+        found = f"{len(near)} of {_settings(scenario.rows)} came {within}: {_named(near)}; the closest is {gap} away"
+    else:
+        found = f"None of {_settings(scenario.rows)} came {within}: the closest, {best.label}, is {gap} away"
+    return f"{found}{_kept(best)}{_untouched(scenario, floor.mean)}."
 
 
 def _settings(rows: tuple[Row, ...]) -> str:
@@ -59,7 +55,7 @@ def _kept(row: Row) -> str:
     return f" ({', '.join(changes)})" if changes else ""
 
 
-def _untouched(scenario: Scenario, floor: float, near: bool) -> str:
+def _untouched(scenario: Scenario, floor: float) -> str:
     """How far the original is by itself, without which no distance can be judged."""
     found = scenario.untouched()
     if found is None:
