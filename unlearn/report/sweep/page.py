@@ -190,7 +190,7 @@ def _figures(scenario: Scenario, ink: Ink) -> Iterator[Group]:
         yield Group("Forgetting against retention", KEPT, kept, ink.legend())
     timed = tuple(figure for figure in (plots.cost(scenario, ink), plots.speedups(scenario, ink)) if figure)
     if timed:
-        yield Group("Time", TIME, timed, ink.legend())
+        yield Group("Time", TIME, timed, ink.legend(), ("retrained",))
     varied = plots.parameters(scenario)
     for name in varied:
         lines = plots.series(scenario, name)

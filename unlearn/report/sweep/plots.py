@@ -38,6 +38,7 @@ class Group:
     about: str
     figures: tuple[Figure, ...]
     legend: tuple[tuple[str, str], ...] = ()
+    references: tuple[str, ...] = ("original", "retrained")
 
 
 @dataclass(frozen=True)

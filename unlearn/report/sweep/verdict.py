@@ -21,8 +21,8 @@ def verdict(scenario: Scenario) -> str:
     gap, floor = show(best.spread(GAP)), best.spread(FLOOR)
     if floor is None:
         return (
-            f"Of {_settings(scenario.rows)}, {best.label} is the closest to the retrained model, {gap} away{_kept(best)}; "
-            "a single retrained model gives no noise floor to judge that by."
+            f"Of {_settings(scenario.rows)}, {best.label} is closest to the retrained model, {gap} away{_kept(best)}"
+            "; a single retrained model gives no noise floor to judge that by."
         )
     within = f"within the noise floor of retraining ({floor.mean:.3f})"
     if near:
