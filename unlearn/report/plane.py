@@ -17,7 +17,7 @@ DECADES = 10.0  # from this ratio on an axis of positive values is logarithmic
 CROWD = 40  # more points than these, and only those of the front keep their whiskers
 SQUARE = 34.0  # height of a heat map's field
 RUNG = 36.0  # height of a bar with its name
-STYLES, DASHES = 6, 4  # colours with shapes, and kinds of lines, that the style sheet has
+STYLES, DASHES = 6, 6  # colours (and shapes), and kinds of lines, that the style sheet has
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _whiskers(x: Axis, y: Axis, point: Point) -> list[Element]:
 
 
 def _shape(style: int | str, x: float, y: float, front: bool) -> Element:
-    """A shape of its own for each strategy, so that colour is not needed; a cross for references."""
+    """Shape and colour of a strategy, no two alike among 36; a cross for references."""
     if isinstance(style, str):
         return element("path", style=f"cross {style}", d=f"M{x - 5:.2f} {y - 5:.2f}l10 10m0-10l-10 10")
     ways = (
@@ -165,7 +165,9 @@ def _shape(style: int | str, x: float, y: float, front: bool) -> Element:
         f"M{x:.2f} {y + 5:.2f}l5-9h-10z",
         f"M{x - 2:.2f} {y - 5:.2f}h4v3h3v4h-3v3h-4v-3h-3v-4h3z",
     )
-    return element("path", style=f"mark s{style % STYLES}" + " chosen" * front, d=ways[style % STYLES])
+    return element(
+        "path", style=f"mark s{style % STYLES}" + " chosen" * front, d=ways[(style + style // STYLES) % STYLES]
+    )
 
 
 def lines(title: str, x: Axis, y: Axis, found: Sequence[Line], levels: Sequence[Level] = (), bands: bool = True) -> str:
@@ -232,20 +234,22 @@ class Rung:
 def ladder(title: str, rungs: Sequence[Rung], line: float) -> str:
     """Bars below their names, however long those are; a line across each stands at `line`."""
     right = WIDTH - max(len(rung.text) for rung in rungs) * LETTER - 8
-    scale = right / max(line, *(rung.value for rung in rungs))
+    scale = right / max(line, *(rung.value + rung.spread for rung in rungs))
     drawn = [_rung(rung, number * RUNG, right, scale) for number, rung in enumerate(rungs)]
     axis = element("line", style="axis", x1=0, x2=0, y1=0, y2=len(rungs) * RUNG)
     way = "".join(f"M{line * scale:.2f} {number * RUNG + RUNG - 17:.2f}v16" for number in range(len(rungs)))
     return drawing(title, len(rungs) * RUNG, *drawn, axis, element("path", style="level none", d=way))
 
 
-def swatch(style: int, dash: int | None = None) -> str:
-    """A strategy's mark for a legend, 12 pixels high, on a piece of its line if it has one."""
+def swatch(style: int | None, dash: int | None = None) -> str:
+    """A strategy's mark for a legend, 12 pixels high, on a piece of a line; either may be left out."""
     wide = 12 if dash is None else 32
     svg = Element("svg", {"viewBox": f"0 0 {wide} 12", "width": str(wide), "class": "swatch", "aria-hidden": "true"})
     if dash is not None:
-        svg.append(element("path", style=f"line s{style % STYLES} d{dash % DASHES}", d="M0 6H32"))
-    svg.append(_shape(style, wide / 2, 6, False))
+        colour = "plain" if style is None else f"s{style % STYLES}"
+        svg.append(element("path", style=f"line {colour} d{dash % DASHES}", d="M0 6H32"))
+    if style is not None:
+        svg.append(_shape(style, wide / 2, 6, False))
     return tostring(svg, encoding="unicode")
 
 
@@ -254,7 +258,7 @@ def _rung(rung: Rung, y: float, right: float, scale: float) -> Element:
     bar = element("rect", style=f"s{rung.style % STYLES}", x=0, y=middle - 6, width=rung.value * scale, height=12, rx=2)
     parts = [letters(rung.name, 4, y + 10, "rung"), bar, letters(rung.text, WIDTH, middle, "number")]
     if rung.spread:
-        low, high = (min(max(rung.value + sign * rung.spread, 0.0) * scale, right) for sign in (-1, 1))
+        low, high = (max(rung.value + sign * rung.spread, 0.0) * scale for sign in (-1, 1))
         parts.append(element("path", style="whisker", d=f"M{low:.2f} {middle:.2f}H{high:.2f}"))
     return _leading(rung.target, f"{rung.name}: {rung.text}", *parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,7 +16,6 @@ from unlearn.report.table import ROWS
 
 MAIN = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)  # drawn in the open, the rest folded away
 MOST_LINES = 4  # with bands in one panel; more are parted by strategy
-MOST_NAMED = 16  # lines in a legend
 MOST_BARS = 20
 SECONDS = ("seconds", "speedup")
 
@@ -171,43 +170,43 @@ def measures(scenario: Scenario) -> Iterator[Measure]:
 class Series:
     """Rows that differ in one parameter alone, along it."""
 
-    label: str
-    dash: int
+    strategy: str
+    others: str  # the settings that stay the same
+    dash: int  # by these, in every strategy alike
     rows: tuple[Row, ...]
 
 
 def series(scenario: Scenario, parameter: str) -> list[Series]:
-    """By strategy and other settings; those of one strategy differ in how their lines are dashed."""
-    groups: dict[str, list[Row]] = defaultdict(list)
+    """By strategy and other settings, where two values of the parameter or more were tried."""
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in scenario.rows:
         if parameter in row.setting:
-            groups[" ".join([row.strategy, *_others(row, parameter)])].append(row)
-    dashes: Counter[str] = Counter()
-    found = []
-    for label, rows in sorted(groups.items()):
-        if len(rows) > 1:
-            along = tuple(sorted(rows, key=lambda row: float(row.setting[parameter])))
-            found.append(Series(label, dashes[rows[0].strategy], along))
-            dashes[rows[0].strategy] += 1
-    return found
+            groups[row.strategy, _others(row, parameter)].append(row)
+    found = {names: rows for names, rows in sorted(groups.items()) if len(rows) > 1}
+    dashes = sorted({others for _, others in found})
+    return [
+        Series(
+            strategy, others, dashes.index(others), tuple(sorted(rows, key=lambda row: float(row.setting[parameter])))
+        )
+        for (strategy, others), rows in found.items()
+    ]
 
 
-def _others(row: Row, *parameters: str) -> list[str]:
-    return [f"{name}={worded(value)}" for name, value in row.setting.items() if name not in parameters]
+def _others(row: Row, *parameters: str) -> str:
+    return " ".join(f"{name}={worded(value)}" for name, value in row.setting.items() if name not in parameters)
 
 
 def line_legend(found: Sequence[Series], ink: Ink) -> tuple[tuple[str, str], ...]:
-    """The mark and dash of every line, while there are few enough to name."""
-    if len(found) > MOST_NAMED:
-        return ink.legend()
-    return tuple((plane.swatch(ink.style(each.rows[0]), each.dash), each.label) for each in found)
+    """Colours by strategy, dashes by the other settings."""
+    dashes = {each.others: plane.swatch(None, each.dash) for each in found if each.others}
+    return ink.legend() + tuple((mark, others) for others, mark in sorted(dashes.items()))
 
 
 def curves(scenario: Scenario, ink: Ink, parameter: str, found: Sequence[Series]) -> Iterator[Figure]:
     """Each metric over one parameter, a line for each series; a panel for each strategy where lines are many."""
-    strategies = list(dict.fromkeys(each.rows[0].strategy for each in found))
+    strategies = list(dict.fromkeys(each.strategy for each in found))
     parted = len(found) > MOST_LINES and len(strategies) > 1
-    panels = [[each for each in found if each.rows[0].strategy == name] for name in strategies] if parted else [found]
+    panels = [[each for each in found if each.strategy == name] for name in strategies] if parted else [found]
     for measure in measures(scenario):
         drawn = [[line for each in panel if (line := _line(each, measure, parameter, ink))] for panel in panels]
         levels = list(_levels(scenario, measure.metric))
@@ -230,7 +229,7 @@ def _line(each: Series, measure: Measure, parameter: str, ink: Ink) -> Line | No
         for row in each.rows
         if (value := row.spread(measure.key))
     )
-    return Line(each.label, ink.style(each.rows[0]), each.dash, points) if points else None
+    return Line(f"{each.strategy} {each.others}", ink.style(each.rows[0]), each.dash, points) if points else None
 
 
 def _curve_axes(drawn: Sequence[Line], levels: Sequence[Level], parameter: str, measure: Measure) -> tuple[Axis, Axis]:
@@ -261,7 +260,7 @@ def maps(scenario: Scenario, ink: Ink, pair: tuple[str, str]) -> Iterator[Figure
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in scenario.rows:
         if set(pair) <= set(row.setting):
-            groups[" ".join([row.strategy, *_others(row, *pair)])].append(row)
+            groups[f"{row.strategy} {_others(row, *pair)}".strip()].append(row)
     for measure in measures(scenario):
         reach = _shades([found for rows in groups.values() for row in rows if (found := row.spread(measure.key))])
         for label, rows in sorted(groups.items()):
