@@ -116,9 +116,9 @@ def _run(composed: Any, output: Path) -> None:
     curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]
+    pictures = examples(run, outcome)
+    write_pictures(pictures, output)
     if run.report.html:
-        pictures = examples(run, outcome)
-        write_pictures(pictures, output)
         paths.append(write_text(render(report, pictures), output / "report.html"))
     show(report, sys.stdout)
     print(*paths, sep="\n")

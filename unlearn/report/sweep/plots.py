@@ -91,20 +91,12 @@ def _references(scenario: Scenario, subset: str, floor: Spread | None) -> Iterat
     """Retrained models at their distance from each other, and the original untouched."""
     for role, row, away in (
         ("retrained", scenario.retrained, floor or Spread(0.0, None, 1)),
-        ("original", scenario.originals, _original_distance(scenario)),
+        ("original", scenario.originals, scenario.untouched("forget_accuracy")),
     ):
         kept = row.spread(f"{role}/{subset}_accuracy")
         if kept and away:
             told = f"{role}: {show(away)} away, {subset} accuracy {show(kept)}, n {kept.n}"
             yield Point(away.mean, kept.mean, told, role, "", away.std or 0.0, kept.std or 0.0)
-
-
-def _original_distance(scenario: Scenario) -> Spread | None:
-    pairs = [
-        [cell.metrics.get(f"{role}/forget_accuracy") for role in ("original", "retrained")]
-        for cell in scenario.originals.cells
-    ]
-    return Spread.of(None if a is None or b is None else abs(a - b) for a, b in pairs)
 
 
 def cost(scenario: Scenario, ink: Ink) -> Figure | None:

@@ -121,9 +121,9 @@ class Scenario:
         """Whether any cell has a value."""
         return any(cell.metrics.get(key) is not None for cell in self.cells)
 
-    def untouched(self) -> Spread | None:
-        """Average gap of the originals: how far from retraining it is to do nothing."""
-        return Spread.of(_average_of_original(cell) for cell in self.originals.cells)
+    def untouched(self, metric: str = "") -> Spread | None:
+        """How far from retraining it is to do nothing, by one metric or as the average gap is."""
+        return Spread.of(_away(cell, [metric] if metric else _averaged(cell)) for cell in self.originals.cells)
 
     def seeds(self) -> str:
         """`0, 1, 2`, or every seed by name where they are set apart."""
@@ -240,13 +240,14 @@ def _retrained_keys(cell: Cell) -> tuple[str, ...]:
     return tuple(part["key"] for name, part in parts.items() if name.startswith("retrained"))
 
 
-def _average_of_original(cell: Cell) -> float | None:
-    """As `average_gap` is for the unlearned model."""
-    report = cell.report
-    metrics = [key.partition("/")[2] for key in report["statistics"].get("average_gap", {}).get("over", [])]
-    if not metrics or any(report["metrics"].get(f"original/{metric}") is None for metric in metrics):
-        return None
-    try:
-        return fmean(distance(report, "original", metric) for metric in metrics)
-    except TypeError:  # a retrained model's value is undefined
-        return None
+def _averaged(cell: Cell) -> list[str]:
+    """The metrics of the average gap."""
+    over = cell.report["statistics"].get("average_gap", {}).get("over", [])
+    return [key.partition("/")[2] for key in over]
+
+
+def _away(cell: Cell, metrics: Sequence[str]) -> float | None:
+    """Mean over metrics of the original's mean absolute difference to each retrained model."""
+    roles = ("original", "retrained")
+    known = [cell.metrics.get(f"{role}/{metric}") is not None for role in roles for metric in metrics]
+    return fmean(distance(cell.report, "original", metric) for metric in metrics) if known and all(known) else None
