@@ -194,7 +194,7 @@ def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: 
     from unlearn import config
     from unlearn.report.assemble import assemble, objective, stages
     from unlearn.report.page import render
-    from unlearn.report.pictures import examples
+    from unlearn.report.pictures import examples, write_pictures
     from unlearn.report.table import line, show
     from unlearn.report.write import write, write_text
 
@@ -202,8 +202,10 @@ def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: 
     curves = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]
+    pictures = examples(run, outcome)
+    write_pictures(pictures, output)
     if run.report.html:
-        paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
+        paths.append(write_text(render(report, pictures), output / "report.html"))
     judged = objective(report, run.objective) if run.objective else None
     if brief:
         print("  " + line(report) + (f"; {run.objective} {judged:.4f}" if judged is not None else ""))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unlearn.pipeline import Outcome
+from unlearn.report.write import write_text
 from unlearn.run_config import RunConfig
 from unlearn.stages.files import read_tensors
 
+PICTURES = "pictures.json"  # beside the report, for the page of a sweep
 LONGEST = 96  # pixels of a side, so that the page stays light
 
 
@@ -50,6 +54,18 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
         )
     tensors = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
     return pictured(tensors["clean"], tensors["moved"], tensors["labels"], tensors["index"])
+
+
+def write_pictures(found: Examples, folder: Path) -> None:
+    """What a run may show, for the page of its sweep; where it may show none, none of an earlier run stays.
+
+    Raises:
+        UnlearnError: the folder cannot be written.
+    """
+    if found.shown:
+        write_text(json.dumps(asdict(found)), folder / PICTURES)
+    else:
+        (folder / PICTURES).unlink(missing_ok=True)
 
 
 def pictured(clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Examples:
