@@ -29,7 +29,8 @@ ROWS = (
     ("stages",),
     ("run_config",),
     ("pipeline",),
-    ("tracking", "report"),  # L4
+    ("report",),  # L4
+    ("tracking",),
     ("config",),
     ("cli",),
     ("__main__",),

@@ -99,25 +99,27 @@ def job(composed: Any) -> None:
 def _run(composed: Any, output: Path) -> None:
     from unlearn import config, pipeline
     from unlearn.console import Console
-    from unlearn.report.assemble import assemble, stages
+    from unlearn.report.assemble import assemble
     from unlearn.report.page import render
     from unlearn.report.pictures import examples
     from unlearn.report.table import show
     from unlearn.report.write import write, write_text
     from unlearn.stages.base import Workshop
     from unlearn.store import ArtifactStore
+    from unlearn.tracking import Job
 
     run = config.instantiate(composed)
     run.trainer.apply()
     console = Console()
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
-    outcome = pipeline.run(run, workshop)
-    report = assemble(outcome, config.plain(composed), config.choices())
-    curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
-    run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
-    paths = [write(report, output)]
-    if run.report.html:
-        paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
+    plain, choices = config.plain(composed), config.choices()
+    with run.logger.open(Job(run, plain, choices, config.group(), output)) as log:
+        outcome = pipeline.run(run, workshop)
+        report = assemble(outcome, plain, choices)
+        paths = [write(report, output)]
+        if run.report.html:
+            paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
+        log(outcome, report)
     show(report, sys.stdout)
     print(*paths, sep="\n")
 
