@@ -10,7 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from unlearn.types import Curve, Predictions, Role, Subset
 Log = Callable[[Outcome, dict[str, Any]], None]  # takes a finished run and its report
 Row = dict[str, Any]
 
+FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
 SAMPLED = 64  # records of each subset in the table of predictions
 LOOKED_AT = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
 ROLES = (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED)
@@ -41,6 +42,7 @@ DISCREET = {
     "console": "off",
     "disable_code": True,
     "disable_git": True,
+    "host": "",
     "silent": True,
     "x_disable_machine_info": True,
     "x_disable_meta": True,
@@ -140,11 +142,7 @@ class Wandb(Logger):
             **DISCREET,
         )
         init = partial(wandb.init, project=self.project, entity=self.entity, settings=settings, **_identity(job))
-        try:
-            return init(mode=self.mode)
-        except wandb.Error as error:
-            _say(f"{first_line(error)}; kept offline, `wandb sync {job.folder}/wandb/offline-run-*` sends it")
-            return init(mode="offline")
+        return _started(init, self.mode)
 
     def _log(self, run: Any, job: Job, outcome: Outcome, report: dict[str, Any]) -> None:
         folder = job.folder.resolve() / "wandb"
@@ -153,9 +151,23 @@ class Wandb(Logger):
             run.summary.update(summary(report))
             run.notes = "\n".join(text for key, text in report["notes"].items() if key not in report["metrics"])
             shown = replace(job.config, report=Page(images=self.images))
-            _attach(run, publishable_report(report), shown, outcome, folder / "report")
             if may_show(job.config.dataset, self.images):
                 run.log(_tables(shown, outcome), step=step)
+            _attach(run, publishable_report(report), shown, outcome, folder / "report")
+
+
+def _started(init: Callable[..., Any], mode: str) -> Any:
+    """A run in that mode, or in the next one that works."""
+    try:
+        return init(mode=mode)
+    except Exception as error:  # of the server, of wandb's own process, of the disk
+        if mode == "disabled":
+            raise
+        then = "offline" if mode == "online" else "disabled"
+        _say(f"{first_line(error)}; this run is {FALLEN_BACK[then]}")
+        with suppress(Exception):
+            _wandb().teardown()  # its process still holds the run that failed
+        return _started(init, then)
 
 
 def curves(outcome: Outcome) -> dict[str, Curve]:
@@ -165,15 +177,12 @@ def curves(outcome: Outcome) -> dict[str, Curve]:
 
 
 def summary(report: Mapping[str, Any]) -> dict[str, float]:
-    """Every number of a report that is not null under its own name; spread and count under `std/` and `n/`."""
+    """Numbers of a report under their own names, without nulls; spreads under `std/`, counts under `n/<metric>`."""
+    behind = report["statistics"].items()
     figures = {key: value for key, value in report["metrics"].items() if value is not None}
-    behind = {
-        f"{name}/{key}": found[name]
-        for key, found in report["statistics"].items()
-        for name in ("std", "n")
-        if key in figures and found.get(name) is not None
-    }
-    return figures | behind
+    spreads = {f"std/{key}": found["std"] for key, found in behind if found["std"] is not None}
+    counts = {f"n/{key.partition('/')[2]}": found["n"] for key, found in behind if "n" in found}
+    return figures | spreads | counts
 
 
 def identity(todo: Plan, group: str | None) -> str:
@@ -185,7 +194,7 @@ def identity(todo: Plan, group: str | None) -> str:
 def _identity(job: Job) -> dict[str, Any]:
     """Who a run is, as `wandb.init` takes it. A sweep agent has named its run already."""
     todo, strategy = plan(job.config), job.choices["strategy"]
-    settings = {name: value for name, value in job.composed["strategy"].items() if isinstance(value, int | float)}
+    settings = {name: value for name, value in job.composed["strategy"].items() if type(value) in (int, float)}
     shown = (settings | {"seed": job.config.seed}).items()
     return {
         "id": None if os.environ.get("WANDB_SWEEP_ID") else identity(todo, job.group),
@@ -283,7 +292,7 @@ def _view() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _say(f"{first_line(error)}; the report does not need it")
+        _say(f"{first_line(error)}; the report has it all, and `wandb sync` may send it later")
 
 
 def _say(text: str) -> None:
