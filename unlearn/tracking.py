@@ -314,7 +314,7 @@ def _staged_in(folder: Path) -> Iterator[None]:
 def _no_credentials() -> str:
     """Why W&B could not log in, or nothing; nobody is asked, nothing is sent."""
     wandb = _wandb()
-    wandb.setup(wandb.Settings(mode="online", silent=True))
+    wandb.setup(wandb.Settings(mode="online"))
     try:
         return "" if wandb.login(prompt=False, verify=False) else "none"
     except wandb.Error as error:
@@ -322,8 +322,9 @@ def _no_credentials() -> str:
 
 
 def _wandb() -> Any:
-    """The package; it would send its own crashes, with what they hold, to its makers."""
+    """The package, silent; it would also send its own crashes, with what they hold, to its makers."""
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    wandb.setup(wandb.Settings(silent=True))
     return wandb

@@ -34,8 +34,9 @@ def publishable_report(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_places(text: str) -> str:
-    if Path(text).is_absolute():
-        return f"…/{Path(text).name}"
+    key, equals, value = text.rpartition("=")  # a word of a command line, or a value alone
+    if Path(value).is_absolute():
+        return f"{key}{equals}…/{Path(value).name}"
     for place in (Path.cwd(), Path.home()):  # these may hold blanks, which end a path in running text
         text = text.replace(f"{place}/", "…/")
     return ABSOLUTE.sub("…/", text)
