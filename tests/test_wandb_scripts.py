@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from unlearn import config
 from unlearn.report.assemble import assemble, stages
@@ -22,21 +22,18 @@ SCRIPTS = Path(__file__).parents[1] / "scripts" / "wandb"
 
 @pytest.fixture
 def definition() -> dict[str, Any]:
-    from wandb.sdk.launch.sweeps.utils import load_sweep_config
-
-    found: dict[str, Any] | None = load_sweep_config(str(SCRIPTS / "sweep.yaml"))
-    assert found is not None
+    found: dict[str, Any] = yaml.safe_load((SCRIPTS / "sweep.yaml").read_text())
     return found
 
 
-def test_every_cell_of_the_sweep_passes_pre_flight(definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_value_of_the_sweep_passes_pre_flight(definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its command as wandb's own agent would fill it in."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     monkeypatch.setenv("WANDB_MODE", "offline")  # there is no account here
     grid = {name: each["values"] for name, each in definition["parameters"].items()}
     commands = set()
-    for cell in product(*grid.values()):
+    for cell in zip(*grid.values(), strict=True):
         chosen = {name: {"value": value} for name, value in zip(grid, cell, strict=True)}
         filled = create_sweep_command_args({"args": chosen})["args_no_hyphens"]
         program, *words = create_sweep_command(list(definition["command"]))
@@ -44,18 +41,16 @@ def test_every_cell_of_the_sweep_passes_pre_flight(definition: dict[str, Any], m
         arguments = [*words[:at], *filled, *words[at + 1 :]]
         config.preflight(config.CommandLine.parse(arguments))
         commands.add(" ".join([program, *arguments]))
-    assert len(commands) == 27
+    assert len(commands) == 3
     assert all(command.startswith("unlearn ") and "logger=wandb" in command for command in commands)
 
 
-def test_the_sweep_is_one_that_wandb_takes(definition: dict[str, Any], finished: Finished) -> None:
-    known = {"project", "name", "method", "metric", "command", "parameters"}
-    assert set(definition) == known
-    assert definition["method"] == "grid"  # what chooses by a figure would choose on the test set
+def test_the_sweep_tries_all_and_orders_by_what_runs_log(definition: dict[str, Any], finished: Finished) -> None:
+    assert set(definition) == {"project", "name", "method", "metric", "command", "parameters"}
+    assert definition["method"] == "grid"  # what chooses by this figure would choose on the test set
     report = assemble(finished.outcome, config.plain(finished.composed), {})
-    assert definition["metric"]["name"] in report["metrics"]
-    check = pytest.importorskip("sweeps.config", reason="wandb's schema is a package of its own")
-    assert check.schema_violations_from_proposed_config(definition) == []
+    assert definition["metric"] == {"name": "average_gap", "goal": "minimize"}
+    assert report["metrics"]["average_gap"] is not None
 
 
 @pytest.fixture
