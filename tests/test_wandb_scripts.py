@@ -26,7 +26,9 @@ def definition() -> dict[str, Any]:
     return found
 
 
-def test_every_value_of_the_sweep_passes_pre_flight(definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_value_of_the_sweep_passes_pre_flight(
+    definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its command as wandb's own agent would fill it in."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
