@@ -29,7 +29,8 @@ ROWS = (
     ("stages",),
     ("run_config",),
     ("pipeline",),
-    ("tracking", "report", "inventory"),  # L4
+    ("report", "inventory"),  # L4
+    ("tracking",),
     ("config",),
     ("cli",),
     ("__main__",),

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unlearn.data.datasets.base import Dataset
 from unlearn.pipeline import Outcome
 from unlearn.report.write import write_text
 from unlearn.run_config import RunConfig
@@ -40,6 +41,11 @@ class Examples:
     why: str = ""
 
 
+def may_show(dataset: Dataset, asked: bool | None) -> bool:
+    """Whether images of the forgotten, and single records, leave the store: as asked; unasked, of public data only."""
+    return dataset.public if asked is None else asked
+
+
 def examples(config: RunConfig, outcome: Outcome) -> Examples:
     """Up to eight moved images: images of the forgotten leave the store for public data or on request only."""
     moved, asked = outcome.plan.spd_gan, config.report.images
@@ -47,7 +53,7 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
         return Examples()
     if asked is False:
         return Examples(why="Pictures are switched off; report.images=null shows those of public data sets.")
-    if asked is None and not config.dataset.public:
+    if not may_show(config.dataset, asked):
         return Examples(
             why="Pictures are left out: the forgotten images are not from a public data set. report.images=true shows "
             "them, and this file then holds them."
