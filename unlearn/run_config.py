@@ -77,6 +77,7 @@ class RunConfig:
     seed: int = at_least(0, 0)
     trainer: Any = MISSING
     logger: Any = MISSING
+    cluster: Any = MISSING
     paths: Paths = field(default_factory=Paths)
     report: Page = field(default_factory=Page)
     rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import sys
+from functools import partial, update_wrapper
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,7 +55,8 @@ def main() -> None:
             config.preflight(config.CommandLine.parse(arguments))
         except ConfigError as error:
             _refuse(error.problems)
-    hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
+    cell = update_wrapper(partial(job, shlex.join(["unlearn", *arguments])), job)  # may run in a process of its own
+    hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(cell)()
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
@@ -78,8 +81,8 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def job(composed: Any) -> None:
-    """One cell: from a composed config to a written report."""
+def job(command: str, composed: Any) -> None:
+    """One cell: from a composed config to a written report, which says the user's `command`."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import CompactHydraException
     from hydra.types import RunMode
@@ -88,7 +91,7 @@ def job(composed: Any) -> None:
 
     hydra = HydraConfig.get()
     try:
-        _run(composed, Path(hydra.runtime.output_dir))
+        _run(composed, command, Path(hydra.runtime.output_dir))
     except UnlearnError as error:
         print(f"unlearn: {error}", file=sys.stderr, flush=True)  # at once: Hydra shows a grid's failures late
         if hydra.mode == RunMode.RUN:
@@ -96,7 +99,7 @@ def job(composed: Any) -> None:
         raise CompactHydraException(str(error)) from None  # the other cells go on
 
 
-def _run(composed: Any, output: Path) -> None:
+def _run(composed: Any, command: str, output: Path) -> None:
     from unlearn import config, pipeline
     from unlearn.console import Console
     from unlearn.report.assemble import assemble, stages
@@ -109,10 +112,10 @@ def _run(composed: Any, output: Path) -> None:
 
     run = config.instantiate(composed)
     run.trainer.apply()
-    console = Console()
+    console = Console(bars=run.cluster.shares_terminal)
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     outcome = pipeline.run(run, workshop)
-    report = assemble(outcome, config.plain(composed), config.choices())
+    report = assemble(outcome, config.plain(composed), config.choices(), command)
     curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]

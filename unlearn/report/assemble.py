@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
@@ -46,7 +44,9 @@ class Figures:
             self.notes[key] = reason
 
 
-def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
+def assemble(
+    outcome: Outcome, config: dict[str, Any], choices: dict[str, str], command: str = "unlearn"
+) -> dict[str, Any]:
     """The report as plain JSON; nothing in it is cached. `choices` names the option taken in each group."""
     table: Table = defaultdict(dict)
     for reading, measured in outcome.measurements:
@@ -77,7 +77,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
         "versions": versions(),
         "hardware": machine(outcome.workshop.hardware),
-        "command": shlex.join(["unlearn", *sys.argv[1:]]),
+        "command": command,
     }
 
 

@@ -1,0 +1,79 @@
+"""Where the cells of a sweep run; no result depends on it."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+from unlearn.checks import at_least, checked, positive
+from unlearn.discovery import options
+
+
+@dataclass(frozen=True)
+class Cluster(ABC):
+    """Settings of a launcher, which `conf/cluster/` hands on to Hydra's."""
+
+    plugin: ClassVar[str] = "hydra"  # the package that brings the launcher
+    extra: ClassVar[str] = ""  # of ours, that brings the package
+    shares_terminal: ClassVar[bool] = False  # cells run one after another where the user looks on
+
+
+@dataclass(frozen=True)
+class Local(Cluster):
+    """One cell after another, in this process."""
+
+    shares_terminal: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Joblib(Cluster):
+    """Cells in processes of this machine."""
+
+    plugin: ClassVar[str] = "hydra_plugins.hydra_joblib_launcher"
+    extra: ClassVar[str] = "joblib"
+
+    n_jobs: int = checked(-1, "a number of processes >= 1, or -1 for one per core", lambda v: v >= 1 or v == -1)
+
+
+@dataclass(frozen=True)
+class Slurm(Cluster):
+    """A SLURM job per cell, requeued when preempted or out of time; then it goes on from the store."""
+
+    plugin: ClassVar[str] = "hydra_plugins.hydra_submitit_launcher"
+    extra: ClassVar[str] = "slurm"
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gpus: int | None = at_least(1, None)  # of each cell; they are used with trainer=gpu
+    cpus: int = at_least(1, 1)  # of each cell, and so its threads
+    memory: float | None = positive(None)  # of each cell, in GiB; null: the partition's default
+    time: int = at_least(1, 60)  # minutes until a job is requeued; more than the longest epoch
+    warning: int = at_least(1, 60)  # seconds before the end of `time` at which the job is told
+    requeues: int = at_least(0, 100)  # how often a job may run out of time; preemption is not counted
+    parallel: int = at_least(1, 256)  # cells at the same time
+    parameters: dict[str, Any] = field(default_factory=dict)  # more of sbatch's, as `{mail-type: END}`
+
+
+@dataclass(frozen=True)
+class Ray(Cluster):
+    """Cells as tasks of a Ray cluster: this machine's, or the one at `address`."""
+
+    plugin: ClassVar[str] = "hydra_plugins.hydra_ray_launcher"
+    extra: ClassVar[str] = "ray"
+
+    address: str | None = None  # `auto`, `HOST:PORT`, `ray://HOST:PORT`; null: a cluster of this machine alone
+    cpus: int = at_least(1, 1)  # of each cell, and so its threads
+    gpus: float = at_least(0, 0)  # of each cell; a share lets cells share one
+
+
+def check_installed(name: str) -> Iterator[str]:
+    """What is wrong with choosing the option `name`: its launcher may not be there."""
+    kind = options(__name__, Cluster).get(name, Local)  # a user's own option is his own affair
+    if issubclass(kind, Cluster) and find_spec(kind.plugin) is None:
+        extra = kind.extra
+        yield f"cluster: expected the extra {extra}: pip install 'unlearn[{extra}]', came cluster={name} without it"
