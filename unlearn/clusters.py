@@ -66,7 +66,7 @@ class Ray(Cluster):
     plugin: ClassVar[str] = "hydra_plugins.hydra_ray_launcher"
     extra: ClassVar[str] = "ray"
 
-    address: str | None = None  # `auto`, `HOST:PORT`, `ray://HOST:PORT`; null: a cluster of this machine alone
+    address: str = "local"  # one of its own on this machine; `auto`, `HOST:PORT`: one that is there
     cpus: int = at_least(1, 1)  # of each cell, and so its threads
     gpus: float = at_least(0, 0)  # of each cell; a share lets cells share one
 

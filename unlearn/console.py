@@ -1,22 +1,26 @@
-"""What a user sees while stages run: a bar on a terminal, and one plain line per finished stage."""
+"""What a user sees while stages run: bars on a terminal, and one plain line per finished stage."""
 
 from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-STOPPED = 128 + signal.SIGTERM  # the exit status that shells know
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Tick = Callable[[int, int], None]  # told (done, total) as work goes on
+_live: list[Progress] = []  # a process can have one live display; whoever comes second adds a bar to it
 
 
-def stop(*_: object) -> NoReturn:
-    """End the process on SIGTERM, by way of all clean-up."""
-    print("unlearn: stopped by SIGTERM; the same command goes on from here", file=sys.stderr, flush=True)
-    raise SystemExit(STOPPED)
+def stop(number: int, _: object) -> NoReturn:
+    """End the process on a signal, by way of all clean-up, with the exit status that shells know."""
+    name = signal.Signals(number).name
+    print(f"unlearn: stopped by {name}; the same command goes on from here", file=sys.stderr, flush=True)
+    raise SystemExit(128 + number)
 
 
 class Console:
@@ -43,6 +47,33 @@ class Console:
         if label is None or not self.bars:
             yield lambda done, total: None
             return
+        with self._bars() as bars:
+            task = bars.add_task(label, total=1)
+            try:
+                yield lambda done, total: bars.update(task, completed=done, total=total)
+            finally:
+                bars.remove_task(task)
+
+    @contextmanager
+    def overall(self, total: int) -> Iterator[Callable[[int, int, int], None]]:
+        """Progress over the cells of a sweep; yields `show(done, reused, failed)`.
+
+        A bar on a terminal, above that of the stage at work; else a line whenever another cell has ended.
+        """
+        if not self.stream.isatty():
+            yield _Lines(total, self.say).show
+            return
+        with self._bars() as bars:
+            task = bars.add_task(f"{total} cells", total=total)
+            yield lambda done, reused, failed: bars.update(
+                task, completed=done + failed, description=f"cells: {_told(done, reused, failed)}"
+            )
+
+    @contextmanager
+    def _bars(self) -> Iterator[Progress]:
+        if _live:
+            yield _live[0]
+            return
         from rich.console import Console as Terminal
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -53,6 +84,41 @@ class Console:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Terminal(file=self.stream), transient=True) as progress:
-            task = progress.add_task(label, total=1)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+        # Standard output that goes elsewhere must go on doing so.
+        terminal = Terminal(file=self.stream)
+        with Progress(*columns, console=terminal, transient=True, redirect_stdout=sys.stdout.isatty()) as bars:
+            _live.append(bars)
+            try:
+                yield bars
+            finally:
+                _live.clear()
+
+
+class _Lines:
+    """The overall progress where there is no terminal."""
+
+    def __init__(self, total: int, say: Callable[[str], None]) -> None:
+        self.total = total
+        self.say = say
+        self.start = time.monotonic()
+        self.ended = 0
+
+    def show(self, done: int, reused: int, failed: int) -> None:
+        if done + failed <= self.ended:
+            return
+        self.ended = done + failed
+        left = (time.monotonic() - self.start) / self.ended * (self.total - self.ended)
+        rest = f"; about {_duration(left)} left" if left else ""
+        self.say(f"cells: {self.ended} of {self.total}, {_told(done, reused, failed)}{rest}")
+
+
+def _told(done: int, reused: int, failed: int) -> str:
+    parts = (f"{done} done", f"{reused} of them reused" if reused else "", f"{failed} failed" if failed else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _duration(seconds: float) -> str:
+    """Rounded for reading: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

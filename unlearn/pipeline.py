@@ -9,7 +9,7 @@ from itertools import product
 from unlearn.data.checkpoint import CheckpointFile
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.model import ModelStage
@@ -43,6 +43,12 @@ class Plan:
     unlearned: Unlearn
     readings: tuple[Reading, ...]
 
+    @property
+    def shared(self) -> tuple[Stage, ...]:
+        """What all strategies start from or are held against."""
+        stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
+        return tuple(stage for stage in stages if stage is not None)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,15 +62,20 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    for stage in (todo.split, todo.original, todo.fresh, *todo.retrained, todo.spd_gan, todo.unlearned):
-        if stage is not None:
-            workshop.need(stage)
+    for stage in (*todo.shared, todo.unlearned):
+        workshop.need(stage)
     measured = []
     with workshop.console.working("evaluate") as tick:
         for done, reading in enumerate(todo.readings, start=1):
             measured.append((reading, reading.stage.load(workshop)))
             tick(done, len(todo.readings))
     return Outcome(todo, workshop, tuple(measured))
+
+
+def share(config: RunConfig, workshop: Workshop) -> None:
+    """Only build what the cells of a grid share."""
+    for stage in plan(config).shared:
+        workshop.need(stage)
 
 
 def plan(config: RunConfig) -> Plan:

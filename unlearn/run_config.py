@@ -12,12 +12,14 @@ from omegaconf import MISSING
 from torch import nn
 
 from unlearn.checkpoint import file_sha256, fit, read_state
-from unlearn.checks import at_least, runtime
+from unlearn.checks import at_least, one_of, runtime
 from unlearn.data.checkpoint import CheckpointFile, TrainedOn
 from unlearn.data.split import Population
 from unlearn.errors import Problem, UnlearnError
 from unlearn.spd_gan.options import Off
 from unlearn.types import Metric, Role
+
+END, BASELINE = "end", "baseline"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class RunConfig:
     cluster: Any = MISSING
     paths: Paths = field(default_factory=Paths)
     report: Page = field(default_factory=Page)
+    until: str = one_of(END, BASELINE)  # baseline: originals, SPD-GANs and retrained models, which cells share
     rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged
 
     @property

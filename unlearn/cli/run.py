@@ -6,10 +6,21 @@ import re
 import shlex
 import signal
 import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial, update_wrapper
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from unlearn.cli.cells import Cell
+    from unlearn.pipeline import Outcome
+    from unlearn.run_config import RunConfig
+    from unlearn.stages.base import Workshop
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -19,6 +30,7 @@ unlearn: make a trained image classifier forget some of its training data, and m
   unlearn checkpoint=model.pt checkpoint.trained_on=all model=torchvision model.name=resnet18 \\
           dataset=image_folder dataset.root=DIR forget=indices forget.file=request.txt     your model, your images
   unlearn -m strategy=random_k,top_k strategy.k=0.001,0.01,0.1 seed=0,1,2     a grid
+  unlearn -m ... until=baseline                    only what the cells of a grid share
   unlearn +experiment=demo                         a ready question
   unlearn --cfg job strategy=top_k                 every key with its value
 
@@ -46,17 +58,34 @@ def main() -> None:
 
     from unlearn import config
     from unlearn.console import stop
+
+    for caught in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(caught, stop)
+    config.register()
+    cell = update_wrapper(partial(job, shlex.join(["unlearn", *arguments])), job)  # may run in another process
+    go = hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(cell)
+    if PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
+        go()
+    else:
+        sys.exit(_checked(go, arguments))
+
+
+def _checked(go: Callable[[], Any], arguments: list[str]) -> int:
+    """Run what passes the checks; returns the exit status."""
+    from unlearn import config
     from unlearn.errors import ConfigError
 
-    signal.signal(signal.SIGTERM, stop)
-    config.register()
-    if not PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
-        try:
-            config.preflight(config.CommandLine.parse(arguments))
-        except ConfigError as error:
-            _refuse(error.problems)
-    cell = update_wrapper(partial(job, shlex.join(["unlearn", *arguments])), job)  # may run in a process of its own
-    hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(cell)()
+    try:
+        whole, grid = config.preflight(config.CommandLine.parse(arguments))
+    except ConfigError as error:
+        _refuse(error.problems)
+    if not grid.multirun:
+        go()
+        return 0
+    from unlearn.cli import sweep
+
+    sys.argv[1:] = grid.arguments(whole, arguments)
+    return sweep.run(go, grid, whole, arguments)
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
@@ -82,31 +111,52 @@ def _quoted(value: str) -> str:
 
 
 def job(command: str, composed: Any) -> None:
-    """One cell: from a composed config to a written report, which says the user's `command`."""
+    """One cell: from a composed config to a written report, which tells the user's `command`.
+
+    In a multirun a failure is told at once and noted for the end, and the other cells go on.
+    """
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import CompactHydraException
     from hydra.types import RunMode
 
+    from unlearn.cli.cells import Cell
     from unlearn.errors import UnlearnError
 
     hydra = HydraConfig.get()
+    output = Path(hydra.runtime.output_dir)
+    if hydra.mode == RunMode.MULTIRUN:
+        _cell(composed, command, output, Cell(hydra.job.num, list(hydra.overrides.task)))
+        return
     try:
-        _run(composed, command, Path(hydra.runtime.output_dir))
+        _run(composed, command, output, brief=False)
     except UnlearnError as error:
-        print(f"unlearn: {error}", file=sys.stderr, flush=True)  # at once: Hydra shows a grid's failures late
-        if hydra.mode == RunMode.RUN:
-            sys.exit(1)
-        raise CompactHydraException(str(error)) from None  # the other cells go on
+        print(f"unlearn: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
-def _run(composed: Any, command: str, output: Path) -> None:
+def _cell(composed: Any, command: str, output: Path, cell: Cell) -> None:
+    from unlearn.cli.cells import DONE, FAILED
+    from unlearn.errors import UnlearnError, first_line
+
+    start = time.monotonic()
+    cell.write(output)
+    try:
+        workshop = _run(composed, command, output, brief=True)
+        reused = sum(entry.reused for entry in workshop.entries.values())
+        ended = replace(cell, state=DONE, built=len(workshop.entries) - reused, reused=reused)
+    except Exception as error:
+        expected = isinstance(error, UnlearnError)
+        cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
+        told = str(error) if expected else traceback.format_exc()
+        print(f"unlearn: cell {cell.number} failed: {told}", file=sys.stderr, flush=True)
+        ended = replace(cell, state=FAILED, cause=cause)
+    with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
+        replace(ended, seconds=time.monotonic() - start).write(output)
+
+
+def _run(composed: Any, command: str, output: Path, brief: bool) -> Workshop:
     from unlearn import config, pipeline
     from unlearn.console import Console
-    from unlearn.report.assemble import assemble, stages
-    from unlearn.report.page import render
-    from unlearn.report.pictures import examples
-    from unlearn.report.table import show
-    from unlearn.report.write import write, write_text
+    from unlearn.run_config import BASELINE
     from unlearn.stages.base import Workshop
     from unlearn.store import ArtifactStore
 
@@ -114,15 +164,33 @@ def _run(composed: Any, command: str, output: Path) -> None:
     run.trainer.apply()
     console = Console(bars=run.cluster.shares_terminal)
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
-    outcome = pipeline.run(run, workshop)
+    if run.until == BASELINE:
+        pipeline.share(run, workshop)
+    else:
+        _tell(pipeline.run(run, workshop), run, composed, command, output, brief)
+    return workshop
+
+
+def _tell(outcome: Outcome, run: RunConfig, composed: Any, command: str, output: Path, brief: bool) -> None:
+    """Write the report, and print it: whole, or in one line."""
+    from unlearn import config
+    from unlearn.report.assemble import assemble, stages
+    from unlearn.report.page import render
+    from unlearn.report.pictures import examples
+    from unlearn.report.table import line, show
+    from unlearn.report.write import write, write_text
+
     report = assemble(outcome, config.plain(composed), config.choices(), command)
-    curves = {name: stage.curve(workshop) for name, stage in stages(outcome).items()}
+    curves = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]
     if run.report.html:
         paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
-    show(report, sys.stdout)
-    print(*paths, sep="\n")
+    if brief:
+        print(f"  {line(report)}\n  {paths[-1]}", flush=True)
+    else:
+        show(report, sys.stdout)
+        print(*paths, sep="\n")
 
 
 def help_text() -> str:

@@ -1,6 +1,7 @@
 """Between Hydra and the pipeline; with cli/ the only place that imports Hydra."""
 
+from unlearn.config.grid import Grid
 from unlearn.config.preflight import CommandLine, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, instantiate, plain, register
 
-__all__ = ["CONF", "GROUPS", "CommandLine", "choices", "instantiate", "plain", "preflight", "register"]
+__all__ = ["CONF", "GROUPS", "CommandLine", "Grid", "choices", "instantiate", "plain", "preflight", "register"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.clusters import check_installed
+from unlearn.config.grid import Axis, Cell, Grid
 from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
+from unlearn.pipeline import plan
+from unlearn.run_config import BASELINE, RunConfig
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,10 @@ class CommandLine:
         return cls(found.overrides, found.multirun, found.config_dir)
 
 
-def preflight(command: CommandLine) -> None:
-    """Check every cell of a command line before the first one starts.
+def preflight(command: CommandLine) -> tuple[Grid, Grid]:
+    """Check every cell of a command line before the first one starts; returns the grid, and the part of it to run.
+
+    That is all of it, but with `until=baseline` cells that share all their stages are one.
 
     Raises:
         ConfigError: with all problems of all cells, each named by the first cell that has it.
@@ -48,9 +53,7 @@ def preflight(command: CommandLine) -> None:
     if command.config_dir is not None and not Path(command.config_dir).is_dir():
         raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        found = _Preflight(command, GlobalHydra.instance().config_loader()).problems()
-    if found:
-        raise ConfigError(found)
+        return _Preflight(command, GlobalHydra.instance().config_loader()).grid()
 
 
 class _Preflight:
@@ -64,31 +67,36 @@ class _Preflight:
         self.search = [f"hydra.searchpath=[file://{self.folder}]"] if self.folder else []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
 
-    def problems(self) -> list[str]:
-        """Every problem once, with the first cell that has it."""
-        cells = list(self._cells())
-        first_cell: dict[str, str] = {}
+    def grid(self) -> tuple[Grid, Grid]:
+        """All cells, checked, and those to run: every problem is told once, with the first cell that has it."""
+        grid = self._axes()
+        cells, configs, first_cell = grid.cells, [], dict[str, str]()
         for number, cell in enumerate(cells):
             where = f"cell {number} ({' '.join(cell)}): " if len(cells) > 1 else ""
-            for problem in self._cell_problems(cell):
-                first_cell.setdefault(problem, where)
-        return [where + problem for problem, where in first_cell.items()]
+            try:
+                configs.append(self._config(cell))
+            except ConfigError as error:
+                for problem in error.problems:
+                    first_cell.setdefault(problem, where)
+        if first_cell:
+            raise ConfigError([where + problem for problem, where in first_cell.items()])
+        if all(config.until == BASELINE for config in configs):
+            return grid, grid.narrowed([frozenset(stage.key for stage in plan(config).shared) for config in configs])
+        return grid, grid
 
-    def _cells(self) -> Iterator[list[str]]:
-        """The overrides of every cell: the grid on the command line times the one that a `sweep` option holds."""
+    def _axes(self) -> Grid:
+        """The grid on the command line times the one that a `sweep` option holds, in the order of Hydra's sweeper."""
         parsed = self._parse(self.command.overrides)
         fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         hydra = self._hydra(fixed)
-        if not (self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")):
-            swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
-            if swept:
-                raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
-            yield fixed
-            return
-        taken = {o.get_key_element() for o in parsed}
-        params = hydra.sweeper.get("params") or {} if hydra else {}
-        parsed += self._parse([f"{key}={value}" for key, value in params.items() if key not in taken])
-        yield from map(list, product(*map(_values, parsed)))
+        multirun = self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
+        swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
+        if swept and not multirun:
+            raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
+        params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
+        by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
+        by_key.update((o.get_key_element(), o) for o in parsed)
+        return Grid(tuple(Axis(key, tuple(_values(o))) for key, o in by_key.items()), multirun)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         try:
@@ -103,23 +111,30 @@ class _Preflight:
         except HydraException as error:
             raise ConfigError([first_line(error)]) from error
 
-    def _cell_problems(self, cell: list[str]) -> Iterator[str]:
-        parsed = self._parse(cell)
+    def _config(self, cell: Cell) -> RunConfig:
+        """What a cell is told.
+
+        Raises:
+            ConfigError: with all its problems.
+        """
+        parsed = self._parse(list(cell))
         chosen = [o for o in parsed if self._is_choice(o)]
         wrong = {str(o.input_line): told for o in chosen if (told := list(self._unknown_option(o)))}
-        yield from chain.from_iterable(wrong.values())
+        found = list(chain.from_iterable(wrong.values()))
         try:
             composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
         except (HydraException, OmegaConfBaseException) as error:
-            yield " ".join(str(error).split())
-            return
+            raise ConfigError([*found, " ".join(str(error).split())]) from error
         for override in parsed:
             if override not in chosen:
-                yield from self._apply(override, composed)
+                found += self._apply(override, composed)
         try:
-            instantiate(composed)
+            config = instantiate(composed)
         except ConfigError as error:
-            yield from error.problems
+            raise ConfigError([*found, *error.problems]) from error
+        if found:
+            raise ConfigError(found)
+        return config
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
         if chosen not in self.composed:
@@ -162,10 +177,10 @@ class _Preflight:
 
 
 def _values(override: Override) -> list[str]:
-    """The override as it stands in each cell."""
+    """The override's value in each cell."""
     if not override.is_sweep_override():
-        return [str(override.input_line)]
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        return [override.get_value_element_as_str()]
+    return list(override.sweep_string_iterator())
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

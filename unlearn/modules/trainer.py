@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def fit(
         try:
             trainer.fit(module, train_dataloaders=batches)
         except SIGTERMException:  # it would end the process with status 0
-            stop()
+            stop(signal.SIGTERM, None)
         except RuntimeError as error:
             if "returned nan values" not in str(error):
                 raise

@@ -54,6 +54,20 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
         console.print(line)
 
 
+def line(report: dict[str, Any]) -> str:
+    """The unlearned model in one line, its gaps in brackets."""
+    names = {
+        metric: ROWS[metric] for metric in ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc")
+    }
+    parts = [
+        f"{name.removesuffix(' accuracy')} {mine}" + (f" ({gap})" if (gap := cell(report, "gap", metric)) else "")
+        for metric, name in names.items()
+        if (mine := cell(report, "unlearned", metric))
+    ]
+    average = report["metrics"].get("average_gap")
+    return ", ".join(parts) + ("" if average is None else f"; average gap {average:.3f}")
+
+
 def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     """Metric, name, and one cell for each column, of every row that has any."""
     forget = [cell(report, column, "forget_accuracy") for column in COLUMNS]
