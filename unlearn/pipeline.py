@@ -103,7 +103,7 @@ def plan(config: RunConfig) -> Plan:
         scenario[Subset.RETAIN],
         scenario[Subset.VALIDATION],
         seeds.unlearn,
-        config.trainer.numerics,
+        replace(config.trainer.numerics, devices=1),  # whatever the original was trained on
     )
     readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)
@@ -142,7 +142,7 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
         return None
     forget, retain, holdout = (clean[subset] for subset in (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT))
     needed = None if isinstance(config.spd_gan, Noise) else guide
-    numerics = replace(config.trainer.numerics, precision="32")  # in which SPD-GAN is always trained
+    numerics = replace(config.trainer.numerics, precision="32", devices=1)  # as SPD-GAN is always trained
     return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
 
 

@@ -8,16 +8,18 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from unlearn.errors import StoreError
 
 META = "meta.json"
+PATIENCE = 3.0  # seconds until a process that waits for another says so
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,18 @@ class ArtifactStore:
             raise _damaged(folder, wrong[0])
         return Entry(folder, meta, reused=True)
 
-    def get(self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]) -> Entry:
-        """The artefact, built by `build(folder)` if it is not there; `describe` adds to its `meta.json`.
+    def get(
+        self,
+        kind: str,
+        key: str,
+        build: Callable[[Path], None],
+        describe: Callable[[], dict[str, Any]],
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Entry:
+        """The artefact, built by `build(folder)` if it is not there.
+
+        `describe` adds to its `meta.json`; `seconds` there are those of earlier attempts. `waiting` is called once
+        if another process takes long to build it.
 
         Raises:
             StoreError: the store cannot be written, or the artefact is damaged.
@@ -109,12 +121,21 @@ class ArtifactStore:
         if found:
             return found
         try:
-            with self._lock(key):
-                return self._find(kind, key) or self._build(kind, key, build, describe)
+            with self._patiently(self._lock(key), waiting):
+                entry = self._find(kind, key) or self._build(kind, key, build, describe)
+                shutil.rmtree(self.partial(key), ignore_errors=True)
+                return entry
         except OSError as error:
             raise StoreError(
                 f"paths.store: expected a writable folder with free space, came {self.root}: {error}"
             ) from error
+
+    def partial(self, key: str) -> Path:
+        """The folder where the build of an artefact may keep what a later attempt can go on from.
+
+        It is for the one who holds the lock, and goes once the artefact is there.
+        """
+        return self.root / "partial" / key
 
     def pin(self, name: str, digest: str) -> None:
         """Remember the content that `name` stands for; keys may then use the name alone.
@@ -143,6 +164,18 @@ class ArtifactStore:
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{key}.lock")
 
+    @contextmanager
+    def _patiently(self, lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _build(
         self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
     ) -> Entry:
@@ -155,8 +188,9 @@ class ArtifactStore:
         try:
             start = time.perf_counter()
             build(folder)
-            seconds = time.perf_counter() - start
-            meta = describe() | {"kind": kind, "key": key, "seconds": seconds, "created": time.time()}
+            seconds, told = time.perf_counter() - start, describe()
+            seconds += told.get("seconds", 0.0)
+            meta = told | {"kind": kind, "key": key, "seconds": seconds, "created": time.time()}
             meta["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in folder.iterdir()}
             (folder / META).write_text(json.dumps(meta, indent=1))
             for path in folder.iterdir():

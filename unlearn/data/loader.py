@@ -27,18 +27,51 @@ class Augmentation(NamedTuple):
     crop_padding: int = 0
     flip: bool = False
 
-    def __call__(self, pixels: Tensor, draws: torch.Generator) -> Tensor:
-        """uint8 [b, c, h, w], cropped and mirrored."""
+    def draw(self, n: int, draws: torch.Generator) -> Tensor:
+        """Row, column and whether to mirror, of each of `n` samples: int64 [3, n]."""
+        last = 2 * self.crop_padding
+        places = torch.randint(0, last + 1, (2, n), generator=draws) if last else torch.zeros(2, n, dtype=torch.int64)
+        mirrored = torch.rand(n, generator=draws) < 0.5 if self.flip else torch.zeros(n, dtype=torch.bool)
+        return torch.cat([places, mirrored[None]])
+
+    def __call__(self, pixels: Tensor, drawn: Tensor) -> Tensor:
+        """uint8 [b, c, h, w], cropped and mirrored as `drawn` [3, b] says."""
         padding, (n, _, height, width) = self.crop_padding, pixels.shape
         if padding:
             # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
             windows = F.pad(pixels, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-            rows, columns = torch.randint(0, 2 * padding + 1, (2, n), generator=draws).to(pixels.device)
+            rows, columns = drawn[:2].to(pixels.device)
             pixels = windows[torch.arange(n, device=pixels.device), :, rows, columns]
         if self.flip:
-            mirrored = (torch.rand(n, generator=draws) < 0.5).to(pixels.device)
+            mirrored = drawn[2].bool().to(pixels.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
         return pixels
+
+
+class SharedBatch(NamedTuple):
+    """One process's share of a batch, and the weights float32 [b] by which its samples enter that process's loss."""
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+class Share(NamedTuple):
+    """Which samples of every batch are process `rank`'s own: `world` runs of nearly equal length, in order.
+
+    Weights are world / n, so that the mean over processes of their weighted sums is the batch's mean. A share of
+    fewer than two is filled up with neighbours of weight 0: batch normalisation needs two.
+    """
+
+    rank: int
+    world: int
+
+    def of(self, n: int) -> tuple[Tensor, Tensor]:
+        """Positions int64 [b] in a batch of `n`, and their weights float32 [b]."""
+        each, more = divmod(n, self.world)
+        first, own = self.rank * each + min(self.rank, more), each + (self.rank < more)
+        positions = (first + torch.arange(max(own, 2))) % n
+        return positions, torch.where(torch.arange(len(positions)) < own, self.world / n, 0.0)
 
 
 class Loader:
@@ -46,32 +79,43 @@ class Loader:
 
     Order and augmentation are drawn anew for each epoch from streams that its number names, so a run resumed at
     any epoch sees what an undisturbed one would. A last batch of one sample joins its predecessor, because batch
-    normalisation cannot train on one.
+    normalisation cannot train on one. With a `share` batches are a process's part of those, under the same draws.
     """
 
     def __init__(
-        self, data: ImageSource, batch_size: int, seed: int, role: str, augmentation: Augmentation | None = None
+        self,
+        data: ImageSource,
+        batch_size: int,
+        seed: int,
+        role: str,
+        augmentation: Augmentation | None = None,
+        share: Share | None = None,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.role = role
         self.augmentation = augmentation or Augmentation()
+        self.share = share
 
     def __len__(self) -> int:
         n, b = len(self.data), self.batch_size
         return max(1, n // b + (n % b > 1))
 
-    def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch | SharedBatch]:
         """One pass; `lap` counts the passes within an epoch for data that start over."""
         role = f"{self.role}/{lap}" if lap else self.role
         order = torch.randperm(len(self.data), generator=stream(self.seed, "order", role, epoch))
         draws = stream(self.seed, "augment", role, epoch)
         starts = [step * self.batch_size for step in range(1, len(self))]
         chunks = order.tensor_split(starts)
-        for chosen, pixels in zip(chunks, self.data.batches(chunks), strict=True):
-            images = self.augmentation(pixels, draws).float().div_(255)
-            yield Batch(images, self.data.labels[chosen.to(images.device)])
+        shares = [self.share.of(len(chunk)) if self.share else (slice(None), None) for chunk in chunks]
+        wanted = [chunk[own] for chunk, (own, _) in zip(chunks, shares, strict=True)]
+        for chunk, (own, weights), pixels in zip(chunks, shares, self.data.batches(wanted), strict=True):
+            drawn = self.augmentation.draw(len(chunk), draws)[:, own]
+            images = self.augmentation(pixels, drawn).float().div_(255)
+            labels = self.data.labels[chunk[own].to(images.device)]
+            yield Batch(images, labels) if weights is None else SharedBatch(images, labels, weights.to(images.device))
 
 
 class PairedLoader:
@@ -87,12 +131,12 @@ class PairedLoader:
     def __len__(self) -> int:
         return len(next(iter(self.loaders.values())))
 
-    def __iter__(self) -> Iterator[dict[str, Batch]]:
+    def __iter__(self) -> Iterator[dict[str, Batch | SharedBatch]]:
         endless = {name: self._laps(loader) for name, loader in self.loaders.items()}
         for _ in range(len(self)):
             yield {name: next(batches) for name, batches in endless.items()}
 
-    def _laps(self, loader: Loader) -> Iterator[Batch]:
+    def _laps(self, loader: Loader) -> Iterator[Batch | SharedBatch]:
         for lap in count():
             yield from loader.batches(self.epoch, lap)
 
@@ -114,6 +158,6 @@ class StepLoader:
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | SharedBatch]:
         laps = (self.loader.batches(epoch=0, lap=lap) for lap in count())
         return islice(chain.from_iterable(laps), self.steps)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from abc import ABC, abstractmethod
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from unlearn.console import Tick
 from unlearn.data.loader import Batch, PairedLoader
 from unlearn.errors import DivergenceError
+from unlearn.modules.partial import OURS, Partial, made_by
 from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.recipe import Recipe
@@ -36,20 +38,34 @@ class RecipeModule(pl.LightningModule, ABC):
         self.tick: Tick = lambda done, total: None
         self._losses: list[Tensor] = []
 
-    def run(self, settings: TrainerSettings, validation: ImageSource | None = None, tick: Tick | None = None) -> Curve:
+    def run(
+        self,
+        settings: TrainerSettings,
+        validation: ImageSource | None = None,
+        tick: Tick | None = None,
+        partial: Partial | None = None,
+    ) -> Curve:
         """Train; returns the curve and leaves the model in eval mode on the training device.
+
+        With a `partial` it goes on from the last epoch that is kept there, with the same bits as if never stopped.
 
         Raises:
             DivergenceError: a loss was not finite; the message gives step and learning rate.
         """
         self.tick = tick or self.tick
         self.validation = validation
+        self.partial = partial
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
+        self._earlier, self._began = 0.0, time.perf_counter()
+        self._kept = self._began
         if self.recipe.epochs:
             self.model.train()  # Lightning leaves the mode as it finds it
-            fit(self, self.loader, settings, self.recipe.epochs, self.recipe.clip)
+            checkpoint = partial.path if partial and partial.path.exists() else None
+            fit(self, self.loader, settings, self.recipe.epochs, self.recipe.clip, checkpoint)
         if self._best is not None:
-            self.model.load_state_dict(self._best[2])
+            state = self.model.state_dict()  # with the versions that some nets ask for
+            state.update(self._best[2])
+            self.model.load_state_dict(state)
         self.model.to(settings.device).eval().zero_grad(set_to_none=True)
         return self.curve
 
@@ -65,7 +81,8 @@ class RecipeModule(pl.LightningModule, ABC):
     def on_train_epoch_start(self) -> None:
         """Reseed by epoch, so that no draw depends on how the run came here."""
         self.loader.epoch = self.current_epoch
-        torch.manual_seed(stream_seed(self.seed, "dropout", self.role, self.current_epoch))
+        whose = f"{self.role}/rank{self.global_rank}" if self.global_rank else self.role
+        torch.manual_seed(stream_seed(self.seed, "dropout", whose, self.current_epoch))
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor:
         """One step; losses are looked at once an epoch, so that the device need not wait."""
@@ -74,16 +91,54 @@ class RecipeModule(pl.LightningModule, ABC):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Stop on a NaN, note the epoch, stop early if the recipe says so."""
-        losses = torch.stack(self._losses)
+        """Stop on a NaN, note the epoch, stop early if the recipe says so, keep what is there now."""
+        losses = self.trainer.strategy.reduce(torch.stack(self._losses), reduce_op="mean")
         self._losses.clear()
         lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)
+        self._agree()
         validated = self._validate(self.validation) if self.validation is not None else {}
+        validated = self.trainer.strategy.broadcast(validated)
         self._refuse_divergence(losses, validated.get("validation_loss", 0.0), lr)
         if validated and self.recipe.patience is not None:
             self._stop_early(validated["validation_loss"], self.recipe.patience)
         self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()} | validated)
         self.tick(self.current_epoch + 1, self.recipe.epochs)
+        if self.partial is not None:
+            self._keep(self.partial)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of."""
+        checkpoint[OURS] = {
+            "versions": made_by(),
+            "epochs": self.current_epoch + 1,
+            "seconds": self._earlier + time.perf_counter() - self._began,
+            "curve": self.curve,
+            "best": self._best,
+            "stopped": self.trainer.should_stop,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it up again."""
+        ours = checkpoint[OURS]
+        self._earlier, self.curve, self._best = ours["seconds"], ours["curve"], ours["best"]
+        self.trainer.should_stop = ours["stopped"]
+
+    def _keep(self, partial: Partial) -> None:
+        """Write a checkpoint if it is time to: the first process's clock decides, for all must take part.
+
+        The last epoch of several processes is always kept, for that is how their parent gets at the weights.
+        """
+        last = self.trainer.should_stop or self.current_epoch + 1 == self.recipe.epochs
+        due = time.perf_counter() - self._kept >= partial.every or (last and self.trainer.world_size > 1)
+        if self.trainer.strategy.broadcast(due):
+            self.trainer.save_checkpoint(partial.path)
+            self._kept = time.perf_counter()
+
+    def _agree(self) -> None:
+        """Running statistics are the first process's on all of them, as weights are anyway."""
+        if self.trainer.world_size > 1:
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, src=0)
 
     def _refuse_divergence(self, losses: Tensor, validation_loss: float, lr: float) -> None:
         first = self.current_epoch * len(self.loader)
@@ -106,7 +161,6 @@ class RecipeModule(pl.LightningModule, ABC):
 
     def _stop_early(self, loss: float, patience: int) -> None:
         if self._best is None or loss < self._best[0]:
-            state = copy.deepcopy(self.model.state_dict())  # with the versions that some nets ask for
-            self._best = (loss, self.current_epoch, state)
+            self._best = (loss, self.current_epoch, copy.deepcopy(dict(self.model.state_dict())))
         elif self.current_epoch - self._best[1] >= patience:
             self.trainer.should_stop = True

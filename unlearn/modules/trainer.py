@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from unlearn.checks import at_least, one_of
-from unlearn.console import stop
 from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
 
 
@@ -23,6 +24,7 @@ class Numerics:
 
     deterministic: bool
     precision: str
+    devices: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class TrainerSettings:
     precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss, and needs a CUDA device
     threads: int | None = at_least(1, 1)  # on the CPU; null: one per core. One repeats on any machine, shares well
     detect_anomaly: bool = False  # name the operation that made a NaN; slow
+    devices: int = at_least(1, 1)  # that share each batch of a training stage; all else runs on one
+    checkpoint_every: float = at_least(0, 5)  # seconds, at the end of an epoch; what a killed training may lose
 
     def problems(self, key: str) -> Iterator[Problem]:
         """float16 is of no use on a CPU."""
@@ -47,7 +51,7 @@ class TrainerSettings:
     @property
     def numerics(self) -> Numerics:
         """What of the settings determines results."""
-        return Numerics(self.deterministic, self.precision)
+        return Numerics(self.deterministic, self.precision, self.devices)
 
     @property
     def device(self) -> str:
@@ -59,10 +63,13 @@ class TrainerSettings:
         """Tell torch, once per process.
 
         Raises:
-            UnlearnError: a GPU was asked for and there is none.
+            UnlearnError: a GPU was asked for and there is none, or more of them than there are.
         """
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise UnlearnError("trainer.accelerator: expected a CUDA device, came none; use trainer=cpu")
+        if self.device == "cuda" and self.devices > torch.cuda.device_count():
+            there = torch.cuda.device_count()
+            raise UnlearnError(f"trainer.devices: expected at most the {there} CUDA devices here, came {self.devices}")
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
@@ -75,15 +82,29 @@ def fit(
     settings: TrainerSettings,
     epochs: int = 1,
     clip: float | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
-    """Run a LightningModule over `batches` for a number of epochs, on one device, quietly."""
+    """Run a LightningModule over `batches` for a number of epochs, quietly, from a `checkpoint` if there is one.
+
+    In a process that `modules.ranks` started all of them train together; everywhere else on one device. A cluster's
+    variables are not looked at: one job is one process group, whatever SLURM says of tasks.
+    """
     import pytorch_lightning as pl
-    from pytorch_lightning.utilities.exceptions import SIGTERMException
+    from pytorch_lightning.callbacks import LambdaCallback
+    from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+
+    from unlearn.modules.partial import AtomicIO
+    from unlearn.modules.ranks import world_size
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    ranks = world_size()
     trainer = pl.Trainer(
         accelerator=settings.device if settings.device == "cpu" else "gpu",
-        devices=1,
+        devices=ranks,
+        strategy="ddp" if ranks > 1 else "auto",
+        plugins=[LightningEnvironment(), AtomicIO()],
+        callbacks=[LambdaCallback(on_train_start=_as_before(signal.SIGTERM))],
+        use_distributed_sampler=False,
         max_epochs=epochs,
         gradient_clip_val=clip,
         deterministic=settings.deterministic,
@@ -100,12 +121,24 @@ def fit(
         warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
         try:
-            trainer.fit(module, train_dataloaders=batches)
-        except SIGTERMException:  # it would end the process with status 0
-            stop(signal.SIGTERM, None)
+            trainer.fit(module, train_dataloaders=batches, ckpt_path=checkpoint, weights_only=True)
         except RuntimeError as error:
             if "returned nan values" not in str(error):
                 raise
             raise DivergenceError(
                 f"step {trainer.global_step}: {first_line(error)}; lower the learning rate"
             ) from error
+
+
+def _as_before(signum: signal.Signals) -> Callable[..., None]:
+    """Puts back the handler that stands now. Lightning's own would end training at the next epoch with status 0.
+
+    What stands is `console.stop`, or a launcher's: submitit's lets SIGTERM pass and has the job requeued.
+    """
+    handler = signal.getsignal(signum)
+
+    def put_back(*_: Any) -> None:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signum, handler)
+
+    return put_back

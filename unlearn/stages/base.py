@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,6 +38,11 @@ class Stage(ABC):
     def label(self) -> str:
         """What progress and the report call it."""
         return self.kind
+
+    @property
+    def devices(self) -> int:
+        """How many it is built on."""
+        return 1
 
     @cached_property
     def spec(self) -> dict[str, Any]:
@@ -83,6 +88,7 @@ class Workshop:
     hardware: TrainerSettings
     console: Console
     entries: dict[str, Entry] = field(default_factory=dict)  # by key
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by key: what a stage adds to its `meta.json`
 
     def need(self, stage: Stage) -> Entry:
         """The stage's artefact, from the store or built now; inputs are built first, so that `seconds` are its own."""
@@ -104,8 +110,17 @@ class Workshop:
         stage.prepare(self)
         with self.console.working(stage.label if stage.announced else None) as tick:
             return self.store.get(
-                stage.kind, stage.key, lambda folder: stage.build(folder, self, tick), lambda: self._describe(stage)
+                stage.kind,
+                stage.key,
+                lambda folder: stage.build(folder, self, tick),
+                lambda: self._describe(stage),
+                lambda: self.tell(stage, "waiting for another process that builds it"),
             )
 
+    def tell(self, stage: Stage, text: str) -> None:
+        """A line about a stage that is being built."""
+        self.console.say(f"  {stage.label:<28} {text}")
+
     def _describe(self, stage: Stage) -> dict[str, Any]:
-        return {"spec": stage.spec, "versions": versions(), "hardware": machine(self.hardware)}
+        hardware = machine(replace(self.hardware, devices=stage.devices))
+        return {"spec": stage.spec, "versions": versions(), "hardware": hardware} | self.notes.get(stage.key, {})

@@ -39,13 +39,14 @@ def versions() -> dict[str, str]:
 
 
 def machine(settings: TrainerSettings) -> dict[str, Any]:
-    """Processor, cores, threads and device; timings are compared only where these are equal."""
+    """Processor, cores, threads, device and how many of them; timings are compared only where these are equal."""
     device = settings.device
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "devices": settings.devices,
         "system": platform.system(),
     }
 

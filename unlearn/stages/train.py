@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from unlearn.console import Tick
-from unlearn.modules.trainer import Numerics
+from unlearn.console import Console, Tick
+from unlearn.errors import DivergenceError, StoreError
+from unlearn.models.base import Classifier
+from unlearn.modules.trainer import Numerics, TrainerSettings
 from unlearn.recipe import Recipe
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation
+from unlearn.store import ArtifactStore
+from unlearn.types import Curve
+
+if TYPE_CHECKING:
+    from unlearn.modules.partial import Partial, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(ModelStage):
-    """A model trained on `samples`. Its files: `model.safetensors`, `curve.json`."""
+    """A model trained on `samples`. Its files: `model.safetensors`, `curve.json`.
+
+    Interrupted, it goes on from its last epoch, bit for bit; `seconds` are then those of all attempts. (SPD-GAN and
+    unlearning are short, and start anew.) On several devices it costs the start of as many processes too.
+    """
 
     validation: Samples
     recipe: Recipe
@@ -26,15 +40,69 @@ class Train(ModelStage):
     def label(self) -> str:
         return f"train {self.role} (seed {self.seed})"
 
+    @property
+    def devices(self) -> int:
+        return self.numerics.devices
+
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        from unlearn.data.loader import Loader, PairedLoader
+        kept = self._kept(workshop)
+        earlier = self._earlier(kept, workshop)
+        try:
+            if self.devices > 1:
+                self._spread(workshop, tick)
+            classifier, curve = self.fit(workshop, tick)  # after several devices nothing is left to train
+        except DivergenceError:
+            kept.path.unlink(missing_ok=True)
+            raise
+        write_tensors(folder / "model.safetensors", classifier.state_dict())
+        write_json(folder / "curve.json", curve)
+        if earlier.epochs:
+            workshop.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
+
+    def fit(self, workshop: Workshop, tick: Tick) -> tuple[Classifier, Curve]:
+        """The trained model and its curve, alone or as one of several processes."""
+        from unlearn.data.loader import Loader, PairedLoader, Share
         from unlearn.modules.classifier import ClassifierModule
+        from unlearn.modules.ranks import rank, world_size
 
         classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
         self.model.load_published(classifier.net)
         data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
-        loader = PairedLoader({"train": Loader(data, self.recipe.batch_size, self.seed, self.role, augment)})
+        share = Share(rank(), world_size()) if world_size() > 1 else None
+        loader = PairedLoader({"train": Loader(data, self.recipe.batch_size, self.seed, self.role, augment, share)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
-        curve = module.run(workshop.hardware, self.validation.load(workshop), tick)
-        write_tensors(folder / "model.safetensors", classifier.state_dict())
-        write_json(folder / "curve.json", curve)
+        curve = module.run(workshop.hardware, self.validation.load(workshop), tick, self._kept(workshop))
+        return classifier, curve
+
+    def _kept(self, workshop: Workshop) -> Partial:
+        from unlearn.modules.partial import Partial
+
+        return Partial(workshop.store.partial(self.key) / "last.ckpt", workshop.hardware.checkpoint_every)
+
+    def _earlier(self, kept: Partial, workshop: Workshop) -> Progress:
+        """What earlier attempts left; what cannot be used is dropped."""
+        from unlearn.modules.partial import Progress
+
+        kept.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            earlier = kept.read()
+        except StoreError as error:
+            workshop.tell(self, f"starts anew: {error}")
+            kept.path.unlink()
+            return Progress()
+        if earlier.epochs:
+            workshop.tell(self, f"resumed at epoch {earlier.epochs}")
+        return earlier
+
+    def _spread(self, workshop: Workshop, tick: Tick) -> None:
+        """Train in as many processes as devices; the last epoch's checkpoint stays."""
+        from unlearn.modules.ranks import run_ranks
+
+        work = partial(_train, self, workshop.store.root, workshop.hardware)
+        run_ranks(work, self.devices, workshop.hardware.device, tick)
+
+
+def _train(stage: Train, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
+    """What each process does; its inputs are all in the store."""
+    hardware.apply()
+    stage.fit(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
