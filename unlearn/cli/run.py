@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -123,6 +124,7 @@ def job(command: str, composed: Any) -> None:
 
     hydra = HydraConfig.get()
     output = Path(hydra.runtime.output_dir)
+    os.chdir(hydra.runtime.cwd)  # a cluster's worker may stand elsewhere; paths are relative to the user's folder
     if hydra.mode == RunMode.MULTIRUN:
         _cell(composed, command, output, Cell(hydra.job.num, list(hydra.overrides.task)))
         return
