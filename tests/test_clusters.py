@@ -177,3 +177,19 @@ def test_a_job_requeued_in_the_middle_of_training_goes_on(how: list[str], _: Non
     assert [meta["resumed_from_epoch"] > 0 for meta in made if "resumed_from_epoch" in meta] == [True]
     assert unlearn(*work, "paths.output=whole", "paths.store=other", cwd=tmp_path)[0] == 0
     assert results(tmp_path / "out" / "0" / "report.json") == results(tmp_path / "whole" / "report.json")
+
+
+@pytest.mark.parametrize("_", [pytest.param(None, marks=slurm, id="slurm")])
+def test_a_killed_job_does_not_end_the_wait_for_the_others(_: None, tmp_path: Path) -> None:
+    """As when it is out of memory. With or without accounting, which tells submitit of it."""
+    grid = ["-m", *TOY, "train.epochs=20", "seed=0,1", "cluster=slurm", "cluster.parallel=1", "paths.output=out"]
+    running = start(*grid, cwd=tmp_path)
+    wait_for("last.ckpt", "find", str(tmp_path))
+    job = next(folder.name for folder in (tmp_path / "out" / ".submitit").iterdir() if folder.name.endswith("_0"))
+    subprocess.run(["scancel", "--signal=KILL", job], check=True)
+    told = "".join(running.communicate(timeout=300))
+    assert running.returncode == 1
+    assert f"job {job} ended without a result" in told
+    assert "1 of 2 cells failed" in told
+    assert "Traceback" not in told
+    assert (tmp_path / "out" / "1" / "report.json").exists()
