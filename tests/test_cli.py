@@ -94,6 +94,13 @@ def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
     assert done.returncode == 1
     assert "learning rate 1e+30" in done.stderr
     assert "Traceback" not in done.stderr
+    listed = done.stderr[done.stderr.index("2 of 4 cells failed") :]
+    assert "cell 1 (strategy=random_k strategy.recipe.lr=1e+30): unlearned: the loss was" in listed
+    assert "cell 3 (strategy=top_k strategy.recipe.lr=1e+30): unlearned: the loss was" in listed
+    again = " ".join([*TOY[:-1], "strategy=random_k,top_k", "strategy.recipe.lr=1e+30", "paths.output=grid/again-1"])
+    assert f"  unlearn -m {again.replace('=1e30', '=1e+30')}" in listed.replace(" strategy.recipe.epochs=1", "")
+    notes = [json.loads((folder / "grid" / number / "cell.json").read_text()) for number in "0123"]
+    assert [note["state"] for note in notes] == ["done", "failed", "done", "failed"]
     found = [report(folder / "grid" / number) for number in ("0", "2")]
     assert not (folder / "grid" / "1" / "report.json").exists()
     assert {each["artifacts"]["original"]["status"] for each in found} == {"reused"}
@@ -134,6 +141,7 @@ def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
     long = ["train.epochs=100000", *(each for each in TOY if "train." not in each)]
     assert killed(signal.SIGTERM, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGTERM
     assert not list(building.iterdir())
+    assert killed(signal.SIGINT, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGINT
     assert killed(signal.SIGKILL, *long, "paths.output=out", cwd=tmp_path) == -signal.SIGKILL
     assert list(building.iterdir())  # what a killed builder leaves is never taken for an artefact
     assert not (tmp_path / "out" / "report.json").exists()
@@ -150,3 +158,12 @@ def test_weights_that_are_not_finite_are_refused_and_not_stored(
     assert done.returncode == 1
     assert "strategy.noise_scale" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("grid", [[], ["-m", "seed=0,1"]])
+def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    done = unlearn(*grid, *TOY, "paths.output=taken/out", cwd=tmp_path)
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
+    assert done.returncode == 1
+    assert line.startswith("unlearn: paths.output: expected a writable folder with free space, came")

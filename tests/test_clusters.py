@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,15 +163,34 @@ def wait_for(what: str, *command: str) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("how", [["scancel", "--signal=USR2"], ["scontrol", "requeue"]], ids=["told", "requeued"])
-@pytest.mark.parametrize("_", [pytest.param(None, marks=slurm, id="slurm")])
-def test_a_job_requeued_in_the_middle_of_training_goes_on(how: list[str], _: None, tmp_path: Path) -> None:
-    """By the signal that SLURM sends before a time-out, and by the administrator."""
-    work = [*TOY, "train.epochs=200", "trainer.checkpoint_every=0"]
+def submitted(sweep: Path) -> str:
+    """The first of a sweep's jobs."""
+    return min(
+        folder.name for folder in (sweep / ".submitit").iterdir() if folder.name[0].isdigit() and any(folder.iterdir())
+    )
+
+
+def tell(job: str) -> None:
+    """As SLURM does before a time-out."""
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+
+
+def take_away(job: str) -> None:
+    """As an administrator does, in a hurry: SLURM would kill the job's processes half a minute later."""
+    table = subprocess.run(["scontrol", "listpids", job], capture_output=True, text=True, check=True).stdout
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    for line in table.splitlines()[1:]:
+        with suppress(ProcessLookupError):
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("interrupt", [pytest.param(how, marks=slurm) for how in (tell, take_away)])
+def test_a_job_requeued_in_the_middle_of_training_goes_on(interrupt: Callable[[str], None], tmp_path: Path) -> None:
+    work = [*TOY, "train.epochs=100", "trainer.checkpoint_every=0"]
     running = start(*work, "cluster=slurm", "paths.output=out", cwd=tmp_path)
     wait_for("last.ckpt", "find", str(tmp_path))
-    (job,) = (folder.name for folder in (tmp_path / "out" / ".submitit").iterdir() if folder.name.isdigit())
-    subprocess.run([*how, job], check=True)
+    job = submitted(tmp_path / "out")
+    interrupt(job)
     wait_for(job, "squeue", "--noheader", "--state=PENDING", f"--jobs={job}")
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # SLURM waits two minutes
     told = "".join(running.communicate(timeout=300))
@@ -179,14 +201,14 @@ def test_a_job_requeued_in_the_middle_of_training_goes_on(how: list[str], _: Non
     assert results(tmp_path / "out" / "0" / "report.json") == results(tmp_path / "whole" / "report.json")
 
 
-@pytest.mark.parametrize("_", [pytest.param(None, marks=slurm, id="slurm")])
-def test_a_killed_job_does_not_end_the_wait_for_the_others(_: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [pytest.param("KILL", marks=slurm)])
+def test_a_killed_job_does_not_end_the_wait_for_the_others(signum: str, tmp_path: Path) -> None:
     """As when it is out of memory. With or without accounting, which tells submitit of it."""
     grid = ["-m", *TOY, "train.epochs=20", "seed=0,1", "cluster=slurm", "cluster.parallel=1", "paths.output=out"]
     running = start(*grid, cwd=tmp_path)
     wait_for("last.ckpt", "find", str(tmp_path))
-    job = next(folder.name for folder in (tmp_path / "out" / ".submitit").iterdir() if folder.name.endswith("_0"))
-    subprocess.run(["scancel", "--signal=KILL", job], check=True)
+    job = submitted(tmp_path / "out")
+    subprocess.run(["scancel", f"--signal={signum}", job], check=True)
     told = "".join(running.communicate(timeout=300))
     assert running.returncode == 1
     assert f"job {job} ended without a result" in told

@@ -7,13 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TextIO
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from typing import Any, NoReturn, TextIO
 
 Tick = Callable[[int, int], None]  # told (done, total) as work goes on
-_live: list[Progress] = []  # a process can have one live display; whoever comes second adds a bar to it
+_live: list[Any] = []  # rich's Progress: a process can have one, and whoever comes second adds a bar to it
 
 
 def stop(number: int, _: object) -> NoReturn:
@@ -70,7 +67,7 @@ class Console:
             )
 
     @contextmanager
-    def _bars(self) -> Iterator[Progress]:
+    def _bars(self) -> Iterator[Any]:
         if _live:
             yield _live[0]
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from unlearn.errors import Problem, UnlearnError
 from unlearn.spd_gan.options import Off
 from unlearn.types import Metric, Role
 
+UNSEEN = re.compile(r"test|holdout|mia_|membership|^average_")  # in names of what a search may not look at
 END, BASELINE = "end", "baseline"
 
 
@@ -82,6 +84,7 @@ class RunConfig:
     cluster: Any = MISSING
     paths: Paths = field(default_factory=Paths)
     report: Page = field(default_factory=Page)
+    objective: str | None = None  # the number of the report by which a search judges a cell
     until: str = one_of(END, BASELINE)  # baseline: originals, SPD-GANs and retrained models, which cells share
     rebuild_damaged: bool = False  # build artefacts anew that the store finds damaged
 
@@ -142,7 +145,13 @@ def _misfit(config: RunConfig, file: Path) -> str | None:
 
 
 def check_metrics(config: RunConfig) -> Iterator[Problem]:
-    """Metrics and attacks that need what is switched off."""
+    """Metrics and attacks that need what is switched off, and an objective that nothing may be chosen by."""
+    if config.objective is not None and UNSEEN.search(config.objective):
+        yield Problem(
+            "objective", "a number that neither test nor holdout enters: selection/average_gap", config.objective
+        )
+    if config.objective and config.objective.startswith("selection/") and "selection" not in config.attacks:
+        yield Problem("objective", "attacks=[default,selection], which measures it", config.objective)
     for group, chosen in (("metrics", config.metrics), ("attacks", config.attacks)):
         for name, metric in chosen.items():
             yield from _missing(config, f"{group}.{name}", metric)

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
 from unlearn.attacks.logistic import Logistic, auc, bootstrap_auc, tpr_at
 from unlearn.attacks.members import forget_and_peers
+from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
 from unlearn.types import Evidence, Measurement, Metric, Predictions, Role, Subset
 
@@ -207,7 +208,8 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
 def test_the_identity_and_the_order_of_samples(name: str) -> None:
     attack = ATTACKS[name]()
     assert isinstance(attack, Metric)
-    subject = {Subset.FORGET: with_losses(drawn(60, 0, 0.6)), Subset.HOLDOUT: with_losses(drawn(90, 1))}
+    members, others = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1))
+    subject = {subset: members if subset is Subset.FORGET else others for subset in attack.subsets}
     found = attack.measure(Evidence(subject, subject if Role.ORIGINAL in attack.references else {}))
     assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
     if name == "forgetting_rate_membership":
@@ -215,7 +217,20 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_reads_holdout_and_has_its_own_module_and_yaml(name: str) -> None:
-    assert Subset.HOLDOUT in ATTACKS[name].subsets
+def test_an_attack_reads_holdout_but_for_a_search_and_has_its_own_module_and_yaml(name: str) -> None:
+    assert (Subset.HOLDOUT in ATTACKS[name].subsets) == (name != "selection")
     assert ATTACKS[name].__module__ == f"unlearn.attacks.{name}"
     assert f"/schema/attacks/{name}@{name}" in (CONF / f"{name}.yaml").read_text()
+
+
+def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
+    members, others = with_losses(drawn(40, 0, 0.5)), with_losses(drawn(60, 1))
+    found = Selection(bootstrap=100).measure(Evidence({Subset.FORGET: members, Subset.VALIDATION: others}, seed=3))
+    alike = attacked(members, others, seed=3, bootstrap=100)
+    assert found["selection_auc"].value == alike["mia_logistic_auc"].value
+    assert found["selection_balanced_accuracy"].value == pytest.approx(
+        alike["mia_logistic_balanced_accuracy"].value, abs=0.1
+    )
+    assert found["validation_accuracy"].value == (others.logits.argmax(1) == 0).double().mean().item()
+    assert Subset.HOLDOUT not in Selection.subsets
+    assert Subset.TEST not in Selection.subsets

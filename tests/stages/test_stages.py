@@ -271,7 +271,7 @@ def test_meta_tells_what_made_an_artefact(finished: Finished) -> None:
     assert meta["spec"] == json.loads(json.dumps(original.spec))
     assert hashlib.sha256(json.dumps(meta["spec"], sort_keys=True).encode()).hexdigest() == original.key
     assert set(meta["versions"]) >= {"python", "torch", "pytorch-lightning", "commit"}
-    assert set(meta["hardware"]) == {"device", "cpu", "cores", "threads", "system"}
+    assert set(meta["hardware"]) == {"device", "cpu", "cores", "threads", "devices", "system"}
 
 
 def test_seconds_exclude_inputs_and_preparation(tmp_path: Path) -> None:

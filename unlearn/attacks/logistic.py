@@ -11,7 +11,7 @@ from unlearn.attacks.members import forget_and_peers, judge, too_few
 from unlearn.checks import at_least, share
 from unlearn.seeding import stream_seed
 from unlearn.statistics import cross_entropy
-from unlearn.types import Evidence, Measurement, Metric, Subset
+from unlearn.types import Evidence, Measurement, Metric, Predictions, Subset
 
 RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 Floats = npt.NDArray[np.float64]
@@ -40,39 +40,46 @@ class Logistic(Metric):
     bootstrap: int = at_least(100, 1000)  # resamples for the interval
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        members, others = (cross_entropy(found) for found in forget_and_peers(evidence.subject))
-        reason = too_few(members, others, min(self.test_share, 1 - self.test_share))
-        n = len(members) + len(others)
-        if reason:
-            names = ("auc", "balanced_accuracy", *RATES)
-            return {f"mia_logistic_{name}": Measurement(None, n, reason=reason) for name in names}
-        losses = np.concatenate([members.numpy(), others.numpy()])
-        truth = np.arange(n) < len(members)
+        members, others = forget_and_peers(evidence.subject)
         seed = stream_seed(evidence.seed, "logistic") % 2**32
-        measured = {
-            "auc": Measurement(
-                auc(-losses[truth], -losses[~truth]), n, interval=bootstrap_auc(truth, -losses, self.bootstrap, seed)
-            ),
-            "balanced_accuracy": Measurement(self._balanced_accuracy(losses, truth, seed), n),
-            **{name: tpr_at(truth, -losses, rate) for name, rate in RATES.items()},
-        }
+        measured = by_loss(members, others, self.splits, self.test_share, self.bootstrap, seed)
         return {f"mia_logistic_{name}": value for name, value in measured.items()}
 
-    def _balanced_accuracy(self, losses: Floats, truth: Bools, seed: int) -> float:
-        from sklearn.metrics import balanced_accuracy_score
-        from sklearn.model_selection import StratifiedShuffleSplit
 
-        splits = StratifiedShuffleSplit(self.splits, test_size=self.test_share, random_state=seed)
-        return float(
-            np.mean(
-                [
-                    balanced_accuracy_score(
-                        truth[scored], judge().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None])
-                    )
-                    for fitted, scored in splits.split(losses, truth)
-                ]
-            )
+def by_loss(
+    members: Predictions, others: Predictions, splits: int, test_share: float, bootstrap: int, seed: int
+) -> dict[str, Measurement]:
+    """`auc`, `balanced_accuracy` and the `RATES`, as `Logistic` describes them; null with a reason if too few."""
+    inside, outside = cross_entropy(members), cross_entropy(others)
+    reason = too_few(inside, outside, min(test_share, 1 - test_share))
+    n = len(inside) + len(outside)
+    if reason:
+        return {name: Measurement(None, n, reason=reason) for name in ("auc", "balanced_accuracy", *RATES)}
+    losses = np.concatenate([inside.numpy(), outside.numpy()])
+    truth = np.arange(n) < len(inside)
+    area = auc(-losses[truth], -losses[~truth])
+    return {
+        "auc": Measurement(area, n, interval=bootstrap_auc(truth, -losses, bootstrap, seed)),
+        "balanced_accuracy": Measurement(_balanced_accuracy(losses, truth, splits, test_share, seed), n),
+        **{name: tpr_at(truth, -losses, rate) for name, rate in RATES.items()},
+    }
+
+
+def _balanced_accuracy(losses: Floats, truth: Bools, splits: int, test_share: float, seed: int) -> float:
+    from sklearn.metrics import balanced_accuracy_score
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    parts = StratifiedShuffleSplit(splits, test_size=test_share, random_state=seed).split(losses, truth)
+    return float(
+        np.mean(
+            [
+                balanced_accuracy_score(
+                    truth[scored], judge().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None])
+                )
+                for fitted, scored in parts
+            ]
         )
+    )
 
 
 def tpr_at(truth: Bools, scores: Floats, rate: float) -> Measurement:

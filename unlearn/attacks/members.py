@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 FEWEST = 4  # of each kind
 
 
-def forget_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predictions, Predictions]:
-    """The forget set, and the holdout samples of the classes that occur in it.
+def forget_and_peers(
+    predictions: Mapping[Subset, Predictions], others: Subset = Subset.HOLDOUT
+) -> tuple[Predictions, Predictions]:
+    """The forget set, and the samples of `others` of the classes that occur in it.
 
     Against all classes, a model retrained without one class would give itself away by that class alone.
     """
-    forget, holdout = predictions[Subset.FORGET], predictions[Subset.HOLDOUT]
-    same = torch.isin(holdout.labels, forget.labels)
-    return forget, Predictions(holdout.logits[same], holdout.labels[same], holdout.index[same])
+    forget, found = predictions[Subset.FORGET], predictions[others]
+    same = torch.isin(found.labels, forget.labels)
+    return forget, Predictions(found.logits[same], found.labels[same], found.index[same])
 
 
 def too_few(members: Tensor, others: Tensor, part: float = 1.0) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import sys
 import time
@@ -15,13 +14,11 @@ from dataclasses import replace
 from functools import partial, update_wrapper
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
-    from unlearn.cli.cells import Cell
     from unlearn.pipeline import Outcome
     from unlearn.run_config import RunConfig
-    from unlearn.stages.base import Workshop
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -63,15 +60,28 @@ def main() -> None:
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, stop)
     config.register()
-    cell = update_wrapper(partial(job, shlex.join(["unlearn", *arguments])), job)  # may run in another process
+    cell = update_wrapper(partial(job, arguments), job)  # which may run in another process
     go = hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(cell)
     if PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
         go()
     else:
-        sys.exit(_checked(go, arguments))
+        sys.exit(_checked(lambda: _guarded(go), arguments))
 
 
-def _checked(go: Callable[[], Any], arguments: list[str]) -> int:
+def _guarded(go: Callable[[], Any]) -> int:
+    """Let Hydra run the jobs, which tell their own errors: what else goes wrong is told in one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # it would print its errors and exit
+    try:
+        go()
+    except OSError as error:
+        print(f"unlearn: paths.output: expected a writable folder with free space, came {error}", file=sys.stderr)
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _checked(go: Callable[[], int], arguments: list[str]) -> int:
     """Run what passes the checks; returns the exit status."""
     from unlearn import config
     from unlearn.errors import ConfigError
@@ -81,8 +91,7 @@ def _checked(go: Callable[[], Any], arguments: list[str]) -> int:
     except ConfigError as error:
         _refuse(error.problems)
     if not grid.multirun:
-        go()
-        return 0
+        return go()
     from unlearn.cli import sweep
 
     sys.argv[1:] = grid.arguments(whole, arguments)
@@ -111,51 +120,61 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def job(command: str, composed: Any) -> None:
-    """One cell: from a composed config to a written report, which tells the user's `command`.
+def job(typed: list[str], composed: Any) -> float | None:
+    """One cell: from a composed config to a written report; returns the objective, if there is one, to the sweeper.
 
     In a multirun a failure is told at once and noted for the end, and the other cells go on.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from unlearn.cli.cells import Cell
     from unlearn.errors import UnlearnError
 
     hydra = HydraConfig.get()
     output = Path(hydra.runtime.output_dir)
-    os.chdir(hydra.runtime.cwd)  # a cluster's worker may stand elsewhere; paths are relative to the user's folder
+    os.chdir(hydra.runtime.cwd)  # a cluster's process may stand elsewhere: paths are relative to the user's folder,
+    sys.argv[1:] = typed  # and the command to be told is the user's
     if hydra.mode == RunMode.MULTIRUN:
-        _cell(composed, command, output, Cell(hydra.job.num, list(hydra.overrides.task)))
-        return
+        return _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
     try:
-        _run(composed, command, output, brief=False)
+        return _run(composed, output, brief=False).objective
     except UnlearnError as error:
         print(f"unlearn: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+    sys.exit(1)
 
 
-def _cell(composed: Any, command: str, output: Path, cell: Cell) -> None:
-    from unlearn.cli.cells import DONE, FAILED
+def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
+    from unlearn.cli.cells import DONE, FAILED, Cell
     from unlearn.errors import UnlearnError, first_line
 
-    start = time.monotonic()
-    cell.write(output)
+    cell, start, objective = Cell(number, overrides), time.monotonic(), None
     try:
-        workshop = _run(composed, command, output, brief=True)
-        reused = sum(entry.reused for entry in workshop.entries.values())
-        ended = replace(cell, state=DONE, built=len(workshop.entries) - reused, reused=reused)
+        cell.write(output)
+        ran = _run(composed, output, brief=True)
+        objective = ran.objective
+        ended = replace(cell, state=DONE, built=ran.built, reused=ran.reused)
     except Exception as error:
         expected = isinstance(error, UnlearnError)
         cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
         told = str(error) if expected else traceback.format_exc()
-        print(f"unlearn: cell {cell.number} failed: {told}", file=sys.stderr, flush=True)
+        print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
         ended = replace(cell, state=FAILED, cause=cause)
     with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
         replace(ended, seconds=time.monotonic() - start).write(output)
+    return objective
 
 
-def _run(composed: Any, command: str, output: Path, brief: bool) -> Workshop:
+class Ran(NamedTuple):
+    """What a job leaves for the sweep it is part of: how many artefacts it built, and what it is judged by."""
+
+    built: int
+    reused: int
+    objective: float | None = None
+
+
+def _run(composed: Any, output: Path, brief: bool) -> Ran:
     from unlearn import config, pipeline
     from unlearn.console import Console
     from unlearn.run_config import BASELINE
@@ -168,31 +187,36 @@ def _run(composed: Any, command: str, output: Path, brief: bool) -> Workshop:
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     if run.until == BASELINE:
         pipeline.share(run, workshop)
+        objective = None
     else:
-        _tell(pipeline.run(run, workshop), run, composed, command, output, brief)
-    return workshop
+        objective = _tell(pipeline.run(run, workshop), run, composed, output, brief)
+    reused = sum(entry.reused for entry in workshop.entries.values())
+    return Ran(len(workshop.entries) - reused, reused, objective)
 
 
-def _tell(outcome: Outcome, run: RunConfig, composed: Any, command: str, output: Path, brief: bool) -> None:
-    """Write the report, and print it: whole, or in one line."""
+def _tell(outcome: Outcome, run: RunConfig, composed: Any, output: Path, brief: bool) -> float | None:
+    """Write the report, and print it: whole, or in one line. Returns the run's objective, if it has one."""
     from unlearn import config
-    from unlearn.report.assemble import assemble, stages
+    from unlearn.report.assemble import assemble, objective, stages
     from unlearn.report.page import render
     from unlearn.report.pictures import examples
     from unlearn.report.table import line, show
     from unlearn.report.write import write, write_text
 
-    report = assemble(outcome, config.plain(composed), config.choices(), command)
+    report = assemble(outcome, config.plain(composed), config.choices())
     curves = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome).items()}
     run.logger.log({name: curve for name, curve in curves.items() if curve}, output)
     paths = [write(report, output)]
     if run.report.html:
         paths.append(write_text(render(report, examples(run, outcome)), output / "report.html"))
+    judged = objective(report, run.objective) if run.objective else None
     if brief:
-        print(f"  {line(report)}\n  {paths[-1]}", flush=True)
+        print("  " + line(report) + (f"; {run.objective} {judged:.4f}" if judged is not None else ""))
+        print(f"  {paths[-1]}", flush=True)
     else:
         show(report, sys.stdout)
         print(*paths, sep="\n")
+    return judged
 
 
 def help_text() -> str:

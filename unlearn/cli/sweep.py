@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
+from hydra.plugins.sweeper import Sweeper
 
 from unlearn.cli import cells
 from unlearn.config import Grid
@@ -28,21 +30,22 @@ class Folder(Callback):
         Folder.path = Path(config.hydra.sweep.dir)
 
 
-def run(go: Callable[[], Any], grid: Grid, whole: Grid, typed: list[str]) -> int:
+def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int:
     """Let Hydra run the cells of `grid`, then tell how it went; returns the exit status.
 
     `typed` is the command line of the `whole` grid, of which `grid` is the part to run.
     """
     console = Console()
-    status = 0
+    # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, and talkative
+    Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     with _followed(grid, console):
-        try:
-            go()
-        except SystemExit as end:  # a launcher failed, or the user stopped it
-            status = int(end.code) if isinstance(end.code, int) else 1
-    if Folder.path is None or status > 1:
+        status = go()
+    if Folder.path is None or status > 1 or not any(cells.read(Folder.path)):  # stopped, or not even begun
         return status
     failed = _tell_failures(grid, whole, typed, Folder.path, console)
+    if grid.trials:
+        _tell_best(grid, typed, Folder.path, console)
     return 1 if failed else status
 
 
@@ -79,14 +82,39 @@ def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, cons
     wrong = [n for n in range(len(grid)) if n not in known or known[n].state != cells.DONE]
     if not wrong:
         return False
-    console.say(f"unlearn: {len(wrong)} of {len(grid)} cells failed; all others are finished")
+    console.say(
+        f"unlearn: {len(wrong)} of {len(grid)} cells failed{'; all others are finished' * (len(wrong) < len(grid))}"
+    )
     for n in wrong:
         cell = known.get(n)
         cause = "did not start" if cell is None else cell.cause or "ended without a word: killed, or out of memory"
-        console.say(f"  cell {n} ({' '.join(grid.varied(n))}): {cause}")
+        told = cell.overrides if cell and grid.trials else grid.varied(n)
+        console.say(f"  cell {n} ({' '.join(told)}): {cause}")
+    if grid.trials:
+        return True  # a search proposes anew: the same command goes on
     console.say("Only these again, then one report over all of them:")
     for number, block in enumerate(grid.blocks(wrong), start=1):
         again = [word for word in block.arguments(whole, typed) if not word.startswith("paths.output=")]
         console.say(f"  {shlex.join(['unlearn', *again, f'paths.output={folder}/again-{number}'])}")
     console.say(f"  {shlex.join(['unlearn-report', str(folder)])}")
     return True
+
+
+def _tell_best(grid: Grid, typed: list[str], folder: Path, console: Console) -> None:
+    """What a search found, and how to judge it."""
+    from omegaconf import OmegaConf
+
+    path = folder / "optimization_results.yaml"  # the name is Optuna's sweeper's
+    if not path.is_file():
+        return
+    found: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if "best_params" not in found:  # several objectives
+        return
+    best = [f"{key}={value}" for key, value in found["best_params"].items()]
+    console.say(f"best of {len(grid)}: {found['best_value']:.4f} with {' '.join(best)}")
+    mine = {"+sweep", "seed", *found["best_params"], *(axis.key for axis in grid.axes if len(axis.values) > 1)}
+    kept = [word for word in typed if word.partition("=")[0] not in mine and not word.startswith(("hydra", "-"))]
+    seed = next((int(axis.values[0]) for axis in grid.axes if axis.key == "seed"), 0)
+    unseen = f"seed={seed + 1},{seed + 2},{seed + 3}"
+    console.say("On seeds that the search has not seen:")
+    console.say(f"  {shlex.join(['unlearn', '-m', *kept, *best, unseen])}")

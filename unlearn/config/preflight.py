@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -66,11 +67,14 @@ class _Preflight:
         self.folder = Path(command.config_dir).resolve() if command.config_dir else None
         self.search = [f"hydra.searchpath=[file://{self.folder}]"] if self.folder else []
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+        # Hydra copies its whole list of sources to answer one of these.
+        self._options = cache(self._find_options)
+        self._is_group = cache(self._find_group)
 
     def grid(self) -> tuple[Grid, Grid]:
         """All cells, checked, and those to run: every problem is told once, with the first cell that has it."""
         grid = self._axes()
-        cells, configs, first_cell = grid.cells, [], dict[str, str]()
+        cells, configs, first_cell = grid.cells, list[RunConfig](), dict[str, str]()
         for number, cell in enumerate(cells):
             where = f"cell {number} ({' '.join(cell)}): " if len(cells) > 1 else ""
             try:
@@ -78,6 +82,9 @@ class _Preflight:
             except ConfigError as error:
                 for problem in error.problems:
                     first_cell.setdefault(problem, where)
+        if grid.trials and any(config.objective is None for config in configs):
+            told = Problem("objective", "the number of the report to search by, as selection/average_gap", None)
+            first_cell.setdefault(str(told), "")
         if first_cell:
             raise ConfigError([where + problem for problem, where in first_cell.items()])
         if all(config.until == BASELINE for config in configs):
@@ -96,7 +103,8 @@ class _Preflight:
         params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
         by_key.update((o.get_key_element(), o) for o in parsed)
-        return Grid(tuple(Axis(key, tuple(_values(o))) for key, o in by_key.items()), multirun)
+        trials = hydra.sweeper.get("n_trials") if multirun and hydra else None
+        return Grid(tuple(Axis(key, tuple(_values(o))) for key, o in by_key.items()), multirun, trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         try:
@@ -141,14 +149,16 @@ class _Preflight:
             self.composed[chosen] = compose("config", [*self.search, *chosen])
         return copy.deepcopy(self.composed[chosen])
 
-    def _options(self, group: str) -> list[str]:
+    def _find_options(self, group: str) -> list[str]:
         own = [path.stem for path in (self.folder / group).glob("*.yaml")] if self.folder else []
         return sorted({*self.loader.get_group_options(group), *own})
 
+    def _find_group(self, key: str) -> bool:
+        return bool(self.loader.list_groups(key) or self._options(key))
+
     def _is_choice(self, override: Override) -> bool:
         """Whether it picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
-        key = override.key_or_group
-        return key.startswith(("hydra.", "hydra/")) or bool(self.loader.list_groups(key) or self._options(key))
+        return override.is_hydra_override() or self._is_group(override.key_or_group)
 
     def _unknown_option(self, override: Override) -> Iterator[str]:
         group, taken = override.key_or_group, override.value()
@@ -177,7 +187,10 @@ class _Preflight:
 
 
 def _values(override: Override) -> list[str]:
-    """The override's value in each cell."""
+    """The override's value in each cell; of an interval, which a search draws from, its ends."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     return list(override.sweep_string_iterator())

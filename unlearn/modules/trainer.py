@@ -105,6 +105,7 @@ def fit(
         plugins=[LightningEnvironment(), AtomicIO()],
         callbacks=[LambdaCallback(on_train_start=_as_before(signal.SIGTERM))],
         use_distributed_sampler=False,
+        default_root_dir=os.devnull,  # nothing is written there, nor looked for: in SLURM a checkpoint would be
         max_epochs=epochs,
         gradient_clip_val=clip,
         deterministic=settings.deterministic,
@@ -118,7 +119,7 @@ def fit(
         limit_val_batches=0,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
+        warnings.filterwarnings("ignore", category=UserWarning, module="(pytorch_)?lightning")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
         try:
             trainer.fit(module, train_dataloaders=batches, ckpt_path=checkpoint, weights_only=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from itertools import permutations
 from statistics import fmean, stdev
 from typing import Any
 
+from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome
-from unlearn.report.notes import general_notes
+from unlearn.report.notes import general_notes, selection_note
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
@@ -22,6 +25,7 @@ SCHEMA_VERSION = 1
 ATTACK = "mia_logistic_auc"
 BINS = 20  # of the true class's confidence, on 0-1
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
+SELECTED = ("forget_accuracy", "retain_accuracy", "validation_accuracy", "selection_auc")  # neither test nor holdout
 
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
 Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
@@ -44,9 +48,7 @@ class Figures:
             self.notes[key] = reason
 
 
-def assemble(
-    outcome: Outcome, config: dict[str, Any], choices: dict[str, str], command: str = "unlearn"
-) -> dict[str, Any]:
+def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
     """The report as plain JSON; nothing in it is cached. `choices` names the option taken in each group."""
     table: Table = defaultdict(dict)
     for reading, measured in outcome.measurements:
@@ -57,14 +59,17 @@ def assemble(
         _summarise(figures, role, metric, readings)
     for metric in dict.fromkeys(metric for _, metric in table):
         _compare(figures, table, metric)
-    _average(figures)
+    _average(figures, "", AVERAGED)
+    if "gap/selection_auc" in figures.metrics:
+        _average(figures, "selection/", SELECTED)
     _times(figures, outcome)
     _say_where_attack_is_blind(figures, table)
+    chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
     return {
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
-        "notes": general_notes(outcome) | figures.notes,
+        "notes": general_notes(outcome) | chosen | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         "confidence": _confidence(outcome),
         "artifacts": {
@@ -77,8 +82,21 @@ def assemble(
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
         "versions": versions(),
         "hardware": machine(outcome.workshop.hardware),
-        "command": command,
+        "command": shlex.join(["unlearn", *sys.argv[1:]]),
     }
+
+
+def objective(report: dict[str, Any], key: str) -> float:
+    """The number by which a search judges a run.
+
+    Raises:
+        UnlearnError: the report has no such number, or it is undefined.
+    """
+    known = report["metrics"]
+    if known.get(key) is None:
+        came = report["notes"].get(key, "null") if key in known else "none" + nearest(key, known)
+        raise UnlearnError(f"objective: expected a number {key} in the report, came {came}")
+    return float(known[key])
 
 
 def stages(outcome: Outcome) -> dict[str, Stage]:
@@ -167,16 +185,18 @@ def _known(values: list[float | None]) -> list[float]:
     return known if len(known) == len(values) else []
 
 
-def _average(figures: Figures) -> None:
-    """Mean absolute gap over forget, retain and test accuracy and the attack's AUC, with its floor."""
-    over = [metric for metric in AVERAGED if f"gap/{metric}" in figures.metrics]
+def _average(figures: Figures, prefix: str, averaged: tuple[str, ...]) -> None:
+    """Mean absolute gap over three accuracies and the attack's AUC, with its floor."""
+    over = [metric for metric in averaged if f"gap/{metric}" in figures.metrics]
     if not over:
         return
     gaps = _known([figures.statistics[f"gap/{metric}"]["mean_absolute"] for metric in over])
     floors = _known([figures.metrics[f"noise_floor/{metric}"] for metric in over])
     for key, values, group in (("average_gap", gaps, "gap"), ("average_noise_floor", floors, "noise_floor")):
         mean = [fmean(values)] if values else []
-        figures.add(key, mean, f"one of {', '.join(over)} is undefined", over=[f"{group}/{metric}" for metric in over])
+        figures.add(
+            prefix + key, mean, f"one of {', '.join(over)} is undefined", over=[f"{group}/{metric}" for metric in over]
+        )
 
 
 def _times(figures: Figures, outcome: Outcome) -> None:

@@ -9,6 +9,14 @@ from unlearn.spd_gan.options import Noise
 from unlearn.stages.checkpoint import Checkpoint
 
 
+def selection_note(objective: str) -> str:
+    """Of a cell that a search proposed."""
+    return (
+        f"A search chose by {objective}: neither test nor holdout entered it, but the retrained models' figures may "
+        "have, which nobody has who cannot retrain. Judge the best setting on seeds that the search has not seen."
+    )
+
+
 def general_notes(outcome: Outcome) -> dict[str, str]:
     """Notes by their key in the report, in the order to read them."""
     plan, notes = outcome.plan, {}

@@ -10,6 +10,7 @@ ROWS = {
     "unlearning_accuracy": "  1 - forget (UA)",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
+    "validation_accuracy": "validation accuracy",
     "perturbed_forget_accuracy": "perturbed forget",
     "clean_forget_accuracy": "clean forget",
     "perturbed_holdout_accuracy": "perturbed holdout",
@@ -20,6 +21,7 @@ ROWS = {
     "unlearning_degree_calibrated": "  calibrated",
     "js_to_retrained": "JS to retrained",
     "mia_logistic_auc": "attack AUC",
+    "selection_auc": "  on validation",
     "seconds": "seconds",
     "speedup": "speed-up",
 }
@@ -46,7 +48,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "spd_gan"):
+    for note in ("checkpoint", "split", "spd_gan", "objective"):
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)
@@ -111,4 +113,7 @@ def footer(report: dict[str, Any]) -> list[str]:
     if average is not None:
         beside = "" if floor is None else f", between retrained models {floor:.3f}"
         lines.append(f"average gap to retrained {average:.3f}{beside}")
+    selected = metrics.get("selection/average_gap")
+    if selected is not None:
+        lines.append(f"the same with validation in place of test and holdout: {selected:.3f}")
     return lines

@@ -29,8 +29,11 @@ def write_text(text: str, target: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{target.stem}-{uuid.uuid4().hex}{target.suffix}"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(target)
+        try:
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
         raise UnlearnError(f"paths.output: expected a writable folder, came {folder}: {error}") from error
     return target

@@ -1,0 +1,36 @@
+"""What hyper-parameters may be chosen by: validation in place of test and of the attack's non-members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unlearn.attacks.logistic import by_loss
+from unlearn.attacks.members import forget_and_peers
+from unlearn.checks import at_least
+from unlearn.seeding import stream_seed
+from unlearn.statistics import correct, mean
+from unlearn.types import Evidence, Measurement, Metric, Subset
+
+
+@dataclass(frozen=True)
+class Selection(Metric):
+    """`validation_accuracy` (0-1), and the attack of `Logistic` with validation samples as non-members.
+
+    `selection_auc` ranks by the loss; `selection_balanced_accuracy` is that of a regression fitted on one half of
+    forget and validation and scored on the other, the mean over `splits`. With forget and retain accuracy they make
+    `selection/average_gap`, what a search minimises: test and holdout stay unseen (our choice).
+    """
+
+    subsets = (Subset.FORGET, Subset.VALIDATION)
+
+    splits: int = at_least(1, 10)
+    bootstrap: int = at_least(100, 1000)  # resamples for the interval
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)
+        seed = stream_seed(evidence.seed, "selection") % 2**32
+        attack = by_loss(members, others, self.splits, 0.5, self.bootstrap, seed)
+        accuracy = mean(correct(evidence.subject[Subset.VALIDATION]))
+        return {"validation_accuracy": accuracy} | {
+            f"selection_{name}": attack[name] for name in ("auc", "balanced_accuracy")
+        }
