@@ -35,11 +35,8 @@ def has_slurm() -> bool:
     )
 
 
-slurm = [
-    pytest.mark.slurm,
-    pytest.mark.slow,
-    pytest.mark.skipif(not has_slurm(), reason="sinfo finds no SLURM (is SLURM_CONF set?)"),
-]
+needs_slurm = pytest.mark.skipif(not has_slurm(), reason="sinfo finds no SLURM (is SLURM_CONF set?)")
+slurm = [pytest.mark.slurm, pytest.mark.slow, needs_slurm]
 
 
 def start(*arguments: str, cwd: Path, code: str = MAIN) -> subprocess.Popen[str]:
@@ -201,14 +198,16 @@ def test_a_job_requeued_in_the_middle_of_training_goes_on(interrupt: Callable[[s
     assert results(tmp_path / "out" / "0" / "report.json") == results(tmp_path / "whole" / "report.json")
 
 
-@pytest.mark.parametrize("signum", [pytest.param("KILL", marks=slurm)])
-def test_a_killed_job_does_not_end_the_wait_for_the_others(signum: str, tmp_path: Path) -> None:
+@pytest.mark.slurm
+@pytest.mark.slow
+@needs_slurm
+def test_a_killed_job_does_not_end_the_wait_for_the_others(tmp_path: Path) -> None:
     """As when it is out of memory. With or without accounting, which tells submitit of it."""
     grid = ["-m", *TOY, "train.epochs=20", "seed=0,1", "cluster=slurm", "cluster.parallel=1", "paths.output=out"]
     running = start(*grid, cwd=tmp_path)
     wait_for("last.ckpt", "find", str(tmp_path))
     job = submitted(tmp_path / "out")
-    subprocess.run(["scancel", f"--signal={signum}", job], check=True)
+    subprocess.run(["scancel", "--signal=KILL", job], check=True)
     told = "".join(running.communicate(timeout=300))
     assert running.returncode == 1
     assert f"job {job} ended without a result" in told
