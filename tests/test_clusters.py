@@ -156,15 +156,13 @@ def wait_for(what: str, *command: str) -> None:
     """Until a command's output holds `what`."""
     deadline = time.monotonic() + 120
     while what not in (found := subprocess.run(command, capture_output=True, text=True, check=False).stdout):
-        assert time.monotonic() < deadline, found
+        assert time.monotonic() < deadline, f"no {what} in {found[:500]}"
         time.sleep(0.1)
 
 
 def submitted(sweep: Path) -> str:
     """The first of a sweep's jobs."""
-    return min(
-        folder.name for folder in (sweep / ".submitit").iterdir() if folder.name[0].isdigit() and any(folder.iterdir())
-    )
+    return min(path.parent.name for path in sweep.glob(".submitit/*/*_submitted.pkl"))
 
 
 def tell(job: str) -> None:
@@ -172,13 +170,24 @@ def tell(job: str) -> None:
     subprocess.run(["scancel", "--signal=USR2", job], check=True)
 
 
+def processes(job: str) -> list[int]:
+    """Of a job that runs on this node."""
+    number = subprocess.check_output(["squeue", "--noheader", "--format=%A", f"--jobs={job}"], text=True).strip()
+    table = subprocess.check_output(["scontrol", "listpids", number], text=True)  # knows no part of an array
+    return [int(line.split()[0]) for line in table.splitlines()[1:]]
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def take_away(job: str) -> None:
     """As an administrator does, in a hurry: SLURM would kill the job's processes half a minute later."""
-    table = subprocess.run(["scontrol", "listpids", job], capture_output=True, text=True, check=True).stdout
+    pids = processes(job)
     subprocess.run(["scontrol", "requeue", job], check=True)
-    for line in table.splitlines()[1:]:
-        with suppress(ProcessLookupError):
-            os.kill(int(line.split()[0]), signal.SIGKILL)
+    kill(pids)
 
 
 @pytest.mark.parametrize("interrupt", [pytest.param(how, marks=slurm) for how in (tell, take_away)])
@@ -203,11 +212,11 @@ def test_a_job_requeued_in_the_middle_of_training_goes_on(interrupt: Callable[[s
 @needs_slurm
 def test_a_killed_job_does_not_end_the_wait_for_the_others(tmp_path: Path) -> None:
     """As when it is out of memory. With or without accounting, which tells submitit of it."""
-    grid = ["-m", *TOY, "train.epochs=20", "seed=0,1", "cluster=slurm", "cluster.parallel=1", "paths.output=out"]
-    running = start(*grid, cwd=tmp_path)
+    work = [*TOY, "train.epochs=60", "trainer.checkpoint_every=0", "paths.output=out"]
+    running = start("-m", *work, "cluster=slurm", "cluster.parallel=1", "seed=0,1", cwd=tmp_path)
     wait_for("last.ckpt", "find", str(tmp_path))
     job = submitted(tmp_path / "out")
-    subprocess.run(["scancel", "--signal=KILL", job], check=True)
+    kill(processes(job))
     told = "".join(running.communicate(timeout=300))
     assert running.returncode == 1
     assert f"job {job} ended without a result" in told
