@@ -21,10 +21,14 @@ def stop(number: int, _: object) -> NoReturn:
 
 
 class Console:
-    """Progress on `stream` (default: standard error), so that standard output holds the result alone."""
+    """Progress on `stream` (default: standard error), so that standard output holds the result alone.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    `bars`: whether one may be drawn; processes that share a terminal would draw over one another.
+    """
+
+    def __init__(self, stream: TextIO | None = None, bars: bool = True) -> None:
         self.stream = stream or sys.stderr
+        self.bars = bars and self.stream.isatty()
 
     def say(self, text: str) -> None:
         """One line."""
@@ -36,8 +40,8 @@ class Console:
 
     @contextmanager
     def working(self, label: str | None) -> Iterator[Tick]:
-        """A bar for one piece of work; yields `tick(done, total)`. Nothing is drawn without a label or a terminal."""
-        if label is None or not self.stream.isatty():
+        """A bar for one piece of work; yields `tick(done, total)`. Nothing is drawn without a label or bars."""
+        if label is None or not self.bars:
             yield lambda done, total: None
             return
         with self._bars() as bars:

@@ -81,6 +81,7 @@ class RunConfig:
     seed: int = at_least(0, 0)
     trainer: Any = MISSING
     logger: Any = MISSING
+    cluster: Any = MISSING
     paths: Paths = field(default_factory=Paths)
     report: Page = field(default_factory=Page)
     objective: str | None = None  # the number of the report by which a search judges a cell
@@ -110,6 +111,7 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     if not found and config.trained_on is not None:
         found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
     yield from found
+    yield from config.cluster.check(config.trainer.accelerator, config.paths.output)
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
         yield from config.forget.check(config.population)

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn.clusters import check_installed
 from unlearn.config.grid import Axis, Cell, Grid
 from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
@@ -167,6 +168,8 @@ class _Preflight:
         for name in taken if isinstance(taken, list) else [taken]:
             if name is not None and str(name) not in known:
                 yield str(Problem(group, f"one of {', '.join(known)}" + nearest(str(name), known), name))
+            elif group == "cluster":
+                yield from check_installed(str(name))
 
     def _apply(self, override: Override, composed: DictConfig) -> Iterator[str]:
         """Set one value as Hydra will, and say what is wrong with it."""

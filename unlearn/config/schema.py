@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unlearn import run_config
 from unlearn.checks import problems
+from unlearn.clusters import Cluster
 from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.forget import Forget
@@ -48,6 +49,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "trainer": ("unlearn.modules.trainer", TrainerSettings),
     "logger": ("unlearn.tracking", Logger),
     "paths": ("unlearn.run_config", Paths),
+    "cluster": ("unlearn.clusters", Cluster),
 }
 ARGUMENTS = "arguments"  # of a function of the user's own: any names may be set in it
 PACKAGE = Path(__file__).resolve().parents[1]
