@@ -122,6 +122,13 @@ def test_a_launcher_that_is_missing_is_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_search_without_its_sampler_is_one_line(tmp_path: Path) -> None:
+    status, told = unlearn("+sweep=search", cwd=tmp_path, code=WITHOUT_EXTRAS)
+    expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn[optuna]', came optuna without it"
+    assert status == 2
+    assert told.splitlines()[1:] == [f"  {expected}"]
+
+
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The grid in one process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,9 @@ from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
 from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig
+
+MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
+EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class _Preflight:
         try:
             composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError([*found, " ".join(str(error).split())]) from error
+            raise ConfigError([*found, _told(error)]) from error
         for override in parsed:
             if override not in chosen:
                 found += self._apply(override, composed)
@@ -184,6 +188,15 @@ class _Preflight:
             except OmegaConfBaseException as error:
                 came = override.get_value_element_as_str()
                 yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
+
+
+def _told(error: Exception) -> str:
+    """A composition's error in one line; a plugin of Hydra's that is not there is told by our extra."""
+    missing = MISSING.search(str(error))
+    if missing is None or missing[2] not in EXTRAS:
+        return " ".join(str(error).split())
+    extra = EXTRAS[missing[2]]
+    return f"{missing[1]}: expected the extra {extra}: pip install 'unlearn[{extra}]', came {missing[2]} without it"
 
 
 def _values(override: Override) -> list[str]:

@@ -136,7 +136,8 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _reports(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    found = sorted(path.rglob("report.json"), key=_natural)
+    mine = (file for file in path.rglob("report.json") if "wandb" not in file.relative_to(path).parts)  # copies to send
+    found = sorted(mine, key=_natural)
     if not found and not any(path.rglob(NOTE)):
         came = "a folder without one" if path.is_dir() else "no such path"
         raise ReportError(f"PATH: expected a report.json at or below {path}, came {came}")
