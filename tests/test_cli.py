@@ -65,6 +65,7 @@ def test_same_command_again_builds_nothing_and_loads_little(
     assert two["metrics"] == one["metrics"]
     pictures = [(folder / name / "report.html").read_text().count("data:image/png") for name in ("one", "two")]
     assert pictures == [24, 24]  # a cached run shows them without reading the data
+    assert (folder / "two" / "pictures.json").is_file()  # for the page of a sweep
 
 
 def test_page_can_be_left_out_or_left_without_pictures(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -75,6 +76,7 @@ def test_page_can_be_left_out_or_left_without_pictures(first: tuple[Path, subpro
     page = (folder / "no_pictures" / "report.html").read_text()
     assert "data:image/png" not in page
     assert "switched off" in page
+    assert not (folder / "no_pictures" / "pictures.json").exists()
 
 
 def test_fresh_store_gives_the_same_numbers(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -209,6 +209,49 @@ def test_a_killed_builder_leaves_no_entry_and_the_next_one_takes_over(tmp_path: 
     assert unfinished(root) == []
 
 
+def test_who_waits_says_so_once_and_takes_over_from_a_killed_builder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearn.store.PATIENCE", 0.1)
+    root, reached, told = tmp_path / "store", tmp_path / "reached", []
+    process = subprocess.Popen([sys.executable, "-c", VICTIM, str(root), str(reached)])
+
+    def waiting() -> None:
+        told.append(process.poll())
+        process.kill()
+
+    try:
+        wait_for(reached, process)
+        entry = ArtifactStore(root).get("toy", KEY, builder(42), dict, waiting)
+    finally:
+        process.kill()
+        process.wait()
+    assert told == [None]
+    assert (entry.reused, entry.json("value.json")) == (False, 42)
+    assert unfinished(root) == []
+
+
+def test_nobody_says_so_who_need_not_wait(tmp_path: Path) -> None:
+    ArtifactStore(tmp_path).get("toy", KEY, builder(), dict, lambda: pytest.fail("waited"))
+
+
+def test_what_a_build_kept_for_a_later_attempt_goes_with_it(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    kept = store.partial(KEY) / "half"
+
+    def give_up(folder: Path) -> None:
+        kept.parent.mkdir(parents=True)
+        kept.touch()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.get("toy", KEY, give_up, dict)
+    assert kept.exists()
+    entry = store.get("toy", KEY, builder(), lambda: {"seconds": 1000.0})
+    assert not kept.parent.exists()
+    assert 1000 < entry.seconds < 1060  # those of earlier attempts, and its own
+
+
 def race(tmp_path: Path, *arguments: str, processes: int = 8) -> None:
     """All of them get the artefact, one of them builds it."""
     command = [sys.executable, "-c", RACER, str(tmp_path), *arguments]

@@ -30,7 +30,7 @@ def some(items: Sequence[object]) -> str:
     return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} others"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a library's error says, without the details below."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 

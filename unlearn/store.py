@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from unlearn.errors import StoreError
 
 META = "meta.json"
+NOTED = 3600.0  # seconds: an artefact's use is noted by the time of its `meta.json`, at most so often
 PATIENCE = 3.0  # seconds until a process that waits for another says so
 
 
@@ -99,6 +100,7 @@ class ArtifactStore:
             raise _damaged(folder, META) from error
         if wrong:
             raise _damaged(folder, wrong[0])
+        _note_use(folder / META)
         return Entry(folder, meta, reused=True)
 
     def get(
@@ -121,7 +123,7 @@ class ArtifactStore:
         if found:
             return found
         try:
-            with self._patiently(self._lock(key), waiting):
+            with _held(self._lock(key), waiting):
                 entry = self._find(kind, key) or self._build(kind, key, build, describe)
                 shutil.rmtree(self.partial(key), ignore_errors=True)
                 return entry
@@ -159,22 +161,38 @@ class ArtifactStore:
                 f"data ({digest[:12]}); use another paths.store for other data"
             )
 
+    def remove(self, key: str, *folders: Path) -> bool:
+        """Take folders of that key out of the store, each out of sight in one step, and the key's lock file.
+
+        Returns False, and removes nothing, while another process holds the lock.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        try:
+            with self._lock(key).acquire(blocking=False) as lock:
+                for folder in folders:
+                    self._discard(folder)
+                # Who has the file open already and gets its lock next sees that it has no name any more: filelock
+                # opens it anew, so that two never hold the lock of one key.
+                Path(lock.lock_file).unlink(missing_ok=True)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise StoreError(f"paths.store: expected a writable folder, came {self.root}: {error}") from error
+        return True
+
+    def _discard(self, folder: Path) -> None:
+        aside = self.root / "building" / f"{folder.name.partition('-')[0]}-{uuid.uuid4().hex}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # somebody else did it
+            folder.rename(aside)
+            shutil.rmtree(aside)
+
     def _lock(self, key: str) -> FileLock:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         return FileLock(locks / f"{key}.lock")
-
-    @contextmanager
-    def _patiently(self, lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
-        try:
-            lock.acquire(timeout=PATIENCE)
-        except Timeout:
-            waiting()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _build(
         self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
@@ -214,6 +232,19 @@ class ArtifactStore:
         return Entry(target, meta, reused=False)
 
 
+@contextmanager
+def _held(lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _sync(path: Path) -> None:
     """Force a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -221,6 +252,13 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _note_use(meta: Path) -> None:
+    """So that what is used is told from what is not; without it, in somebody else's store, nothing is lost."""
+    with suppress(OSError):
+        if time.time() - meta.stat().st_mtime > NOTED:
+            os.utime(meta)
 
 
 def _sha256(path: Path) -> str:

@@ -1,35 +1,89 @@
-"""Where training curves go besides the store."""
+"""Where the curves and figures of a run go besides the store and the report."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
+import os
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from unlearn.types import Curve
+from unlearn.checks import one_of, positive
+from unlearn.errors import first_line
+from unlearn.pipeline import Outcome, Plan, plan
+from unlearn.report.assemble import stages
+from unlearn.report.page import render
+from unlearn.report.pictures import examples, may_show
+from unlearn.report.publishable import publishable, publishable_config, publishable_report
+from unlearn.report.write import write, write_text
+from unlearn.run_config import Page, RunConfig
+from unlearn.stages.files import read_predictions
+from unlearn.stages.predict import Predict
+from unlearn.statistics import confidence
+from unlearn.types import Curve, Predictions, Role, Subset
+
+Log = Callable[[Outcome, dict[str, Any]], None]  # takes a finished run and its report
+Row = dict[str, Any]
+
+FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
+SAMPLED = 64  # records of each subset in the table of predictions
+LOOKED_AT = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
+ROLES = (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED)
+# W&B would note host, user, folders, command line, git remote, packages and load: none of that is sent.
+DISCREET = {
+    "console": "off",
+    "disable_code": True,
+    "disable_git": True,
+    "host": "",
+    "silent": True,
+    "x_disable_machine_info": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_save_requirements": False,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a run before anything of it is computed."""
+
+    config: RunConfig
+    composed: Mapping[str, Any]  # the resolved config as plain JSON
+    choices: Mapping[str, str]  # the option taken in each group
+    group: str | None  # what it shares with the other runs of its question
+    folder: Path  # of its output
 
 
 @dataclass(frozen=True)
 class Logger(ABC):
-    """Receives what a run has, once it is finished; reused stages bring their curves with them."""
+    """Follows a run from before its first stage to its report; reused stages bring their curves with them."""
 
     @abstractmethod
-    def log(self, curves: Mapping[str, Curve], folder: Path) -> None:
-        """Take the curve of each stage, by the stage's name in the report."""
+    def open(self, job: Job) -> AbstractContextManager[Log]:
+        """Around the run; yields what takes its result, and learns of a failure by the exception that passes."""
 
 
 @dataclass(frozen=True)
 class Csv(Logger):
     """One file per stage under `<output>/curves`."""
 
-    def log(self, curves: Mapping[str, Curve], folder: Path) -> None:
-        target = folder / "curves"
-        target.mkdir(parents=True, exist_ok=True)
-        for name, curve in curves.items():
+    @contextmanager
+    def open(self, job: Job) -> Iterator[Log]:
+        yield lambda outcome, _: self._write(curves(outcome), job.folder / "curves")
+
+    def _write(self, found: Mapping[str, Curve], folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, curve in found.items():
             columns = list(dict.fromkeys(column for row in curve for column in row))
-            with (target / f"{name}.csv").open("w", newline="") as file:
+            with (folder / f"{name}.csv").open("w", newline="") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(curve)
@@ -39,5 +93,238 @@ class Csv(Logger):
 class Silent(Logger):
     """Only the store keeps the curves."""
 
-    def log(self, curves: Mapping[str, Curve], folder: Path) -> None:
-        del curves, folder
+    @contextmanager
+    def open(self, job: Job) -> Iterator[Log]:
+        del job
+        yield lambda outcome, report: None
+
+
+@dataclass(frozen=True)
+class Wandb(Logger):
+    """A W&B run for each cell, under `<output>/wandb`; its job type is the strategy, which is what a group compares.
+
+    The same cell of the same group is the same run again. The report is the product and W&B a view of it: without
+    the server a run stays offline, and nothing that goes wrong here ends it.
+    """
+
+    project: str = "unlearn"
+    entity: str | None = None  # null: the account's own
+    mode: str = one_of("online", "offline", "disabled")
+    images: bool | None = None  # send forgotten images and predictions; null: those of public data sets only
+    patience: float = positive(60.0)  # seconds to wait for the server at either end of a run
+
+    def problems(self, key: str) -> Iterator[str]:
+        """Nobody is asked to log in."""
+        if self.mode == "online" and (why := _no_credentials()):
+            yield f"{key}: expected WANDB_API_KEY, an earlier `wandb login`, or logger=wandb_offline, came {why}"
+
+    @contextmanager
+    def open(self, job: Job) -> Iterator[Log]:
+        run = self._start(job)
+        try:
+            yield partial(self._log, run, job)
+        except BaseException as error:
+            code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
+            with _view():
+                run.summary["error"] = publishable(first_line(error))
+            _finish(run, code)
+            raise
+        _finish(run, 0)
+
+    def _start(self, job: Job) -> Any:
+        wandb = _wandb()
+        job.folder.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            root_dir=str(job.folder.resolve()),
+            init_timeout=self.patience,
+            finish_timeout=self.patience,
+            finish_timeout_raises=True,
+            **DISCREET,
+        )
+        init = partial(wandb.init, project=self.project, entity=self.entity, settings=settings, **_identity(job))
+        return _started(init, self.mode)
+
+    def _log(self, run: Any, job: Job, outcome: Outcome, report: dict[str, Any]) -> None:
+        folder = job.folder.resolve() / "wandb"
+        with _view(), _staged_in(folder / "staged"):
+            step = _log_curves(run, curves(outcome))
+            run.summary.update(summary(report))
+            run.notes = "\n".join(text for key, text in report["notes"].items() if key not in report["metrics"])
+            shown = replace(job.config, report=Page(images=self.images))
+            if may_show(job.config.dataset, self.images):
+                run.log(_tables(shown, outcome), step=step)
+            _attach(run, publishable_report(report), shown, outcome, folder / "report")
+
+
+def _started(init: Callable[..., Any], mode: str) -> Any:
+    """A run in that mode, or in the next one that works."""
+    try:
+        return init(mode=mode)
+    except Exception as error:  # of the server, of wandb's own process, of the disk
+        if mode == "disabled":
+            raise
+        then = "offline" if mode == "online" else "disabled"
+        _say(f"{first_line(error)}; this run is {FALLEN_BACK[then]}")
+        with suppress(Exception):
+            _wandb().teardown()  # its process still holds the run that failed
+        return _started(init, then)
+
+
+def curves(outcome: Outcome) -> dict[str, Curve]:
+    """What each stage's training went through, by its name in the report; those that train nothing are left out."""
+    found = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome.plan).items()}
+    return {name: curve for name, curve in found.items() if curve}
+
+
+def summary(report: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of a report under their own names, without nulls; spreads under `std/`, counts under `n/<metric>`."""
+    behind = report["statistics"].items()
+    figures = {key: value for key, value in report["metrics"].items() if value is not None}
+    spreads = {f"std/{key}": found["std"] for key, found in behind if found["std"] is not None}
+    counts = {f"n/{key.partition('/')[2]}": found["n"] for key, found in behind if "n" in found}
+    return figures | spreads | counts
+
+
+def identity(todo: Plan, group: str | None) -> str:
+    """The same for the same results of the same group: 16 hexadecimal digits."""
+    keys = [group, todo.unlearned.key, *sorted(reading.stage.key for reading in todo.readings)]
+    return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    """Who a run is, as `wandb.init` takes it. A sweep agent has named its run already."""
+    todo, strategy = plan(job.config), job.choices["strategy"]
+    settings = {name: value for name, value in job.composed["strategy"].items() if type(value) in (int, float)}
+    shown = (settings | {"seed": job.config.seed}).items()
+    return {
+        "id": None if os.environ.get("WANDB_SWEEP_ID") else identity(todo, job.group),
+        "resume": "allow",
+        "group": job.group,
+        "job_type": strategy,
+        "name": " ".join([strategy, *(f"{name}={value}" for name, value in shown)]),
+        "tags": [f"{group}={job.choices[group]}" for group in ("dataset", "model", "forget", "spd_gan")],
+        "config": publishable_config(job.composed)
+        | {"choices": dict(job.choices), "keys": {name: stage.key for name, stage in stages(todo).items()}},
+    }
+
+
+def _log_curves(run: Any, found: Mapping[str, Curve]) -> int:
+    """Each curve on an axis of its own, `curve/<stage>/epoch`, counted through all phases; SPD-GAN's in steps.
+
+    Returns the next step. Steps are numbered from 0, so that W&B drops what a run that goes on has already.
+    """
+    rows: list[Row] = []
+    for name, curve in found.items():
+        axis = "step" if "step" in curve[0] else "epoch"
+        run.define_metric(f"curve/{name}/{axis}", summary="none")
+        run.define_metric(f"curve/{name}/*", step_metric=f"curve/{name}/{axis}", summary="none")
+        counted = [row if axis == "step" else row | {"epoch": number} for number, row in enumerate(curve)]
+        rows += [{f"curve/{name}/{column}": value for column, value in row.items()} for row in counted]
+    for step, row in enumerate(rows):
+        run.log(row, step=step)
+    return len(rows)
+
+
+def _attach(run: Any, report: dict[str, Any], shown: RunConfig, outcome: Outcome, folder: Path) -> None:
+    """The report as an artifact: a copy of its own, since the pictures of the user's may not leave the machine."""
+    artifact = _wandb().Artifact(f"report-{run.id}", type="report")
+    page = write_text(render(report, examples(shown, outcome)), folder / "report.html")
+    for path in (write(report, folder), page):
+        artifact.add_file(str(path), policy="immutable", skip_cache=True)
+    run.log_artifact(artifact)
+
+
+def _tables(shown: RunConfig, outcome: Outcome) -> dict[str, Any]:
+    """Images that SPD-GAN moved, if there are any, and a sample of predictions."""
+    table = _wandb().Table
+    rows = list(sampled(outcome))
+    found = {"predictions": table(columns=list(rows[0]), data=[list(row.values()) for row in rows])} if rows else {}
+    moved = examples(shown, outcome).shown
+    if moved:
+        data = [[each.index, each.label, *map(_image, (each.clean, each.moved, each.change))] for each in moved]
+        found["spd_gan"] = table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
+    return found
+
+
+def sampled(outcome: Outcome) -> Iterator[Row]:
+    """Evenly spaced records of each subset: what each role predicts, and its probability of the true class, 0-1.
+
+    The first retrained model stands for all of them.
+    """
+    views: dict[Subset, dict[Role, Predict]] = defaultdict(dict)
+    for reading, _ in outcome.measurements:
+        for subset, stage in reading.stage.subject.items():
+            if subset in LOOKED_AT and reading.role in ROLES:
+                views[subset].setdefault(reading.role, stage)
+    for subset, roles in views.items():
+        yield from _rows(subset, {role: read_predictions(outcome.workshop.need(at)) for role, at in roles.items()})
+
+
+def _rows(subset: Subset, found: Mapping[Role, Predictions]) -> Iterator[Row]:
+    first = next(iter(found.values()))
+    columns: dict[str, Any] = {"index": first.index, "label": first.labels}
+    for role, predictions in found.items():
+        columns[f"{role} prediction"] = predictions.logits.argmax(1)
+        columns[f"{role} confidence"] = confidence(predictions)
+    n, lists = len(first.labels), {name: column.tolist() for name, column in columns.items()}
+    for at in range(0, n, max(1, -(-n // SAMPLED))):
+        yield {"subset": str(subset)} | {name: column[at] for name, column in lists.items()}
+
+
+def _image(uri: str) -> Any:
+    """A data URI as W&B shows it."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    return _wandb().Image(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+def _finish(run: Any, code: int) -> None:
+    with _view():
+        run.finish(exit_code=code)
+
+
+@contextmanager
+def _view() -> Iterator[None]:
+    """What goes wrong with a view is said and ends nothing, whatever it is."""
+    try:
+        yield
+    except Exception as error:
+        _say(f"{first_line(error)}; the report has it all, and `wandb sync` may send it later")
+
+
+def _say(text: str) -> None:
+    print(f"unlearn: wandb: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _staged_in(folder: Path) -> Iterator[None]:
+    """What W&B copies aside until it is sent lies with the run, and not in the user's home."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = before or str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
+
+
+def _no_credentials() -> str:
+    """Why W&B could not log in, or nothing; nobody is asked, nothing is sent."""
+    wandb = _wandb()
+    wandb.setup(wandb.Settings(mode="online"))
+    try:
+        return "" if wandb.login(prompt=False, verify=False) else "none"
+    except wandb.Error as error:
+        return first_line(error)
+
+
+def _wandb() -> Any:
+    """The package, silent; it would also send its own crashes, with what they hold, to its makers."""
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    wandb.setup(wandb.Settings(silent=True))
+    return wandb

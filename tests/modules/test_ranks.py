@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -61,6 +61,7 @@ def each(folder: Path, tick: Tick) -> None:
     torch.set_num_threads(1)
     plain = trained(False, Partial(folder / "last.ckpt", 3600))  # kept at the end, however short it was
     found = {"plain": plain, "drawing": trained(True), "again": trained(True)}
+    assert torch.get_num_threads() == 1
     tick(rank(), world_size())
     for name, state in found.items():
         save_file({key: value.clone() for key, value in state.items()}, folder / f"{name}-{rank()}.safetensors")
@@ -86,7 +87,7 @@ def test_ranks_agree_repeat_and_do_what_one_process_does(tmp_path: Path) -> None
 def test_shares_are_the_batch(n: int, world: int) -> None:
     shares = [Share(number, world).of(n) for number in range(world)]
     own = [positions[weights > 0].tolist() for positions, weights in shares]
-    assert sum(own, []) == list(range(n))
+    assert list(chain.from_iterable(own)) == list(range(n))
     assert max(map(len, own)) - min(map(len, own)) <= 1
     assert all(len(positions) >= 2 for positions, _ in shares)
     assert all(one >= other for one, other in pairwise(map(len, own)))
@@ -126,5 +127,5 @@ def test_what_a_rank_raises_is_raised() -> None:
 
 @pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_others(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises((UnlearnError, RuntimeError), match="ended with status -9|closed by peer"):
+    with pytest.raises((UnlearnError, RuntimeError), match=r"ended with status -9|closed by peer"):
         run_ranks(die, 2, "cpu", lambda *_: None)

@@ -26,7 +26,7 @@ from unlearn.strategies.selection import All
 Compose = Callable[..., DictConfig]
 RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "report.", "rebuild_damaged")
 RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
-RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly")
+RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly", "trainer.checkpoint_every")
 
 # What an option needs beside it to be valid.
 EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
@@ -157,6 +157,13 @@ def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose) -> 
     assert here.unlearned.key != there.unlearned.key
     noise = [plan_of(composed("spd_gan=noise", f"trainer.precision={p}")).spd_gan for p in ("32", "bf16-mixed")]
     assert noise[0].key == noise[1].key  # type: ignore[union-attr]
+
+
+def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -> None:
+    one, two = plan_of(composed("spd_gan=noise")), plan_of(composed("spd_gan=noise", "trainer=ddp"))
+    assert one.original.key != two.original.key
+    assert one.spd_gan.key == two.spd_gan.key  # type: ignore[union-attr]
+    assert (two.original.devices, two.unlearned.numerics.devices) == (2, 1)
 
 
 def test_the_same_command_line_has_the_same_keys(composed: Compose) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from hydra.plugins.sweeper import Sweeper
 from unlearn.cli import cells
 from unlearn.config import Grid
 from unlearn.console import Console
+from unlearn.errors import UnlearnError
 
 EVERY = 0.5  # seconds between two looks at the cells' notes
 
@@ -44,6 +46,7 @@ def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int
     if Folder.path is None or status > 1 or not any(cells.read(Folder.path)):  # stopped, or not even begun
         return status
     failed = _tell_failures(grid, whole, typed, Folder.path, console)
+    _report(Folder.path)
     if grid.trials:
         _tell_best(grid, typed, Folder.path, console)
     return 1 if failed else status
@@ -98,6 +101,15 @@ def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, cons
         console.say(f"  {shlex.join(['unlearn', *again, f'paths.output={folder}/again-{number}'])}")
     console.say(f"  {shlex.join(['unlearn-report', str(folder)])}")
     return True
+
+
+def _report(folder: Path) -> None:
+    from unlearn.report.sweep.summary import summarise
+
+    try:
+        print(*summarise([folder], folder, sys.stdout), sep="\n")
+    except UnlearnError as error:
+        print(f"unlearn: no report of the sweep: {error}", file=sys.stderr)
 
 
 def _tell_best(grid: Grid, typed: list[str], folder: Path, console: Console) -> None:

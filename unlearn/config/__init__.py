@@ -1,7 +1,20 @@
 """Between Hydra and the pipeline; with cli/ the only place that imports Hydra."""
 
+from unlearn.config.cells import cells
 from unlearn.config.grid import Grid
 from unlearn.config.preflight import CommandLine, preflight
-from unlearn.config.schema import CONF, GROUPS, choices, instantiate, plain, register
+from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
 
-__all__ = ["CONF", "GROUPS", "CommandLine", "Grid", "choices", "instantiate", "plain", "preflight", "register"]
+__all__ = [
+    "CONF",
+    "GROUPS",
+    "CommandLine",
+    "Grid",
+    "cells",
+    "choices",
+    "group",
+    "instantiate",
+    "plain",
+    "preflight",
+    "register",
+]

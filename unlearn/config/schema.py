@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import MISSING, Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -120,3 +121,13 @@ def choices() -> dict[str, str]:
     """The option taken in each of our groups, inside a running job."""
     taken = HydraConfig.get().runtime.choices
     return {str(group): str(name) for group, name in taken.items() if not str(group).startswith("hydra/")}
+
+
+def group() -> str | None:
+    """What a running job shares with others of its question: experiment and sweep, else the multirun's folder."""
+    hydra, taken = HydraConfig.get(), choices()
+    named = [taken[each] for each in ("experiment", "sweep") if each in taken]
+    if named or hydra.mode != RunMode.MULTIRUN:
+        return " ".join(named) or None
+    folder = Path(hydra.sweep.dir)
+    return folder.name if folder.is_absolute() else str(folder)

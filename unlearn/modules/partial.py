@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import zipfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,7 +29,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Partial:
-    """Where one training keeps its last finished epoch, and how many seconds lie between two writes at least.
+    """Where one training keeps its last finished epoch, in a folder of its own, and the least seconds between writes.
 
     The first epoch that ends so late is written. Its cost is that of one file in `every` seconds, and what is lost
     to a kill is at most `every` seconds or one epoch, whichever is longer (our choice).
@@ -54,6 +55,10 @@ class Partial:
             raise StoreError(f"a checkpoint of other versions ({_listed(versions)}; here {_listed(made_by())})")
         return Progress(epochs, seconds)
 
+    def drop(self) -> None:
+        """Start anew."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
 
 def made_by() -> dict[str, str]:
     """The versions that the content of a checkpoint hangs on."""
@@ -69,6 +74,7 @@ class AtomicIO(TorchCheckpointIO):
         content = io.BytesIO()  # torch's writer on a file would hide a full disk behind an error of its own
         torch.save(checkpoint, content)
         aside = Path(path).with_suffix(".part")
+        aside.parent.mkdir(parents=True, exist_ok=True)
         try:
             with aside.open("wb") as file:
                 file.write(content.getbuffer())

@@ -34,6 +34,7 @@ class Seat:
     device: str
     meeting: Path  # a file through which the processes find one another: no port that somebody else may take
     folder: Path
+    workers: str  # how it starts processes that decode images: as its parent does, not by spawning them
 
 
 def rank() -> int:
@@ -56,12 +57,12 @@ def run_ranks(work: Work, world: int, device: str, tick: Tick) -> None:
         UnlearnError, OSError: what the first to fail raised; another error comes as a RuntimeError, its traceback
             having been printed.
     """
-    context = multiprocessing.get_context("spawn")
+    context, workers = multiprocessing.get_context("spawn"), multiprocessing.get_start_method()
     processes: dict[Connection, SpawnProcess] = {}
     with tempfile.TemporaryDirectory() as meeting:
         try:
             for number in range(world):
-                seat = Seat(number, world, device, Path(meeting, "meeting"), Path.cwd())
+                seat = Seat(number, world, device, Path(meeting, "meeting"), Path.cwd(), workers)
                 ear, mouth = context.Pipe(duplex=False)
                 processes[ear] = context.Process(target=_sit, args=(seat, work, mouth))
                 processes[ear].start()
@@ -102,6 +103,7 @@ def _sit(seat: Seat, work: Work, mouth: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(seat.folder)
+    multiprocessing.set_start_method(seat.workers, force=True)
     try:
         _join(seat)
         work(lambda done, total: mouth.send((done, total)) if seat.rank == 0 else None)

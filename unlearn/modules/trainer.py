@@ -98,6 +98,8 @@ def fit(
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     ranks = world_size()
+    if ranks > 1:
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # or Lightning would set its own number
     trainer = pl.Trainer(
         accelerator=settings.device if settings.device == "cpu" else "gpu",
         devices=ranks,

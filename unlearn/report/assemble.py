@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.errors import UnlearnError, nearest
-from unlearn.pipeline import Outcome
+from unlearn.pipeline import Outcome, Plan
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
-            for name, stage in stages(outcome).items()
+            for name, stage in stages(outcome.plan).items()
             if (entry := outcome.workshop.peek(stage))
         },
         "choices": choices,
@@ -99,9 +99,8 @@ def objective(report: dict[str, Any], key: str) -> float:
     return float(known[key])
 
 
-def stages(outcome: Outcome) -> dict[str, Stage]:
+def stages(plan: Plan) -> dict[str, Stage]:
     """The stages that make models and data, by their name in the report."""
-    plan = outcome.plan
     named: dict[str, Stage] = {"split": plan.split, "original": plan.original}
     if plan.split.forget.ranking:
         named |= {"proxy": next(inputs(plan.split.forget.ranking))}

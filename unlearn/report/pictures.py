@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from unlearn.data.datasets.base import Dataset
 from unlearn.pipeline import Outcome
+from unlearn.report.write import write_text
 from unlearn.run_config import RunConfig
 from unlearn.stages.files import read_tensors
 
+PICTURES = "pictures.json"  # beside the report, for the page of a sweep
 LONGEST = 96  # pixels of a side, so that the page stays light
 
 
@@ -36,6 +41,11 @@ class Examples:
     why: str = ""
 
 
+def may_show(dataset: Dataset, asked: bool | None) -> bool:
+    """Whether images of the forgotten, and single records, leave the store: as asked; unasked, of public data only."""
+    return dataset.public if asked is None else asked
+
+
 def examples(config: RunConfig, outcome: Outcome) -> Examples:
     """Up to eight moved images: images of the forgotten leave the store for public data or on request only."""
     moved, asked = outcome.plan.spd_gan, config.report.images
@@ -43,13 +53,25 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
         return Examples()
     if asked is False:
         return Examples(why="Pictures are switched off; report.images=null shows those of public data sets.")
-    if asked is None and not config.dataset.public:
+    if not may_show(config.dataset, asked):
         return Examples(
             why="Pictures are left out: the forgotten images are not from a public data set. report.images=true shows "
             "them, and this file then holds them."
         )
     tensors = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
     return pictured(tensors["clean"], tensors["moved"], tensors["labels"], tensors["index"])
+
+
+def write_pictures(found: Examples, folder: Path) -> None:
+    """What a run may show, for the page of its sweep; where it may show none, none of an earlier run stays.
+
+    Raises:
+        UnlearnError: the folder cannot be written.
+    """
+    if found.shown:
+        write_text(json.dumps(asdict(found)), folder / PICTURES)
+    else:
+        (folder / PICTURES).unlink(missing_ok=True)
 
 
 def pictured(clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Examples:

@@ -58,19 +58,19 @@ def bars(title: str, rows: Sequence[Bar], top: float, room: int = 0) -> str:
     left, right = _margins([row.label for row in rows], [*(row.text for row in rows), room * "0"])
     scale = (right - left) / (top or 1.0)
     drawn = [_bar(row, number * LINE, left, right, scale) for number, row in enumerate(rows)]
-    axis = _tag("line", style="axis", x1=left, x2=left, y1=0, y2=len(rows) * LINE)
-    return _svg(title, len(rows) * LINE, *(part for parts in drawn for part in parts), axis)
+    axis = element("line", style="axis", x1=left, x2=left, y1=0, y2=len(rows) * LINE)
+    return drawing(title, len(rows) * LINE, *(part for parts in drawn for part in parts), axis)
 
 
 def _bar(row: Bar, y: float, left: float, right: float, scale: float) -> list[Element]:
     middle = y + LINE / 2
-    parts = [_label(row.label, left, middle), _text(row.text, WIDTH, middle, "number")]
+    parts = [_label(row.label, left, middle), letters(row.text, WIDTH, middle, "number")]
     if row.value is not None:
-        parts.append(_tag("rect", style=row.style, x=left, y=y + 5, width=row.value * scale, height=LINE - 10, rx=2))
+        parts.append(element("rect", style=row.style, x=left, y=y + 5, width=row.value * scale, height=LINE - 10, rx=2))
     if row.value is not None and row.spread:
         low, high = (min(max(left + (row.value + sign * row.spread) * scale, left), right) for sign in (-1, 1))
         ends = f"M{low:.2f} {middle - 4}v8m0-4H{high:.2f}m0-4v8"
-        parts.append(_tag("path", style="whisker", d=ends))
+        parts.append(element("path", style="whisker", d=ends))
     return parts
 
 
@@ -82,24 +82,24 @@ def gaps(title: str, rows: Sequence[Gap]) -> str:
     zero, scale = (left + right) / 2, (right - left) / 2 / reach / 1.06
     drawn = [_gap(row, number * LINE, zero, scale, reach) for number, row in enumerate(rows)]
     bottom = len(rows) * LINE
-    axis = [_tag("line", style="axis", x1=zero, x2=zero, y1=0, y2=bottom)]
-    axis += [_text(f"{at:+.2g}" if at else "0", zero + at * scale, bottom + 10, "tick") for at in (-reach, 0, reach)]
-    return _svg(title, bottom + BELOW, *(part for parts in drawn for part in parts), *axis)
+    axis = [element("line", style="axis", x1=zero, x2=zero, y1=0, y2=bottom)]
+    axis += [letters(f"{at:+.2g}" if at else "0", zero + at * scale, bottom + 10, "tick") for at in (-reach, 0, reach)]
+    return drawing(title, bottom + BELOW, *(part for parts in drawn for part in parts), *axis)
 
 
 def _gap(row: Gap, y: float, zero: float, scale: float, reach: float) -> list[Element]:
     middle = y + LINE / 2
-    parts = [_label(row.label, zero - reach * 1.06 * scale, middle), _text(row.text, WIDTH, middle, "number")]
+    parts = [_label(row.label, zero - reach * 1.06 * scale, middle), letters(row.text, WIDTH, middle, "number")]
     if row.floor is not None:
         half = max(min(row.floor, reach) * scale, 0.75)  # a floor of zero shows as a line
-        parts.append(_tag("rect", style="band", x=zero - half, y=y + 1, width=2 * half, height=LINE - 2))
+        parts.append(element("rect", style="band", x=zero - half, y=y + 1, width=2 * half, height=LINE - 2))
     if row.value is not None:
         end = zero + max(-reach, min(row.value, reach)) * scale
         x, width = min(zero, end), max(abs(end - zero), 1.5)
-        parts.append(_tag("rect", style="unlearned", x=x, y=y + 8, width=width, height=LINE - 16, rx=1))
+        parts.append(element("rect", style="unlearned", x=x, y=y + 8, width=width, height=LINE - 16, rx=1))
         if abs(row.value) > reach:
             tip = 5 if row.value > 0 else -5
-            parts.append(_tag("path", style="unlearned", d=f"M{end:.2f} {middle - 8}l{tip} 8l{-tip} 8z"))
+            parts.append(element("path", style="unlearned", d=f"M{end:.2f} {middle - 8}l{tip} 8l{-tip} 8z"))
     return parts
 
 
@@ -108,8 +108,8 @@ def histograms(title: str, panels: Sequence[Histogram]) -> str:
     drawn = [part for number, panel in enumerate(panels) for part in _panel(panel, number * PANEL)]
     bottom = len(panels) * PANEL
     left, right = _plot()
-    ticks = [_text(f"{at:g}", left + at * (right - left), bottom + 9, "tick") for at in (0, 0.25, 0.5, 0.75, 1)]
-    return _svg(title, bottom + BELOW, *drawn, *ticks)
+    ticks = [letters(f"{at:g}", left + at * (right - left), bottom + 9, "tick") for at in (0, 0.25, 0.5, 0.75, 1)]
+    return drawing(title, bottom + BELOW, *drawn, *ticks)
 
 
 def _plot() -> tuple[float, float]:
@@ -119,19 +119,19 @@ def _plot() -> tuple[float, float]:
 def _panel(panel: Histogram, y: float) -> list[Element]:
     left, right = _plot()
     bottom, high, step = y + PANEL, PANEL - 28, (right - left) / len(panel.counts)
-    parts = [_text(panel.label, left, y + 14, "name")]
+    parts = [letters(panel.label, left, y + 14, "name")]
     for tick in TICKS:
         at = bottom - sqrt(tick) * high
-        parts += [_tag("line", style="grid", x1=left, x2=right, y1=at, y2=at)]
-        parts += [_text(f"{tick:.0%}", left - 5, at, "share")]
+        parts += [element("line", style="grid", x1=left, x2=right, y1=at, y2=at)]
+        parts += [letters(f"{tick:.0%}", left - 5, at, "share")]
     parts += [
-        _tag("rect", style=panel.style, x=left + n * step + 0.75, y=bottom - tall, width=step - 1.5, height=tall)
+        element("rect", style=panel.style, x=left + n * step + 0.75, y=bottom - tall, width=step - 1.5, height=tall)
         for n, tall in enumerate(_heights(panel.counts, high))
         if tall
     ]
     if panel.reference is not None:
         parts.append(_outline(_heights(panel.reference, high), left, bottom, step))
-    return [*parts, _tag("line", style="axis", x1=left, x2=right, y1=bottom, y2=bottom)]
+    return [*parts, element("line", style="axis", x1=left, x2=right, y1=bottom, y2=bottom)]
 
 
 def _heights(counts: Sequence[int], high: float) -> list[float]:
@@ -140,7 +140,7 @@ def _heights(counts: Sequence[int], high: float) -> list[float]:
 
 def _outline(heights: list[float], left: float, bottom: float, step: float) -> Element:
     rises = "".join(f"v{before - after:.2f}h{step:.2f}" for before, after in pairwise([0.0, *heights]))
-    return _tag("path", style="reference", d=f"M{left:.2f} {bottom:.2f}{rises}V{bottom:.2f}")
+    return element("path", style="reference", d=f"M{left:.2f} {bottom:.2f}{rises}V{bottom:.2f}")
 
 
 def _margins(labels: Sequence[str], texts: Sequence[str]) -> tuple[float, float]:
@@ -152,7 +152,7 @@ def _margins(labels: Sequence[str], texts: Sequence[str]) -> tuple[float, float]
 def _label(text: str, left: float, y: float) -> Element:
     """Ends at `left`; what does not fit is cut, and whole in the tooltip."""
     fits = max(round((left - 8) / LETTER), 1)
-    shown = _text(text if len(text) <= fits else text[: fits - 1] + "…", left - 8, y, "label")
+    shown = letters(text if len(text) <= fits else text[: fits - 1] + "…", left - 8, y, "label")
     if len(text) > fits:
         whole = Element("title")
         whole.text = text
@@ -160,23 +160,25 @@ def _label(text: str, left: float, y: float) -> Element:
     return shown
 
 
-def _text(text: str, x: float, y: float, style: str) -> Element:
-    element = _tag("text", style=style, x=x, y=y)
-    element.text = text
-    return element
+def letters(text: str, x: float, y: float, style: str) -> Element:
+    """A word at a point, placed and coloured by the class `style`."""
+    found = element("text", style=style, x=x, y=y)
+    found.text = text
+    return found
 
 
-def _tag(name: str, *children: Element, style: str = "", **numbers: float | str) -> Element:
+def element(name: str, *children: Element, style: str = "", **numbers: float | str) -> Element:
+    """Any SVG element, its lengths in pixels."""
     found = {
         key: f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
         for key, value in numbers.items()
     }
-    element = Element(name, {"class": style} | found if style else found)
-    element.extend(children)
-    return element
+    made = Element(name, {"class": style} | found if style else found)
+    made.extend(children)
+    return made
 
 
-def _svg(title: str, height: float, *children: Element) -> str:
+def drawing(title: str, height: float, *children: Element) -> str:
     """The finished chart, with its title for screen readers."""
     svg = Element("svg", {"viewBox": f"0 0 {WIDTH:g} {height:g}", "role": "img", "aria-label": title})
     svg.extend(children)

@@ -35,7 +35,7 @@ def _forgetting(report: Report) -> str:
         change = f"stayed at {mine:.3f}" if mine == before else f"went from {before:.3f} to {mine:.3f}"
         return f"Forget accuracy {change}, and no model was retrained to say where it should be"
     floor = report["metrics"][f"noise_floor/{FORGET}"]
-    own, original = _distance(report, "unlearned", FORGET), _distance(report, "original", FORGET)
+    own, original = distance(report, "unlearned", FORGET), distance(report, "original", FORGET)
     if floor is None:
         return (
             f"Forget accuracy is {mine:.3f}, {own:.3f} away from the one retrained model's {wanted:.3f} (the original: "
@@ -63,7 +63,7 @@ def _manner(own: float, floor: float, error: float, gap: float) -> str:
     return "forgot too little" if gap > 0 else "forgot too much"
 
 
-def _distance(report: Report, role: str, metric: str) -> float:
+def distance(report: Report, role: str, metric: str) -> float:
     """Mean absolute difference to each retrained model's value."""
     value = report["metrics"][f"{role}/{metric}"]
     return fmean(abs(value - each["value"]) for each in report["statistics"][f"retrained/{metric}"]["readings"])

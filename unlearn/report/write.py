@@ -19,8 +19,10 @@ def write(report: dict[str, Any], folder: Path) -> Path:
     return write_text(json.dumps(report, indent=1, allow_nan=False), folder / "report.json")
 
 
-def write_text(text: str, target: Path) -> Path:
+def write_text(text: str, target: Path, key: str = "paths.output") -> Path:
     """A file in UTF-8, whole or not at all, its folder made if need be; returns its path.
+
+    `key` is what the user set the folder by.
 
     Raises:
         UnlearnError: the folder cannot be written.
@@ -35,5 +37,5 @@ def write_text(text: str, target: Path) -> Path:
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        raise UnlearnError(f"paths.output: expected a writable folder, came {folder}: {error}") from error
+        raise UnlearnError(f"{key}: expected a writable folder, came {folder}: {error}") from error
     return target

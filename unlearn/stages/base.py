@@ -123,4 +123,5 @@ class Workshop:
 
     def _describe(self, stage: Stage) -> dict[str, Any]:
         hardware = machine(replace(self.hardware, devices=stage.devices))
-        return {"spec": stage.spec, "versions": versions(), "hardware": hardware} | self.notes.get(stage.key, {})
+        told = {"label": stage.label, "spec": stage.spec, "versions": versions(), "hardware": hardware}
+        return told | self.notes.get(stage.key, {})

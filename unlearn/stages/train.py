@@ -52,7 +52,7 @@ class Train(ModelStage):
                 self._spread(workshop, tick)
             classifier, curve = self.fit(workshop, tick)  # after several devices nothing is left to train
         except DivergenceError:
-            kept.path.unlink(missing_ok=True)
+            kept.drop()  # it would diverge again
             raise
         write_tensors(folder / "model.safetensors", classifier.state_dict())
         write_json(folder / "curve.json", curve)
@@ -83,12 +83,11 @@ class Train(ModelStage):
         """What earlier attempts left; what cannot be used is dropped."""
         from unlearn.modules.partial import Progress
 
-        kept.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             earlier = kept.read()
         except StoreError as error:
             workshop.tell(self, f"starts anew: {error}")
-            kept.path.unlink()
+            kept.drop()
             return Progress()
         if earlier.epochs:
             workshop.tell(self, f"resumed at epoch {earlier.epochs}")

@@ -1,0 +1,320 @@
+"""The summary of a sweep: who belongs to whom, what is better than what, and what is refused. By hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reports import FLOOR, Report, changed, grid, key, report, write
+
+from unlearn.cli.report import main
+from unlearn.errors import UnlearnError
+from unlearn.report.pictures import Example, Examples, write_pictures
+from unlearn.report.sweep.compare import Ranking, front, holm, p_value, rank
+from unlearn.report.sweep.read import read
+from unlearn.report.sweep.scenario import Scenario, Spread, group
+from unlearn.report.sweep.summary import summarise
+from unlearn.report.sweep.verdict import verdict
+
+
+def scenarios(root: Path, *reports: Report) -> list[Scenario]:
+    return group(read([write(root, *reports)]).cells)[0]
+
+
+def summary(root: Path, *reports: Report) -> dict[str, str]:
+    """The three files by their suffix, and what was printed."""
+    printed = io.StringIO()
+    written = summarise([write(root, *reports)], root, printed)
+    return {path.suffix: path.read_text(encoding="utf-8") for path in written} | {"printed": printed.getvalue()}
+
+
+def gaps(*rows: tuple[float, ...], floor: float | None = FLOOR) -> list[Report]:
+    """One row for each tuple of average gaps, k = 0, 1, …"""
+    return [report(seed=seed, gap=gap, floor=floor, k=k) for k, row in enumerate(rows) for seed, gap in enumerate(row)]
+
+
+def ranked(root: Path, *rows: tuple[float, ...], floor: float | None = FLOOR) -> tuple[Ranking, list[int]]:
+    """The ranking and the k of the rows it marks."""
+    (scenario,) = scenarios(root, *gaps(*rows, floor=floor))
+    found = rank(scenario.rows)
+    return found, [row.setting["k"] for row in found.marked]
+
+
+def test_rows_are_settings_over_seeds(tmp_path: Path) -> None:
+    (scenario,) = scenarios(tmp_path, *gaps((0.1, 0.2, 0.3), (0.05, 0.07)))
+    assert [row.label for row in scenario.rows] == ["top_k k=1", "top_k k=0"]  # the closest first
+    assert scenario.rows[1].spread("average_gap") == Spread(pytest.approx(0.2), pytest.approx(0.1), 3)
+    assert scenario.rows[0].spread("average_gap") == Spread(pytest.approx(0.06), pytest.approx(0.02 / sqrt(2)), 2)
+    assert scenario.seeds() == "0, 1, 2"
+    assert [len(row.cells) for row in (scenario.originals, scenario.retrained)] == [3, 3]
+    assert scenario.untouched() == Spread(pytest.approx(0.55), pytest.approx(0), 3)  # 1.0 from 0.4 and from 0.5
+
+
+@pytest.mark.parametrize(
+    ("leaves", "parts"),
+    [
+        ({"dataset__limit": 50}, 2),
+        ({"forget__share": 0.2}, 2),
+        ({"train__lr": 0.2}, 2),
+        ({"trainer__precision": "bf16-mixed"}, 2),
+        ({"trainer__threads": 8}, 1),
+        ({"dataset__root": "elsewhere", "dataset__workers": 0}, 1),
+        ({"paths__store": "elsewhere"}, 1),
+    ],
+)
+def test_only_what_changes_the_question_sets_rows_apart(tmp_path: Path, leaves: dict[str, Any], parts: int) -> None:
+    found = scenarios(tmp_path, report(seed=0), changed(report(seed=1), **leaves))
+    assert [len(scenario.rows) for scenario in found] == [1] * parts
+    assert sum(len(row.cells) for scenario in found for row in scenario.rows) == 2
+    if parts == 2:
+        (name, value) = next(iter(leaves.items()))
+        assert found[1].apart == {name.replace("__", "."): value}
+
+
+def test_images_of_ones_own_are_known_by_their_folder(tmp_path: Path) -> None:
+    mine, theirs = report(seed=0), changed(report(seed=1), dataset__root="elsewhere")
+    for each in (mine, theirs):
+        del each["config"]["dataset"]["download"]
+    assert len(scenarios(tmp_path, mine, theirs)) == 2
+
+
+def test_another_option_is_named_without_the_fields_it_brings(tmp_path: Path) -> None:
+    other = changed(report(seed=1), dataset__classes=100)
+    other["choices"]["dataset"] = "mnist"
+    assert [each.title for each in scenarios(tmp_path, report(), other)] == ["dataset=digits", "dataset=mnist"]
+
+
+def test_a_cell_counts_once_the_newer_one(tmp_path: Path) -> None:
+    found = read([write(tmp_path, report(gap=0.5), report(seed=1), report(gap=0.25))])
+    assert [cell.metrics["average_gap"] for cell in found.cells] == [0.1, 0.25]
+    assert found.left_out == ("1 report of a cell that has a newer one",)
+
+
+def test_a_setting_and_seed_counts_once_when_code_changed(tmp_path: Path) -> None:
+    older, newer = report(gap=0.5), report(gap=0.25)
+    newer["artifacts"]["unlearned"]["key"] = key("of other code")
+    ((scenario,), left) = group(read([write(tmp_path, older, newer)]).cells)
+    assert [cell.metrics["average_gap"] for cell in scenario.cells] == [0.25]
+    assert left == 1
+
+
+def test_p_values_are_those_of_the_t_test() -> None:
+    """With two degrees of freedom the distribution has a closed form: p = 1 - t / sqrt(t² + 2)."""
+    t = 0.32 / (0.02 / sqrt(3))
+    assert p_value([0.30, 0.32, 0.34]) == pytest.approx(1 - t / sqrt(t * t + 2))
+    assert p_value([-0.30, -0.32, -0.34]) == pytest.approx(p_value([0.30, 0.32, 0.34]))
+    assert [p_value([0.1, 0.1, 0.1]), p_value([0.0, 0.0, 0.0])] == [0.0, 1.0]
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.6]) == pytest.approx([0.04, 0.09, 0.09, 0.6])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_the_front_by_hand() -> None:
+    points = [(0.1, 0.5), (0.2, 0.9), (0.2, 0.8), (0.3, 0.9), (0.05, 0.1), (0.1, 0.5)]
+    assert front(points) == [0, 1, 4, 5]
+
+
+def test_the_best_alone_is_marked_beyond_noise(tmp_path: Path) -> None:
+    found, marked = ranked(tmp_path, (0.10, 0.11, 0.12), (0.30, 0.31, 0.33), (0.40, 0.42, 0.42))
+    assert (found.word, marked) == ("best", [0])
+
+
+def test_rows_that_cannot_be_told_from_the_best_are_tied(tmp_path: Path) -> None:
+    found, marked = ranked(tmp_path, (0.10, 0.11, 0.12), (0.11, 0.10, 0.13), (0.40, 0.42, 0.42))
+    assert (found.word, marked) == ("tied", [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "floor", "why"),
+    [
+        ([(0.10, 0.11, 0.12), (0.13, 0.14, 0.15)], FLOOR, "no row can be told"),  # certain, but within the floor
+        ([(0.10, 0.11, 0.12), (0.1, 0.9, 0.2)], FLOOR, "no row can be told"),  # far, but uncertain
+        ([(0.10, 0.11), (0.50, 0.51)], FLOOR, "needs 3 common seeds"),
+        ([(0.10, 0.11, 0.12), (0.50, 0.51, 0.52)], None, "no noise floor"),
+        ([(0.10, 0.11, 0.12)], FLOOR, "fewer than two rows"),
+    ],
+)
+def test_nothing_is_marked_and_why(tmp_path: Path, rows: list[Any], floor: float | None, why: str) -> None:
+    found, marked = ranked(tmp_path, *rows, floor=floor)
+    assert marked == []
+    assert found.why.startswith("Nothing is marked: ")
+    assert why in found.why
+
+
+def test_more_comparisons_ask_for_more(tmp_path: Path) -> None:
+    """p is 0.021 for the last row: enough for one comparison, not for three (Holm)."""
+    best, far = (0.10, 0.10, 0.10), (0.30, 0.35, 0.42)
+    close = [(0.10, 0.10, 0.11), (0.11, 0.10, 0.10)]
+    assert 0.05 / 3 < p_value([b - a for a, b in zip(best, far, strict=True)]) < 0.05
+    assert ranked(tmp_path / "one", best, far)[1] == [0]
+    assert ranked(tmp_path / "three", best, far, *close)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "floor", "words"),
+    [
+        ([(0.10, 0.12)], FLOOR, "None of 1 setting came within the noise floor of retraining (0.040)"),
+        (
+            [(0.03, 0.05), (0.2, 0.2)],
+            FLOOR,
+            "1 of 2 settings came within the noise floor of retraining (0.040): top_k k=0;",
+        ),
+        ([(0.03, 0.05), (0.2, 0.2)], FLOOR, "(retain accuracy 1.000 → 0.905, test accuracy 0.950 → 0.900)"),
+        ([(0.03, 0.05)], FLOOR, "; the original, untouched, is 0.550 away."),
+        ([(0.03, 0.05)], 0.6, "; but the original, untouched, is only 0.550 away as well"),
+        ([(0.03, 0.05)], None, "a single retrained model gives no noise floor"),
+        ([(None, None)], FLOOR, "no average gap to a retrained model"),
+    ],
+)
+def test_the_verdict_says_what_the_numbers_say(tmp_path: Path, rows: Any, floor: float | None, words: str) -> None:
+    (scenario,) = scenarios(tmp_path, *gaps(*rows, floor=floor))
+    assert words in verdict(scenario)
+
+
+def test_csv_has_every_number_of_every_cell(tmp_path: Path) -> None:
+    reports = [*gaps((0.1, 0.2), (0.3, 0.4)), report(seed=2, gap=None, k=0)]
+    lines = list(csv.DictReader(io.StringIO(summary(tmp_path, *reports)[".csv"])))
+    assert len(lines) == 5
+    by_path = {line["report"]: line for line in lines}
+    for number, each in enumerate(reports):
+        line = by_path[f"{number}/report.json"]
+        assert {name: line[name] for name in each["metrics"]} == {
+            name: "" if value is None else str(value) for name, value in each["metrics"].items()
+        }
+        assert line["key.unlearned"] == each["artifacts"]["unlearned"]["key"]
+        assert (line["seed.train"], line["config.strategy.k"]) == (
+            str(each["seeds"]["train"]),
+            str(each["config"]["strategy"]["k"]),
+        )
+        assert line["notes"] == "; ".join(f"{name}: {why}" for name, why in each["notes"].items())
+    assert "config.train.lr" not in lines[0]  # what does not vary is in the page
+
+
+def test_markdown_says_how_many_had_a_value(tmp_path: Path) -> None:
+    text = summary(tmp_path, *gaps((0.1, 0.2), (0.3, 0.4)), report(seed=2, gap=None, k=0))[".md"]
+    row = next(line for line in text.splitlines() if line.startswith("| `top_k` k=0 "))
+    assert row.split(" | ")[1] == "3"
+    assert "0.150\u00a0±\u00a00.071 (n = 2) | 0.040\u00a0±\u00a00.000" in row
+    assert "seeds 0, 1, 2; seeds of retrained models per run [0, 1]" in text
+
+
+def test_the_printed_table_fits_eighty_letters(tmp_path: Path) -> None:
+    printed = summary(tmp_path, *grid())["printed"]
+    assert max(map(len, printed.splitlines())) <= 80
+    assert all(f"k={k}" in printed for k in (0.001, 0.01, 0.1))
+    assert "0.910±0.010" in printed
+
+
+def test_times_of_different_hardware_are_not_averaged(tmp_path: Path) -> None:
+    reports = gaps((0.1, 0.2), (0.3, 0.4))
+    reports[1]["hardware"] = {"cpu": "other", "threads": 1}
+    (scenario,) = scenarios(tmp_path, *reports)
+    mixed, plain = scenario.rows
+    assert mixed.spread("unlearned/speedup") is None
+    assert mixed.reason("unlearned/speedup") == "timed on different hardware"
+    assert plain.spread("unlearned/speedup") == Spread(5.0, 0.0, 2)
+    texts = summary(tmp_path, *reports)
+    assert "differ in hardware: cpu one, other" in texts[".html"]
+    assert "average gap against time" not in texts[".html"]
+
+
+def test_failed_cells_are_told_and_their_old_reports_left_out(tmp_path: Path) -> None:
+    write(tmp_path, *gaps((0.1, 0.2)))
+    state = {"schema_version": 1, "number": 1, "overrides": ["seed=1"], "state": "failed", "cause": "disk <full>"}
+    (tmp_path / "1" / "cell.json").write_text(json.dumps(state))
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "cell.json").write_text(json.dumps(state | {"number": 7, "state": "running", "cause": None}))
+    (tmp_path / "0" / "cell.json").write_text(json.dumps(state | {"number": 0, "state": "done", "cause": None}))
+    printed = io.StringIO()
+    page = summarise([tmp_path], tmp_path, printed)[2].read_text()
+    assert [cell.path.parent.name for cell in read([tmp_path]).cells] == ["0"]
+    assert "cell 1 failed (seed=1): disk <full>" in printed.getvalue()
+    assert "disk &lt;full&gt;" in page
+    assert "still running, or killed" in page
+    assert "1 report of earlier runs in the folders of failed cells" in page
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda root: (root / "0" / "report.json").unlink(), "expected a report.json at or below"),
+        (lambda root: (root / "0" / "report.json").write_text("{"), "cannot be read"),
+        (lambda root: (root / "0" / "report.json").write_text("[1]"), "lacks schema_version"),
+        (
+            lambda root: write(root, report() | {"schema_version": 2}),
+            "schema_version: expected 1 in every report, came 2",
+        ),
+        (lambda root: (root / "0" / "cell.json").write_text("{}"), "expected the state of a cell"),
+        (lambda root: (root / "sweep").write_text(""), "--into: expected a writable folder"),
+    ],
+    ids=["none", "torn", "other", "version", "state", "unwritable"],
+)
+def test_what_cannot_be_summarised_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spoil: Any, words: str
+) -> None:
+    spoil(write(tmp_path, report()))
+    monkeypatch.setattr(sys, "argv", ["unlearn-report", str(tmp_path), "--into", str(tmp_path / "sweep")])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.rglob("sweep.*"))
+
+
+def test_one_path_of_several_without_reports_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnlearnError, match="no such path"):
+        read([write(tmp_path, report()), tmp_path / "nowhere"])
+
+
+def test_by_itself_it_writes_beside_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["unlearn-report", str(write(tmp_path, *gaps((0.1, 0.2))))])
+    main()
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        str(tmp_path / f"sweep.{end}") for end in ("csv", "md", "html")
+    ]
+
+
+def test_pictures_are_those_a_run_was_free_to_write(tmp_path: Path) -> None:
+    picture = "data:image/png;base64,AAAA"
+    write_pictures(Examples((Example(3, 17, picture, picture, picture),), 2.5), write(tmp_path, report()) / "0")
+    page = summary(tmp_path, report())[".html"]
+    assert page.count(f'src="{picture}"') == 3
+    assert "class 3 · index 17" in page
+    write_pictures(Examples(why="private"), tmp_path / "0")  # the next run there may show none
+    assert "<img" not in summary(tmp_path, report())[".html"]
+
+
+def test_the_page_holds_every_row_with_its_keys_and_links(tmp_path: Path) -> None:
+    reports = gaps((0.1, 0.2), (0.3, 0.4))
+    write(tmp_path, *reports)
+    (tmp_path / "2" / "report.html").write_text("")
+    page = summary(tmp_path, *reports)[".html"]
+    assert all(part["key"] in page for each in reports for part in each["artifacts"].values())
+    anchors = set(re.findall(r'<details class="cell" id="([^"]+)"', page))
+    assert anchors == {"cell-1-1", "cell-1-2"}
+    assert set(re.findall(r'<a href="#(cell[^"]+)"', page)) == anchors
+    assert set(re.findall(r'href="(\d[^"]*)"', page)) == {"2/report.html"}
+
+
+def test_whatever_comes_from_users_is_escaped(tmp_path: Path) -> None:
+    hostile = "<script>alert('x')</script>\"&{{ 7 * 7 }}"
+    reports = [report(f"own{hostile}", seed, k=k, name=hostile) for seed in (0, 1) for k in (1, 2)]
+    for each in reports:
+        each["command"] = each["versions"]["torch"] = each["hardware"]["cpu"] = hostile
+        each["choices"]["dataset"] = hostile
+    page = summary(tmp_path, *reports)[".html"]
+    assert page.count("<script>") == 1  # our own
+    assert "&lt;script&gt;" in page
+    assert "{{ 7 * 7 }}" in page

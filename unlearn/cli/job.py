@@ -1,0 +1,126 @@
+"""One Hydra job, which may run in another process: from a composed config to a written report."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+from unlearn import config
+from unlearn.cli.cells import DONE, FAILED, Cell
+from unlearn.console import Console
+from unlearn.errors import UnlearnError, first_line
+from unlearn.run_config import BASELINE
+
+if TYPE_CHECKING:
+    from unlearn.pipeline import Outcome
+    from unlearn.run_config import RunConfig
+
+
+class Ran(NamedTuple):
+    """What a job leaves for the sweep it is part of: how many artefacts it built, and what it is judged by."""
+
+    built: int
+    reused: int
+    objective: float | None = None
+
+
+def job(typed: list[str], composed: Any) -> float | None:
+    """Run, and return the objective to Hydra's sweeper, if there is one; `typed` is the user's command line.
+
+    In a multirun a failure is told at once and noted for the end, and the other cells go on.
+    """
+    hydra = HydraConfig.get()
+    output = Path(hydra.runtime.output_dir)
+    os.chdir(hydra.runtime.cwd)  # a cluster's process may stand elsewhere: paths are relative to the user's folder,
+    sys.argv[1:] = typed  # and the command to be told is the user's
+    if hydra.mode == RunMode.MULTIRUN:
+        return _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
+    try:
+        return _run(composed, output, brief=False).objective
+    except UnlearnError as error:
+        print(f"unlearn: {error}", file=sys.stderr, flush=True)
+    except Exception:
+        traceback.print_exc()
+    sys.exit(1)
+
+
+def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
+    cell, start, objective = Cell(number, overrides), time.monotonic(), None
+    try:
+        cell.write(output)
+        ran = _run(composed, output, brief=True)
+        objective = ran.objective
+        ended = replace(cell, state=DONE, built=ran.built, reused=ran.reused)
+    except Exception as error:
+        expected = isinstance(error, UnlearnError)
+        cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
+        told = str(error) if expected else traceback.format_exc()
+        print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
+        ended = replace(cell, state=FAILED, cause=cause)
+    with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
+        replace(ended, seconds=time.monotonic() - start).write(output)
+    return objective
+
+
+def _run(composed: Any, output: Path, brief: bool) -> Ran:
+    from unlearn import pipeline
+    from unlearn.stages.base import Workshop
+    from unlearn.store import ArtifactStore
+    from unlearn.tracking import Job
+
+    run, objective = config.instantiate(composed), None
+    run.trainer.apply()
+    console = Console(bars=run.cluster.shares_terminal)
+    workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
+    if run.until == BASELINE:
+        pipeline.share(run, workshop)
+    else:
+        plain, choices = config.plain(composed), config.choices()
+        with run.logger.open(Job(run, plain, choices, config.group(), output)) as log:
+            outcome = pipeline.run(run, workshop)
+            report, paths = _report(outcome, run, plain, choices, output)
+            log(outcome, report)
+        objective = _tell(report, paths, run.objective, brief)
+    reused = sum(entry.reused for entry in workshop.entries.values())
+    return Ran(len(workshop.entries) - reused, reused, objective)
+
+
+def _report(
+    outcome: Outcome, run: RunConfig, plain: dict[str, Any], choices: dict[str, str], output: Path
+) -> tuple[dict[str, Any], list[Path]]:
+    """The report, and the files it was written to."""
+    from unlearn.report.assemble import assemble
+    from unlearn.report.page import render
+    from unlearn.report.pictures import examples, write_pictures
+    from unlearn.report.write import write, write_text
+
+    report = assemble(outcome, plain, choices)
+    paths, pictures = [write(report, output)], examples(run, outcome)
+    write_pictures(pictures, output)
+    if run.report.html:
+        paths.append(write_text(render(report, pictures), output / "report.html"))
+    return report, paths
+
+
+def _tell(report: dict[str, Any], paths: list[Path], key: str | None, brief: bool) -> float | None:
+    """Print the report, whole or in one line; returns the number by which a search judges it."""
+    from unlearn.report.assemble import objective
+    from unlearn.report.table import line, show
+
+    judged = objective(report, key) if key else None
+    if brief:
+        print("  " + line(report) + (f"; {key} {judged:.4f}" if judged is not None else ""))
+        print(f"  {paths[-1]}", flush=True)
+    else:
+        show(report, sys.stdout)
+        print(*paths, sep="\n")
+    return judged

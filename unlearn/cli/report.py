@@ -1,0 +1,44 @@
+"""The console script `unlearn-report`: from the reports of a sweep to one that can be sent."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ABOUT = """\
+Summarise reports: writes sweep.csv, sweep.md and sweep.html, prints the table. One row for each strategy and setting,
+mean ± standard deviation over seeds; settings on other data, requests, models or training are kept apart.
+"""
+
+
+def main() -> None:
+    """Entry point. Exit status 2: refused, nothing was written."""
+    parser = argparse.ArgumentParser(prog="unlearn-report", description=ABOUT)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder of runs, or a report.json")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: the folder given, the current one for several)",
+    )
+    told = parser.parse_args()
+    from unlearn.errors import UnlearnError
+    from unlearn.report.sweep.summary import summarise
+
+    try:
+        written = summarise(told.paths, told.into or _beside(told.paths), sys.stdout)
+    except UnlearnError as error:
+        print(f"unlearn-report: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(*written, sep="\n")
+
+
+def _beside(paths: list[Path]) -> Path:
+    if len(paths) > 1:
+        return Path()
+    return paths[0] if paths[0].is_dir() else paths[0].parent
+
+
+if __name__ == "__main__":
+    main()

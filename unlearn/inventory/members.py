@@ -1,0 +1,80 @@
+"""Whether a subset that a spec names holds any of the requested records, by what the store itself remembers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearn.data.datasets.base import Dataset
+from unlearn.data.datasets.own import Own
+from unlearn.discovery import options
+from unlearn.inventory.catalogue import Catalogue, Item
+from unlearn.stages.files import read_tensors
+from unlearn.stages.keys import canonical
+
+PARTS = {  # of the training part that are in a subset, as a `split` artefact calls them
+    "train": ("forget", "retain"),
+    "forget": ("forget",),
+    "perturbed_forget": ("forget",),
+    "noisy_forget": ("forget",),
+    "retain": ("retain",),
+    "validation": ("validation",),
+    "holdout": ("holdout",),
+    "perturbed_holdout": ("holdout",),
+    "test": (),
+}
+LOOKS = {"test", *(spec.name for spec in fields(Own))}  # of one's own data: not whose pictures the training part holds
+
+
+class Members:
+    """Answers for records int64 [n] of the training part of a data set.
+
+    Who was in which subset is read from the store's `split` artefacts, of which every run makes one.
+    """
+
+    def __init__(self, catalogue: Catalogue, dataset: Dataset, requested: Tensor) -> None:
+        kinds = options("unlearn.data.datasets", Dataset).values()
+        self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, Own)}
+        self.dataset = self._whose(canonical(dataset))
+        self.hits: dict[str, dict[str, bool]] = {}  # by population, and by whom of it is forgotten
+        for item in catalogue.items.values():
+            if item.kind == "split" and item.meta:
+                samples, hit = item.spec["forget"], _hits(item, requested)
+                self.hits |= {_name(samples, "train"): hit, _name(samples, "forget"): hit}
+
+    def touched(self, samples: dict[str, Any]) -> bool | None:
+        """Whether any requested record is in the subset; None where it cannot be known.
+
+        Data of one's own under another fingerprint may be the same pictures before some were added or removed.
+        """
+        theirs, parts = self._whose(samples["population"]["dataset"]), PARTS.get(samples["subset"])
+        if theirs != self.dataset:
+            return None if {theirs["class"], self.dataset["class"]} <= self.own else False
+        if not parts:
+            return None if parts is None else False
+        hits = self.hits.get(_name(samples, samples["subset"]))
+        return None if hits is None else any(hits[part] for part in parts)
+
+    def _whose(self, dataset: dict[str, Any]) -> dict[str, Any]:
+        """What a data set's spec says about whose pictures its training part holds, and in which order."""
+        if dataset["class"] not in self.own:
+            return {"class": dataset["class"]}
+        return {name: value for name, value in dataset.items() if name not in LOOKS}
+
+
+def _name(samples: dict[str, Any], subset: str) -> str:
+    """What decides who is in a subset: the population, and for some who of it is forgotten."""
+    by_request = PARTS[subset] in {("forget",), ("retain",)}
+    who = [samples["forget"], samples["ranking"]] if by_request else []
+    return json.dumps([samples["population"], *who], sort_keys=True)
+
+
+def _hits(split: Item, requested: Tensor) -> dict[str, bool]:
+    """The parts that hold a requested record; those drawn from the test part go by other names, and hold none."""
+    found = read_tensors(split.entry, "split.safetensors")
+    names = {part for parts in PARTS.values() for part in parts}
+    return {part: part in found and bool(torch.isin(found[part], requested).any()) for part in names}

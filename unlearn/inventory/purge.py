@@ -1,0 +1,171 @@
+"""What was derived from given records, judged by what the specs say each artefact was computed from.
+
+Goes: whatever was made from images of the records, or from an artefact that goes: originals, fresh and proxy models,
+SPD-GAN's images and generators, scores, predictions, and models that were retrained or unlearned for somebody else
+while these records were retained. Stays: models that never saw the records; models that were made to forget all of
+them, unless their weights are the original's still (`identity`); measurements, which are numbers; and the splits,
+which hold record numbers and tell the next purge who was where [ours].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from unlearn.errors import ConfigError
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
+from unlearn.inventory.members import Members
+from unlearn.inventory.removals import Removal
+
+MODEL = "model.safetensors"
+PICTURE = b"data:image/png;base64,"
+
+
+class Fate(StrEnum):
+    """What becomes of an artefact."""
+
+    GOES = "goes"
+    STAYS = "stays"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """On one artefact, with the reason."""
+
+    fate: Fate
+    why: str
+
+
+class Judge:
+    """Judges artefacts of a store against the requested records that `members` knows."""
+
+    def __init__(self, catalogue: Catalogue, members: Members) -> None:
+        self.catalogue = catalogue
+        self.members = members
+        self.of = cache(self._of)  # by key: inputs are asked for by all that was made from them
+
+    def _of(self, key: str) -> Judgement:
+        item = self.catalogue.items.get(key)
+        if item is None:
+            return Judgement(Fate.UNDECIDED, f"its input {key[:BEGINNING]} is not there to ask")
+        if not item.meta:
+            return Judgement(Fate.UNDECIDED, "its meta.json is damaged")
+        try:
+            return self._judge(item)
+        except (LookupError, TypeError, AttributeError):
+            return Judgement(Fate.UNDECIDED, "its spec is not understood")
+
+    def _judge(self, item: Item) -> Judgement:
+        match item.kind:
+            case "evaluate":
+                return Judgement(Fate.STAYS, "numbers alone")
+            case "split":
+                return Judgement(Fate.STAYS, "record numbers alone")
+            case "unlearn":
+                return self._unlearned(item)
+            case "checkpoint":
+                return self._checkpoint(item)
+        return self._made(item)
+
+    def _made(self, item: Item) -> Judgement:
+        """Of images, and of other artefacts."""
+        subsets = list(_samples(item.spec))
+        touched = {samples["subset"]: self.members.touched(samples) for samples in subsets}
+        made_of = {key: self.of(key) for key in _made_of(item.spec)}
+        if hit := [subset for subset, answer in touched.items() if answer]:
+            return Judgement(Fate.GOES, f"made from their images ({', '.join(hit)})")
+        if gone := [key for key, judged in made_of.items() if judged.fate is Fate.GOES]:
+            return Judgement(Fate.GOES, f"made from {self.catalogue.items[gone[0]].label}")
+        if unknown := [subset for subset, answer in touched.items() if answer is None]:
+            return Judgement(Fate.UNDECIDED, f"who was in {', '.join(unknown)} is not known")
+        if unsure := [judged.why for judged in made_of.values() if judged.fate is Fate.UNDECIDED]:
+            return Judgement(Fate.UNDECIDED, unsure[0])
+        return Judgement(Fate.STAYS, "made without them")
+
+    def _unlearned(self, item: Item) -> Judgement:
+        """Its original was trained on its forget and retain set."""
+        forget, *others = (self.members.touched(item.spec[part]) for part in ("forget", "retain", "validation"))
+        if any(others):
+            return Judgement(Fate.GOES, "they were retained, or validated it")
+        if None in (forget, *others):
+            return Judgement(Fate.UNDECIDED, "who was forgotten is not known")
+        if not forget:
+            return Judgement(Fate.STAYS, "made without them")
+        if self._same_weights(item):
+            return Judgement(Fate.GOES, "its weights are the original's")
+        return Judgement(Fate.STAYS, "it forgot them")
+
+    def _same_weights(self, item: Item) -> bool:
+        original = self.catalogue.items.get(item.spec["original"]["stage"])
+        weights = original and original.meta and original.meta["files"].get(MODEL)
+        return bool(weights) and weights == item.meta["files"].get(MODEL)
+
+    def _checkpoint(self, item: Item) -> Judgement:
+        """Its spec does not say what it was trained on; those of the models do that were made to forget from it."""
+        made = [each for each in self.catalogue.dependants[item.key] if each.kind == "unlearn"]
+        answers = {self.members.touched(each.spec[part]) for each in made for part in ("forget", "retain")}
+        if True in answers:
+            return Judgement(Fate.GOES, "trained on them elsewhere")
+        if None in answers or not made:
+            return Judgement(Fate.UNDECIDED, "what it was trained on is not known")
+        return Judgement(Fate.STAYS, "made without them")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What a purge does: what goes, and the artefacts that stay or are undecided, each with the reason."""
+
+    going: tuple[Removal, ...]
+    stays: tuple[tuple[Item, str], ...]
+    undecided: tuple[tuple[Item, str], ...]
+
+
+def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> Sentence:
+    """Judge everything in a store; what killed processes left goes too: its data is not known."""
+    judge = Judge(catalogue, members)
+    judged = [(item, judge.of(item.key)) for item in catalogue.items.values()]
+    fates = {fate: tuple((item, each.why) for item, each in judged if each.fate is fate) for fate in Fate}
+    going = fates[Fate.GOES] + (fates[Fate.UNDECIDED] if remove_undecided else ())
+    unfinished = tuple(Removal(each, "unfinished, of unknown data") for each in catalogue.leftovers)
+    undecided = () if remove_undecided else fates[Fate.UNDECIDED]
+    return Sentence(tuple(Removal(*each) for each in going) + unfinished, fates[Fate.STAYS], undecided)
+
+
+def pictured(reports: list[Path]) -> Iterator[Path]:
+    """Pages of runs that hold pictures, in folders.
+
+    Raises:
+        ConfigError: there is no such folder, or a page cannot be read.
+    """
+    for folder in reports:
+        if not folder.is_dir():
+            raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
+        try:
+            yield from (page for page in sorted(folder.rglob("report.html")) if PICTURE in page.read_bytes())
+        except OSError as error:
+            raise ConfigError([f"--reports: expected readable pages, came {error}"]) from error
+
+
+def _samples(spec: Any) -> Iterator[dict[str, Any]]:
+    """Every subset that a spec names, as the stage itself read it."""
+    if isinstance(spec, dict) and spec.get("class") == "Samples":
+        yield spec
+    elif isinstance(spec, dict | list):
+        for item in spec.values() if isinstance(spec, dict) else spec:
+            yield from _samples(item)
+
+
+def _made_of(spec: Any) -> Iterator[str]:
+    """Keys of inputs whose content went into it; a ranking only tells who is in a subset."""
+    if isinstance(spec, dict) and spec.keys() == {"stage"}:
+        yield spec["stage"]
+    elif isinstance(spec, dict | list):
+        pairs = spec.items() if isinstance(spec, dict) else enumerate(spec)
+        for name, item in pairs:
+            if name != "ranking":
+                yield from _made_of(item)

@@ -1,0 +1,65 @@
+"""A sweep's reports in, one summary out: `sweep.csv`, `sweep.md`, `sweep.html`, and the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from unlearn.report.sweep.page import render
+from unlearn.report.sweep.read import Cell, Found, read
+from unlearn.report.sweep.scenario import group
+from unlearn.report.sweep.tables import as_csv, as_markdown, print_table
+from unlearn.report.write import write_text
+
+SELECTION = (
+    "The average gap reads test and holdout images: marks and ranks describe these runs. To choose by them would be to "
+    "select on test data."
+)
+
+
+def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
+    """Write the summary of all reports at or below `paths` into a folder, print the table; returns what was written.
+
+    Raises:
+        ReportError: a path without reports, a damaged one, or reports of different schema versions.
+        UnlearnError: the folder cannot be written.
+    """
+    found = read(paths)
+    scenarios, older = group(found.cells)
+    notes = [*_notes(found, older)]
+    texts = {
+        "sweep.csv": as_csv(scenarios, into),
+        "sweep.md": as_markdown(found, scenarios, notes),
+        "sweep.html": render(found, scenarios, notes, into),
+    }
+    written = [write_text(text, into / name, "--into") for name, text in texts.items()]
+    print_table(found, scenarios, notes, stream)
+    return written
+
+
+def _notes(found: Found, older: int) -> Iterator[str]:
+    """What must be known before any number is read."""
+    yield from dict.fromkeys(
+        cell.report["notes"][key] for key in GENERAL for cell in found.cells if key in cell.report["notes"]
+    )
+    yield from (f"Left out: {words}." for words in found.left_out)
+    if older:
+        yield f"Left out: {older} of the same setting and seeds as a newer report, with other keys."
+    for part in ("versions", "hardware"):
+        yield from _differing(found.cells, part)
+    if any(cell.metrics.get("average_gap") is not None for cell in found.cells):
+        yield SELECTION
+
+
+GENERAL = ("checkpoint", "split", "spd_gan")
+
+
+def _differing(cells: Sequence[Cell], part: str) -> Iterator[str]:
+    names = dict.fromkeys(name for cell in cells for name in cell.report[part])
+    values = {name: {json.dumps(cell.report[part].get(name)) for cell in cells} for name in names}
+    told = [f"{name} {', '.join(sorted(found))}" for name, found in values.items() if len(found) > 1]
+    if told:
+        timing = " Seconds of different hardware are not averaged." if part == "hardware" else ""
+        yield f"The reports differ in {part}: {'; '.join(told)}.{timing}".replace('"', "")

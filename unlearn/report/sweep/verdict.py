@@ -1,0 +1,68 @@
+"""What a sweep found, one sentence for each scenario, made from its numbers."""
+
+from __future__ import annotations
+
+from unlearn.report.sweep.compare import FLOOR, GAP, show, within_floor
+from unlearn.report.sweep.scenario import Row, Scenario
+from unlearn.report.verdict import TIE
+
+NAMED = 3  # settings that a sentence names
+
+
+def verdict(scenario: Scenario) -> str:
+    """Which settings come within the noise floor of retraining, at what cost of retention, or why none can be said to.
+
+    Judged by the mean over seeds of the average gap, against that of the floor.
+    """
+    rated = [row for row in scenario.rows if row.spread(GAP)]
+    if not rated:
+        return f"{_settings(scenario.rows)}, and no average gap to a retrained model to judge them by."
+    best, near = rated[0], [row for row in rated if within_floor(row)]
+    gap, floor = show(best.spread(GAP)), best.spread(FLOOR)
+    if floor is None:
+        return (
+            f"Of {_settings(scenario.rows)}, {best.label} is closest to the retrained model, {gap} away{_kept(best)}"
+            "; a single retrained model gives no noise floor to judge that by."
+        )
+    within = f"within the noise floor of retraining ({floor.mean:.3f})"
+    if near:
+        found = f"{len(near)} of {_settings(scenario.rows)} came {within}: {_named(near)}; the closest is {gap} away"
+    else:
+        found = f"None of {_settings(scenario.rows)} came {within}: the closest, {best.label}, is {gap} away"
+    return f"{found}{_kept(best)}{_untouched(scenario, floor.mean)}."
+
+
+def _settings(rows: tuple[Row, ...]) -> str:
+    strategies = len({row.strategy for row in rows})
+    many = f" of {strategies} strategies" if strategies > 1 else ""
+    return f"{len(rows)} setting{'s' * (len(rows) > 1)}{many}"
+
+
+def _named(rows: list[Row]) -> str:
+    names = [row.label for row in rows[:NAMED]]
+    if len(rows) > NAMED:
+        return f"{', '.join(names)} and {len(rows) - NAMED} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _kept(row: Row) -> str:
+    """What it cost: accuracy on retain and test before and after."""
+    changes = []
+    for subset in ("retain", "test"):
+        before, after = (row.spread(f"{role}/{subset}_accuracy") for role in ("original", "unlearned"))
+        if before and after:
+            changes.append(f"{subset} accuracy {before.mean:.3f} → {after.mean:.3f}")
+    return f" ({', '.join(changes)})" if changes else ""
+
+
+def _untouched(scenario: Scenario, floor: float) -> str:
+    """How far the original is by itself, without which no distance can be judged."""
+    found = scenario.untouched()
+    if found is None:
+        return ""
+    if found.mean <= floor + TIE:
+        return (
+            f"; but the original, untouched, is only {found.mean:.3f} away as well: these metrics cannot tell whether "
+            "anything was forgotten"
+        )
+    return f"; the original, untouched, is {found.mean:.3f} away"
