@@ -15,9 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from unlearn import config
-from unlearn.cli.cells import DONE, FAILED, Cell
 from unlearn.console import Console
 from unlearn.errors import UnlearnError, first_line
+from unlearn.report.note import DONE, FAILED, Note
 from unlearn.run_config import BASELINE
 
 if TYPE_CHECKING:
@@ -54,18 +54,18 @@ def job(typed: list[str], composed: Any) -> float | None:
 
 
 def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
-    cell, start, objective = Cell(number, overrides), time.monotonic(), None
+    note, start, objective = Note(number, overrides), time.monotonic(), None
     try:
-        cell.write(output)
+        note.write(output)
         ran = _run(composed, output, brief=True)
         objective = ran.objective
-        ended = replace(cell, state=DONE, built=ran.built, reused=ran.reused)
+        ended = replace(note, state=DONE, built=ran.built, reused=ran.reused)
     except Exception as error:
         expected = isinstance(error, UnlearnError)
         cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
         told = str(error) if expected else traceback.format_exc()
         print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
-        ended = replace(cell, state=FAILED, cause=cause)
+        ended = replace(note, state=FAILED, cause=cause)
     with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
         replace(ended, seconds=time.monotonic() - start).write(output)
     return objective

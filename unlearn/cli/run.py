@@ -28,6 +28,9 @@ Anything is an override: key=value. Groups and their options:
 
 {groups}
 
+  unlearn-report DIR...   one report over any number of runs and sweeps
+  unlearn-store ls        what lies in the store; show, why, verify, gc, purge
+
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
 Results: report.json and report.html in paths.output; artefacts, built once, in paths.store.
 """
@@ -101,13 +104,14 @@ def spelled_out(arguments: list[str]) -> list[str]:
     for argument in arguments:
         values = argument.removeprefix(key).split(",")
         if argument.startswith(key) and all(Path(value).suffix or "/" in value for value in values):
-            words += ["checkpoint=file", "checkpoint.file=" + ",".join(map(_quoted, values))]
+            words += ["checkpoint=file", "checkpoint.file=" + ",".join(map(quoted, values))]
         else:
             words.append(argument)
     return words
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
+    """A value as Hydra must read it to get those characters."""
     if re.fullmatch(r"[A-Za-z0-9_./~-]+|(['\"]).*\1", value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

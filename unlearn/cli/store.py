@@ -175,9 +175,9 @@ def _gc(arguments: Namespace, _: list[str]) -> int:
 
 def _purge(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.cli.removal import purge
-    from unlearn.cli.run import _quoted
+    from unlearn.cli.run import quoted
 
-    run, *others = runs = _runs([*overrides, "forget=indices", f"forget.file={_quoted(arguments.request)}"])
+    run, *others = runs = _runs([*overrides, "forget=indices", f"forget.file={quoted(arguments.request)}"])
     if others:
         raise ConfigError(["purge: expected one data set, came a grid"])
     return purge(_store(arguments, runs), arguments, run)

@@ -7,17 +7,17 @@ import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
 
-from unlearn.cli import cells
 from unlearn.config import Grid
 from unlearn.console import Console
 from unlearn.errors import UnlearnError
+from unlearn.report.note import DONE, FAILED, NOTE, Note
 
 EVERY = 0.5  # seconds between two looks at the cells' notes
 
@@ -28,8 +28,10 @@ class Folder(Callback):
     path: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
-        """Before the first cell."""
+        """Before the first cell: notes of an earlier sweep into the same folder go."""
         Folder.path = Path(config.hydra.sweep.dir)
+        for path in Folder.path.glob(f"*/{NOTE}"):
+            path.unlink()
 
 
 def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int:
@@ -38,12 +40,12 @@ def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int
     `typed` is the command line of the `whole` grid, of which `grid` is the part to run.
     """
     console = Console()
-    # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
     logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, and talkative
+    # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
     Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     with _followed(grid, console):
         status = go()
-    if Folder.path is None or status > 1 or not any(cells.read(Folder.path)):  # stopped, or not even begun
+    if Folder.path is None or status > 1 or not _notes(Folder.path):  # stopped, or not even begun
         return status
     failed = _tell_failures(grid, whole, typed, Folder.path, console)
     _report(Folder.path)
@@ -74,24 +76,33 @@ def _followed(grid: Grid, console: Console) -> Iterator[None]:
 
 def _counts() -> tuple[int, int, int]:
     """Cells that are done, those of them that found everything in the store, and cells that failed."""
-    found = list(cells.read(Folder.path)) if Folder.path else []
-    done = [cell for cell in found if cell.state == cells.DONE]
-    return len(done), sum(not cell.built for cell in done), sum(cell.state == cells.FAILED for cell in found)
+    found = _notes(Folder.path) if Folder.path else []
+    done = [note for note in found if note.state == DONE]
+    return len(done), sum(not note.built for note in done), sum(note.state == FAILED for note in found)
+
+
+def _notes(folder: Path) -> list[Note]:
+    """Of the cells that have begun; what cannot be read is left out, and its cell counts as not begun."""
+    found = []
+    for path in folder.glob(f"*/{NOTE}"):
+        with suppress(OSError, ValueError):
+            found.append(Note.read(path))
+    return found
 
 
 def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, console: Console) -> bool:
     """Which cells did not end well and why, and the commands that run just those; whether there are any."""
-    known = {cell.number: cell for cell in cells.read(folder)}
-    wrong = [n for n in range(len(grid)) if n not in known or known[n].state != cells.DONE]
+    known = {note.number: note for note in _notes(folder)}
+    wrong = [n for n in range(len(grid)) if n not in known or known[n].state != DONE]
     if not wrong:
         return False
     console.say(
         f"unlearn: {len(wrong)} of {len(grid)} cells failed{'; all others are finished' * (len(wrong) < len(grid))}"
     )
     for n in wrong:
-        cell = known.get(n)
-        cause = "did not start" if cell is None else cell.cause or "ended without a word: killed, or out of memory"
-        told = cell.overrides if cell and grid.trials else grid.varied(n)
+        note = known.get(n)
+        cause = "did not start" if note is None else note.cause or "ended without a word: killed, or out of memory"
+        told = note.overrides if note and grid.trials else grid.varied(n)
         console.say(f"  cell {n} ({' '.join(told)}): {cause}")
     if grid.trials:
         return True  # a search proposes anew: the same command goes on

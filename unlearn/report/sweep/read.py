@@ -12,6 +12,7 @@ from typing import Any
 
 from unlearn.errors import UnlearnError
 from unlearn.report.assemble import SCHEMA_VERSION
+from unlearn.report.note import DONE, NOTE, Note
 from unlearn.report.pictures import PICTURES
 
 PARTS = (
@@ -83,12 +84,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that did not come to a report: where, what was asked, and why in one line."""
+    """A cell that did not come to a report: what was asked and why it failed, and where."""
 
-    number: int
-    overrides: tuple[str, ...]
-    cause: str
+    note: Note
     path: Path
+
+    @property
+    def cause(self) -> str:
+        """One line."""
+        return self.note.cause or "it did not finish: still running, or killed"
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def read(paths: Sequence[Path]) -> Found:
         ReportError: a path without reports, a damaged report, or reports of different schema versions.
     """
     files = list(dict.fromkeys(file.resolve() for path in paths for file in _reports(path)))
-    failures = {failure.path: failure for path in paths for failure in _failures(path)}
+    failures = _failures(paths)
     cells = [_cell(file) for file in files if file.parent not in failures]
     if not cells:
         raise ReportError(f"PATH: expected a finished cell, came {len(failures)} that failed and none that finished")
@@ -117,7 +121,7 @@ def read(paths: Sequence[Path]) -> Found:
         (len(cells) - len(once), "of a cell that has a newer one"),
     ]
     words = (f"{count} report{'s' * (count > 1)} {why}" for count, why in left if count)
-    return Found(tuple(once), tuple(sorted(failures.values(), key=lambda each: each.number)), tuple(words))
+    return Found(tuple(once), tuple(sorted(failures.values(), key=lambda each: each.note.number)), tuple(words))
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -133,7 +137,7 @@ def _reports(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = sorted(path.rglob("report.json"), key=_natural)
-    if not found and not any(path.rglob("cell.json")):
+    if not found and not any(path.rglob(NOTE)):
         came = "a folder without one" if path.is_dir() else "no such path"
         raise ReportError(f"PATH: expected a report.json at or below {path}, came {came}")
     return found
@@ -171,15 +175,18 @@ def _newest(cells: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in cells if id(cell) in chosen]
 
 
-def _failures(path: Path) -> Iterator[Failure]:
-    for file in path.rglob("cell.json") if path.is_dir() else ():
-        try:
-            told = json.loads(file.read_text(encoding="utf-8"))
-            state, number, overrides = told["state"], int(told["number"]), tuple(map(str, told["overrides"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ReportError(
-                f"PATH: expected the state of a cell, came {file}, which cannot be read: {error}"
-            ) from error
-        if state != "done":
-            cause = str(told.get("cause") or "it did not finish: still running, or killed")
-            yield Failure(number, overrides, cause, file.parent.resolve())
+def _failures(paths: Sequence[Path]) -> dict[Path, Failure]:
+    """By folder; those that were run again since, and done, are none."""
+    files = {file.resolve() for path in paths if path.is_dir() for file in path.rglob(NOTE)}
+    notes = {file.parent: _note(file) for file in files}
+    done = {note.asked for note in notes.values() if note.state == DONE}
+    return {
+        folder: Failure(note, folder) for folder, note in notes.items() if note.state != DONE and note.asked not in done
+    }
+
+
+def _note(file: Path) -> Note:
+    try:
+        return Note.read(file)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"PATH: expected the state of a cell, came {file}, which cannot be read: {error}") from error

@@ -88,7 +88,7 @@ def link(path: Path, into: Path) -> str:
 def as_markdown(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str]) -> str:
     """For each scenario its verdict, its table (mean ± standard deviation over seeds) and what stands behind it."""
     parts = [part for scenario in scenarios for part in _scenario(scenario, len(scenarios) > 1)]
-    failures = [f"- cell {each.number} `{' '.join(each.overrides)}`: {each.cause}" for each in found.failures]
+    failures = [f"- cell {each.note.number} `{' '.join(each.note.overrides)}`: {each.cause}" for each in found.failures]
     if failures:
         parts += ["Cells that failed:", "\n".join(failures)]
     return "\n\n".join([*parts, *notes]) + "\n"
@@ -175,7 +175,7 @@ def print_table(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str
         console.print(ranking.why)
         console.print(footer(scenario))
     for failure in found.failures:
-        console.print(f"cell {failure.number} failed ({' '.join(failure.overrides)}): {failure.cause}")
+        console.print(f"cell {failure.note.number} failed ({' '.join(failure.note.overrides)}): {failure.cause}")
     for note in notes:
         console.print(note)
 

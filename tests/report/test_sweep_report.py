@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 import sys
 from math import sqrt
@@ -16,6 +15,7 @@ from reports import FLOOR, Report, changed, grid, key, report, write
 
 from unlearn.cli.report import main
 from unlearn.errors import UnlearnError
+from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
 from unlearn.report.sweep.compare import Ranking, front, holm, p_value, rank
 from unlearn.report.sweep.read import read
@@ -229,11 +229,9 @@ def test_times_of_different_hardware_are_not_averaged(tmp_path: Path) -> None:
 
 def test_failed_cells_are_told_and_their_old_reports_left_out(tmp_path: Path) -> None:
     write(tmp_path, *gaps((0.1, 0.2)))
-    state = {"schema_version": 1, "number": 1, "overrides": ["seed=1"], "state": "failed", "cause": "disk <full>"}
-    (tmp_path / "1" / "cell.json").write_text(json.dumps(state))
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7" / "cell.json").write_text(json.dumps(state | {"number": 7, "state": "running", "cause": None}))
-    (tmp_path / "0" / "cell.json").write_text(json.dumps(state | {"number": 0, "state": "done", "cause": None}))
+    Note(0, ["seed=0"], DONE).write(tmp_path / "0")
+    Note(1, ["seed=1"], FAILED, "disk <full>").write(tmp_path / "1")
+    Note(7, ["seed=7"], RUNNING).write(tmp_path / "7")
     printed = io.StringIO()
     page = summarise([tmp_path], tmp_path, printed)[2].read_text()
     assert [cell.path.parent.name for cell in read([tmp_path]).cells] == ["0"]
@@ -241,6 +239,20 @@ def test_failed_cells_are_told_and_their_old_reports_left_out(tmp_path: Path) ->
     assert "disk &lt;full&gt;" in page
     assert "still running, or killed" in page
     assert "1 report of earlier runs in the folders of failed cells" in page
+
+
+def test_a_failed_cell_that_was_run_again_counts(tmp_path: Path) -> None:
+    write(tmp_path, *gaps((0.1, 0.2)))
+    Note(0, ["seed=0", "paths.output=one"], DONE).write(tmp_path / "0")
+    Note(1, ["seed=1", "paths.output=one"], FAILED, "disk full").write(tmp_path / "1")
+    (tmp_path / "1" / "report.json").rename(tmp_path / "report.json")
+    assert [failure.cause for failure in read([tmp_path]).failures] == ["disk full"]
+    again = tmp_path / "1" / "again-1" / "0"
+    Note(0, ["seed=1", "paths.output=one/again-1"], DONE).write(again)
+    (tmp_path / "report.json").rename(again / "report.json")
+    found = read([tmp_path])
+    assert found.failures == ()
+    assert len(found.cells) == 2
 
 
 @pytest.mark.parametrize(

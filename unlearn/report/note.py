@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from unlearn.report.write import write_text
 
@@ -16,7 +14,7 @@ RUNNING, DONE, FAILED = "running", "done", "failed"
 
 
 @dataclass(frozen=True)
-class Cell:
+class Note:
     """One Hydra job of a multirun; `built` and `reused` count artefacts, `seconds` are those of the job."""
 
     number: int
@@ -27,6 +25,11 @@ class Cell:
     reused: int = 0
     seconds: float = 0.0
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """What the cell is, wherever it is written."""
+        return frozenset(word for word in self.overrides if not word.startswith("paths.output="))
+
     def write(self, folder: Path) -> None:
         """Put the note into the cell's folder.
 
@@ -35,13 +38,17 @@ class Cell:
         """
         write_text(json.dumps({"schema_version": SCHEMA_VERSION} | asdict(self), indent=1), folder / NOTE)
 
+    @classmethod
+    def read(cls, path: Path) -> Note:
+        """From its file.
 
-def read(sweep: Path) -> Iterator[Cell]:
-    """The notes right below a sweep's folder; what cannot be read is left out."""
-    for path in sweep.glob(f"*/{NOTE}"):
+        Raises:
+            OSError, ValueError: it cannot be read, is damaged, or of another version.
+        """
+        found = json.loads(path.read_text(encoding="utf-8"))
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
-            if found.pop("schema_version") == SCHEMA_VERSION:
-                yield Cell(**found)
-        except (OSError, ValueError, TypeError, KeyError):  # of another version, or damaged
-            continue
+            if found.pop("schema_version") != SCHEMA_VERSION:
+                raise ValueError(f"not of schema version {SCHEMA_VERSION}")
+            return cls(**found)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not a cell's note: {error}") from error
