@@ -24,7 +24,8 @@ from unlearn.stages.keys import canonical, code_hash
 from unlearn.strategies.selection import All
 
 Compose = Callable[..., DictConfig]
-RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "report.", "rebuild_damaged")
+RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "cluster", "report.")
+RUNTIME += ("rebuild_damaged", "until", "objective")
 RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
 RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly", "trainer.checkpoint_every")
 
@@ -50,6 +51,7 @@ ANOTHER = {
 OPTIONS = [
     (group, option)
     for group, where in config.GROUPS.items()
+    if group not in {"logger", "cluster"}  # in no key: tested below
     for option, kind in options(*where).items()
     if fields(kind) and (config.CONF / group / f"{option}.yaml").is_file()
 ]
@@ -146,7 +148,11 @@ def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: 
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
 
 
-@pytest.mark.parametrize("override", ["trainer=gpu", "trainer=debug", "logger=none", "paths.store=elsewhere"])
+HOW = ("trainer=gpu", "trainer=debug", "logger=none", "logger=wandb_offline", "paths.store=elsewhere", "cluster=joblib")
+HOW += ("cluster=slurm", "cluster=ray", "until=baseline", "objective=unlearned/forget_accuracy")
+
+
+@pytest.mark.parametrize("override", HOW)
 def test_how_it_is_run_is_not_in_the_keys(composed: Compose, override: str) -> None:
     assert keys_of(composed(override)) == keys_of(composed())
 
