@@ -126,14 +126,17 @@ def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def killed(signum: int, *arguments: str, cwd: Path) -> int:
-    """The exit status of a run that is sent a signal while it builds its first artefact."""
+    """The exit status of a run that is sent a signal while it builds what takes long."""
     command = [sys.executable, "-m", "unlearn", *arguments]
     running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     building = cwd / "artifacts" / "building"
-    deadline = time.monotonic() + 120
-    while not (building.is_dir() and list(building.iterdir())) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(1)
+    deadline, seen = time.monotonic() + 120, None
+    while time.monotonic() < deadline:
+        now = set(building.iterdir()) if building.is_dir() else set()
+        if now and now == seen:
+            break
+        seen = now
+        time.sleep(0.5)
     os.kill(running.pid, signum)
     return running.wait(timeout=60)
 
