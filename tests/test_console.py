@@ -30,10 +30,12 @@ def test_cells_are_told_in_plain_lines_where_there_is_no_terminal() -> None:
 def test_the_bar_over_all_cells_stands_with_that_of_the_stage_at_work() -> None:
     stream = Terminal()
     with Console(stream).overall(4) as show, Console(stream).working("train original") as tick:
+        Console(stream).say("resumed at epoch 3")
         tick(3, 20)
         show(2, 1, 1)
         time.sleep(0.3)  # bars are drawn ten times a second
     last = stream.getvalue()
+    assert "resumed at epoch 3\n" in last
     assert "cells: 2 done, 1 of them reused, 1 failed" in last
     assert "3/4" in last
     assert "train original" in last

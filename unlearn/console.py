@@ -31,8 +31,11 @@ class Console:
         self.bars = bars and self.stream.isatty()
 
     def say(self, text: str) -> None:
-        """One line."""
-        print(text, file=self.stream, flush=True)
+        """One line, above the bars if there are any."""
+        if _live:
+            _live[0].console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
 
     def done(self, label: str, reused: bool, seconds: float) -> None:
         """A stage is there."""
