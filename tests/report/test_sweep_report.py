@@ -64,6 +64,7 @@ def test_rows_are_settings_over_seeds(tmp_path: Path) -> None:
         ({"forget__share": 0.2}, 2),
         ({"train__lr": 0.2}, 2),
         ({"trainer__precision": "bf16-mixed"}, 2),
+        ({"trainer__devices": 2}, 2),
         ({"trainer__threads": 8}, 1),
         ({"dataset__root": "elsewhere", "dataset__workers": 0}, 1),
         ({"paths__store": "elsewhere"}, 1),
@@ -95,6 +96,18 @@ def test_a_cell_counts_once_the_newer_one(tmp_path: Path) -> None:
     found = read([write(tmp_path, report(gap=0.5), report(seed=1), report(gap=0.25))])
     assert [cell.metrics["average_gap"] for cell in found.cells] == [0.1, 0.25]
     assert found.left_out == ("1 report of a cell that has a newer one",)
+
+
+def test_what_the_unlearned_model_does_not_hang_on_makes_another_cell(tmp_path: Path) -> None:
+    """The seed of the evaluation, the probe's settings, and what it is held against: its key is the same."""
+    cells = [report() for _ in range(4)]
+    for number, each in enumerate(cells):
+        each["seeds"]["evaluate"] = number // 3
+        each["artifacts"]["spd_gan"] = {"key": key("probe", number == 1), "status": "built", "seconds": 1.0}
+    cells[2]["artifacts"]["retrained_1"]["key"] = key("of another seed")
+    found = read([write(tmp_path, *cells)])
+    assert len(found.cells) == 4
+    assert found.left_out == ()
 
 
 def test_a_setting_and_seed_counts_once_when_code_changed(tmp_path: Path) -> None:
