@@ -333,6 +333,13 @@ def test_the_page_holds_every_row_with_its_keys_and_links(tmp_path: Path) -> Non
     assert set(re.findall(r'href="(\d[^"]*)"', page)) == {"2/report.html"}
 
 
+@pytest.mark.parametrize("word", [None, "auto", True, [1]])
+def test_a_value_that_is_no_number_has_no_place_on_an_axis(tmp_path: Path, word: Any) -> None:
+    page = summary(tmp_path, *(report(k=k, clip=clip) for k in (0.1, 0.2) for clip in (word, 0.5, 1.0)))[".html"]
+    assert "average gap over clip" in page
+    assert "average gap over k and clip" in page
+
+
 def test_whatever_comes_from_users_is_escaped(tmp_path: Path) -> None:
     hostile = "<script>alert('x')</script>\"&{{ 7 * 7 }}"
     reports = [report(f"own{hostile}", seed, k=k, name=hostile) for seed in (0, 1) for k in (1, 2)]
