@@ -76,6 +76,7 @@ def test_shared_stages_first_leaves_only_unlearning_to_the_grid(tmp_path: Path) 
     assert "cells: 2 of 2" in said
     assert said.count(" built ") == 2 * len(SHARED)
     assert "unlearn RandomK" not in said
+    assert "no report" not in said
     sweep(*grid, "paths.output=all", cwd=tmp_path)
     assert {r["artifacts"][name]["status"] for r in reports(tmp_path / "all") for name in SHARED} == {"reused"}
 
