@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +93,7 @@ def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
+    shutil.copytree(folder / "one", folder / "grid" / "9")  # of an earlier sweep, and none of this one's
     grid = ["-m", *TOY, "strategy=random_k,top_k", "strategy.recipe.lr=0.05,1e30", "paths.output=grid"]
     done = unlearn(*grid, cwd=folder)
     assert done.returncode == 1
@@ -105,6 +108,8 @@ def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
     assert [note["state"] for note in notes] == ["done", "failed", "done", "failed"]
     found = [report(folder / "grid" / number) for number in ("0", "2")]
     assert not (folder / "grid" / "1" / "report.json").exists()
+    rows = list(csv.DictReader((folder / "grid" / "sweep.csv").read_text().splitlines()))
+    assert sorted(row["report"] for row in rows) == ["0/report.json", "2/report.json"]
     assert {each["artifacts"]["original"]["status"] for each in found} == {"reused"}
     assert found[0]["artifacts"]["unlearned"]["key"] != found[1]["artifacts"]["unlearned"]["key"]
 

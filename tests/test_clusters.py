@@ -95,6 +95,7 @@ def test_plain_config_reaches_joblib_and_ray() -> None:
     ("overrides", "told"),
     [
         (["cluster=joblib", "cluster.n_jobs=0"], "cluster.n_jobs: expected a number of processes >= 1, or -1"),
+        (["cluster=joblib", "trainer=ddp"], "trainer.devices: expected 1 with cluster=joblib"),
         (["cluster=slurm", "cluster.time=0"], "cluster.time: expected a number >= 1, came 0"),
         (["cluster=slurm", "cluster.gpus=1"], "trainer.accelerator: expected gpu with cluster.gpus=1"),
         (["cluster=ray", "cluster.address=auto"], "paths.output: expected an absolute path with cluster.address"),

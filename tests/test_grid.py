@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from unlearn import config
 from unlearn.config import CommandLine, Grid, preflight
 from unlearn.config.grid import Axis
+from unlearn.errors import ConfigError
 
 config.register()
 GRID = Grid(
@@ -43,6 +44,13 @@ def test_the_ready_grid_is_the_one_of_the_command_line() -> None:
     ready, _ = checked("+sweep=k_noise_grid")
     assert [cell[1:] for cell in sorted(ready.cells)] != []
     assert {frozenset(cell) - {"+sweep=k_noise_grid"} for cell in ready.cells} == {frozenset(c) for c in whole.cells}
+
+
+@pytest.mark.parametrize("values", ["shuffle(0,1,2)", "shuffle(range(0,3))"])
+def test_an_order_that_hydra_would_draw_anew_is_refused(values: str) -> None:
+    """Its cells would have other numbers, and the list of failed ones would name others."""
+    with pytest.raises(ConfigError, match="seed: expected an order that repeats"):
+        checked(f"seed={values}")
 
 
 @pytest.mark.parametrize("count", range(1, 7))

@@ -31,11 +31,12 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.published import Mnist
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.members import Members
-from unlearn.inventory.purge import Sentence, sentence
+from unlearn.inventory.purge import PNG, Sentence, pictured, sentence
 from unlearn.inventory.why import stages, why
 from unlearn.pipeline import Plan
 from unlearn.report.assemble import assemble
-from unlearn.report.write import write
+from unlearn.report.pictures import data_uri
+from unlearn.report.write import write, write_text
 from unlearn.stages.base import Workshop
 from unlearn.store import META, ArtifactStore
 
@@ -423,6 +424,23 @@ def test_strangers_and_other_data_lose_nothing(filled: Path, finished: Finished)
     for data, record in ((finished.config.dataset, 1400), (Mnist(), 0)):  # 300 of the digits took part
         found = judged(filled, data, record)
         assert (found.going, found.undecided) == ((), ())
+
+
+def test_whatever_holds_pictures_outside_the_store_is_found(tmp_path: Path) -> None:
+    """Of a run, of its sweep, and what was kept for W&B under names of its own."""
+    page = f"<img src='{data_uri(torch.zeros(1, 2, 2, dtype=torch.uint8))}'>"
+    for name in ("0/report.html", "0/pictures.json", "sweep.html", "0/wandb/report/report.html"):
+        write_text(page, tmp_path / name)
+    write_text("<p>none", tmp_path / "1" / "report.html")
+    for name in ("tmp1", "tmp2"):
+        write_text("", tmp_path / "0" / "wandb" / "staged" / name).write_bytes(PNG + b"...")
+    assert {str(path.relative_to(tmp_path)) for path in pictured([tmp_path])} == {
+        "0/pictures.json",
+        "0/report.html",
+        "0/wandb/report/report.html",
+        "0/wandb/staged",
+        "sweep.html",
+    }
 
 
 def test_without_a_split_who_was_where_is_not_known(store: Path, finished: Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
 import shutil
@@ -75,6 +76,7 @@ def test_shared_stages_first_leaves_only_unlearning_to_the_grid(tmp_path: Path) 
     assert "cells: 2 of 2" in said
     assert said.count(" built ") == 2 * len(SHARED)
     assert "unlearn RandomK" not in said
+    assert "no report" not in said
     sweep(*grid, "paths.output=all", cwd=tmp_path)
     assert {r["artifacts"][name]["status"] for r in reports(tmp_path / "all") for name in SHARED} == {"reused"}
 
@@ -153,3 +155,27 @@ def test_a_search_goes_on_after_a_setting_that_fails(tmp_path: Path) -> None:
     assert "strategy.recipe.lr=1e+30" in said
     assert "of 4 cells failed" in said
     assert "best of 4" in said
+
+
+@pytest.mark.slow
+def test_a_search_in_which_everything_fails_lists_it(tmp_path: Path) -> None:
+    search = (*TOY, "+sweep=search", "hydra.sweeper.n_trials=2", "strategy=random_k")
+    said = sweep(*search, "strategy.recipe.lr=choice(1e29,1e30)", "paths.output=one", cwd=tmp_path, status=1)
+    assert "2 of 2 cells failed" in said
+    assert said.count(": unlearned: the loss was") >= 2
+
+
+@pytest.mark.slow
+def test_a_launcher_that_loses_a_process_lists_what_did_not_end(tmp_path: Path) -> None:
+    grid = (*TOY, "train.epochs=10000", "strategy=random_k", "seed=0,1", "cluster=joblib", "cluster.n_jobs=2")
+    running = start(*grid, "paths.output=one", cwd=tmp_path)
+    while len(list(tmp_path.glob("artifacts/building/*"))) < 2:
+        assert running.poll() is None
+        time.sleep(0.1)
+    listed = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    worker = next(each for each in map(int, listed) if b"LokyProcess-1" in Path(f"/proc/{each}/cmdline").read_bytes())
+    os.kill(worker, signal.SIGKILL)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "2 of 2 cells failed" in said
+    assert "ended without a word: killed, or out of memory" in said

@@ -22,8 +22,8 @@ class Cluster(ABC):
     extra: ClassVar[str] = ""  # of ours, that brings the package
     shares_terminal: ClassVar[bool] = False  # cells run one after another where the user looks on
 
-    def check(self, accelerator: str, output: str) -> Iterator[Problem]:
-        """What does not fit `trainer.accelerator` or `paths.output`."""
+    def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
+        """What does not fit `trainer.accelerator`, `trainer.devices` or `paths.output`."""
         yield from ()
 
 
@@ -42,6 +42,10 @@ class Joblib(Cluster):
     extra: ClassVar[str] = "joblib"
 
     n_jobs: int = checked(-1, "a number of processes >= 1, or -1 for one per core", lambda v: v >= 1 or v == -1)
+
+    def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
+        if devices > 1:  # nor can joblib's processes spawn others
+            yield Problem("trainer.devices", "1 with cluster=joblib, whose processes share this machine", devices)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Slurm(Cluster):
     parallel: int = at_least(1, 256)  # cells at the same time
     arguments: dict[str, Any] = field(default_factory=dict)  # more of sbatch's: cluster.arguments.mail-type=END
 
-    def check(self, accelerator: str, output: str) -> Iterator[Problem]:
+    def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
         yield from _idle(self.gpus, accelerator)
 
 
@@ -79,7 +83,7 @@ class Ray(Cluster):
     cpus: int = at_least(1, 1)  # of each cell; trainer.threads=null computes with all of them
     gpus: float = at_least(0, 0)  # of each cell; a share lets cells share one
 
-    def check(self, accelerator: str, output: str) -> Iterator[Problem]:
+    def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
         yield from _idle(self.gpus, accelerator)
         if self.address != "local" and not Path(output).is_absolute():
             expected = "an absolute path with cluster.address: the cluster's processes stand in folders of their own"

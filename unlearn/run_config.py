@@ -111,7 +111,7 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     if not found and config.trained_on is not None:
         found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
     yield from found
-    yield from config.cluster.check(config.trainer.accelerator, config.paths.output)
+    yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
         yield from config.forget.check(config.population)

@@ -64,6 +64,7 @@ def test_rows_are_settings_over_seeds(tmp_path: Path) -> None:
         ({"forget__share": 0.2}, 2),
         ({"train__lr": 0.2}, 2),
         ({"trainer__precision": "bf16-mixed"}, 2),
+        ({"trainer__devices": 2}, 2),
         ({"trainer__threads": 8}, 1),
         ({"dataset__root": "elsewhere", "dataset__workers": 0}, 1),
         ({"paths__store": "elsewhere"}, 1),
@@ -95,6 +96,18 @@ def test_a_cell_counts_once_the_newer_one(tmp_path: Path) -> None:
     found = read([write(tmp_path, report(gap=0.5), report(seed=1), report(gap=0.25))])
     assert [cell.metrics["average_gap"] for cell in found.cells] == [0.1, 0.25]
     assert found.left_out == ("1 report of a cell that has a newer one",)
+
+
+def test_what_the_unlearned_model_does_not_hang_on_makes_another_cell(tmp_path: Path) -> None:
+    """The seed of the evaluation, the probe's settings, and what it is held against: its key is the same."""
+    cells = [report() for _ in range(4)]
+    for number, each in enumerate(cells):
+        each["seeds"]["evaluate"] = number // 3
+        each["artifacts"]["spd_gan"] = {"key": key("probe", number == 1), "status": "built", "seconds": 1.0}
+    cells[2]["artifacts"]["retrained_1"]["key"] = key("of another seed")
+    found = read([write(tmp_path, *cells)])
+    assert len(found.cells) == 4
+    assert found.left_out == ()
 
 
 def test_a_setting_and_seed_counts_once_when_code_changed(tmp_path: Path) -> None:
@@ -318,6 +331,13 @@ def test_the_page_holds_every_row_with_its_keys_and_links(tmp_path: Path) -> Non
     assert anchors == {"cell-1-1", "cell-1-2"}
     assert set(re.findall(r'<a href="#(cell[^"]+)"', page)) == anchors
     assert set(re.findall(r'href="(\d[^"]*)"', page)) == {"2/report.html"}
+
+
+@pytest.mark.parametrize("word", [None, "auto", True, [1]])
+def test_a_value_that_is_no_number_has_no_place_on_an_axis(tmp_path: Path, word: Any) -> None:
+    page = summary(tmp_path, *(report(k=k, clip=clip) for k in (0.1, 0.2) for clip in (word, 0.5, 1.0)))[".html"]
+    assert "average gap over clip" in page
+    assert "average gap over k and clip" in page
 
 
 def test_whatever_comes_from_users_is_escaped(tmp_path: Path) -> None:

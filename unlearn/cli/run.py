@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from importlib.metadata import version
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _guarded(go: Callable[[], Any]) -> int:
-    """Let Hydra run the jobs, which tell their own errors: what else goes wrong is told in one line."""
+    """Let Hydra run the jobs, which tell their own errors: what else goes wrong ends them, and not the sweep's list."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # it would print its errors and exit
     try:
         go()
@@ -74,6 +75,9 @@ def _guarded(go: Callable[[], Any]) -> int:
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
+    except Exception:  # a launcher that lost a process, a search in which nothing came to an end
+        traceback.print_exc()
+        return 1
     return 0
 
 

@@ -115,10 +115,14 @@ def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, cons
 
 
 def _report(folder: Path) -> None:
+    """Over the cells of this sweep: others may have left theirs in the folder. There is none of shared stages alone."""
     from unlearn.report.sweep.summary import summarise
 
+    cells = sorted((path.parent for path in folder.glob(f"*/{NOTE}")), key=lambda cell: (len(cell.name), cell.name))
+    if not any((cell / "report.json").exists() for cell in cells):
+        return
     try:
-        print(*summarise([folder], folder, sys.stdout), sep="\n")
+        print(*summarise(cells, folder, sys.stdout), sep="\n")
     except UnlearnError as error:
         print(f"unlearn: no report of the sweep: {error}", file=sys.stderr)
 

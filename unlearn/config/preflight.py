@@ -104,6 +104,10 @@ class _Preflight:
         swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
         if swept and not multirun:
             raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
+        if drawn := sorted(o.get_key_element() for o in parsed if getattr(o.value(), "shuffle", False)):
+            raise ConfigError(
+                [f"{', '.join(drawn)}: expected an order that repeats, came shuffle(…): Hydra draws another"]
+            )
         params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
         by_key.update((o.get_key_element(), o) for o in parsed)

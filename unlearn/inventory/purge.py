@@ -22,7 +22,7 @@ from unlearn.inventory.members import Members
 from unlearn.inventory.removals import Removal
 
 MODEL = "model.safetensors"
-PICTURE = b"data:image/png;base64,"
+PICTURE, PNG = b"data:image/png;base64,", b"\x89PNG\r\n\x1a\n"  # in a page or beside it; a file of its own
 
 
 class Fate(StrEnum):
@@ -137,18 +137,23 @@ def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> 
 
 
 def pictured(reports: list[Path]) -> Iterator[Path]:
-    """Pages of runs that hold pictures, in folders.
+    """Files below folders that hold pictures, and folders of picture files: of runs, of sweeps, kept to be sent.
 
     Raises:
-        ConfigError: there is no such folder, or a page cannot be read.
+        ConfigError: there is no such folder, or a file cannot be read.
     """
     for folder in reports:
         if not folder.is_dir():
             raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
         try:
-            yield from (page for page in sorted(folder.rglob("report.html")) if PICTURE in page.read_bytes())
+            yield from dict.fromkeys(found for file in sorted(folder.rglob("*")) if (found := _pictured(file)))
         except OSError as error:
-            raise ConfigError([f"--reports: expected readable pages, came {error}"]) from error
+            raise ConfigError([f"--reports: expected readable files, came {error}"]) from error
+
+
+def _pictured(file: Path) -> Path | None:
+    content = file.read_bytes() if file.is_file() else b""
+    return file.parent if content.startswith(PNG) else file if PICTURE in content else None
 
 
 def _samples(spec: Any) -> Iterator[dict[str, Any]]:

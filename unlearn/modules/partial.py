@@ -32,7 +32,7 @@ class Partial:
     """Where one training keeps its last finished epoch, in a folder of its own, and the least seconds between writes.
 
     The first epoch that ends so late is written. Its cost is that of one file in `every` seconds, and what is lost
-    to a kill is at most `every` seconds or one epoch, whichever is longer (our choice).
+    to a kill is at most `every` seconds and one epoch (our choice).
     """
 
     path: Path

@@ -41,7 +41,7 @@ class TrainerSettings:
     threads: int | None = at_least(1, 1)  # on the CPU; null: one per core. One repeats on any machine, shares well
     detect_anomaly: bool = False  # name the operation that made a NaN; slow
     devices: int = at_least(1, 1)  # that share each batch of a training stage; all else runs on one
-    checkpoint_every: float = at_least(0, 5)  # seconds, at the end of an epoch; what a killed training may lose
+    checkpoint_every: float = at_least(0, 5)  # seconds, at the end of an epoch; a killed training may lose so many
 
     def problems(self, key: str) -> Iterator[Problem]:
         """float16 is of no use on a CPU."""

@@ -134,9 +134,14 @@ def parameters(scenario: Scenario) -> list[str]:
     values: dict[str, set[float]] = defaultdict(set)
     for row in scenario.rows:
         for name, value in row.setting.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if _is_number(value):
                 values[name].add(value)
     return [name for name, found in values.items() if len(found) > 1]
+
+
+def _is_number(value: object) -> bool:
+    """Whether it has a place on an axis: one that also takes null or a word has values that have none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,7 @@ def series(scenario: Scenario, parameter: str) -> list[Series]:
     """By strategy and other settings, where two values of the parameter or more were tried."""
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in scenario.rows:
-        if parameter in row.setting:
+        if _is_number(row.setting.get(parameter)):
             groups[row.strategy, _others(row, parameter)].append(row)
     found = {names: rows for names, rows in sorted(groups.items()) if len(rows) > 1}
     dashes = sorted({others for _, others in found})
@@ -251,7 +256,7 @@ def maps(scenario: Scenario, ink: Ink, pair: tuple[str, str]) -> Iterator[Figure
     """A heat map of each metric over two parameters, one for each strategy and other setting, shades in common."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in scenario.rows:
-        if set(pair) <= set(row.setting):
+        if all(_is_number(row.setting.get(name)) for name in pair):
             groups[f"{row.strategy} {_others(row, *pair)}".strip()].append(row)
     for measure in measures(scenario):
         reach = _shades([found for rows in groups.values() for row in rows if (found := row.spread(measure.key))])

@@ -165,11 +165,16 @@ def _cell(file: Path) -> Cell:
 
 
 def _newest(cells: Sequence[Cell]) -> list[Cell]:
-    """One for each unlearned model as it was measured, in the order found."""
+    """One for each set of models and seeds, as it was measured, in the order found.
+
+    The unlearned model alone does not tell two cells apart: it hangs neither on the probe, nor on what it is held
+    against, nor on the seed of the evaluation.
+    """
     kept: dict[tuple[object, ...], Cell] = {}
     for cell in cells:
+        made = tuple((name, part["key"]) for name, part in sorted(cell.report["artifacts"].items()))
         measured = sorted((key, str(value)) for key, value in cell.leaves.items() if key.startswith("attacks."))
-        same = (cell.key("unlearned"), *measured)
+        same = (made, cell.seeds, *measured)
         if same not in kept or cell.modified >= kept[same].modified:
             kept[same] = cell
     chosen = {id(cell) for cell in kept.values()}

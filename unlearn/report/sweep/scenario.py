@@ -15,8 +15,20 @@ from unlearn.report.sweep.read import Cell
 from unlearn.report.verdict import distance
 
 # How a cell is run, and its seeds: neither makes two cells incomparable, but for the numerics below.
-RUNTIME = {"paths", "logger", "trainer", "cluster", "report", "rebuild_damaged", "until", "seed", "seeds", "baseline"}
-NUMERICS = {"trainer.precision", "trainer.deterministic"}
+RUNTIME = {
+    "paths",
+    "logger",
+    "trainer",
+    "cluster",
+    "report",
+    "rebuild_damaged",
+    "until",
+    "objective",
+    "seed",
+    "seeds",
+    "baseline",
+}
+NUMERICS = {"trainer.precision", "trainer.deterministic", "trainer.devices"}
 ASIDE = {"dataset.download", "dataset.memory_limit", "dataset.workers", "spd_gan.fresh"}
 TYPED = {
     "dataset",
