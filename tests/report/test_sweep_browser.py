@@ -13,6 +13,7 @@ import pytest
 from reports import changed, grid, key, report, write
 from test_browser import DARK, Browse, browse, console, luminance, probed, pytestmark  # noqa: F401
 
+from unlearn.report.note import FAILED, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
 from unlearn.report.sweep.summary import summarise
 
@@ -69,9 +70,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         each["artifacts"]["unlearned"]["key"] = key("second", number)
     write(root, *grid(), *SECOND)
     write_pictures(Examples((Example(3, 17, PIXEL, PIXEL, PIXEL),), 2.5), root / "0")
-    state = {"number": 99, "overrides": ["strategy=top_k"], "state": "failed", "cause": "NaN"}
-    (root / "99").mkdir()
-    (root / "99" / "cell.json").write_text(json.dumps(state))
+    Note(99, ["strategy=top_k"], FAILED, "NaN").write(root / "99")
     return summarise([root], root, io.StringIO())[2].read_text(encoding="utf-8")
 
 
