@@ -139,7 +139,13 @@ def _tell_best(grid: Grid, typed: list[str], folder: Path, console: Console) -> 
         return
     best = [f"{key}={value}" for key, value in found["best_params"].items()]
     console.say(f"best of {len(grid)}: {found['best_value']:.4f} with {' '.join(best)}")
-    mine = {"+sweep", "seed", *found["best_params"], *(axis.key for axis in grid.axes if len(axis.values) > 1)}
+    mine = {
+        "+sweep",
+        "seed",
+        "paths.output",
+        *found["best_params"],
+        *(axis.key for axis in grid.axes if len(axis.values) > 1),
+    }
     kept = [word for word in typed if word.partition("=")[0] not in mine and not word.startswith(("hydra", "-"))]
     seed = next((int(axis.values[0]) for axis in grid.axes if axis.key == "seed"), 0)
     unseen = f"seed={seed + 1},{seed + 2},{seed + 3}"
