@@ -170,6 +170,12 @@ def test_weights_that_are_not_finite_are_refused_and_not_stored(
     assert "Traceback" not in done.stderr
 
 
+def test_another_primary_config_is_refused(tmp_path: Path) -> None:
+    done = unlearn("--config-name=mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--config-name: expected --config-dir=DIR with +experiment=NAME" in done.stderr
+
+
 @pytest.mark.parametrize("grid", [[], ["-m", "seed=0,1"]])
 def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -52,6 +53,15 @@ def numbers(report: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in report["metrics"].items() if not key.endswith(("/seconds", "/speedup"))}
 
 
+def table(sweep: Path) -> list[dict[str, str]]:
+    """The rows of the sweep's own report, without what was timed."""
+    with (sweep / "sweep.csv").open(newline="") as file:
+        return [
+            {name: cell for name, cell in row.items() if "seconds" not in name and "speedup" not in name}
+            for row in csv.DictReader(file)
+        ]
+
+
 @pytest.mark.slow
 def test_a_grid_builds_what_its_cells_share_once_a_seed(tmp_path: Path) -> None:
     sweep(*TOY, *GRID, "paths.output=one", cwd=tmp_path)
@@ -100,6 +110,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_an_undisturbe
     assert [numbers(report) for report in killed] == [numbers(report) for report in calm]
     keys = [[{name: part["key"] for name, part in r["artifacts"].items()} for r in each] for each in (calm, killed)]
     assert keys[0] == keys[1]
+    assert table(tmp_path / "killed") == table(tmp_path / "calm")
     assert not list((tmp_path / "artifacts" / "building").iterdir())
 
 
@@ -111,6 +122,18 @@ def test_two_sweeps_at_once_build_each_stage_once(tmp_path: Path) -> None:
         _, said = running.communicate(timeout=600)
         assert running.returncode == 0, said
     assert set(built(tmp_path / "a", tmp_path / "b").values()) == {1}
+
+
+@pytest.mark.slow
+def test_two_sweeps_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
+    long = start(*TOY, "train.epochs=100000", "seed=0,1", "paths.output=one", cwd=tmp_path)
+    while not (tmp_path / "one" / "0" / "cell.json").exists():
+        time.sleep(0.2)
+    said = sweep(*TOY, "seed=0,1", "paths.output=one", cwd=tmp_path, status=2)
+    assert "paths.output: expected a folder of its own, came one" in said
+    assert (tmp_path / "one" / "0" / "cell.json").exists()
+    long.kill()
+    long.communicate()
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ class Selection(Metric):
 
     `selection_auc` ranks by the loss; `selection_balanced_accuracy` is that of a regression fitted on one half of
     forget and validation and scored on the other, the mean over `splits`. With forget and retain accuracy they make
-    `selection/average_gap`, what a search minimises: test and holdout stay unseen (our choice).
+    `selection/average_gap`, what a search minimises: test and holdout stay unseen (our choice). Under SPD-GAN's marker
+    the forget set is marked and validation is not, so the attack sees the mark too: only its gap to retrained counts.
     """
 
     subsets = (Subset.FORGET, Subset.VALIDATION)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
 
@@ -26,12 +27,26 @@ class Folder(Callback):
     """Remembers where the multirun of this process writes; Hydra alone knows, and tells its callbacks."""
 
     path: ClassVar[Path | None] = None
+    lock: ClassVar[FileLock | None] = None  # held while the sweep runs: two would take each other's cells for theirs
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
         """Before the first cell: notes of an earlier sweep into the same folder go."""
         Folder.path = Path(config.hydra.sweep.dir)
-        for path in Folder.path.glob(f"*/{NOTE}"):
-            path.unlink()
+        Folder.lock = FileLock(Folder.path / ".lock")
+        try:
+            Folder.path.mkdir(parents=True, exist_ok=True)
+            Folder.lock.acquire(timeout=0)
+            for path in Folder.path.glob(f"*/{NOTE}"):
+                path.unlink()
+        except Timeout:
+            print(
+                f"unlearn: paths.output: expected a folder of its own, came {Folder.path}, into which another "
+                "sweep is running",
+                file=sys.stderr,
+            )
+            raise SystemExit(2) from None
+        except OSError:  # Hydra is about to meet the same, and is heard
+            return
 
 
 def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int:

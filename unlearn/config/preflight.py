@@ -42,8 +42,17 @@ class CommandLine:
 
     @classmethod
     def parse(cls, arguments: list[str]) -> CommandLine:
-        """From the arguments, as Hydra's own parser reads them."""
+        """From the arguments, as Hydra's own parser reads them.
+
+        Raises:
+            ConfigError: another primary config than ours is asked for.
+        """
         found = get_args_parser().parse_args(arguments)
+        for flag, came in (("--config-name", found.config_name), ("--config-path", found.config_path)):
+            if came is not None:
+                raise ConfigError(
+                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", came)]
+                )
         return cls(found.overrides, found.multirun, found.config_dir)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 PRIVATE = ("paths", "cluster", "hydra")  # where and on what it ran: they name people and machines, and no result
-ABSOLUTE = re.compile(r"(?<![^\s='\"(\[,:])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",:)\]]+[/\\])*(?=[^\s/\\])")
+START = r"(?:file://|~[\w.-]*|[A-Za-z]:|\\)?[/\\]"  # of a path that is not relative
+QUOTED = re.compile(rf"(['\"]){START}(?:[^'\"]*[/\\])?([^'\"/\\]+)\1")  # may hold blanks
+ABSOLUTE = re.compile(rf"(?<![^\s='\"(\[,:]){START}(?:[^\s/\\'\",:)\]]+[/\\])*(?=[^\s/\\])")
 
 
 def publishable(value: Any) -> Any:
@@ -39,4 +41,4 @@ def _without_places(text: str) -> str:
         return f"{key}{equals}…/{Path(value).name}"
     for place in (Path.cwd(), Path.home()):  # these may hold blanks, which end a path in running text
         text = text.replace(f"{place}/", "…/")
-    return ABSOLUTE.sub("…/", text)
+    return ABSOLUTE.sub("…/", QUOTED.sub(r"\1…/\2\1", text))
