@@ -31,7 +31,7 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.published import Mnist
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.members import Members
-from unlearn.inventory.purge import Sentence, sentence
+from unlearn.inventory.purge import PICTURE, PNG, Sentence, pictured, sentence
 from unlearn.inventory.why import stages, why
 from unlearn.pipeline import Plan
 from unlearn.report.assemble import assemble
@@ -553,3 +553,14 @@ def test_show_refuses_what_it_cannot_read(store: Path) -> None:
     done = tool(store, "show", item.key)
     assert (done.status, done.out) == (2, "")
     assert str(item.entry.folder) in done.err
+
+
+def test_what_holds_pictures_is_found_beyond_the_page_of_a_run(tmp_path: Path) -> None:
+    sent = "1/wandb/offline-run/files/media/table/predictions.table.json"
+    holding = {"sweep.html": PICTURE, "0/report.html": PICTURE, "0/pictures.json": PICTURE, sent: b"{}"}
+    for name, content in (holding | {"1/report.html": b"none", "2/wandb/run.log": b"none", "3/x.png": PNG}).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "1" / "wandb" / "staged").write_bytes(PNG)
+    found = [str(path.relative_to(tmp_path)) for path in pictured([tmp_path])]
+    assert sorted(found) == ["0/pictures.json", "0/report.html", "1/wandb", "sweep.html"]

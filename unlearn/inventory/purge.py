@@ -23,6 +23,9 @@ from unlearn.inventory.removals import Removal
 
 MODEL = "model.safetensors"
 PICTURE = b"data:image/png;base64,"
+PNG = b"\x89PNG"
+PICTURED = {"report.html", "sweep.html", "pictures.json"}  # of a run or a sweep
+SAMPLED = ".table.json"  # a table sent to W&B: single records
 
 
 class Fate(StrEnum):
@@ -137,18 +140,36 @@ def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> 
 
 
 def pictured(reports: list[Path]) -> Iterator[Path]:
-    """Pages of runs that hold pictures, in folders.
+    """What holds pictures in folders: pages of runs and sweeps, what these are made from, and, whole, the folders of
+    W&B with pictures or single records.
 
     Raises:
-        ConfigError: there is no such folder, or a page cannot be read.
+        ConfigError: there is no such folder, or a file cannot be read.
     """
     for folder in reports:
         if not folder.is_dir():
             raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
         try:
-            yield from (page for page in sorted(folder.rglob("report.html")) if PICTURE in page.read_bytes())
+            holding = (path for path in sorted(folder.rglob("*")) if path.is_file() and _holds_pictures(path, folder))
+            yield from dict.fromkeys(_sent(path, folder) or path for path in holding)
         except OSError as error:
             raise ConfigError([f"--reports: expected readable pages, came {error}"]) from error
+
+
+def _sent(path: Path, folder: Path) -> Path | None:
+    """The folder of W&B below `folder` that a file lies in, if it does."""
+    parts = path.relative_to(folder).parts[:-1]
+    return folder.joinpath(*parts[: parts.index("wandb") + 1]) if "wandb" in parts else None
+
+
+def _holds_pictures(path: Path, folder: Path) -> bool:
+    if _sent(path, folder):
+        if path.name.endswith(SAMPLED):
+            return True
+        with path.open("rb") as file:
+            if file.read(len(PNG)) == PNG:
+                return True
+    return path.name in PICTURED and PICTURE in path.read_bytes()
 
 
 def _samples(spec: Any) -> Iterator[dict[str, Any]]:
