@@ -75,6 +75,7 @@ def test_shared_stages_first_leaves_only_unlearning_to_the_grid(tmp_path: Path) 
     assert "cells: 2 of 2" in said
     assert said.count(" built ") == 2 * len(SHARED)
     assert "unlearn RandomK" not in said
+    assert "no report" not in said
     sweep(*grid, "paths.output=all", cwd=tmp_path)
     assert {r["artifacts"][name]["status"] for r in reports(tmp_path / "all") for name in SHARED} == {"reused"}
 
@@ -142,6 +143,7 @@ def test_a_search_minimises_what_neither_test_nor_holdout_enters(tmp_path: Path)
     assert "on seeds that the search has not seen" in found[0]["notes"]["objective"]
     (line,) = [line for line in said.splitlines() if line.startswith("  unlearn -m")]
     assert line.endswith("seed=1,2,3")
+    assert " paths.output=one-unseen " in line  # not into the folder of the search
     assert " built " not in sweep(*search, "paths.output=two", cwd=tmp_path)  # the same settings are proposed
     assert [report["metrics"]["selection/average_gap"] for report in reports(tmp_path / "two")] == objectives
 
