@@ -434,13 +434,10 @@ def test_whatever_holds_pictures_outside_the_store_is_found(tmp_path: Path) -> N
     write_text("<p>none", tmp_path / "1" / "report.html")
     for name in ("tmp1", "tmp2"):
         write_text("", tmp_path / "0" / "wandb" / "staged" / name).write_bytes(PNG + b"...")
-    assert {str(path.relative_to(tmp_path)) for path in pictured([tmp_path])} == {
-        "0/pictures.json",
-        "0/report.html",
-        "0/wandb/report/report.html",
-        "0/wandb/staged",
-        "sweep.html",
-    }
+    write_text("{}", tmp_path / "1" / "wandb" / "offline-run" / "predictions.table.json")
+    write_text("no picture", tmp_path / "2" / "wandb" / "run.log")
+    found = {str(path.relative_to(tmp_path)) for path in pictured([tmp_path])}
+    assert found == {"0/pictures.json", "0/report.html", "0/wandb", "1/wandb", "sweep.html"}
 
 
 def test_without_a_split_who_was_where_is_not_known(store: Path, finished: Finished) -> None:

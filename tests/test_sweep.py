@@ -167,7 +167,7 @@ def test_a_search_minimises_what_neither_test_nor_holdout_enters(tmp_path: Path)
     assert "on seeds that the search has not seen" in found[0]["notes"]["objective"]
     (line,) = [line for line in said.splitlines() if line.startswith("  unlearn -m")]
     assert line.endswith("seed=1,2,3")
-    assert "paths.output" not in line  # it would write over the search's cells
+    assert " paths.output=one-unseen " in line  # not into the folder of the search
     assert " built " not in sweep(*search, "paths.output=two", cwd=tmp_path)  # the same settings are proposed
     assert [report["metrics"]["selection/average_gap"] for report in reports(tmp_path / "two")] == objectives
 

@@ -57,6 +57,13 @@ def test_rows_are_settings_over_seeds(tmp_path: Path) -> None:
     assert scenario.untouched() == Spread(pytest.approx(0.55), pytest.approx(0), 3)  # 1.0 from 0.4 and from 0.5
 
 
+def test_a_search_tells_the_setting_of_every_row(tmp_path: Path) -> None:
+    once = report(seed=0, gap=0.1, k=0.5)
+    once["choices"]["strategy"] = "random_k"
+    (scenario,) = scenarios(tmp_path, *gaps((0.2,), (0.3,)), once)
+    assert [row.label for row in scenario.rows] == ["random_k k=0.5", "top_k k=0", "top_k k=1"]
+
+
 @pytest.mark.parametrize(
     ("leaves", "parts"),
     [

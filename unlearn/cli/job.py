@@ -16,7 +16,7 @@ from hydra.types import RunMode
 
 from unlearn import config
 from unlearn.console import Console
-from unlearn.errors import UnlearnError, first_line
+from unlearn.errors import UnlearnError, first_line, told_by_type
 from unlearn.report.note import DONE, FAILED, Note
 from unlearn.run_config import BASELINE
 
@@ -62,7 +62,7 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
         ended = replace(note, state=DONE, built=ran.built, reused=ran.reused)
     except Exception as error:
         expected = isinstance(error, UnlearnError)
-        cause = first_line(error) if expected else f"{type(error).__name__}: {first_line(error)}"
+        cause = first_line(error) if expected else told_by_type(error)
         told = str(error) if expected else traceback.format_exc()
         print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
         ended = replace(note, state=FAILED, cause=cause)

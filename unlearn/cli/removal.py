@@ -109,7 +109,7 @@ def _say_outside(pages: Sequence[Path], searched: bool, checkpoint: bool) -> Non
     for page in pages:
         print(f"  {page} holds pictures: look at it, and remove it if they are of the forgotten")
     if not searched:
-        print("  pages of runs and sweeps, and what was kept for W&B, may hold pictures: --reports DIR finds them")
+        print("  pages hold pictures if report.images was on, and so do folders of W&B: --reports DIR finds them")
     if checkpoint:
         print("  the file of the checkpoint, which the store had a copy of")
     print("  the images themselves, their request file, copies of this store, and what was sent to W&B")

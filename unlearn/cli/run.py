@@ -47,7 +47,7 @@ def main() -> None:
     if "--version" in arguments:
         print(f"unlearn {version('unlearn')}")
         return
-    arguments = sys.argv[1:] = spelled_out(arguments)
+    arguments = sys.argv[1:] = spelled_out(flags_first(arguments))
     import hydra
 
     from unlearn import config
@@ -96,6 +96,12 @@ def _checked(go: Callable[[], int], arguments: list[str]) -> int:
 
     sys.argv[1:] = grid.arguments(whole, arguments)
     return sweep.run(go, grid, whole, arguments)
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """`-m` may stand anywhere: Hydra's parser takes no overrides on both sides of a flag."""
+    flags = {"-m", "--multirun"}
+    return [*(word for word in arguments if word in flags), *(word for word in arguments if word not in flags)]
 
 
 def spelled_out(arguments: list[str]) -> list[str]:

@@ -98,7 +98,7 @@ def _gc_options(gc: ArgumentParser) -> None:
 
 
 def _purge_options(purge: ArgumentParser) -> None:
-    reports = "look here for files that hold pictures (may be repeated)"
+    reports = "look here for what holds pictures: pages, copies for W&B (may be repeated)"
     undecided = "what becomes of artefacts of which it is not known (default: they stay, exit status 1)"
     purge.add_argument("--request", required=True, metavar="FILE", help="records, as forget.file lists them")
     purge.add_argument("--reports", action="append", type=Path, default=[], metavar="DIR", help=reports)

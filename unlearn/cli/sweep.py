@@ -63,7 +63,8 @@ def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int
     if Folder.path is None or status > 1 or not _notes(Folder.path):  # stopped, or not even begun
         return status
     failed = _tell_failures(grid, whole, typed, Folder.path, console)
-    _report(Folder.path)
+    if grid is whole:  # else until=baseline, which reports nothing
+        _report(Folder.path)
     if grid.trials:
         _tell_best(grid, typed, Folder.path, console)
     return 1 if failed else status
@@ -121,11 +122,13 @@ def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, cons
         console.say(f"  cell {n} ({' '.join(told)}): {cause}")
     if grid.trials:
         return True  # a search proposes anew: the same command goes on
-    console.say("Only these again, then one report over all of them:")
+    reported = grid is whole
+    console.say(f"Only these again{', then one report over all of them' * reported}:")
     for number, block in enumerate(grid.blocks(wrong), start=1):
         again = [word for word in block.arguments(whole, typed) if not word.startswith("paths.output=")]
         console.say(f"  {shlex.join(['unlearn', *again, f'paths.output={folder}/again-{number}'])}")
-    console.say(f"  {shlex.join(['unlearn-report', str(folder)])}")
+    if reported:
+        console.say(f"  {shlex.join(['unlearn-report', str(folder)])}")
     return True
 
 
@@ -162,6 +165,8 @@ def _tell_best(grid: Grid, typed: list[str], folder: Path, console: Console) -> 
         *(axis.key for axis in grid.axes if len(axis.values) > 1),
     }
     kept = [word for word in typed if word.partition("=")[0] not in mine and not word.startswith(("hydra", "-"))]
+    if any(word.startswith("paths.output=") for word in typed):
+        kept.append(f"paths.output={folder}-unseen")
     seed = next((int(axis.values[0]) for axis in grid.axes if axis.key == "seed"), 0)
     unseen = f"seed={seed + 1},{seed + 2},{seed + 3}"
     console.say("On seeds that the search has not seen:")

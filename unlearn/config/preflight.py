@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.clusters import check_installed
@@ -45,9 +45,11 @@ class CommandLine:
         """From the arguments, as Hydra's own parser reads them.
 
         Raises:
-            ConfigError: another primary config than ours is asked for.
+            ConfigError: a flag that it does not know, one without its value, or another primary config than ours.
         """
-        found = get_args_parser().parse_args(arguments)
+        parser = get_args_parser()
+        parser.error = _refused  # type: ignore[method-assign]  # it would print how to use Hydra, and exit
+        found = parser.parse_args(arguments)
         for flag, came in (("--config-name", found.config_name), ("--config-path", found.config_path)):
             if came is not None:
                 raise ConfigError(
@@ -126,15 +128,24 @@ class _Preflight:
     def _hydra(self, fixed: list[str]) -> DictConfig:
         try:
             found: DictConfig = compose("config", [*self.search, *fixed], return_hydra_config=True).hydra
-        except (HydraException, OmegaConfBaseException):
+        except (
+            HydraException,
+            OmegaConfBaseException,
+            TypeError,
+            ValueError,
+        ):  # the last two: an option that is a number
             return OmegaConf.create()  # its problems are told cell by cell
         return found
 
     def _parse(self, overrides: list[str]) -> list[Override]:
         try:
-            return OverridesParser.create(config_loader=self.loader).parse_overrides(overrides)
+            found: list[Override] = OverridesParser.create(config_loader=self.loader).parse_overrides(overrides)
         except HydraException as error:
             raise ConfigError([first_line(error)]) from error
+        nameless = [f"override: expected key=value, came {o.input_line!r}" for o in found if not o.key_or_group]
+        if nameless:
+            raise ConfigError(nameless)
+        return found
 
     def _config(self, cell: Cell) -> RunConfig:
         """What a cell is told.
@@ -148,7 +159,7 @@ class _Preflight:
         found = list(chain.from_iterable(wrong.values()))
         try:
             composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
             raise ConfigError([*found, _told(error)]) from error
         for override in parsed:
             if override not in chosen:
@@ -195,12 +206,32 @@ class _Preflight:
         if key not in keys and not free:
             close = nearest(key, [*keys, *self.loader.list_groups("")])
             yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
-        elif not override.is_delete():
+        elif override.is_delete():
+            if not _delete(composed, key):
+                yield f"{key}: expected a value, which cannot be left out, came '~{key}'"
+        else:
             try:
                 OmegaConf.update(composed, key, override.value(), force_add=free)
             except OmegaConfBaseException as error:
                 came = override.get_value_element_as_str()
                 yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
+
+
+def _delete(composed: DictConfig, key: str) -> bool:
+    """Leave a key out as Hydra will, and tell whether that can be: fields of a schema stay."""
+    parent, _, name = key.rpartition(".")
+    if not parent:
+        return False
+    try:
+        with open_dict(composed):
+            del OmegaConf.select(composed, parent)[name]
+    except (OmegaConfBaseException, KeyError):
+        return False
+    return True
+
+
+def _refused(message: str) -> NoReturn:
+    raise ConfigError([message])
 
 
 def _told(error: Exception) -> str:

@@ -23,6 +23,7 @@ from unlearn.inventory.removals import Removal
 
 MODEL = "model.safetensors"
 PICTURE, PNG = b"data:image/png;base64,", b"\x89PNG\r\n\x1a\n"  # in a page or beside it; a file of its own
+SAMPLED = ".table.json"  # a table sent to W&B: single records
 
 
 class Fate(StrEnum):
@@ -137,7 +138,8 @@ def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> 
 
 
 def pictured(reports: list[Path]) -> Iterator[Path]:
-    """Files below folders that hold pictures, and folders of picture files: of runs, of sweeps, kept to be sent.
+    """What holds pictures in folders: pages of runs and sweeps, what these are made from, and, whole, the folders of
+    W&B with pictures or single records.
 
     Raises:
         ConfigError: there is no such folder, or a file cannot be read.
@@ -146,14 +148,21 @@ def pictured(reports: list[Path]) -> Iterator[Path]:
         if not folder.is_dir():
             raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
         try:
-            yield from dict.fromkeys(found for file in sorted(folder.rglob("*")) if (found := _pictured(file)))
+            holding = (path for path in sorted(folder.rglob("*")) if path.is_file() and _holds_pictures(path))
+            yield from dict.fromkeys(_sent(path, folder) or path for path in holding)
         except OSError as error:
             raise ConfigError([f"--reports: expected readable files, came {error}"]) from error
 
 
-def _pictured(file: Path) -> Path | None:
-    content = file.read_bytes() if file.is_file() else b""
-    return file.parent if content.startswith(PNG) else file if PICTURE in content else None
+def _sent(path: Path, folder: Path) -> Path | None:
+    """The folder of W&B below `folder` that a file lies in, if it does."""
+    parts = path.relative_to(folder).parts[:-1]
+    return folder.joinpath(*parts[: parts.index("wandb") + 1]) if "wandb" in parts else None
+
+
+def _holds_pictures(path: Path) -> bool:
+    content = path.read_bytes()
+    return content.startswith(PNG) or PICTURE in content or path.name.endswith(SAMPLED)
 
 
 def _samples(spec: Any) -> Iterator[dict[str, Any]]:

@@ -112,7 +112,7 @@ def _part(scenario: Scenario, number: int, into: Path) -> Part:
         tuple(_lines(scenario, ink, ranking, first)),
         tuple(NAMES[metric] for metric in more),
         tuple(_lines(scenario, ink, ranking, more)) if more else (),
-        tuple(_reasons(scenario, present + more)),
+        tuple(_reasons(scenario, list(dict.fromkeys(present + more)))),
         ink.strategies,
         tuple(_figures(scenario, ink)),
         next((pictures for cell in scenario.cells if (pictures := cell.pictures())), None),

@@ -63,7 +63,7 @@ class Row:
     """One strategy and setting over its seeds."""
 
     strategy: str
-    setting: dict[str, Any]  # the leaves in which the cells of this strategy differ
+    setting: dict[str, Any]  # the leaves in which the cells of one strategy differ, be it another
     cells: tuple[Cell, ...]
 
     @property
@@ -211,7 +211,8 @@ def _rows(cells: list[Cell]) -> tuple[Row, ...]:
         if cell.seeds not in at or cell.modified >= at[cell.seeds].modified:
             at[cell.seeds] = cell
     groups = [tuple(sorted(found.values(), key=lambda cell: cell.seeds)) for found in settings.values()]
-    rows = [Row(found[0].strategy, _setting(found[0], cells), found) for found in groups]
+    varied = _varied(cells)
+    rows = [Row(found[0].strategy, _setting(found[0], varied), found) for found in groups]
     return tuple(sorted(rows, key=_closeness))
 
 
@@ -220,10 +221,21 @@ def _closeness(row: Row) -> float:
     return found.mean if found else inf
 
 
-def _setting(cell: Cell, cells: list[Cell]) -> dict[str, Any]:
-    """The leaves in which cells of the same strategy differ, by the shortest name that is theirs alone."""
-    alike, mine = [own(other) for other in cells if other.strategy == cell.strategy], own(cell)
-    varied = [key for key in mine if len({_text(other.get(key)) for other in alike}) > 1]
+def _varied(cells: list[Cell]) -> set[str]:
+    """The leaves in which cells of one strategy differ; of the others they are told too, since a search may have tried
+    one of them with a single value."""
+    settings: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for cell in cells:
+        settings[cell.strategy].append(own(cell))
+    return {
+        key for alike in settings.values() for key in _names(alike) if len({_text(each.get(key)) for each in alike}) > 1
+    }
+
+
+def _setting(cell: Cell, told: set[str]) -> dict[str, Any]:
+    """The cell's leaves among those that are told, by the shortest name that is theirs alone."""
+    mine = own(cell)
+    varied = [key for key in mine if key in told]
     short = [key.rpartition(".")[2] for key in varied]
     names = [
         last if short.count(last) == 1 else key.removeprefix("strategy.")
