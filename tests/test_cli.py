@@ -189,3 +189,10 @@ def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str],
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
     assert done.returncode == 1
     assert line.startswith("unlearn: paths.output: expected a writable folder with free space, came")
+
+
+def test_a_function_that_ends_the_process_is_told(tmp_path: Path) -> None:
+    (tmp_path / "quits.py").write_text("import sys\ndef net(shape, classes): sys.exit(3)\n")
+    done = unlearn("model=python", "model.factory=quits:net", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a function of your own ended the process, with status 3" in done.stderr

@@ -42,6 +42,15 @@ def test_the_bar_over_all_cells_stands_with_that_of_the_stage_at_work() -> None:
     assert "3/20" in last
 
 
+def test_long_work_is_told_now_and_then_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    with Console(stream).working("train original") as tick:
+        tick(1, 20)
+        monkeypatch.setattr("unlearn.console.SELDOM", 0)
+        tick(2, 20)
+    assert stream.getvalue().split() == ["train", "original", "2/20"]
+
+
 def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
     stream = io.StringIO()
     with Console(stream).working("train original") as tick:

@@ -9,15 +9,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
+SELDOM = 30.0  # seconds between lines about one piece of work
 Tick = Callable[[int, int], None]  # told (done, total) as work goes on
 _live: list[Any] = []  # rich's Progress: a process can have one, and whoever comes second adds a bar to it
 
 
+class Stopped(SystemExit):
+    """A signal ends the process, with the exit status that shells know."""
+
+
 def stop(number: int, _: object) -> NoReturn:
-    """End the process on a signal, by way of all clean-up, with the exit status that shells know."""
+    """End the process on a signal, by way of all clean-up.
+
+    Raises:
+        Stopped: always.
+    """
     name = signal.Signals(number).name
     print(f"unlearn: stopped by {name}; the same command goes on from here", file=sys.stderr, flush=True)
-    raise SystemExit(128 + number)
+    raise Stopped(128 + number)
 
 
 class Console:
@@ -43,9 +52,12 @@ class Console:
 
     @contextmanager
     def working(self, label: str | None) -> Iterator[Tick]:
-        """A bar for one piece of work; yields `tick(done, total)`. Nothing is drawn without a label or bars."""
-        if label is None or not self.bars:
+        """One piece of work; yields `tick(done, total)`. A bar, or a line now and then; nothing without a label."""
+        if label is None:
             yield lambda done, total: None
+            return
+        if not self.bars:
+            yield _Seldom(label, self.say).tick
             return
         with self._bars() as bars:
             task = bars.add_task(label, total=1)
@@ -92,6 +104,20 @@ class Console:
                 yield bars
             finally:
                 _live.clear()
+
+
+class _Seldom:
+    """A piece of work where no bar can be drawn: logs of a cluster show that it goes on."""
+
+    def __init__(self, label: str, say: Callable[[str], None]) -> None:
+        self.label = label
+        self.say = say
+        self.told = time.monotonic()
+
+    def tick(self, done: int, total: int) -> None:
+        if time.monotonic() - self.told >= SELDOM:
+            self.told = time.monotonic()
+            self.say(f"  {self.label:<28} {done}/{total}")
 
 
 class _Lines:

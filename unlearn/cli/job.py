@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from unlearn import config
-from unlearn.console import Console
+from unlearn.console import Console, Stopped
 from unlearn.errors import UnlearnError, first_line, told_by_type
 from unlearn.report.note import DONE, FAILED, Note
 from unlearn.run_config import BASELINE
@@ -60,7 +60,9 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
         ran = _run(composed, output, brief=True)
         objective = ran.objective
         ended = replace(note, state=DONE, built=ran.built, reused=ran.reused)
-    except Exception as error:
+    except Stopped:
+        raise
+    except (Exception, SystemExit) as error:  # code of one's own may do either
         expected = isinstance(error, UnlearnError)
         cause = first_line(error) if expected else told_by_type(error)
         told = str(error) if expected else traceback.format_exc()

@@ -84,12 +84,17 @@ def _guarded(go: Callable[[], Any]) -> int:
 def _checked(go: Callable[[], int], arguments: list[str]) -> int:
     """Run what passes the checks; returns the exit status."""
     from unlearn import config
+    from unlearn.console import Stopped
     from unlearn.errors import ConfigError
 
     try:
         whole, grid = config.preflight(config.CommandLine.parse(arguments))
     except ConfigError as error:
         _refuse(error.problems)
+    except Stopped:
+        raise
+    except SystemExit as end:
+        _refuse([f"a function of your own ended the process, with status {end.code}, while it was tried"])
     if not grid.multirun:
         return go()
     from unlearn.cli import sweep

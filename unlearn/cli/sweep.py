@@ -55,7 +55,8 @@ def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int
     `typed` is the command line of the `whole` grid, of which `grid` is the part to run.
     """
     console = Console()
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # of Optuna's storage, and talkative
+    if grid.trials:
+        _hush_optuna()
     # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
     Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     with _followed(grid, console):
@@ -68,6 +69,14 @@ def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int
     if grid.trials:
         _tell_best(grid, typed, Folder.path, console)
     return 1 if failed else status
+
+
+def _hush_optuna() -> None:
+    """Of its storage and of itself only warnings: what it found is told at the end."""
+    import optuna
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    optuna.logging.set_verbosity(logging.WARNING)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ TYPED = {
     "strategy",
     "strategy.selection",
 }  # the option counts
+DIGITS = 8  # of a number that somebody wrote, at most
 MEASURED = {"metrics"}  # what else was measured does not change what is compared
 
 
@@ -191,7 +192,9 @@ def _is_choice(key: str, cell: Cell) -> bool:
 
 
 def worded(value: Any) -> str:
-    """A leaf as one writes it on the command line."""
+    """A leaf as one writes it on the command line; of a number that was drawn, four digits."""
+    if isinstance(value, float) and len(repr(value)) > DIGITS:
+        return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
