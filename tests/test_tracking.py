@@ -26,7 +26,11 @@ from unlearn.data.datasets.digits import Digits
 from unlearn.errors import ConfigError, UnlearnError
 from unlearn.pipeline import plan
 from unlearn.report.assemble import assemble, stages
-from unlearn.tracking import Csv, Job, Silent, Wandb, identity, sampled, summary
+from unlearn.tracking.base import Job
+from unlearn.tracking.csv import Csv
+from unlearn.tracking.sample import sampled
+from unlearn.tracking.silent import Silent
+from unlearn.tracking.wandb import Wandb, identity, summary
 from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:

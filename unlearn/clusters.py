@@ -99,8 +99,12 @@ def check_installed(name: str) -> Iterator[str]:
     """What is wrong with choosing the option `name`: its launcher may not be there."""
     kind = options(__name__, Cluster).get(name, Local)  # a user's own option is his own affair
     if issubclass(kind, Cluster) and not _there(kind.plugin):
-        extra = kind.extra
-        yield f"cluster: expected the extra {extra}: pip install 'unlearn[{extra}]', came cluster={name} without it"
+        yield lacking("cluster", kind.extra, f"cluster={name}")
+
+
+def lacking(key: str, extra: str, came: str) -> str:
+    """An option that an extra of ours brings, without that extra."""
+    return f"{key}: expected the extra {extra}: pip install 'unlearn[{extra}]', came {came} without it"
 
 
 def _there(package: str) -> bool:

@@ -77,7 +77,7 @@ def _run(composed: Any, output: Path, brief: bool) -> Ran:
     from unlearn import pipeline
     from unlearn.stages.base import Workshop
     from unlearn.store import ArtifactStore
-    from unlearn.tracking import Job
+    from unlearn.tracking.base import Job
 
     run, objective = config.instantiate(composed), None
     run.trainer.apply()

@@ -1,8 +1,7 @@
 """Between Hydra and the pipeline; with cli/ the only place that imports Hydra."""
 
-from unlearn.config.cells import cells
 from unlearn.config.grid import Grid
-from unlearn.config.preflight import CommandLine, preflight
+from unlearn.config.preflight import CommandLine, cells, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Grid:
     multirun: bool = False
     trials: int | None = None
 
-    @property
+    @cached_property
     def cells(self) -> list[Cell]:
         """The overrides of every cell."""
         return list(product(*([f"{axis.key}={value}" for value in axis.values] for axis in self.axes)))

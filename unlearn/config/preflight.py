@@ -21,13 +21,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.clusters import check_installed
+from unlearn.clusters import check_installed, lacking
 from unlearn.config.grid import Axis, Cell, Grid
 from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
 from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig
 
+COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError)  # the last two: an option that is a number
 MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
 
@@ -66,10 +67,31 @@ def preflight(command: CommandLine) -> tuple[Grid, Grid]:
     Raises:
         ConfigError: with all problems of all cells, each named by the first cell that has it.
     """
+    whole, grid, _ = _checked(command)
+    return whole, grid
+
+
+def cells(command: CommandLine) -> list[RunConfig]:
+    """The config of every cell that `unlearn` would run, after the same checks.
+
+    Raises:
+        ConfigError: with all problems of all cells.
+    """
+    whole, grid, configs = _checked(command)
+    by_cell = dict(zip(whole.cells, configs, strict=True))
+    return [by_cell[cell] for cell in grid.cells]
+
+
+def _checked(command: CommandLine) -> tuple[Grid, Grid, list[RunConfig]]:
+    """The grid, the part of it to run, and the config of each cell of the whole."""
     if command.config_dir is not None and not Path(command.config_dir).is_dir():
         raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return _Preflight(command, GlobalHydra.instance().config_loader()).grid()
+        grid, configs = _Preflight(command, GlobalHydra.instance().config_loader()).checked()
+    if all(config.until == BASELINE for config in configs):
+        marks = [frozenset(stage.key for stage in plan(config).shared) for config in configs]
+        return grid, grid.narrowed(marks), configs
+    return grid, grid, configs
 
 
 class _Preflight:
@@ -86,12 +108,12 @@ class _Preflight:
         self._options = cache(self._find_options)
         self._is_group = cache(self._find_group)
 
-    def grid(self) -> tuple[Grid, Grid]:
-        """All cells, checked, and those to run: every problem is told once, with the first cell that has it."""
+    def checked(self) -> tuple[Grid, list[RunConfig]]:
+        """The cells and their configs: every problem is told once, with the first cell that has it."""
         grid = self._axes()
-        cells, configs, first_cell = grid.cells, list[RunConfig](), dict[str, str]()
-        for number, cell in enumerate(cells):
-            where = f"cell {number} ({' '.join(cell)}): " if len(cells) > 1 else ""
+        configs, first_cell = list[RunConfig](), dict[str, str]()
+        for number, cell in enumerate(grid.cells):
+            where = f"cell {number} ({' '.join(cell)}): " if len(grid.cells) > 1 else ""
             try:
                 configs.append(self._config(cell))
             except ConfigError as error:
@@ -102,9 +124,7 @@ class _Preflight:
             first_cell.setdefault(str(told), "")
         if first_cell:
             raise ConfigError([where + problem for problem, where in first_cell.items()])
-        if all(config.until == BASELINE for config in configs):
-            return grid, grid.narrowed([frozenset(stage.key for stage in plan(config).shared) for config in configs])
-        return grid, grid
+        return grid, configs
 
     def _axes(self) -> Grid:
         """The grid on the command line times the one that a `sweep` option holds, in the order of Hydra's sweeper."""
@@ -128,12 +148,7 @@ class _Preflight:
     def _hydra(self, fixed: list[str]) -> DictConfig:
         try:
             found: DictConfig = compose("config", [*self.search, *fixed], return_hydra_config=True).hydra
-        except (
-            HydraException,
-            OmegaConfBaseException,
-            TypeError,
-            ValueError,
-        ):  # the last two: an option that is a number
+        except COMPOSING:
             return OmegaConf.create()  # its problems are told cell by cell
         return found
 
@@ -159,7 +174,7 @@ class _Preflight:
         found = list(chain.from_iterable(wrong.values()))
         try:
             composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
-        except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+        except COMPOSING as error:
             raise ConfigError([*found, _told(error)]) from error
         for override in parsed:
             if override not in chosen:
@@ -239,8 +254,7 @@ def _told(error: Exception) -> str:
     missing = MISSING.search(str(error))
     if missing is None or missing[2] not in EXTRAS:
         return " ".join(str(error).split())
-    extra = EXTRAS[missing[2]]
-    return f"{missing[1]}: expected the extra {extra}: pip install 'unlearn[{extra}]', came {missing[2]} without it"
+    return lacking(missing[1], EXTRAS[missing[2]], missing[2])
 
 
 def _values(override: Override) -> list[str]:

@@ -28,7 +28,7 @@ from unlearn.run_config import Baseline, Paths, RunConfig
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
 from unlearn.strategies.selection import Selection
-from unlearn.tracking import Logger
+from unlearn.tracking.base import Logger
 from unlearn.types import Metric
 
 # Where the options of a group are found, and what they derive from.

@@ -1,16 +1,13 @@
-"""Where the curves and figures of a run go besides the store and the report."""
+"""Runs on a W&B dashboard."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
 import sys
-from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,18 +22,11 @@ from unlearn.report.pictures import examples, may_show
 from unlearn.report.publishable import publishable, publishable_config, publishable_report
 from unlearn.report.write import write, write_text
 from unlearn.run_config import Page, RunConfig
-from unlearn.stages.files import read_predictions
-from unlearn.stages.predict import Predict
-from unlearn.statistics import confidence
-from unlearn.types import Curve, Predictions, Role, Subset
-
-Log = Callable[[Outcome, dict[str, Any]], None]  # takes a finished run and its report
-Row = dict[str, Any]
+from unlearn.tracking.base import Job, Log, Logger, curves
+from unlearn.tracking.sample import sampled
+from unlearn.types import Curve
 
 FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
-SAMPLED = 64  # records of each subset in the table of predictions
-LOOKED_AT = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
-ROLES = (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED)
 # W&B would note host, user, folders, command line, git remote, packages and load: none of that is sent.
 DISCREET = {
     "console": "off",
@@ -49,54 +39,6 @@ DISCREET = {
     "x_disable_stats": True,
     "x_save_requirements": False,
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is known of a run before anything of it is computed."""
-
-    config: RunConfig
-    composed: Mapping[str, Any]  # the resolved config as plain JSON
-    choices: Mapping[str, str]  # the option taken in each group
-    group: str | None  # what it shares with the other runs of its question
-    folder: Path  # of its output
-
-
-@dataclass(frozen=True)
-class Logger(ABC):
-    """Follows a run from before its first stage to its report; reused stages bring their curves with them."""
-
-    @abstractmethod
-    def open(self, job: Job) -> AbstractContextManager[Log]:
-        """Around the run; yields what takes its result, and learns of a failure by the exception that passes."""
-
-
-@dataclass(frozen=True)
-class Csv(Logger):
-    """One file per stage under `<output>/curves`."""
-
-    @contextmanager
-    def open(self, job: Job) -> Iterator[Log]:
-        yield lambda outcome, _: self._write(curves(outcome), job.folder / "curves")
-
-    def _write(self, found: Mapping[str, Curve], folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, curve in found.items():
-            columns = list(dict.fromkeys(column for row in curve for column in row))
-            with (folder / f"{name}.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(curve)
-
-
-@dataclass(frozen=True)
-class Silent(Logger):
-    """Only the store keeps the curves."""
-
-    @contextmanager
-    def open(self, job: Job) -> Iterator[Log]:
-        del job
-        yield lambda outcome, report: None
 
 
 @dataclass(frozen=True)
@@ -170,12 +112,6 @@ def _started(init: Callable[..., Any], mode: str) -> Any:
         return _started(init, then)
 
 
-def curves(outcome: Outcome) -> dict[str, Curve]:
-    """What each stage's training went through, by its name in the report; those that train nothing are left out."""
-    found = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome.plan).items()}
-    return {name: curve for name, curve in found.items() if curve}
-
-
 def summary(report: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of a report under their own names, without nulls; spreads under `std/`, counts under `n/<metric>`."""
     behind = report["statistics"].items()
@@ -213,7 +149,7 @@ def _log_curves(run: Any, found: Mapping[str, Curve]) -> int:
 
     Returns the next step. Steps are numbered from 0, so that W&B drops what a run that goes on has already.
     """
-    rows: list[Row] = []
+    rows: list[dict[str, float]] = []
     for name, curve in found.items():
         axis = "step" if "step" in curve[0] else "epoch"
         run.define_metric(f"curve/{name}/{axis}", summary="none")
@@ -244,31 +180,6 @@ def _tables(shown: RunConfig, outcome: Outcome) -> dict[str, Any]:
         data = [[each.index, each.label, *map(_image, (each.clean, each.moved, each.change))] for each in moved]
         found["spd_gan"] = table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
     return found
-
-
-def sampled(outcome: Outcome) -> Iterator[Row]:
-    """Evenly spaced records of each subset: what each role predicts, and its probability of the true class, 0-1.
-
-    The first retrained model stands for all of them.
-    """
-    views: dict[Subset, dict[Role, Predict]] = defaultdict(dict)
-    for reading, _ in outcome.measurements:
-        for subset, stage in reading.stage.subject.items():
-            if subset in LOOKED_AT and reading.role in ROLES:
-                views[subset].setdefault(reading.role, stage)
-    for subset, roles in views.items():
-        yield from _rows(subset, {role: read_predictions(outcome.workshop.need(at)) for role, at in roles.items()})
-
-
-def _rows(subset: Subset, found: Mapping[Role, Predictions]) -> Iterator[Row]:
-    first = next(iter(found.values()))
-    columns: dict[str, Any] = {"index": first.index, "label": first.labels}
-    for role, predictions in found.items():
-        columns[f"{role} prediction"] = predictions.logits.argmax(1)
-        columns[f"{role} confidence"] = confidence(predictions)
-    n, lists = len(first.labels), {name: column.tolist() for name, column in columns.items()}
-    for at in range(0, n, max(1, -(-n // SAMPLED))):
-        yield {"subset": str(subset)} | {name: column[at] for name, column in lists.items()}
 
 
 def _image(uri: str) -> Any:
