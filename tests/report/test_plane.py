@@ -9,7 +9,8 @@ from xml.etree.ElementTree import Element, fromstring
 import pytest
 
 from unlearn.report import plane
-from unlearn.report.plane import Axis, Field, Level, Line, Point, Rung
+from unlearn.report.axis import Axis
+from unlearn.report.plane import Field, Level, Line, Point, Rung
 
 UNIT = Axis("a", 0.0, 1.0)
 

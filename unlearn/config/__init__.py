@@ -1,7 +1,8 @@
 """Between Hydra and the pipeline; with cli/ the only place that imports Hydra."""
 
+from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Grid
-from unlearn.config.preflight import CommandLine, cells, preflight
+from unlearn.config.preflight import cells, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
 
 __all__ = [

@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.clusters import check_installed, lacking
+from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Axis, Cell, Grid
 from unlearn.config.schema import ARGUMENTS, CONF, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
@@ -31,32 +30,6 @@ from unlearn.run_config import BASELINE, RunConfig
 COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError)  # the last two: an option that is a number
 MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """What Hydra will be given."""
-
-    overrides: list[str]
-    multirun: bool
-    config_dir: str | None
-
-    @classmethod
-    def parse(cls, arguments: list[str]) -> CommandLine:
-        """From the arguments, as Hydra's own parser reads them.
-
-        Raises:
-            ConfigError: a flag that it does not know, one without its value, or another primary config than ours.
-        """
-        parser = get_args_parser()
-        parser.error = _refused  # type: ignore[method-assign]  # it would print how to use Hydra, and exit
-        found = parser.parse_args(arguments)
-        for flag, came in (("--config-name", found.config_name), ("--config-path", found.config_path)):
-            if came is not None:
-                raise ConfigError(
-                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", came)]
-                )
-        return cls(found.overrides, found.multirun, found.config_dir)
 
 
 def preflight(command: CommandLine) -> tuple[Grid, Grid]:
@@ -243,10 +216,6 @@ def _delete(composed: DictConfig, key: str) -> bool:
     except (OmegaConfBaseException, KeyError):
         return False
     return True
-
-
-def _refused(message: str) -> NoReturn:
-    raise ConfigError([message])
 
 
 def _told(error: Exception) -> str:

@@ -9,7 +9,8 @@ from statistics import fmean
 
 from unlearn.report import plane
 from unlearn.report.assemble import ATTACK
-from unlearn.report.plane import Axis, Field, Level, Line, Point, Rung
+from unlearn.report.axis import Axis
+from unlearn.report.plane import Field, Level, Line, Point, Rung
 from unlearn.report.sweep.compare import FLOOR, GAP, front, show
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, worded
 from unlearn.report.table import ROWS

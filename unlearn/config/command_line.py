@@ -1,0 +1,40 @@
+"""A command line as Hydra reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from unlearn.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What Hydra will be given."""
+
+    overrides: list[str]
+    multirun: bool
+    config_dir: str | None
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> CommandLine:
+        """From the arguments, as Hydra's own parser reads them.
+
+        Raises:
+            ConfigError: a flag that it does not know, one without its value, or another primary config than ours.
+        """
+        parser = get_args_parser()
+        parser.error = _refused  # type: ignore[method-assign]  # it would print how to use Hydra, and exit
+        found = parser.parse_args(arguments)
+        for flag, came in (("--config-name", found.config_name), ("--config-path", found.config_path)):
+            if came is not None:
+                raise ConfigError(
+                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", came)]
+                )
+        return cls(found.overrides, found.multirun, found.config_dir)
+
+
+def _refused(message: str) -> NoReturn:
+    raise ConfigError([message])
