@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
-from unlearn.scores import Need, Scores, Sensitivity, Statistic
+from unlearn.scores import GradientStatistic, Need, Scores, Sensitivity
 from unlearn.types import Subset
 
 SCORES = ("mean_gradient", "sum_absolute", "mean_square")
@@ -45,7 +45,7 @@ def loop(score: str, of: str, model: nn.Module, images: Tensor, labels: Tensor) 
             gradients[name].append(p.grad.clone())
     stacked = {name: torch.stack(rows) for name, rows in gradients.items()}
     how = {
-        "mean_gradient": lambda g: g.mean(0).abs(),
+        "mean_gradient": lambda g: g.mean(0),
         "sum_absolute": lambda g: g.abs().sum(0),
         "mean_square": lambda g: (g**2).mean(0),
     }[score]
@@ -61,9 +61,9 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("of", ["loss", "output"])
 @pytest.mark.parametrize("score", SCORES)
 def test_score_is_that_of_the_loop(score: str, of: str, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
-    found = Statistic(score, of).compute(model, [samples])
+    found = GradientStatistic(score, of).compute(model, [samples])
     close(found, loop(score, of, model, *samples))
-    assert all(value.min() >= 0 and value.max() > 0 for value in found.values())
+    assert all(value.abs().max() > 0 and (score == "mean_gradient" or value.min() >= 0) for value in found.values())
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -71,18 +71,18 @@ def test_score_is_that_of_the_loop(score: str, of: str, model: nn.Module, sample
 def test_batch_size_does_not_matter(score: str, size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     images, labels = samples
     batches = list(zip(images.split(size), labels.split(size), strict=True))
-    close(Statistic(score).compute(model, batches), Statistic(score).compute(model, [samples]))
+    close(GradientStatistic(score).compute(model, batches), GradientStatistic(score).compute(model, [samples]))
 
 
 def test_train_mode_is_refused(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ValueError, match="eval mode"):
-        Statistic("mean_gradient").compute(model.train(), [samples])
+        GradientStatistic("mean_gradient").compute(model.train(), [samples])
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_the_model_stays_as_it_was(score: str, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     before = copy.deepcopy(model.state_dict())
-    found = Statistic(score).compute(model, [samples])
+    found = GradientStatistic(score).compute(model, [samples])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert not any(value.requires_grad for value in found.values())
@@ -92,13 +92,23 @@ def test_the_model_stays_as_it_was(score: str, model: nn.Module, samples: tuple[
 def test_a_frozen_parameter_has_no_score(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     name, first = next(iter(model.named_parameters()))
     first.requires_grad_(False)
-    found = Statistic("mean_gradient").compute(model, [samples])
+    found = GradientStatistic("mean_gradient").compute(model, [samples])
     assert set(found) == {other for other, _ in model.named_parameters()} - {name}
 
 
+@pytest.mark.parametrize("score", SCORES)
+def test_a_parameter_that_no_output_depends_on_has_no_score(
+    score: str, model: nn.Module, samples: tuple[Tensor, Tensor]
+) -> None:
+    names = {name for name, _ in model.named_parameters()}
+    model.net.idle = nn.Identity()
+    model.net.idle.weight = nn.Parameter(torch.ones(2))
+    assert set(GradientStatistic(score).compute(model, [samples])) == names
+
+
 def test_mean_square_is_not_the_square_of_the_mean(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
-    squares = Statistic("mean_square").compute(model, [samples])
-    means = Statistic("mean_gradient").compute(model, [samples])
+    squares = GradientStatistic("mean_square").compute(model, [samples])
+    means = GradientStatistic("mean_gradient").compute(model, [samples])
     assert all((squares[name] >= means[name] ** 2 - 1e-15).all() for name in squares)
     assert any((squares[name] > 1.5 * means[name] ** 2).any() for name in squares)
 
@@ -106,8 +116,8 @@ def test_mean_square_is_not_the_square_of_the_mean(model: nn.Module, samples: tu
 def test_loss_is_cross_entropy_of_the_given_label(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     images, labels = samples
     bias = "net.10.bias"  # its gradient is p - one_hot(y)
-    expected = (model(images).softmax(1) - F.one_hot(labels, 3)).mean(0).abs()
-    found = Statistic("mean_gradient").compute(model, [samples])[bias]
+    expected = (model(images).softmax(1) - F.one_hot(labels, 3)).mean(0)
+    found = GradientStatistic("mean_gradient").compute(model, [samples])[bias]
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -121,15 +131,15 @@ def two(a: list[float], b: list[float]) -> Scores:
 @pytest.mark.parametrize("score", SCORES)
 def test_a_plain_score_is_one_statistic_on_the_forget_set(score: str) -> None:
     (need,) = Sensitivity(score, "output").needs()
-    assert need == Need(Statistic(score, "output"), Subset.FORGET)
-    scores = two([1.0, 2.0], [3.0])
-    assert Sensitivity(score, "output").combine({need: scores}) == scores
+    assert need == Need(GradientStatistic(score, "output"), Subset.FORGET)
+    found = Sensitivity(score, "output").combine({need: two([1.0, -2.0], [3.0])})
+    assert [value.tolist() for value in found.values()] == [[1.0, 2.0], [3.0]]
 
 
 def test_ratio_needs_mean_squares_on_both_sets_and_shares_the_forget_sets() -> None:
     forget, retain = Sensitivity("ratio", retain_samples=5).needs()
     assert (forget,) == Sensitivity("mean_square").needs()
-    assert retain == Need(Statistic("mean_square"), Subset.RETAIN, 5)
+    assert retain == Need(GradientStatistic("mean_square"), Subset.RETAIN, 5)
 
 
 def test_ratio_by_hand() -> None:

@@ -103,7 +103,7 @@ def plan(config: RunConfig) -> Plan:
         scenario[Subset.RETAIN],
         scenario[Subset.VALIDATION],
         seeds.unlearn,
-        replace(config.trainer.numerics, devices=1),  # whatever the original was trained on
+        config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
     )
     readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)

@@ -80,7 +80,7 @@ def bare(data: Images, recipe: Recipe) -> tuple[float, list[torch.Tensor]]:
         batches.epoch = epoch
         torch.manual_seed(stream_seed(0, "dropout", "bench", epoch))
         for batch in batches:
-            images, labels = batch["train"]
+            images, labels, _ = batch["train"]
             optimizer.zero_grad()
             F.cross_entropy(model(images), labels).backward()
             optimizer.step()

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unlearn.data.loader import Augmentation, Batch, Loader, PairedLoader, StepLoader, sequential
+from unlearn.batch import Batch, sequential
+from unlearn.data.loader import Augmentation, Loader, PairedLoader, StepLoader
 from unlearn.types import Images
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,7 +20,7 @@ from unlearn.modules.unlearner import UnlearnerModule
 from unlearn.recipe import Recipe
 from unlearn.spd_gan.losses import Guide
 from unlearn.spd_gan.options import Marker
-from unlearn.strategies.base import Labelled, Phase
+from unlearn.strategies.base import Batches, Phase
 from unlearn.types import Curve, Images, Subset
 
 RECIPE = Recipe(epochs=8, batch_size=16)
@@ -68,14 +66,14 @@ def test_weights_and_validation_stay_in_32_bits() -> None:
 def test_a_phase_runs_in_the_precision_asked_for(precision: str, inside: torch.dtype) -> None:
     seen: set[torch.dtype] = set()
 
-    def loss(model: nn.Module, batch: Mapping[Subset, Labelled]) -> Tensor:
+    def loss(model: nn.Module, batch: Batches, _: int) -> Tensor:
         logits = model(batch[Subset.RETAIN].images)
         seen.add(logits.dtype)
         return F.cross_entropy(logits, batch[Subset.RETAIN].labels)
 
-    model, phase = fresh(), Phase((Subset.RETAIN,), loss, Recipe(epochs=1))
+    model, phase = fresh(), Phase({Subset.RETAIN: digits()}, loss, Recipe(epochs=1))
     loader = PairedLoader({Subset.RETAIN: Loader(digits(), 64, 0, "unlearned/retain")})
-    UnlearnerModule(model, phase, loader, 0).run(TrainerSettings("cpu", precision=precision))
+    UnlearnerModule(model, phase, loader, 0, {}).run(TrainerSettings("cpu", precision=precision))
     assert seen == {inside}
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
 

@@ -169,7 +169,8 @@ def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -
     one, two = plan_of(composed("spd_gan=noise")), plan_of(composed("spd_gan=noise", "trainer=ddp"))
     assert one.original.key != two.original.key
     assert one.spd_gan.key == two.spd_gan.key  # type: ignore[union-attr]
-    assert (two.original.devices, two.unlearned.numerics.devices) == (2, 1)
+    assert two.original.devices == two.unlearned.devices == 2
+    assert plan_of(composed("spd_gan=noise", "trainer=ddp", "strategy=identity")).unlearned.devices == 1  # no phases
 
 
 def test_the_same_command_line_has_the_same_keys(composed: Compose) -> None:

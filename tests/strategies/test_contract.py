@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -14,19 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.loader import Loader, PairedLoader
 from unlearn.discovery import options
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule
+from unlearn.modules.unlearner import UnlearnerModule, batches_of
 from unlearn.recipe import Recipe
-from unlearn.strategies.base import Context, Edit, Labelled, Phase, Strategy
+from unlearn.strategies.base import Batches, Context, Edit, Phase, Strategy
 from unlearn.types import Images, Subset
 
 CONF = Path(__file__).parents[2] / "conf/strategy"
 KINDS = options("unlearn.strategies", Strategy)
-RECIPE = Recipe(epochs=1, batch_size=8, momentum=0.9, weight_decay=0.1)
+RECIPE = Recipe(epochs=1, batch_size=4, momentum=0.9, weight_decay=0.1)
 N = 65  # samples in all; a last batch of one among them
 
 
@@ -68,13 +66,20 @@ def fresh(architecture: str) -> Classifier:
 
 
 def original(architecture: str) -> Classifier:
-    """Frozen and in eval mode, as stages hand it over; the norm has seen data, and scales by more than 1."""
+    """Trained a little, frozen and in eval mode, as stages hand it over."""
+    return copy.deepcopy(_trained(architecture))
+
+
+@cache
+def _trained(architecture: str) -> Classifier:
     torch.manual_seed(0)
-    model = fresh(architecture)
-    if architecture == "batch_norm":
-        nn.init.uniform_(model.net.norm.weight, 0.5, 1.5)
-        nn.init.normal_(model.net.norm.bias)
-        model(digits().images.float() / 255)
+    model, data = fresh(architecture), digits()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(data.images.float() / 255), data.labels).backward()
+        optimizer.step()
+    optimizer.zero_grad()
     return model.eval().requires_grad_(False)
 
 
@@ -113,14 +118,13 @@ def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], s
     batches = {subset: (images.images.float() / 255, images.labels) for subset, images in data.items()}
     scores = {need: need.statistic.compute(scored, [batches[need.subset]]) for need in strategy.needs()}
     architecture = "batch_norm" if isinstance(model.net, Normed) else "cnn"
-    return copy.deepcopy(model).requires_grad_(True), Watched(model, lambda: fresh(architecture), scores, seed)
+    return copy.deepcopy(model).requires_grad_(True), Watched(model, lambda: fresh(architecture), scores, data, seed)
 
 
-def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int) -> None:
+def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int, number: int = 0) -> None:
     """As the unlearn stage does it."""
-    loaders = {s: Loader(data[s], phase.recipe.batch_size, seed, f"unlearned/{s}") for s in phase.subsets}
-    watched = {s: data[s] for s in phase.watched}
-    UnlearnerModule(model, phase, PairedLoader(loaders), seed, watched).run(TrainerSettings(accelerator="cpu"))
+    watched = {subset: data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
+    UnlearnerModule(model, phase, batches_of(phase, number, seed), seed, watched).run(TrainerSettings("cpu"))
 
 
 @dataclass
@@ -134,8 +138,8 @@ class Result:
 def unlearn(strategy: Strategy, model: Classifier, data: dict[Subset, Images], seed: int = 0) -> Result:
     copied, context = prepare(strategy, model, data, seed)
     phases = list(strategy.phases(context, strategy.edit(copied, context)))
-    for phase in phases:
-        fit(copied, phase, data, seed)
+    for number, phase in enumerate(phases):
+        fit(copied, phase, data, seed, number)
     return Result(copied, bool(phases or context.drawn))
 
 
@@ -174,9 +178,9 @@ def test_fine_tuning_is_done_in_train_mode() -> None:
     copied, context = prepare(STRATEGIES["finetune"], model, data, 0)
     (phase,) = STRATEGIES["finetune"].phases(context, Edit({}))
 
-    def loss(trained: nn.Module, batch: Mapping[Subset, Labelled]) -> Tensor:
+    def loss(trained: nn.Module, batch: Batches, epoch: int) -> Tensor:
         modes.extend(module.training for module in trained.modules())
-        return phase.loss(trained, batch)
+        return phase.loss(trained, batch, epoch)
 
     fit(copied, replace(phase, loss=loss), data, 0)
     assert all(modes)

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlearn.batch import Batch
 from unlearn.checks import problems
-from unlearn.data.loader import Batch, Loader, PairedLoader
 from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule
+from unlearn.modules.unlearner import UnlearnerModule, batches_of
 from unlearn.recipe import Recipe
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Budget, Context, Edit, Phase
 from unlearn.strategies.gradient_ascent import GradientAscent
-from unlearn.types import Images, Predictions, Subset
+from unlearn.types import Images, Subset
 
 HARDWARE = TrainerSettings("cpu")
 
@@ -38,7 +38,7 @@ class Given(nn.Module):
 
 def phase_of(strategy: GradientAscent) -> Phase:
     model = nn.Linear(1, 1)
-    (phase,) = strategy.phases(Context(model, lambda: model, {}, 0), Edit({}))
+    (phase,) = strategy.phases(Context(model, lambda: model, {}, {Subset.FORGET: images(1, 0)}, 0), Edit({}))
     return phase
 
 
@@ -47,7 +47,7 @@ def loss_of(strategy: GradientAscent, probabilities: list[float]) -> tuple[float
     p = torch.tensor(probabilities)
     model = Given(torch.stack([p.log(), (1 - p).log()], dim=1))
     batch = {Subset.FORGET: Batch(torch.zeros(len(p), 1, 2, 2), torch.zeros(len(p), dtype=torch.int64))}
-    loss = phase_of(strategy).loss(model, batch)
+    loss = phase_of(strategy).loss(model, batch, 0)
     loss.backward()
     assert model.logits.grad is not None
     return loss.item(), (model.logits.grad != 0).any(1).tolist()
@@ -65,42 +65,15 @@ def test_the_cap_is_a_uniform_guess_unless_set() -> None:
     assert pushing == [True, True, False]
 
 
-@pytest.mark.parametrize("name", ["loss_cap", "stop_accuracy"])
 @pytest.mark.parametrize("bad", [-0.1, float("nan")])
-def test_impossible_bounds_are_refused(name: str, bad: float) -> None:
-    assert [problem.key for problem in problems(GradientAscent(**{name: bad}), "strategy")] == [f"strategy.{name}"]
+def test_an_impossible_cap_is_refused(bad: float) -> None:
+    assert [problem.key for problem in problems(GradientAscent(loss_cap=bad), "strategy")] == ["strategy.loss_cap"]
 
 
-def right(share: float) -> Predictions:
-    """Ten predictions, so many of them right."""
-    labels = torch.zeros(10, dtype=torch.int64)
-    wrong = torch.arange(10) >= round(10 * share)
-    return Predictions(F.one_hot(wrong.long(), 2).float(), labels, torch.arange(10))
-
-
-@pytest.mark.parametrize(
-    ("target", "forget", "validation", "ends"),
-    [
-        (None, 0.9, 0.8, False),
-        (None, 0.8, 0.8, True),
-        (None, 0.5, 0.8, True),
-        (0.2, 0.5, 0.8, False),
-        (0.2, 0.2, 0.1, True),
-        (0.0, 0.1, 0.9, False),
-        (0.0, 0.0, 0.9, True),
-    ],
-)
-def test_stop_rule(target: float | None, forget: float, validation: float, ends: bool) -> None:
-    phase = phase_of(GradientAscent(stop_accuracy=target))
-    assert set(phase.watched) == {Subset.FORGET, Subset.VALIDATION}
-    assert phase.stop is not None
-    before = {Subset.FORGET: right(1.0), Subset.VALIDATION: right(validation)}
-    ruined = {Subset.FORGET: right(forget), Subset.VALIDATION: right(0.0)}  # what falls along is no target
-    assert phase.stop(before, ruined) is ends
-
-
-def test_it_reads_forget_and_validation_alone() -> None:
-    assert phase_of(GradientAscent()).subsets == (Subset.FORGET,)
+def test_it_reads_the_forget_set_alone_and_stops_where_unseen_data_score() -> None:
+    phase = phase_of(GradientAscent())
+    assert set(phase.data) == {Subset.FORGET}
+    assert phase.budget == Budget(like_unseen=True)
 
 
 # The loop
@@ -125,9 +98,8 @@ def normed(forget: Images) -> nn.Module:
 
 
 def ascend(strategy: GradientAscent, model: nn.Module, data: Mapping[Subset, Images]) -> list[dict[str, float]]:
-    phase = phase_of(strategy)
-    loader = PairedLoader({Subset.FORGET: Loader(data[Subset.FORGET], strategy.recipe.batch_size, 0, "unlearned")})
-    return UnlearnerModule(model, phase, loader, 0, {s: data[s] for s in phase.watched}).run(HARDWARE)
+    phase = replace(phase_of(strategy), data={Subset.FORGET: data[Subset.FORGET]})
+    return UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, data).run(HARDWARE)
 
 
 def accuracy(model: nn.Module, data: Images) -> float:
@@ -140,7 +112,8 @@ def data() -> dict[Subset, Images]:
     return {Subset.FORGET: images(33, 1), Subset.VALIDATION: images(30, 2)}
 
 
-STEEP = GradientAscent(Recipe(epochs=60, batch_size=8, lr=0.02, clip=1.0, weight_decay=0), stop_accuracy=0.5)
+RECIPE = Recipe(epochs=60, batch_size=8, lr=0.02, clip=1.0, weight_decay=0)
+STEEP = GradientAscent(recipe=RECIPE, budget=Budget(forget_accuracy=0.5))
 
 
 def test_it_forgets_down_to_the_target_and_stops(data: dict[Subset, Images]) -> None:
@@ -169,34 +142,8 @@ def test_the_cap_holds_the_loss_back(data: dict[Subset, Images]) -> None:
     losses = []
     for cap in (None, 1e6):
         model = normed(data[Subset.FORGET])
-        ascend(replace(STEEP, loss_cap=cap, stop_accuracy=0.0, recipe=replace(STEEP.recipe, epochs=30)), model, data)
+        endless = replace(STEEP, budget=Budget(forget_accuracy=0.0), recipe=replace(RECIPE, epochs=30))
+        ascend(replace(endless, loss_cap=cap), model, data)
         found = predict(model, data[Subset.FORGET])
         losses.append(F.cross_entropy(found.logits, found.labels).item())
     assert losses[1] > 2 * losses[0]
-
-
-def test_a_phase_is_asked_after_each_epoch_what_its_model_predicts(data: dict[Subset, Images]) -> None:
-    model, asked = normed(data[Subset.FORGET]), []
-    start = predict(model, data[Subset.VALIDATION]).logits
-
-    def third(before: Mapping[Subset, Predictions], now: Mapping[Subset, Predictions]) -> bool:
-        asked.append(now)
-        assert torch.equal(before[Subset.VALIDATION].logits, start)
-        return len(asked) == 3
-
-    watched = {Subset.VALIDATION: data[Subset.VALIDATION]}
-    phase = replace(phase_of(STEEP), watched=tuple(watched), stop=third)
-    loader = PairedLoader({Subset.FORGET: Loader(data[Subset.FORGET], 8, 0, "unlearned")})
-    curve = UnlearnerModule(model, phase, loader, 0, watched).run(HARDWARE)
-    assert len(curve) == len(asked) == 3
-    assert [set(seen) for seen in asked] == [{Subset.VALIDATION}] * 3
-    last = asked[-1][Subset.VALIDATION]
-    assert torch.equal(last.logits, predict(model, data[Subset.VALIDATION]).logits)
-    assert not torch.equal(last.logits, asked[0][Subset.VALIDATION].logits)
-
-
-def test_without_a_rule_all_epochs_are_run(data: dict[Subset, Images]) -> None:
-    model = normed(data[Subset.FORGET])
-    phase = replace(phase_of(STEEP), watched=(), stop=None, recipe=replace(STEEP.recipe, epochs=4))
-    loader = PairedLoader({Subset.FORGET: Loader(data[Subset.FORGET], 8, 0, "unlearned")})
-    assert len(UnlearnerModule(model, phase, loader, 0).run(HARDWARE)) == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
 from typing import NamedTuple
 
@@ -10,15 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlearn.batch import Batch
 from unlearn.seeding import stream
-from unlearn.types import ImageSource
-
-
-class Batch(NamedTuple):
-    """Images float32 [b, c, h, w] in [0, 1], labels int64 [b]."""
-
-    images: Tensor
-    labels: Tensor
+from unlearn.types import ImageSource, Subset
 
 
 class Augmentation(NamedTuple):
@@ -46,14 +40,6 @@ class Augmentation(NamedTuple):
             mirrored = drawn[2].bool().to(pixels.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
         return pixels
-
-
-class SharedBatch(NamedTuple):
-    """One process's share of a batch, and the weights float32 [b] by which its samples enter that process's loss."""
-
-    images: Tensor
-    labels: Tensor
-    weights: Tensor
 
 
 class Share(NamedTuple):
@@ -102,7 +88,7 @@ class Loader:
         n, b = len(self.data), self.batch_size
         return max(1, n // b + (n % b > 1))
 
-    def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch | SharedBatch]:
+    def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch]:
         """One pass; `lap` counts the passes within an epoch for data that start over."""
         role = f"{self.role}/{lap}" if lap else self.role
         order = torch.randperm(len(self.data), generator=stream(self.seed, "order", role, epoch))
@@ -115,7 +101,7 @@ class Loader:
             drawn = self.augmentation.draw(len(chunk), draws)[:, own]
             images = self.augmentation(pixels, drawn).float().div_(255)
             labels = self.data.labels[chunk[own].to(images.device)]
-            yield Batch(images, labels) if weights is None else SharedBatch(images, labels, weights.to(images.device))
+            yield Batch(images, labels, None if weights is None else weights.to(images.device))
 
 
 class PairedLoader:
@@ -131,21 +117,31 @@ class PairedLoader:
     def __len__(self) -> int:
         return len(next(iter(self.loaders.values())))
 
-    def __iter__(self) -> Iterator[dict[str, Batch | SharedBatch]]:
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
         endless = {name: self._laps(loader) for name, loader in self.loaders.items()}
         for _ in range(len(self)):
             yield {name: next(batches) for name, batches in endless.items()}
 
-    def _laps(self, loader: Loader) -> Iterator[Batch | SharedBatch]:
+    def _laps(self, loader: Loader) -> Iterator[Batch]:
         for lap in count():
             yield from loader.batches(self.epoch, lap)
 
 
-def sequential(data: ImageSource, batch_size: int) -> Iterator[Batch]:
-    """Every sample once, in order, unaugmented: for evaluation."""
-    chunks = torch.split(torch.arange(len(data)), batch_size)
-    for chosen, pixels in zip(chunks, data.batches(chunks), strict=True):
-        yield Batch(pixels.float().div_(255), data.labels[chosen.to(pixels.device)])
+class SerialLoader:
+    """Passes over subsets one after another, `{name: Batch}` with one name at a time.
+
+    `passes` tells which subsets an epoch goes through, in their order, so epochs may differ in length.
+    """
+
+    def __init__(self, loaders: Mapping[str, Loader], passes: Callable[[int], tuple[Subset, ...]]) -> None:
+        self.loaders = loaders
+        self.passes = passes
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        for name in self.passes(self.epoch):
+            for batch in self.loaders[name].batches(self.epoch):
+                yield {name: batch}
 
 
 class StepLoader:
@@ -158,6 +154,6 @@ class StepLoader:
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[Batch | SharedBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         laps = (self.loader.batches(epoch=0, lap=lap) for lap in count())
         return islice(chain.from_iterable(laps), self.steps)

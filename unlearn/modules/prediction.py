@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from unlearn.data.loader import sequential
+from unlearn.batch import sequential
 from unlearn.models.base import Classifier
 from unlearn.types import ImageSource, Predictions
 

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
+from unlearn.batch import Batch
 from unlearn.console import Tick
-from unlearn.data.loader import Batch, PairedLoader
+from unlearn.data.loader import PairedLoader, SerialLoader
 from unlearn.errors import DivergenceError
 from unlearn.modules.partial import OURS, Partial, made_by
 from unlearn.modules.prediction import predict
@@ -27,7 +28,9 @@ from unlearn.types import Curve, ImageSource
 class RecipeModule(pl.LightningModule, ABC):
     """Fits `model` by a recipe over paired batches; a subclass gives the loss."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, loader: PairedLoader, seed: int, role: str) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, loader: PairedLoader | SerialLoader, seed: int, role: str
+    ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
@@ -141,7 +144,7 @@ class RecipeModule(pl.LightningModule, ABC):
                 distributed.broadcast(buffer, src=0)
 
     def _refuse_divergence(self, losses: Tensor, validation_loss: float, lr: float) -> None:
-        first = self.current_epoch * len(self.loader)
+        first = self.trainer.global_step - len(losses)
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             what, step = f"loss was {losses[bad[0, 0]].item()}", first + int(bad[0, 0])

@@ -9,8 +9,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from unlearn.batch import Batch
 from unlearn.console import Tick
-from unlearn.data.loader import Batch, Loader, StepLoader
+from unlearn.data.loader import Loader, StepLoader
 from unlearn.errors import DivergenceError
 from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.seeding import stream_seed
@@ -43,7 +44,7 @@ class SpdGanModule(pl.LightningModule):
         """One update of each network."""
         optimizers: Any = self.optimizers()
         discriminator_step, generator_step = optimizers
-        clean, labels = batch
+        clean, labels, _ = batch
         with torch.no_grad():
             moved = self.generator(clean)
         real_loss, fake_loss = (self.discriminator(clean) - 1).square(), self.discriminator(moved).square()

@@ -2,59 +2,97 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.data.loader import Batch, PairedLoader
+from unlearn.batch import Batch
+from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share
 from unlearn.modules.prediction import predict
+from unlearn.modules.ranks import rank, world_size
 from unlearn.modules.recipe_module import RecipeModule
+from unlearn.statistics import correct
 from unlearn.strategies.base import Phase
-from unlearn.types import ImageSource, Predictions, Subset
+from unlearn.types import ImageSource, Subset
 
 
 class UnlearnerModule(RecipeModule):
-    """Minimises a phase's loss; entries that may not move are put back after each step, bit for bit.
+    """Minimises a phase's loss until its epochs or its budget are over.
 
-    Masking gradients instead would leak through momentum and weight decay.
+    Entries that may not move are put back after each step, bit for bit: masking gradients instead would leak through
+    momentum and weight decay. Batch normalisation of which nothing may move keeps its running statistics too.
     """
 
     def __init__(
         self,
         model: nn.Module,
         phase: Phase,
-        loader: PairedLoader,
+        loader: PairedLoader | SerialLoader,
         seed: int,
-        watched: Mapping[Subset, ImageSource] | None = None,
+        watched: Mapping[Subset, ImageSource],
     ) -> None:
+        """`watched` is what the phase's budget looks at: the forget and the validation set."""
         super().__init__(model, phase.recipe, loader, seed, "unlearned")
         self.phase = phase
-        self.watched = watched or {}
+        self.watched = watched if phase.budget.watches else {}
         self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
-        return self.phase.loss(self.model, batch)  # type: ignore[arg-type]  # Subset is a str
+        return self.phase.loss(self.model, batch, self.current_epoch)  # type: ignore[arg-type]  # Subset is a str
 
     def on_train_start(self) -> None:
-        """Note what the model predicts before the first epoch."""
-        self._before = self._predictions()
+        """Note the time, and what the model scores before the first epoch."""
+        self._started = time.perf_counter()
+        self._before = self._accuracies()
+        for norm in self._frozen_norms():
+            norm.eval()
 
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
-        """Restore what is frozen."""
-        movable = self.phase.movable
-        if movable is None:
-            return
-        for name, p in self.model.named_parameters():
-            p.copy_(torch.where(movable[name], p, self._start[name]))
-
-    def on_train_epoch_end(self) -> None:
-        """Stop where the phase's own rule says so."""
-        super().on_train_epoch_end()
-        if self.phase.stop is not None and self.phase.stop(self._before, self._predictions()):
+        """Restore what is frozen; stop where steps or time are over."""
+        if self.phase.movable is not None:
+            for name, p in self.model.named_parameters():
+                p.copy_(torch.where(self.phase.movable[name], p, self._start[name]))
+        if self._out_of_time():
             self.trainer.should_stop = True
 
-    def _predictions(self) -> dict[Subset, Predictions]:
-        return {subset: predict(self.model, data) for subset, data in self.watched.items()}
+    def on_train_epoch_end(self) -> None:
+        """Stop where accuracies say that it is enough."""
+        super().on_train_epoch_end()
+        if self.watched and self.phase.budget.spent(self._before, self._accuracies()):
+            self.trainer.should_stop = True
+
+    def _out_of_time(self) -> bool:
+        budget = self.phase.budget
+        if budget.steps is not None and self.trainer.global_step >= budget.steps:
+            return True
+        if budget.seconds is None:
+            return False
+        late = time.perf_counter() - self._started >= budget.seconds
+        return bool(self.trainer.strategy.broadcast(late))  # the first process's clock counts
+
+    def _accuracies(self) -> dict[Subset, float]:
+        return {subset: correct(predict(self.model, data)).mean().item() for subset, data in self.watched.items()}
+
+    def _frozen_norms(self) -> list[nn.Module]:
+        movable = self.phase.movable
+        norms = {n: m for n, m in self.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+        own = {n: [f"{n}.{p}" for p, _ in m.named_parameters(recurse=False)] for n, m in norms.items()}
+        frozen = [n for n, names in own.items() if movable and names and not any(movable[p].any() for p in names)]
+        return [norms[name] for name in frozen]
+
+
+def batches_of(
+    phase: Phase, number: int, seed: int, augmentation: Augmentation | None = None
+) -> PairedLoader | SerialLoader:
+    """The loader of a strategy's phase, the process's share of it where several train together."""
+    share = Share(rank(), world_size()) if world_size() > 1 else None
+    suffix = f"/{number}" if number else ""  # each phase draws its own order
+    loaders: dict[str, Loader] = {
+        subset: Loader(data, phase.recipe.batch_size, seed, f"unlearned/{subset}{suffix}", augmentation, share)
+        for subset, data in phase.data.items()
+    }
+    return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)

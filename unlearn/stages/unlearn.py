@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from unlearn.console import Tick
+from unlearn.batch import sequential
+from unlearn.console import Console, Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
-from unlearn.modules.trainer import Numerics
+from unlearn.modules.trainer import Numerics, TrainerSettings
 from unlearn.scores import Need
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
+from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Context, Edit, Phase, Strategy
 from unlearn.types import Curve, ImageSource, Role, Subset
 
@@ -54,6 +58,7 @@ class Unlearn(Stage):
     """The unlearned model.
 
     Its files: `model.safetensors`, `curve.json`, and `edited.json`: how many entries the edit chose, of how many.
+    On several devices each process does all of it; they share the batches of the phases.
     """
 
     strategy: Strategy
@@ -69,59 +74,67 @@ class Unlearn(Stage):
     def label(self) -> str:
         return f"unlearn {type(self.strategy).__name__} (seed {self.seed})"
 
+    @property
+    def devices(self) -> int:
+        return self.numerics.devices
+
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        if self.devices > 1:
+            from unlearn.modules.ranks import run_ranks
+
+            work = partial(_unlearn, self, folder, workshop.store.root, workshop.hardware)
+            run_ranks(work, self.devices, workshop.hardware.device, tick)
+        else:
+            self.make(workshop, tick).write(folder, self.label)
+
+    def make(self, workshop: Workshop, tick: Tick) -> Unlearned:
+        """Edit, then fine-tune, alone or as one of several processes."""
         original = self.original.load(workshop)
         model = copy.deepcopy(original).requires_grad_(True)
         context = Context(
             original=original,
             fresh_model=lambda: self.original.fresh("init/unlearned", self.seed).to(workshop.hardware.device),
             scores={score.need: self._read(score, workshop) for score in self.scores},
+            data=Loaded(self._samples, workshop),
             seed=self.seed,
+            tick=tick,
         )
         edit = self.strategy.edit(model, context)
-        self._refresh(model, original, edit, workshop)
+        self._refresh(model, context, edit)
         curve = [
             {"phase": float(number)} | row
             for number, phase in enumerate(self.strategy.phases(context, edit))
-            for row in self._run(model, phase, workshop, tick)
+            for row in self._run(model, phase, number, context, workshop, tick)
         ]
-        write_tensors(folder / "model.safetensors", model.state_dict())
-        write_json(folder / "curve.json", curve)
-        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-            raise DivergenceError(f"{self.label}: expected finite weights, came others; lower strategy.noise_scale")
-        edited = sum(int(torch.count_nonzero(mask)) for mask in edit.masks.values())
-        total = sum(p.numel() for p in model.parameters())
-        write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
+        return Unlearned(model, curve, edit)
 
-    def _refresh(self, model: Classifier, original: Classifier, edit: Edit, workshop: Workshop) -> None:
+    @property
+    def _samples(self) -> dict[Subset, Samples]:
+        return {Subset.FORGET: self.forget, Subset.RETAIN: self.retain, Subset.VALIDATION: self.validation}
+
+    def _refresh(self, model: Classifier, context: Context, edit: Edit) -> None:
         from unlearn.modules.prediction import refresh_batch_norm
 
-        pairs = zip(model.parameters(), original.parameters(), strict=True)
+        pairs = zip(model.parameters(), context.original.parameters(), strict=True)
         if edit.refresh_bn and not all(torch.equal(now, before) for now, before in pairs):
-            refresh_batch_norm(model, self.retain.load(workshop))
+            refresh_batch_norm(model, context.data[Subset.RETAIN])
 
     def _read(self, score: Score, workshop: Workshop) -> dict[str, Tensor]:
         tensors = read_tensors(workshop.need(score), "scores.safetensors")
         return {name: tensor.to(workshop.hardware.device) for name, tensor in tensors.items()}
 
-    def _run(self, model: torch.nn.Module, phase: Phase, workshop: Workshop, tick: Tick) -> Curve:
-        from unlearn.data.loader import Loader, PairedLoader
-        from unlearn.modules.unlearner import UnlearnerModule
+    def _run(
+        self, model: Classifier, phase: Phase, number: int, context: Context, workshop: Workshop, tick: Tick
+    ) -> Curve:
+        from unlearn.modules.unlearner import UnlearnerModule, batches_of
 
-        augment = augmentation(self.forget.population.dataset)
-        loaders: dict[str, Loader] = {}
-        for subset in phase.subsets:
-            data = self._samples(subset).load(workshop)
-            loaders[subset] = Loader(data, phase.recipe.batch_size, self.seed, f"unlearned/{subset}", augment)
-        watched = {subset: self._samples(subset).load(workshop) for subset in phase.watched}
-        module = UnlearnerModule(model, phase, PairedLoader(loaders), self.seed, watched)
-        return module.run(workshop.hardware, self.validation.load(workshop), tick)
-
-    def _samples(self, subset: Subset) -> Samples:
-        return {Subset.FORGET: self.forget, Subset.RETAIN: self.retain, Subset.VALIDATION: self.validation}[subset]
+        loader = batches_of(phase, number, self.seed, augmentation(self.forget.population.dataset))
+        watched = {subset: context.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
+        module = UnlearnerModule(model, phase, loader, self.seed, watched)
+        return module.run(workshop.hardware, watched[Subset.VALIDATION], tick)
 
     def load(self, workshop: Workshop) -> Classifier:
         """The unlearned model, frozen, in eval mode, on the training device."""
@@ -133,6 +146,56 @@ class Unlearn(Stage):
         return Role.UNLEARNED
 
 
+@dataclass(frozen=True)
+class Unlearned:
+    """What a strategy made."""
+
+    model: Classifier
+    curve: Curve
+    edit: Edit
+
+    def write(self, folder: Path, label: str) -> None:
+        """The files of `Unlearn`.
+
+        Raises:
+            DivergenceError: a weight is not finite.
+        """
+        write_tensors(folder / "model.safetensors", self.model.state_dict())
+        write_json(folder / "curve.json", self.curve)
+        if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
+            raise DivergenceError(f"{label}: expected finite weights, came others; lower strategy.noise_scale")
+        edited = sum(int(torch.count_nonzero(mask)) for mask in self.edit.masks.values())
+        total = sum(p.numel() for p in self.model.parameters())
+        write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
+
+
+class Loaded(Mapping[Subset, ImageSource]):
+    """Subsets that are read when they are first asked for."""
+
+    def __init__(self, samples: Mapping[Subset, Samples], workshop: Workshop) -> None:
+        self.samples = samples
+        self.read = cache(lambda subset: samples[subset].load(workshop))
+
+    def __getitem__(self, subset: Subset) -> ImageSource:
+        return self.read(subset)
+
+    def __iter__(self) -> Iterator[Subset]:
+        return iter(self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def _unlearn(stage: Unlearn, folder: Path, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
+    """What each process does; its inputs are all in the store."""
+    from unlearn.modules.ranks import rank
+
+    hardware.apply()
+    made = stage.make(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
+    if rank() == 0:
+        made.write(folder, stage.label)
+
+
 def _spaced(data: ImageSource, most: int | None) -> ImageSource:
     """At most so many samples, evenly spaced: data in an order by class lose no class."""
     if most is None or most >= len(data):
@@ -141,8 +204,6 @@ def _spaced(data: ImageSource, most: int | None) -> ImageSource:
 
 
 def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
-    from unlearn.data.loader import sequential
-
     for done, batch in enumerate(sequential(data, SCORING_BATCH)):
         tick(done * SCORING_BATCH, len(data))
         yield batch.images, batch.labels

@@ -4,49 +4,68 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from unlearn.batch import Batch
+from unlearn.checks import at_least, checked, positive
+from unlearn.console import Tick
 from unlearn.errors import Problem
 from unlearn.recipe import Recipe
 from unlearn.scores import Need, Scores
 from unlearn.seeding import stream
-from unlearn.types import Predictions, Subset
+from unlearn.types import ImageSource, Subset
 
 Masks = dict[str, Tensor]  # parameter name -> bool, the parameter's shape
+Batches = Mapping[Subset, Batch]  # side by side, by subset
+Loss = Callable[[nn.Module, Batches, int], Tensor]  # of the model, on a batch, in an epoch counted from 0
 
 
-class Labelled(Protocol):
-    """What a loss sees of a batch: images float32 [b, c, h, w] in [0, 1], labels int64 [b]."""
+@dataclass(frozen=True)
+class Budget:
+    """When fine-tuning ends before its epochs are over: at what comes first. Accuracies are looked at once an epoch.
+
+    `like_unseen` ends it once forget accuracy is no higher than validation accuracy was before the first epoch, which
+    is what data it never saw would score; under class-wise forgetting validation holds the class as well, and
+    `forget_accuracy` says what is wanted (our choice).
+    """
+
+    steps: int | None = at_least(1, None)
+    seconds: float | None = positive(None)  # looked at after each step; the result then hangs on the machine's speed
+    forget_accuracy: float | None = checked(None, "a share in [0, 1]", lambda v: 0 <= v <= 1)  # ends at or under this
+    like_unseen: bool = False
+    validation_drop: float | None = checked(None, "a share in [0, 1]", lambda v: 0 <= v <= 1)  # ends once it lost more
 
     @property
-    def images(self) -> Tensor: ...
+    def watches(self) -> bool:
+        """Whether it asks for accuracies."""
+        return self.like_unseen or self.forget_accuracy is not None or self.validation_drop is not None
 
-    @property
-    def labels(self) -> Tensor: ...
-
-
-Loss = Callable[[nn.Module, Mapping[Subset, Labelled]], Tensor]
-Stop = Callable[[Mapping[Subset, Predictions], Mapping[Subset, Predictions]], bool]
+    def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float]) -> bool:
+        """Whether accuracies on forget and validation set, before the first epoch and now, say that it is enough."""
+        targets = [self.forget_accuracy] if self.forget_accuracy is not None else []
+        targets += [before[Subset.VALIDATION]] if self.like_unseen else []
+        lost = before[Subset.VALIDATION] - now[Subset.VALIDATION]
+        too_much = self.validation_drop is not None and lost > self.validation_drop
+        return too_much or any(now[Subset.FORGET] <= target for target in targets)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of fine-tuning; an epoch is a pass over the first subset.
+    """One stretch of fine-tuning, by one optimizer.
 
-    After each epoch `stop(before, now)` is asked whether it was the last; it is given the model's predictions on the
-    `watched` subsets before the first epoch and after the latest.
+    The batches of all its `data` come side by side, and an epoch is a pass over the first; or, with `passes`, one
+    after another, each epoch going through the subsets that `passes(epoch)` names.
     """
 
-    subsets: tuple[Subset, ...]
+    data: Mapping[Subset, ImageSource]  # a context's, or fewer of it, or under other labels
     loss: Loss
     recipe: Recipe
     movable: Masks | None = None  # entries that may change; all others end bit-identical. None: all
-    watched: tuple[Subset, ...] = ()
-    stop: Stop | None = None  # None: run all epochs
+    budget: Budget = field(default_factory=Budget)
+    passes: Callable[[int], tuple[Subset, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +75,9 @@ class Context:
     original: nn.Module
     fresh_model: Callable[[], nn.Module]  # the same architecture, newly initialised
     scores: Mapping[Need, Scores]  # what `needs` asked for
+    data: Mapping[Subset, ImageSource]  # forget, retain and validation; read when asked for
     seed: int
+    tick: Tick = lambda done, total: None  # tells progress of a long edit
 
     def generator(self, purpose: str) -> torch.Generator:
         """The stream for one purpose: two strategies, or two cells of a grid, share its draws."""
@@ -78,6 +99,12 @@ def outputs(model: nn.Module, images: Tensor, running_statistics: bool = False) 
         for norm in still:
             norm.train()
     return logits
+
+
+def task(model: nn.Module, batches: Batches, subset: Subset, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy on the batch of a subset, in nats."""
+    batch = batches[subset]
+    return batch.cross_entropy(outputs(model, batch.images), label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -110,3 +137,8 @@ class Strategy(ABC):
         """The fine-tuning that follows the edit."""
         del context, edit
         yield from ()
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has phases: an edit alone runs on one device."""
+        return type(self).phases is not Strategy.phases

@@ -8,19 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, checked, one_of
+from unlearn.checks import at_least, one_of
 from unlearn.errors import Problem
 from unlearn.scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
 from unlearn.strategies.repair import Repair
-from unlearn.strategies.selection import Selection
-
-
-def amount(default: float | int) -> float | int:
-    """A field for k: a float in 0-1 is a share of the eligible parameters, an integer from 2 a count."""
-    expected = "a share from 0.0 to 1.0, or an integer count of at least 2 (for all of them write 1.0)"
-    value: float = checked(default, expected, lambda k: (k == 0 or k >= 2) if isinstance(k, int) else 0 <= k <= 1)
-    return value
+from unlearn.strategies.selection import Selection, amount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +53,13 @@ class Perturbation(Repair):
             parameters[name][mask] = replacements[name][mask]  # indexing leaves all other bits alone
         return Edit(masks, self.refresh_bn)
 
-    def movable_entries(self, original: nn.Module, edit: Edit) -> Masks | None:
+    def movable_entries(self, context: Context, edit: Edit) -> Masks | None:
         if self.movable == "all":
             return None
         wanted = self.movable == "selected"
         return {
             name: edit.masks.get(name, torch.zeros_like(p, dtype=torch.bool)) == wanted
-            for name, p in original.named_parameters()
+            for name, p in context.original.named_parameters()
         }
 
     def _replacements(self, parameters: Mapping[str, nn.Parameter], context: Context) -> Mapping[str, Tensor]:

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import one_of
+from unlearn.checks import checked, one_of
 from unlearn.errors import Problem
 from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
@@ -36,11 +36,7 @@ class Selection(ABC):
     def eligible(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The parameters of `model` that may be selected, by name."""
         aside = norm_parameters(model) if self.layers == "no_norm" else set()
-        return {
-            name: p
-            for name, p in model.named_parameters()
-            if p.requires_grad and name not in aside and self._matches(name)
-        }
+        return {name: p for name, p in model.named_parameters() if name not in aside and self._matches(name)}
 
     def _matches(self, name: str) -> bool:
         included = any(fnmatch(name, pattern) for pattern in self.include)
@@ -94,8 +90,8 @@ class Random(Selection):
 
 
 @dataclass(frozen=True)
-class TopK(Selection):
-    """The K most sensitive entries [S]; ties go to the lower flat index (our choice)."""
+class Sensitive(Selection):
+    """The K most sensitive entries; ties go to the lower flat index (our choice)."""
 
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
 
@@ -104,7 +100,19 @@ class TopK(Selection):
 
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         scores = self.sensitivity.combine(context.scores)
-        return {name: scores[name] for name in eligible}
+        return {name: scores[name] if name in scores else torch.zeros_like(p) for name, p in eligible.items()}
+
+
+@dataclass(frozen=True)
+class TopK(Sensitive):
+    """The most sensitive entries [S]."""
+
+
+@dataclass(frozen=True)
+class Saliency(Sensitive):
+    """SalUn's mask (Fan et al. 2024): the entries with the largest |sum over D_f of dCE/dw|, of all layers alike."""
+
+    layers: str = one_of("all", "no_norm")
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,21 @@ class All(Selection):
 
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
         return {name: torch.zeros_like(p) for name, p in eligible.items()}
+
+
+def amount(default: float | int) -> float | int:
+    """A field for k: a float in 0-1 is a share of the eligible parameters, an integer from 2 a count."""
+    expected = "a share from 0.0 to 1.0, or an integer count of at least 2 (for all of them write 1.0)"
+    value: float = checked(default, expected, lambda k: (k == 0 or k >= 2) if isinstance(k, int) else 0 <= k <= 1)
+    return value
+
+
+def movable(selection: Selection, k: float | int, context: Context) -> Masks | None:
+    """What a selection lets move, for every parameter by name; None where that is everything."""
+    model = context.original
+    masks = selection.masks(model, k, context)
+    whole = {n: masks.get(n, torch.zeros_like(p, dtype=torch.bool)) for n, p in model.named_parameters()}
+    return None if all(bool(mask.all()) for mask in whole.values()) else whole
 
 
 def norm_parameters(model: nn.Module) -> set[str]:

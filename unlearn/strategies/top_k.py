@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unlearn.strategies.perturbation import Perturbation, amount
-from unlearn.strategies.selection import Selection
-from unlearn.strategies.selection import TopK as Sensitive
+from unlearn.strategies.perturbation import Perturbation
+from unlearn.strategies.selection import Selection, amount
+from unlearn.strategies.selection import TopK as MostSensitive
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,5 @@ class TopK(Perturbation):
     k = 0.1, relative noise of scale 2, six epochs without divergence term are ours.
     """
 
-    selection: Selection = field(default_factory=Sensitive)
+    selection: Selection = field(default_factory=MostSensitive)
     k: float | int = amount(0.1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unlearn.strategies.perturbation import Perturbation, amount
-from unlearn.strategies.selection import All, Selection
+from unlearn.strategies.perturbation import Perturbation
+from unlearn.strategies.selection import All, Selection, amount
 
 
 @dataclass(frozen=True)

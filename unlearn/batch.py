@@ -1,0 +1,42 @@
+"""A batch as losses see it, and passes that evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unlearn.types import ImageSource
+
+
+class Batch(NamedTuple):
+    """Images float32 [b, c, h, w] in [0, 1], labels int64 [b].
+
+    Where this is one process's share of a batch, or a batch without some of its rows, `weights` float32 [b] say by
+    how much each sample enters the loss; None: each by 1 / b.
+    """
+
+    images: Tensor
+    labels: Tensor
+    weights: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Of one value per sample [b], over the whole batch; losses that use it are right on several devices too."""
+        return values.mean() if self.weights is None else values @ self.weights.to(values.dtype)
+
+    def cross_entropy(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy of logits [b, C], in nats."""
+        if self.weights is None:
+            return F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
+        losses = F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing, reduction="none")
+        return self.mean(losses)
+
+
+def sequential(data: ImageSource, batch_size: int) -> Iterator[Batch]:
+    """Every sample once, in order, unaugmented."""
+    chunks = torch.split(torch.arange(len(data)), batch_size)
+    for chosen, pixels in zip(chunks, data.batches(chunks), strict=True):
+        yield Batch(pixels.float().div_(255), data.labels[chosen.to(pixels.device)])

@@ -1,0 +1,57 @@
+"""What strategies that fine-tune have in common: a recipe, a budget, an objective, and which weights may move."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from unlearn.errors import Problem
+from unlearn.recipe import Recipe
+from unlearn.scores import Need
+from unlearn.strategies.base import Batches, Budget, Context, Edit, Loss, Phase, Strategy, task
+from unlearn.strategies.selection import All, Selection, amount, movable
+from unlearn.types import ImageSource, Subset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iterative(Strategy, ABC):
+    """Fine-tunes by a recipe, until its epochs or its budget are over."""
+
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6))
+    budget: Budget = field(default_factory=Budget)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Iterative, ABC):
+    """Descends an objective. `selection` and `k` say which weights may move; all others end bit-identical.
+
+    Any selection goes with any objective: SalUn's mask is `selection=saliency` with k = 0.5.
+    """
+
+    selection: Selection = field(default_factory=All)
+    k: float | int = amount(1.0)
+
+    def needs(self) -> tuple[Need, ...]:
+        return self.selection.needs()
+
+    def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        yield from self.selection.check(self.k, net)
+
+    def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
+        masks = movable(self.selection, self.k, context)
+        yield Phase(self.data(context), self.loss(context), self.recipe, masks, self.budget)
+
+    @abstractmethod
+    def data(self, context: Context) -> Mapping[Subset, ImageSource]:
+        """What batches are made of; an epoch is a pass over the first."""
+
+    @abstractmethod
+    def loss(self, context: Context) -> Loss:
+        """What is minimised."""
+
+    def task(self, model: nn.Module, batches: Batches, subset: Subset) -> Tensor:
+        """Mean cross-entropy on the batch of a subset."""
+        return task(model, batches, subset, self.recipe.label_smoothing)
