@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +91,9 @@ class Edit:
 @dataclass(frozen=True)
 class Strategy(ABC):
     """A way to forget. Its fields are its config; adding one is a `.py` here and a `.yaml` in `conf/strategy`."""
+
+    class_wise_only: ClassVar[bool] = False  # serves requests for a whole class alone
+    corrects_labels: ClassVar[bool] = False  # serves requests that correct labels as well
 
     def needs(self) -> tuple[Need, ...]:
         """Scores of the original, made before the strategy runs and shared between cells."""
