@@ -125,11 +125,11 @@ def _check_request(config: RunConfig) -> Iterator[Problem]:
     """Strategies and markers that do not serve the kind of request."""
     strategy, request = (snake_case(type(each).__name__) for each in (config.strategy, config.forget))
     if config.strategy.class_wise_only and not config.forget.whole_class:
-        expected = f"a request for a whole class with strategy={strategy}: {_able('unlearn.data.forget', Forget, 'whole_class')}"
-        yield Problem("forget", expected, request)
+        able = _able("unlearn.data.forget", Forget, "whole_class")
+        yield Problem("forget", f"a request for a whole class with strategy={strategy}: {able}", request)
     if config.forget.relabels and not config.strategy.corrects_labels:
-        expected = f"one that corrects labels with forget={request}: {_able('unlearn.strategies', Strategy, 'corrects_labels')}"
-        yield Problem("strategy", expected, strategy)
+        able = _able("unlearn.strategies", Strategy, "corrects_labels")
+        yield Problem("strategy", f"one that corrects labels with forget={request}: {able}", strategy)
     if config.forget.relabels and config.spd_gan.marks:
         expected = f"probe or off with forget={request}: images whose labels are corrected are not marked"
         yield Problem("spd_gan", expected, snake_case(type(config.spd_gan).__name__))

@@ -100,7 +100,8 @@ def _rows(text: str) -> Iterator[tuple[int | str, int, int]]:
     for line in lines[1:]:
         cells = dict(zip(columns, line, strict=False))
         listed = record(cells.get(named[0], ""))
-        yield listed, *(_label(cells.get(column, ""), column, listed) for column in LABELS)  # type: ignore[misc]
+        wrong, right = (_label(cells.get(column, ""), column, listed) for column in LABELS)
+        yield listed, wrong, right
 
 
 def _label(text: str, column: str, listed: int | str) -> int:
