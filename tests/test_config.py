@@ -17,10 +17,12 @@ from unlearn.errors import ConfigError
 from unlearn.pipeline import plan
 from unlearn.run_config import RunConfig
 from unlearn.strategies.base import Strategy
+from unlearn.strategies.finetune import Finetune
 
 config.register()
 GROUPS = sorted({path.parent.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*/*.yaml")})
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
+RELABEL = ["forget=relabel", "dataset.label_noise=0.1", "strategy=identity"]
 PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
 EXTRA = {
     ("forget", "indices"): ["forget.file=none.txt"],
@@ -60,6 +62,25 @@ def test_every_class_has_a_yaml_and_every_yaml_a_class(group: str, where: tuple[
     texts = [path.read_text() for path in (config.CONF / group).glob("*.yaml")]
     used = [name for name in schemas if any(f"/schema/{group}/{name}@" in text for text in texts)]
     assert used == list(schemas)
+
+
+@pytest.mark.parametrize("metrics", [[], ["metrics=without_baseline"], ["metrics=[accuracy,corrected_accuracy]"]])
+def test_correcting_labels_brings_its_metric_along(metrics: list[str]) -> None:
+    preflight(CommandLine([*RELABEL, *metrics], False, None))
+    assert "corrected_accuracy" in composed(*RELABEL, *metrics).metrics
+    assert "corrected_accuracy" not in composed().metrics
+
+
+def test_it_may_be_left_out_and_other_requests_do_without_it() -> None:
+    preflight(CommandLine([*RELABEL, "~metrics.corrected_accuracy"], False, None))
+    preflight(CommandLine([*RELABEL[1:], "forget=random,relabel"], True, None))
+
+
+def test_a_strategy_for_whole_classes_refuses_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Finetune, "class_wise_only", True)
+    (problem,) = refusal("strategy=finetune")
+    assert problem == "forget: expected a request for a whole class with strategy=finetune: class_wise, came 'random'"
+    preflight(CommandLine(["strategy=finetune", "forget=class_wise"], False, None))
 
 
 def test_seeds_follow_seed_unless_set() -> None:
@@ -131,6 +152,12 @@ def test_selection_is_a_group_of_its_own() -> None:
         (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),
         (["trainer.precision=bf16"], ["trainer.precision", "nearest: bf16-mixed"]),
         (["strategy=identity", "+preset=kdd2026"], ["preset/kdd2026", "Identity"]),
+        ([*RELABEL, "strategy=top_k"], ["strategy: ", "forget=relabel: ", "identity", "came 'top_k'"]),
+        ([*RELABEL, "spd_gan=marker"], ["spd_gan: ", "probe or off with forget=relabel", "came 'marker'"]),
+        ([*RELABEL, "spd_gan=noise"], ["spd_gan: ", "probe or off with forget=relabel", "came 'noise'"]),
+        ([*RELABEL, "dataset.label_noise=0"], ["dataset.label_noise", "forget.file"]),
+        ([*RELABEL, "forget.file=/nowhere/fix.csv"], ["forget.file", "readable", "/nowhere/fix.csv"]),
+        (["metrics=[accuracy,corrected_accuracy]"], ["metrics.corrected_accuracy", "relabel", "forget=random"]),
     ],
 )
 def test_refusals(overrides: list[str], words: list[str]) -> None:

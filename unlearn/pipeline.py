@@ -91,7 +91,8 @@ def plan(config: RunConfig) -> Plan:
         original = _original(config, clean)
         perturb = _perturb(config, clean, original)
         scenario = replace(clean, moved=perturb)
-    retrained = tuple(_train(config, Role.RETRAINED, seed, clean, Subset.RETAIN) for seed in config.baseline.seeds)
+    learnt = Subset.CORRECTED if config.forget.relabels else Subset.RETAIN
+    retrained = tuple(_train(config, Role.RETRAINED, seed, clean, learnt) for seed in config.baseline.seeds)
     wants_fresh = isinstance(config.spd_gan, Probe) and config.spd_gan.fresh
     fresh = _train(config, Role.FRESH, seeds.train, clean, Subset.TRAIN) if wants_fresh else None
     forget = scenario[Subset.FORGET]
@@ -104,6 +105,7 @@ def plan(config: RunConfig) -> Plan:
         scenario[Subset.VALIDATION],
         seeds.unlearn,
         config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
+        scenario[Subset.RELABELLED] if config.forget.relabels else None,
     )
     readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)

@@ -15,9 +15,12 @@ from torch import nn
 from unlearn.checkpoint import file_sha256, fit, read_state
 from unlearn.checks import at_least, one_of, runtime
 from unlearn.data.checkpoint import CheckpointFile, TrainedOn
+from unlearn.data.forget import Forget
 from unlearn.data.split import Population
+from unlearn.discovery import options, snake_case
 from unlearn.errors import Problem, UnlearnError
 from unlearn.spd_gan.options import Off
+from unlearn.strategies.base import Strategy
 from unlearn.types import Metric, Role
 
 UNSEEN = re.compile(r"test|holdout|mia_|membership|^average_")  # in names of what a search may not look at
@@ -111,10 +114,30 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     if not found and config.trained_on is not None:
         found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
     yield from found
+    yield from _check_request(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
         yield from config.forget.check(config.population)
+
+
+def _check_request(config: RunConfig) -> Iterator[Problem]:
+    """Strategies and markers that do not serve the kind of request."""
+    strategy, request = (snake_case(type(each).__name__) for each in (config.strategy, config.forget))
+    if config.strategy.class_wise_only and not config.forget.whole_class:
+        able = _able("unlearn.data.forget", Forget, "whole_class")
+        yield Problem("forget", f"a request for a whole class with strategy={strategy}: {able}", request)
+    if config.forget.relabels and not config.strategy.corrects_labels:
+        able = _able("unlearn.strategies", Strategy, "corrects_labels")
+        yield Problem("strategy", f"one that corrects labels with forget={request}: {able}", strategy)
+    if config.forget.relabels and config.spd_gan.marks:
+        expected = f"probe or off with forget={request}: images whose labels are corrected are not marked"
+        yield Problem("spd_gan", expected, snake_case(type(config.spd_gan).__name__))
+
+
+def _able(package: str, base: type, what: str) -> str:
+    """The options whose class variable `what` is true."""
+    return ", ".join(name for name, kind in options(package, base).items() if getattr(kind, what))
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator[Problem | str]:
@@ -162,6 +185,9 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
     if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
         yield Problem(key, "perturbed data: spd_gan=probe or marker, or metrics=spd_gan_off", "spd_gan=off")
+    if metric.needs_relabel and not config.forget.relabels:
+        came = f"forget={snake_case(type(config.forget).__name__)}"
+        yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", came)
 
 
 def _empty_net(config: RunConfig) -> nn.Module:

@@ -33,6 +33,8 @@ class Subset(StrEnum):
     TRAIN = "train"  # D: forget and retain together
     FORGET = "forget"
     RETAIN = "retain"
+    CORRECTED = "corrected"  # D under the right labels, where a request corrects them
+    RELABELLED = "relabelled"  # the forget set under its right labels
     VALIDATION = "validation"
     HOLDOUT = "holdout"  # non-members; read by attacks alone, and by SPD-GAN's control
     TEST = "test"
@@ -169,6 +171,7 @@ class Metric(ABC):
     subsets: ClassVar[tuple[Subset, ...]]  # read of the subject and of every reference
     references: ClassVar[tuple[Role, ...]] = ()  # of original and retrained
     needs_spd_gan: ClassVar[bool] = False
+    needs_relabel: ClassVar[bool] = False  # a request that corrects labels
 
     @abstractmethod
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:

@@ -22,7 +22,7 @@ from unlearn.errors import DataError
 DIGITS = Digits(limit=200)  # 20 of them in validation, 30 in holdout: at most 149 can be asked for
 INDEX = torch.arange(50, 150)
 LABELS = INDEX % 10
-CANDIDATES = Candidates(DIGITS, INDEX, LABELS, torch.zeros(100, dtype=torch.bool))
+CANDIDATES = Candidates(DIGITS, INDEX, LABELS, LABELS)
 
 
 def request(folder: Path, text: str, name: str = "request.txt") -> Path:

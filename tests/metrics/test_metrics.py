@@ -49,6 +49,7 @@ SUBJECT = views(
     perturbed_holdout=[0.9, 0.1, 0.1, 0.1, 0.1],
     noisy_forget=[0.9] * 8,
     clean_forget=[0.9] * 6 + [0.1] * 2,
+    relabelled=[0.9, 0.1, 0.1, 0.2],
 )
 EXPECTED = {
     "accuracy": {
@@ -62,6 +63,7 @@ EXPECTED = {
         "retain_loss": -(math.log(0.9) + math.log(0.1)) / 2,
         "test_loss": -math.log(0.9),
     },
+    "corrected_accuracy": {"corrected_accuracy": 0.25},
     "forgetting_rate": {"forgetting_rate": 3 / 8},
     "forgetting_rate_relative": {"forgetting_rate_relative": 3 / 7},
     "memory_retention_rate": {"memory_retention_rate": 0.5 / 0.75, "memory_retention_rate_test": 2.0},

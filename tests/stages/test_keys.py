@@ -35,6 +35,7 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("forget", "indices"): ("forget.file={request}",),
     ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
     ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
+    ("forget", "relabel"): ("forget.file={corrections}", "strategy=identity"),
     ("dataset", "image_folder"): ("dataset.root={images}",),
     ("dataset", "python"): ("dataset.factory=own_data:digits",),
     ("model", "python"): ("model.factory=own_net:build",),
@@ -141,8 +142,10 @@ def test_every_leaf_flips_the_keys(composed: Compose) -> None:
 def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: Path, group: str, option: str) -> None:
     request = tmp_path / "request.txt"
     request.write_text("3\n5\n")
+    corrections = tmp_path / "corrections.csv"
+    corrections.write_text("index,wrong,right\n3,3,5\n")
     images, nested = write_images(tmp_path / "images"), write_images(tmp_path / "nested", nested=True)
-    places = {"request": request, "images": images, "nested": nested}
+    places = {"request": request, "corrections": corrections, "images": images, "nested": nested}
     extra = [each.format(**places) for each in EXTRA.get((group, option), ())]
     found = flipping(composed(f"{group}={option}", *extra), group.replace("/", "."))
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
@@ -254,6 +257,37 @@ def test_a_request_is_keyed_by_who_it_names(composed: Compose, tmp_path: Path) -
     found = {name: keys_of(composed("forget=indices", f"forget.file={tmp_path / name}")) for name in texts}
     assert found["a.txt"] == found["b.csv"] == found["c.json"]
     assert not found["a.txt"] & found["other.txt"]  # whom it names is kept out of validation and holdout as well
+
+
+RELABEL = ("forget=relabel", "strategy=identity", "spd_gan=off")
+
+
+def test_corrections_are_keyed_by_records_and_labels_and_not_by_their_file(composed: Compose, tmp_path: Path) -> None:
+    texts = {
+        "a.csv": "index,wrong,right\n3,1,5\n4,2,6\n",
+        "b.txt": "who,right,wrong,index\nx,6,2,4\ny,5,1,3\n",
+        "right.csv": "index,wrong,right\n3,1,5\n4,2,7\n",
+        "wrong.csv": "index,wrong,right\n3,1,5\n4,0,6\n",
+        "records.csv": "index,wrong,right\n3,1,5\n5,2,6\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    plans = {name: plan_of(composed(*RELABEL, f"forget.file={tmp_path / name}")) for name in texts}
+    found = {name: set(stages(each)) for name, each in plans.items()}
+    assert found["a.csv"] == found["b.txt"]
+    models = {name: [each.original.key, each.retrained[0].key, each.split.key] for name, each in plans.items()}
+    for name, same in (("right.csv", 1), ("wrong.csv", 1), ("records.csv", 0)):  # the original never saw `right`
+        assert sum(here == there for here, there in zip(models["a.csv"], models[name], strict=True)) == same, name
+        assert (models[name][0] == models["a.csv"][0]) is bool(same)
+
+
+def test_undoing_label_noise_leaves_the_original_what_it_is(composed: Compose) -> None:
+    noise = ("dataset.label_noise=0.1", "strategy=identity", "spd_gan=off")
+    here, there = (plan_of(composed(*noise, f"forget={forget}")) for forget in ("relabel", "mislabelled"))
+    assert here.original.key == there.original.key
+    assert here.retrained[0].key != there.retrained[0].key
+    assert here.retrained[0].samples.subset == "corrected"
+    assert there.retrained[0].samples.subset == "retain"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from omegaconf import MISSING
 from torch import Tensor
 
 from unlearn.checks import at_least, runtime, share
+from unlearn.data.corrections import Corrections, correction_problems, find_corrections
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.records import find_records, list_problems
 from unlearn.errors import Problem, nearest, some
@@ -29,22 +30,38 @@ class Candidates:
     dataset: Dataset
     index: Tensor  # int64
     labels: Tensor  # int64, as the original was trained on them
-    mislabelled: Tensor  # bool
+    clean: Tensor  # int64, without label noise
     subclass: Tensor | None = None  # int64, where labels are coarse
     loss: Tensor | None = None  # float64, of a proxy model, for rules that rank
+
+    @property
+    def mislabelled(self) -> Tensor:
+        """Indices int64 of those whose label is wrong by label noise."""
+        return self.index[self.labels != self.clean]
 
 
 @dataclass(frozen=True)
 class Forget(ABC):
     """A rule that picks the forget set out of the training data D."""
 
-    explicit: ClassVar[bool] = False  # names its records; they are kept out of validation and holdout
     ranks: ClassVar[bool] = False  # needs the losses of a proxy model
+    whole_class: ClassVar[bool] = False  # all of a class, so that none of it is retained
+    relabels: ClassVar[bool] = False  # asks for other labels: the samples are learnt anew instead of forgotten
+
+    @property
+    def explicit(self) -> bool:
+        """Whether it names its records; they are kept out of validation and holdout."""
+        return False
 
     def requested(self, dataset: Dataset) -> Tensor:
         """Indices int64 that the request names, sorted; empty for a rule."""
         del dataset
         return torch.empty(0, dtype=torch.int64)
+
+    def digest(self, dataset: Dataset) -> str | None:
+        """Hash of what it asks for besides whom it names; None where its fields tell all that there is."""
+        del dataset
+        return None
 
     def check(self, population: Population) -> Iterator[Problem | str]:
         """Problems with this request in that population, found before anything is computed."""
@@ -54,6 +71,10 @@ class Forget(ABC):
     @abstractmethod
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         """The forget set: part of `candidates.index`."""
+
+    def corrected(self, candidates: Candidates) -> Tensor:
+        """The candidates' labels int64 [n] once the request is granted: as they were, unless it `relabels`."""
+        return candidates.labels
 
 
 @dataclass(frozen=True)
@@ -102,6 +123,8 @@ class Hard(Counted):
 class ClassWise(Forget):
     """Class-wise forgetting: everything in D with one label."""
 
+    whole_class = True
+
     class_index: int = at_least(0, 0)
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
@@ -140,7 +163,7 @@ class Mislabelled(Forget):
     """Corrective unlearning: everything in D whose label is wrong by `dataset.label_noise`."""
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
-        return candidates.index[candidates.mislabelled]
+        return candidates.mislabelled
 
     def check(self, population: Population) -> Iterator[Problem | str]:
         noise = population.dataset.label_noise
@@ -154,9 +177,11 @@ class Indices(Forget):
     images, by path (in the root, or in its training part). `data/records.py` tells the formats.
     """
 
-    explicit = True
-
     file: str = runtime(MISSING)  # path; keys hold the records (see Population), however they are named
+
+    @property
+    def explicit(self) -> bool:
+        return True
 
     def requested(self, dataset: Dataset) -> Tensor:
         return find_records(Path(self.file), dataset, "forget.file")
@@ -168,15 +193,74 @@ class Indices(Forget):
         found = list(list_problems(Path(self.file), population.dataset, "forget.file"))
         yield from found
         if not found:
-            yield from self._against(population, self.requested(population.dataset))
+            yield from _beyond(population, self.requested(population.dataset))
 
-    @staticmethod
-    def _against(population: Population, wanted: Tensor) -> Iterator[Problem]:
-        most = population.members - 1
-        if len(wanted) > most:
-            yield Problem("forget.file", f"at most {most} records, so that something is retained", len(wanted))
+
+@dataclass(frozen=True)
+class Relabel(Forget):
+    """Samples to be kept under other labels: those that a CSV corrects (`data/corrections.py`), or all of D whose
+    label is wrong by `dataset.label_noise`.
+
+    The original was trained on the wrong labels, retrained models are trained on all of D under the right ones; the
+    forget set are the samples under the wrong labels.
+    """
+
+    relabels = True
+
+    file: str | None = runtime(None)  # path; keys hold records and labels. null: what label noise did is undone
+
+    @property
+    def explicit(self) -> bool:
+        return self.file is not None
+
+    def requested(self, dataset: Dataset) -> Tensor:
+        return super().requested(dataset) if self.file is None else self._listed(dataset).index
+
+    def digest(self, dataset: Dataset) -> str | None:
+        return None if self.file is None else self._listed(dataset).digest()
+
+    def choose(self, candidates: Candidates, seed: int) -> Tensor:
+        return candidates.mislabelled if self.file is None else self._verified(candidates)[0].index
+
+    def corrected(self, candidates: Candidates) -> Tensor:
+        if self.file is None:
+            return candidates.clean
+        listed, where = self._verified(candidates)
+        return candidates.labels.index_put((where,), listed.right)
+
+    def check(self, population: Population) -> Iterator[Problem | str]:
+        noise = population.dataset.label_noise
+        if self.file is None:
+            if noise == 0:
+                expected = "a share above 0, so that forget=relabel finds something to correct, or a forget.file"
+                yield Problem("dataset.label_noise", expected, noise)
             return
-        foreign = wanted[~torch.isin(wanted, population.draw().member)].tolist()
-        if foreign:
-            expected = "records that the original was trained on (checkpoint.trained_on)"
-            yield Problem("forget.file", expected, some(foreign))
+        found = list(correction_problems(Path(self.file), population.dataset, "forget.file"))
+        yield from found
+        if not found:
+            yield from _beyond(population, self.requested(population.dataset))
+
+    def _listed(self, dataset: Dataset) -> Corrections:
+        return find_corrections(Path(self.file or ""), dataset, "forget.file")
+
+    def _verified(self, candidates: Candidates) -> tuple[Corrections, Tensor]:
+        """What the file corrects, and where in the candidates.
+
+        Raises:
+            DataError: a label that it calls wrong is not the one that the original was trained on.
+        """
+        listed = self._listed(candidates.dataset)
+        where = torch.searchsorted(candidates.index, listed.index)
+        listed.verify(candidates.labels[where], "forget.file")
+        return listed, where
+
+
+def _beyond(population: Population, wanted: Tensor) -> Iterator[Problem]:
+    """What a file lists beyond D, or too much of it."""
+    most = population.members - 1
+    if len(wanted) > most:
+        yield Problem("forget.file", f"at most {most} records, so that something is retained", len(wanted))
+        return
+    foreign = wanted[~torch.isin(wanted, population.draw().member)].tolist()
+    if foreign:
+        yield Problem("forget.file", "records that the original was trained on (checkpoint.trained_on)", some(foreign))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.errors import DataError, Problem, some
 
 COLUMNS = ("index", "file")  # of a CSV, where there are several
+
+Found = TypeVar("Found")
 
 
 def read_records(path: Path, key: str) -> list[int | str]:
@@ -28,18 +30,37 @@ def read_records(path: Path, key: str) -> list[int | str]:
     Raises:
         DataError: the file is missing, or holds something else; the message names the config's `key`.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{key}: expected a readable text file, came {path}: {error}") from error
+    text = read_text(path, key)
     reader = {".json": _from_json, ".csv": _from_csv}.get(path.suffix.lower(), _from_lines)
     try:
-        return [_record(item) for item in reader(text)]
+        return [record(item) for item in reader(text)]
     except (ValueError, LookupError, TypeError, RecursionError, csv.Error) as error:
         raise DataError(f"{key}: expected a list of records, came {error} in {path}") from error
 
 
-_found: dict[tuple[Any, ...], Tensor] = {}  # what each file meant for each data set, as long as it stays
+def read_text(path: Path, key: str) -> str:
+    """What a file of the user's says.
+
+    Raises:
+        DataError: it is missing, or no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{key}: expected a readable text file, came {path}: {error}") from error
+
+
+_found: dict[tuple[Any, ...], Any] = {}  # what each file meant for each data set, as long as it stays
+
+
+def remembered(read: Callable[[Path, Dataset, str], Found], path: Path, dataset: Dataset, key: str) -> Found:
+    """What `read(path, dataset, key)` makes of a file, which is asked again only once the file has changed."""
+    stat = path.stat() if path.is_file() else None
+    meant = (read, path.resolve(), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
+    if meant not in _found:
+        _found[meant] = read(path, dataset, key)
+    found: Found = _found[meant]
+    return found
 
 
 def find_records(path: Path, dataset: Dataset, key: str) -> Tensor:
@@ -48,20 +69,24 @@ def find_records(path: Path, dataset: Dataset, key: str) -> Tensor:
     Raises:
         DataError: the file cannot be read, or the data set has no record of a name in it.
     """
-    stat = path.stat() if path.is_file() else None
-    meant = (path.resolve(), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
-    if meant not in _found:
-        _found[meant] = _find(path, dataset, key)
-    return _found[meant]
+    return remembered(_find, path, dataset, key)
 
 
 def _find(path: Path, dataset: Dataset, key: str) -> Tensor:
-    listed = read_records(path, key)
+    return locate(read_records(path, key), path, dataset, key).sort().values
+
+
+def locate(listed: Sequence[int | str], path: Path, dataset: Dataset, key: str) -> Tensor:
+    """Indices int64 of the records that the file at `path` lists, in its order.
+
+    Raises:
+        DataError: the data set has no record of a name among them.
+    """
     found = [each if isinstance(each, int) else dataset.find(each) for each in listed]
     unknown = [str(each) for each, index in zip(listed, found, strict=True) if index is None]
     if unknown:
         raise DataError(f"{key}: expected records of the training part, came {some(unknown)} in {path}")
-    return torch.tensor(sorted(index for index in found if index is not None), dtype=torch.int64)
+    return torch.tensor([index for index in found if index is not None], dtype=torch.int64)
 
 
 def list_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:
@@ -71,6 +96,11 @@ def list_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | 
     except DataError as error:
         yield str(error)
         return
+    yield from record_problems(indices, path, dataset, key)
+
+
+def record_problems(indices: Tensor, path: Path, dataset: Dataset, key: str) -> Iterator[Problem]:
+    """What is wrong with sorted indices int64 that a file lists: none, repeated or foreign ones."""
     if not len(indices):
         yield Problem(key, "at least one record", f"an empty list in {path}")
     repeated = [index for index, after in pairwise(indices.tolist()) if index == after]
@@ -107,7 +137,12 @@ def _from_lines(text: str) -> list[Any]:
     return [line for line in lines if line]
 
 
-def _record(item: Any) -> int | str:
+def record(item: Any) -> int | str:
+    """An index, or a name as POSIX writes it.
+
+    Raises:
+        TypeError, ValueError: it is neither.
+    """
     if isinstance(item, bool) or not isinstance(item, int | str):
         raise TypeError(repr(item))
     text = str(item).strip()

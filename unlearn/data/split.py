@@ -87,6 +87,18 @@ class Population:
         noisy[hit] = (clean[hit] + torch.randint(1, classes, (count,), generator=draws)) % classes
         return noisy
 
+    def candidates(self, clean: Tensor, subclass: Tensor | None = None, loss: Tensor | None = None) -> Candidates:
+        """D, as a rule sees it: `clean` and `subclass` are of the whole training part, `loss` of D."""
+        member = self.draw().member
+        finer = None if subclass is None else subclass[member]
+        return Candidates(self.dataset, member, self.labels(clean)[member], clean[member], finer, loss)
+
+    def corrected(self, forget: Forget, clean: Tensor) -> Tensor:
+        """`labels` once the request is granted."""
+        candidates, labels = self.candidates(clean), self.labels(clean)
+        labels[candidates.index] = forget.corrected(candidates)
+        return labels
+
 
 def _digest(indices: Tensor | None) -> str | None:
     return None if indices is None else hashlib.sha256(indices.numpy()).hexdigest()  # type: ignore[arg-type]
@@ -125,12 +137,7 @@ class ForgetSplit:
             DataError: the request is empty, foreign, or leaves nothing to retain.
         """
         member, validation, holdout, _ = population.draw()
-        labels = population.labels(clean)
-        finer = None if subclass is None else subclass[member]
-        candidates = Candidates(
-            population.dataset, member, labels[member], labels[member] != clean[member], finer, loss
-        )
-        chosen = forget.choose(candidates, population.seed).sort().values
+        chosen = forget.choose(population.candidates(clean, subclass, loss), population.seed).sort().values
         retain = member[~torch.isin(member, chosen)]
         if len(chosen) == 0 or len(retain) == 0:
             raise DataError(f"forget: expected some but not all training images, came {len(chosen)} of {len(member)}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.own import Own
+from unlearn.data.forget import Forget
 from unlearn.discovery import options
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.stages.files import read_tensors
@@ -22,6 +23,8 @@ PARTS = {  # of the training part that are in a subset, as a `split` artefact ca
     "perturbed_forget": ("forget",),
     "noisy_forget": ("forget",),
     "retain": ("retain",),
+    "corrected": ("forget", "retain"),
+    "relabelled": ("forget",),
     "validation": ("validation",),
     "holdout": ("holdout",),
     "perturbed_holdout": ("holdout",),
@@ -38,6 +41,8 @@ class Members:
 
     def __init__(self, catalogue: Catalogue, dataset: Dataset, requested: Tensor) -> None:
         kinds = options("unlearn.data.datasets", Dataset).values()
+        requests = options("unlearn.data.forget", Forget).values()
+        self.relabelling = {kind.__qualname__ for kind in requests if issubclass(kind, Forget) and kind.relabels}
         self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, Own)}
         self.dataset = self._whose(canonical(dataset))
         self.hits: dict[str, dict[str, bool]] = {}  # by population, and by whom of it is forgotten
@@ -58,6 +63,10 @@ class Members:
             return None if parts is None else False
         hits = self.hits.get(_name(samples, samples["subset"]))
         return None if hits is None else any(hits[part] for part in parts)
+
+    def learnt(self, forget: dict[str, Any]) -> bool:
+        """Whether a model that served the request learnt its samples under other labels instead of forgetting them."""
+        return forget["forget"]["class"] in self.relabelling
 
     def _whose(self, dataset: dict[str, Any]) -> dict[str, Any]:
         """What a data set's spec says about whose pictures its training part holds, and in which order."""

@@ -3,8 +3,8 @@
 Goes: whatever was made from images of the records, or from an artefact that goes: originals, fresh and proxy models,
 SPD-GAN's images and generators, scores, predictions, and models that were retrained or unlearned for somebody else
 while these records were retained. Stays: models that never saw the records; models that were made to forget all of
-them, unless their weights are the original's still (`identity`); measurements, which are numbers; and the splits,
-which hold record numbers and tell the next purge who was where [ours].
+them, unless their weights are the original's still (`identity`) or they learnt them under other labels; measurements,
+which are numbers; and the splits, which hold record numbers and tell the next purge who was where [ours].
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class Judge:
             return Judgement(Fate.UNDECIDED, "who was forgotten is not known")
         if not forget:
             return Judgement(Fate.STAYS, "made without them")
+        if self.members.learnt(item.spec["forget"]):
+            return Judgement(Fate.GOES, "it learnt them under other labels")
         if self._same_weights(item):
             return Judgement(Fate.GOES, "its weights are the original's")
         return Judgement(Fate.STAYS, "it forgot them")

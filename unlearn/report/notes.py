@@ -30,6 +30,11 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
                 "Validation and holdout come from the test part, since the checkpoint was trained on the rest: test "
                 "accuracy is that of the images left."
             )
+    if (request := plan.split.forget.forget) is not None and request.relabels:
+        notes["relabel"] = (
+            "The request corrects labels: forget accuracy is that of its images under the wrong labels that the "
+            "original was trained on, corrected accuracy that under the right ones, which the retrained models learnt."
+        )
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:
         how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
         notes["spd_gan"] = (

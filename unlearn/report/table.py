@@ -8,6 +8,7 @@ from typing import Any, TextIO
 ROWS = {
     "forget_accuracy": "forget accuracy",
     "unlearning_accuracy": "  1 - forget (UA)",
+    "corrected_accuracy": "corrected accuracy",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
     "validation_accuracy": "validation accuracy",
@@ -48,7 +49,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "spd_gan", "objective"):
+    for note in ("checkpoint", "split", "relabel", "spd_gan", "objective"):
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)

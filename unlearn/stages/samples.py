@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from unlearn.data.loader import Augmentation
 
 LOOKED_AT = 64  # images of a streamed part, for the pin
-BY_REQUEST = {Subset.FORGET, Subset.RETAIN}
+RIGHT = {Subset.CORRECTED, Subset.RELABELLED}  # under the labels that a request asks for
+BY_REQUEST = {Subset.FORGET, Subset.RETAIN} | RIGHT
 MOVED = {  # what SPD-GAN made -> whose images they replace, and their name in its artefact
     Subset.PERTURBED_FORGET: (Subset.FORGET, "forget"),
     Subset.NOISY_FORGET: (Subset.FORGET, "noisy_forget"),
@@ -50,7 +51,7 @@ class Samples:
     def load(self, workshop: Workshop) -> ImageSource:
         """Images, labels and data set indices, on the training device."""
         contents = load(self.population.dataset, workshop)
-        labels = self.population.labels(contents.train.labels)
+        labels = self._labels(contents.train.labels)
         source, index = self._where(contents, workshop)
         found = source.take(index) if source is contents.test else source.relabelled(labels).take(index)
         if self.moved is not None:
@@ -58,6 +59,18 @@ class Samples:
             moved = read_tensors(workshop.need(self.moved), "moved.safetensors")
             found = found.replaced(moved[f"{of}_index"], moved[name])
         return found.to(workshop.hardware.device)
+
+    def identity(self) -> dict[str, Any]:
+        """What a request asks for besides whom it names, where there is more and the subset depends on it."""
+        asked = None if self.forget is None else self.forget.digest(self.population.dataset)
+        return {} if asked is None else {"asked": asked}
+
+    def _labels(self, clean: Tensor) -> Tensor:
+        """Of the whole training part, int64 [n]."""
+        if self.subset not in RIGHT:
+            return self.population.labels(clean)
+        assert self.forget is not None, f"{self.subset} depends on what is corrected"
+        return self.population.corrected(self.forget, clean)
 
     def _where(self, contents: Contents, workshop: Workshop) -> tuple[ImageSource, Tensor]:
         """The part of the data set that holds the subset, and where in it."""
@@ -67,6 +80,7 @@ class Samples:
         holdout = (aside, drawn.holdout)
         whoever = {
             Subset.TRAIN: (contents.train, drawn.member),
+            Subset.CORRECTED: (contents.train, drawn.member),
             Subset.VALIDATION: (aside, drawn.validation),
             Subset.HOLDOUT: holdout,
             Subset.PERTURBED_HOLDOUT: holdout,
@@ -115,7 +129,8 @@ class Split(Stage):
 
     Its file: `split.safetensors`, indices int64 into the training part of forget, retain, validation, holdout and the
     records whose label is wrong by label noise, and into the test part of test. Beside a checkpoint validation and
-    holdout may come from the test part: they are then called `validation_of_test` and `holdout_of_test`.
+    holdout may come from the test part: they are then called `validation_of_test` and `holdout_of_test`. Of a request
+    that corrects labels it tells whose, as `forget`, and no label: a purge leaves the record where it is [ours].
     """
 
     forget: Samples

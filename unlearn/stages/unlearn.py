@@ -69,6 +69,7 @@ class Unlearn(Stage):
     validation: Samples
     seed: int
     numerics: Numerics
+    relabelled: Samples | None = None  # the forget set under its right labels, where a request corrects them
 
     @property
     def label(self) -> str:
@@ -113,7 +114,8 @@ class Unlearn(Stage):
 
     @property
     def _samples(self) -> dict[Subset, Samples]:
-        return {Subset.FORGET: self.forget, Subset.RETAIN: self.retain, Subset.VALIDATION: self.validation}
+        always = {Subset.FORGET: self.forget, Subset.RETAIN: self.retain, Subset.VALIDATION: self.validation}
+        return always if self.relabelled is None else always | {Subset.RELABELLED: self.relabelled}
 
     def _refresh(self, model: Classifier, context: Context, edit: Edit) -> None:
         from unlearn.modules.prediction import refresh_batch_norm
@@ -163,7 +165,7 @@ class Unlearned:
         write_tensors(folder / "model.safetensors", self.model.state_dict())
         write_json(folder / "curve.json", self.curve)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
-            raise DivergenceError(f"{label}: expected finite weights, came others; lower strategy.noise_scale")
+            raise DivergenceError(f"{label}: expected finite weights, came others; lower what it steps or perturbs by")
         edited = sum(int(torch.count_nonzero(mask)) for mask in self.edit.masks.values())
         total = sum(p.numel() for p in self.model.parameters())
         write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})

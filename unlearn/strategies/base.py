@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class Context:
     original: nn.Module
     fresh_model: Callable[[], nn.Module]  # the same architecture, newly initialised
     scores: Mapping[Need, Scores]  # what `needs` asked for
-    data: Mapping[Subset, ImageSource]  # forget, retain and validation; read when asked for
+    data: Mapping[Subset, ImageSource]  # forget, retain, validation; relabelled where there is; read when asked for
     seed: int
     tick: Tick = lambda done, total: None  # tells progress of a long edit
 
@@ -118,6 +119,9 @@ class Edit:
 @dataclass(frozen=True)
 class Strategy(ABC):
     """A way to forget. Its fields are its config; adding one is a `.py` here and a `.yaml` in `conf/strategy`."""
+
+    class_wise_only: ClassVar[bool] = False  # serves requests for a whole class alone
+    corrects_labels: ClassVar[bool] = False  # serves requests that correct labels as well
 
     def needs(self) -> tuple[Need, ...]:
         """Scores of the original, made before the strategy runs and shared between cells."""

@@ -10,3 +10,5 @@ from unlearn.strategies.base import Strategy
 @dataclass(frozen=True)
 class Identity(Strategy):
     """The original, unchanged: the control whose every difference from the original is zero."""
+
+    corrects_labels = True  # it corrects none: the control of those that do

@@ -18,6 +18,7 @@ from unlearn.report.sweep.verdict import verdict
 
 COLUMNS = {
     "forget_accuracy": "forget",
+    "corrected_accuracy": "corrected",
     "retain_accuracy": "retain",
     "test_accuracy": "test",
     ATTACK: "attack AUC",
