@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
+from unlearn.blend import Mix
 from unlearn.data.checkpoint import CheckpointFile
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
 from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.model import ModelStage
@@ -41,6 +43,7 @@ class Plan:
     fresh: Train | None  # a second original, outside SPD-GAN's loop
     retrained: tuple[Train, ...]
     unlearned: Unlearn
+    judged: Judged  # what the readings call unlearned: that, or its blend
     readings: tuple[Reading, ...]
 
     @property
@@ -48,6 +51,12 @@ class Plan:
         """What all strategies start from or are held against."""
         stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
         return tuple(stage for stage in stages if stage is not None)
+
+    @property
+    def unlearning(self) -> tuple[Stage, ...]:
+        """What only unlearning needs: its cost."""
+        blended = (self.judged,) if isinstance(self.judged, Blended) else ()
+        return (*self.unlearned.scores, self.unlearned, *blended)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    for stage in (*todo.shared, todo.unlearned):
+    for stage in (*todo.shared, todo.unlearned, todo.judged):
         workshop.need(stage)
     measured = []
     with workshop.console.working("evaluate") as tick:
@@ -107,8 +116,9 @@ def plan(config: RunConfig) -> Plan:
         config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
         scenario[Subset.RELABELLED] if config.forget.relabels else None,
     )
-    readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
-    return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)
+    judged = _judged(config, unlearned)
+    readings = tuple(_readings(config, scenario, original, fresh, retrained, judged))
+    return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, judged, readings)
 
 
 def _clean(config: RunConfig) -> Scenario:
@@ -148,24 +158,30 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
     return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
 
 
+def _judged(config: RunConfig, unlearned: Unlearn) -> Judged:
+    if not isinstance(config.blend, Mix):
+        return unlearned
+    return Blended(unlearned.original, unlearned, config.blend, unlearned.validation)
+
+
 def _readings(
     config: RunConfig,
     scenario: Scenario,
     original: ModelStage,
     fresh: Train | None,
     retrained: tuple[Train, ...],
-    unlearned: Unlearn,
+    judged: Judged,
 ) -> Iterator[Reading]:
     for metric in config.measures.values():
         against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
         untouched = original if Role.ORIGINAL in metric.references else None
         controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
-        models: tuple[ModelStage | Unlearn, ...] = (original, *controls, *retrained, unlearned)
+        models: tuple[ModelStage | Judged, ...] = (original, *controls, *retrained, judged)
         for model, judge in product(models, against):
             subject, before, wanted = (_views(metric, scenario, each) for each in (model, untouched, judge))
             stage = Evaluate(metric, subject, before, wanted, config.seeds.evaluate)
             yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
 
-def _views(metric: Metric, scenario: Scenario, model: ModelStage | Unlearn | None) -> dict[Subset, Predict]:
+def _views(metric: Metric, scenario: Scenario, model: ModelStage | Judged | None) -> dict[Subset, Predict]:
     return {} if model is None else {subset: Predict(model, scenario[subset]) for subset in metric.subsets}

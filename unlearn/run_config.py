@@ -77,6 +77,7 @@ class RunConfig:
     train: Any = MISSING
     baseline: Any = MISSING
     strategy: Any = MISSING
+    blend: Any = MISSING
     spd_gan: Any = MISSING
     metrics: dict[str, Any] = field(default_factory=dict)
     attacks: dict[str, Any] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from omegaconf import MISSING, Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn import run_config
+from unlearn.blend import Blend
 from unlearn.checks import problems
 from unlearn.clusters import Cluster
 from unlearn.data.checkpoint import Origin
@@ -43,6 +44,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "strategy": ("unlearn.strategies", Strategy),
     "strategy/selection": ("unlearn.strategies.selection", Selection),
     "strategy/recipe": ("unlearn.recipe", Recipe),
+    "blend": ("unlearn.blend", Blend),
     "spd_gan": ("unlearn.spd_gan.options", SpdGan),
     "metrics": ("unlearn.metrics", Metric),
     "attacks": ("unlearn.attacks", Metric),

@@ -14,6 +14,7 @@ from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.stages.base import Stage, Workshop, inputs
+from unlearn.stages.blend import Blended
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
@@ -71,6 +72,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "statistics": figures.statistics,
         "notes": general_notes(outcome) | chosen | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
+        **_blend(outcome),
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
@@ -113,7 +115,13 @@ def stages(plan: Plan) -> dict[str, Stage]:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
     for score in plan.unlearned.scores:
         named["scores" if score is plan.unlearned.scores[0] else f"scores_{score.need.subset}"] = score
-    return named | {"unlearned": plan.unlearned}
+    blended = {"blended": plan.judged} if isinstance(plan.judged, Blended) else {}
+    return named | {"unlearned": plan.unlearned} | blended
+
+
+def _blend(outcome: Outcome) -> dict[str, Any]:
+    judged = outcome.plan.judged
+    return {"blend": outcome.workshop.need(judged).json("blend.json")} if isinstance(judged, Blended) else {}
 
 
 def _own(role: Role, readings: Readings) -> Readings:
@@ -201,7 +209,7 @@ def _average(figures: Figures, prefix: str, averaged: tuple[str, ...]) -> None:
 def _times(figures: Figures, outcome: Outcome) -> None:
     """Seconds of each model's own making, and the speed-up over retraining where both can be compared."""
     plan, need = outcome.plan, outcome.workshop.need
-    cost = [need(stage) for stage in (*plan.unlearned.scores, plan.unlearned)]
+    cost = [need(stage) for stage in plan.unlearning]
     retrained = [need(model) for model in plan.retrained]
     original, seconds = need(plan.original), sum(entry.seconds for entry in cost)
     trained = [] if isinstance(plan.original, Checkpoint) else [original.seconds]

@@ -44,7 +44,7 @@ class Influence(Strategy):
 
     order: int = checked(2, "1 or 2", lambda order: order in (1, 2))
     tau: float = positive(1e-4)  # order 1 alone
-    damping: float = at_least(0, 0.01)  # this and all below: order 2 alone
+    damping: float = at_least(0, 0.001)  # this and all below: order 2 alone
     weight_decay: float = at_least(0, 5e-4)  # that the original was trained with
     samples: int | None = at_least(1, 2000)  # null: all of D_r
     iterations: int = at_least(1, 20)
