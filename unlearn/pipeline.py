@@ -14,6 +14,7 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.evaluate import Evaluate
+from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
@@ -115,10 +116,19 @@ def plan(config: RunConfig) -> Plan:
         seeds.unlearn,
         config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
         scenario[Subset.RELABELLED] if config.forget.relabels else None,
+        _history(config, original),
     )
     judged = _judged(config, unlearned)
     readings = tuple(_readings(config, scenario, original, fresh, retrained, judged))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, judged, readings)
+
+
+def _history(config: RunConfig, original: ModelStage) -> History | None:
+    replayed = config.strategy.history
+    if replayed is None:
+        return None
+    assert isinstance(original, Train), "refused beforehand"
+    return History(original, original.recipe.epochs - replayed)
 
 
 def _clean(config: RunConfig) -> Scenario:

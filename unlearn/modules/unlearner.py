@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.batch import Batch
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share
+from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share, Without
 from unlearn.modules.prediction import predict
 from unlearn.modules.ranks import rank, world_size
 from unlearn.modules.recipe_module import RecipeModule
 from unlearn.statistics import correct
 from unlearn.strategies.base import Phase
-from unlearn.types import ImageSource, Subset
+from unlearn.types import ImageSource, Role, Subset
 
 
 class UnlearnerModule(RecipeModule):
@@ -33,9 +33,10 @@ class UnlearnerModule(RecipeModule):
         loader: PairedLoader | SerialLoader,
         seed: int,
         watched: Mapping[Subset, ImageSource],
+        role: str = Role.UNLEARNED,
     ) -> None:
         """`watched` is what the phase's budget looks at: the forget and the validation set."""
-        super().__init__(model, phase.recipe, loader, seed, "unlearned")
+        super().__init__(model, phase.recipe, loader, seed, role)
         self.phase = phase
         self.watched = watched if phase.budget.watches else {}
         self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
@@ -45,7 +46,7 @@ class UnlearnerModule(RecipeModule):
 
     def on_train_start(self) -> None:
         """Note the time, and what the model scores before the first epoch."""
-        self._started = time.perf_counter()
+        self._started, self._first = time.perf_counter(), self.trainer.global_step
         self._before = self._accuracies()
         for norm in self._frozen_norms():
             norm.eval()
@@ -67,7 +68,7 @@ class UnlearnerModule(RecipeModule):
 
     def _out_of_time(self) -> bool:
         budget = self.phase.budget
-        if budget.steps is not None and self.trainer.global_step >= budget.steps:
+        if budget.steps is not None and self.trainer.global_step - self._first >= budget.steps:
             return True
         if budget.seconds is None:
             return False
@@ -96,3 +97,12 @@ def batches_of(
         for subset, data in phase.data.items()
     }
     return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)
+
+
+def replay_of(
+    phase: Phase, forget: ImageSource, seed: int, role: str, augmentation: Augmentation | None = None
+) -> PairedLoader:
+    """The batches of a training that had that seed and role, without the rows of the forget set."""
+    data = phase.data[Subset.TRAIN]
+    lost = torch.isin(data.index, forget.index).cpu()
+    return PairedLoader({Subset.TRAIN: Loader(data, phase.recipe.batch_size, seed, role, augmentation, Without(lost))})

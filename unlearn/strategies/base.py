@@ -67,6 +67,7 @@ class Phase:
     movable: Masks | None = None  # entries that may change; all others end bit-identical. None: all
     budget: Budget = field(default_factory=Budget)
     passes: Callable[[int], tuple[Subset, ...]] | None = None
+    replays: bool = False  # the original's training from where `Strategy.history` left it, without the forget rows
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,12 @@ class Context:
 
 
 def outputs(model: nn.Module, images: Tensor, running_statistics: bool = False) -> Tensor:
-    """Logits of a batch; a single image passes batch normalisation by its running statistics, having none itself.
+    """Logits of a batch; fewer than two images pass batch normalisation by its running statistics, having none.
 
     With `running_statistics` every batch does, and leaves them as they are.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    still = norms if running_statistics or len(images) == 1 else []
+    still = norms if running_statistics or len(images) < 2 else []
     for norm in still:
         norm.eval()
     try:
@@ -122,6 +123,11 @@ class Strategy(ABC):
 
     class_wise_only: ClassVar[bool] = False  # serves requests for a whole class alone
     corrects_labels: ClassVar[bool] = False  # serves requests that correct labels as well
+
+    @property
+    def history(self) -> int | None:
+        """How many of the last epochs of the original's training it does again, if any; it then starts before them."""
+        return None
 
     def needs(self) -> tuple[Need, ...]:
         """Scores of the original, made before the strategy runs and shared between cells."""
