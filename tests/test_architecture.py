@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "scores", "divergence", "statistics", "models", "checkpoint", "clusters"),  # L1
+    ("batch", "recipe", "scores", "divergence", "statistics", "models", "checkpoint", "clusters", "retain"),  # L1
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from unlearn.data.checkpoint import CheckpointFile
+from unlearn.retain import Condensed
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.checkpoint import Checkpoint
+from unlearn.stages.condense import Condense
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
@@ -106,6 +108,7 @@ def plan(config: RunConfig) -> Plan:
         seeds.unlearn,
         config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
         scenario[Subset.RELABELLED] if config.forget.relabels else None,
+        _condense(config, scenario, original),
     )
     readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)
@@ -146,6 +149,14 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
     needed = None if isinstance(config.spd_gan, Noise) else guide
     numerics = replace(config.trainer.numerics, precision="32", devices=1)  # as SPD-GAN is always trained
     return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
+
+
+def _condense(config: RunConfig, scenario: Scenario, original: ModelStage) -> Condense | None:
+    if not isinstance(config.retain, Condensed):
+        return None
+    forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
+    numerics = replace(config.trainer.numerics, precision="32", devices=1)
+    return Condense(config.retain, original, forget, retain, config.seeds.unlearn, numerics)
 
 
 def _readings(

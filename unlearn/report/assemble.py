@@ -71,6 +71,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "statistics": figures.statistics,
         "notes": general_notes(outcome) | chosen | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
+        **_retain(outcome),
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
@@ -113,7 +114,14 @@ def stages(plan: Plan) -> dict[str, Stage]:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
     for score in plan.unlearned.scores:
         named["scores" if score is plan.unlearned.scores[0] else f"scores_{score.need.subset}"] = score
-    return named | {"unlearned": plan.unlearned}
+    condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
+    return named | condensed | {"unlearned": plan.unlearned}
+
+
+def _retain(outcome: Outcome) -> dict[str, Any]:
+    """How many images strategies read in place of the retain set, and how many of them are mixtures."""
+    condensed = outcome.plan.unlearned.condensed
+    return {"retain": outcome.workshop.need(condensed).json("counts.json")} if condensed else {}
 
 
 def _own(role: Role, readings: Readings) -> Readings:
@@ -201,7 +209,8 @@ def _average(figures: Figures, prefix: str, averaged: tuple[str, ...]) -> None:
 def _times(figures: Figures, outcome: Outcome) -> None:
     """Seconds of each model's own making, and the speed-up over retraining where both can be compared."""
     plan, need = outcome.plan, outcome.workshop.need
-    cost = [need(stage) for stage in (*plan.unlearned.scores, plan.unlearned)]
+    condensed = (plan.unlearned.condensed,) if plan.unlearned.condensed else ()
+    cost = [need(stage) for stage in (*plan.unlearned.scores, *condensed, plan.unlearned)]
     retrained = [need(model) for model in plan.retrained]
     original, seconds = need(plan.original), sum(entry.seconds for entry in cost)
     trained = [] if isinstance(plan.original, Checkpoint) else [original.seconds]
