@@ -8,11 +8,13 @@ from itertools import product
 
 from unlearn.blend import Mix
 from unlearn.data.checkpoint import CheckpointFile
+from unlearn.retain import Condensed
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
+from unlearn.stages.condense import Condense
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
@@ -56,8 +58,9 @@ class Plan:
     @property
     def unlearning(self) -> tuple[Stage, ...]:
         """What only unlearning needs: its cost."""
+        condensed = (self.unlearned.condensed,) if self.unlearned.condensed else ()
         blended = (self.judged,) if isinstance(self.judged, Blended) else ()
-        return (*self.unlearned.scores, self.unlearned, *blended)
+        return (*self.unlearned.scores, *condensed, self.unlearned, *blended)
 
 
 @dataclass(frozen=True)
@@ -105,30 +108,10 @@ def plan(config: RunConfig) -> Plan:
     retrained = tuple(_train(config, Role.RETRAINED, seed, clean, learnt) for seed in config.baseline.seeds)
     wants_fresh = isinstance(config.spd_gan, Probe) and config.spd_gan.fresh
     fresh = _train(config, Role.FRESH, seeds.train, clean, Subset.TRAIN) if wants_fresh else None
-    forget = scenario[Subset.FORGET]
-    unlearned = Unlearn(
-        config.strategy,
-        original,
-        tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
-        forget,
-        scenario[Subset.RETAIN],
-        scenario[Subset.VALIDATION],
-        seeds.unlearn,
-        config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
-        scenario[Subset.RELABELLED] if config.forget.relabels else None,
-        _history(config, original),
-    )
+    unlearned = _unlearned(config, scenario, original)
     judged = _judged(config, unlearned)
     readings = tuple(_readings(config, scenario, original, fresh, retrained, judged))
     return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, judged, readings)
-
-
-def _history(config: RunConfig, original: ModelStage) -> History | None:
-    replayed = config.strategy.history
-    if replayed is None:
-        return None
-    assert isinstance(original, Train), "refused beforehand"
-    return History(original, original.recipe.epochs - replayed)
 
 
 def _clean(config: RunConfig) -> Scenario:
@@ -166,6 +149,33 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
     needed = None if isinstance(config.spd_gan, Noise) else guide
     numerics = replace(config.trainer.numerics, precision="32", devices=1)  # as SPD-GAN is always trained
     return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
+
+
+def _unlearned(config: RunConfig, scenario: Scenario, original: ModelStage) -> Unlearn:
+    forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
+    numerics, seed = config.trainer.numerics, config.seeds.unlearn
+    alone = replace(numerics, precision="32", devices=1)
+    condense = isinstance(config.retain, Condensed)
+    return Unlearn(
+        strategy=config.strategy,
+        original=original,
+        scores=tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
+        forget=forget,
+        retain=retain,
+        validation=scenario[Subset.VALIDATION],
+        seed=seed,
+        numerics=numerics if config.strategy.trains else replace(numerics, devices=1),
+        relabelled=scenario[Subset.RELABELLED] if config.forget.relabels else None,
+        condensed=Condense(config.retain, original, forget, retain, seed, alone) if condense else None,
+        history=_history(original, config.strategy.history),
+    )
+
+
+def _history(original: ModelStage, replayed: int | None) -> History | None:
+    if replayed is None:
+        return None
+    assert isinstance(original, Train), "refused beforehand"
+    return History(original, original.recipe.epochs - replayed)
 
 
 def _judged(config: RunConfig, unlearned: Unlearn) -> Judged:

@@ -77,6 +77,7 @@ class RunConfig:
     train: Any = MISSING
     baseline: Any = MISSING
     strategy: Any = MISSING
+    retain: Any = MISSING
     blend: Any = MISSING
     spd_gan: Any = MISSING
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -111,7 +112,8 @@ class RunConfig:
 def check(config: RunConfig) -> Iterator[Problem | str]:
     """Data, models, requests and strategies that do not fit together, found before anything is computed."""
     found = list(config.dataset.check())
-    found = found or list(config.model.check(config.dataset.shape, config.dataset.classes, config.spd_gan.features))
+    features = config.spd_gan.features or config.retain.features
+    found = found or list(config.model.check(config.dataset.shape, config.dataset.classes, features))
     if not found and config.trained_on is not None:
         found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
     yield from found

@@ -25,6 +25,7 @@ from unlearn.errors import ConfigError, Problem, first_line
 from unlearn.models.base import Model
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.recipe import Recipe
+from unlearn.retain import Retain
 from unlearn.run_config import Baseline, Paths, RunConfig
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
@@ -44,6 +45,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "strategy": ("unlearn.strategies", Strategy),
     "strategy/selection": ("unlearn.strategies.selection", Selection),
     "strategy/recipe": ("unlearn.recipe", Recipe),
+    "retain": ("unlearn.retain", Retain),
     "blend": ("unlearn.blend", Blend),
     "spd_gan": ("unlearn.spd_gan.options", SpdGan),
     "metrics": ("unlearn.metrics", Metric),

@@ -72,6 +72,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "statistics": figures.statistics,
         "notes": general_notes(outcome) | chosen | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
+        **_retain(outcome),
         **_blend(outcome),
         "confidence": _confidence(outcome),
         "artifacts": {
@@ -115,8 +116,16 @@ def stages(plan: Plan) -> dict[str, Stage]:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
     for score in plan.unlearned.scores:
         named["scores" if score is plan.unlearned.scores[0] else f"scores_{score.need.subset}"] = score
+    condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
+    history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
     blended = {"blended": plan.judged} if isinstance(plan.judged, Blended) else {}
-    return named | {"unlearned": plan.unlearned} | blended
+    return named | condensed | history | {"unlearned": plan.unlearned} | blended
+
+
+def _retain(outcome: Outcome) -> dict[str, Any]:
+    """How many images strategies read in place of the retain set, and how many of them are mixtures."""
+    condensed = outcome.plan.unlearned.condensed
+    return {"retain": outcome.workshop.need(condensed).json("counts.json")} if condensed else {}
 
 
 def _blend(outcome: Outcome) -> dict[str, Any]:

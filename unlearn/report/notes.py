@@ -35,6 +35,12 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
             "The request corrects labels: forget accuracy is that of its images under the wrong labels that the "
             "original was trained on, corrected accuracy that under the right ones, which the retrained models learnt."
         )
+    if plan.unlearned.condensed is not None:
+        counts = outcome.workshop.need(plan.unlearned.condensed).json("counts.json")
+        notes["retain"] = (
+            "What the strategy read of the retain set was condensed to {images:,} images of {of:,}, {condensed:,} of "
+            "them mixtures: read retain accuracy, which is that of all of it, beside test accuracy."
+        ).format(**counts)
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:
         how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
         notes["spd_gan"] = (

@@ -20,6 +20,7 @@ from unlearn.models.base import Classifier
 from unlearn.modules.trainer import Numerics, TrainerSettings
 from unlearn.scores import Need
 from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.condense import Condense
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
@@ -72,6 +73,7 @@ class Unlearn(Stage):
     seed: int
     numerics: Numerics
     relabelled: Samples | None = None  # the forget set under its right labels, where a request corrects them
+    condensed: Condense | None = None  # what strategies read in place of the retain set
     history: History | None = None  # where it starts, if that is not the original
 
     @property
@@ -117,8 +119,9 @@ class Unlearn(Stage):
         return Unlearned(model, curve, edit)
 
     @property
-    def _samples(self) -> dict[Subset, Samples]:
-        found = {Subset.FORGET: self.forget, Subset.RETAIN: self.retain, Subset.VALIDATION: self.validation}
+    def _samples(self) -> dict[Subset, Samples | Condense]:
+        retain = self.condensed or self.retain
+        found = {Subset.FORGET: self.forget, Subset.RETAIN: retain, Subset.VALIDATION: self.validation}
         found |= {} if self.relabelled is None else {Subset.RELABELLED: self.relabelled}
         return found if self.history is None else found | {Subset.TRAIN: self.original.samples}
 
@@ -195,7 +198,7 @@ class Unlearned:
 class Loaded(Mapping[Subset, ImageSource]):
     """Subsets that are read when they are first asked for."""
 
-    def __init__(self, samples: Mapping[Subset, Samples], workshop: Workshop) -> None:
+    def __init__(self, samples: Mapping[Subset, Samples | Condense], workshop: Workshop) -> None:
         self.samples = samples
         self.read = cache(lambda subset: samples[subset].load(workshop))
 
