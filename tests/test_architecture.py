@@ -21,18 +21,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    (
-        "batch",
-        "recipe",
-        "scores",
-        "divergence",
-        "statistics",
-        "models",
-        "checkpoint",
-        "clusters",
-        "retain",
-        "blend",
-    ),  # L1
+    ("batch", "recipe", "scores", "divergence", "statistics"),  # L1
+    ("models", "checkpoint", "clusters", "retain", "blend"),
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),
