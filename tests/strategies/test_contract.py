@@ -124,10 +124,9 @@ def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], s
 
 def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int, number: int = 0) -> None:
     """As the unlearn stage does it."""
-    watched = {subset: data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
     replays = phase.replays and replay_of(phase, data[Subset.FORGET], seed, "original")
     loader = replays or batches_of(phase, number, seed)
-    UnlearnerModule(model, phase, loader, seed, watched).run(TrainerSettings("cpu"))
+    UnlearnerModule(model, phase, loader, seed, data).run(TrainerSettings("cpu"))
 
 
 @dataclass

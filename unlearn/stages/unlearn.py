@@ -144,9 +144,8 @@ class Unlearn(Stage):
         if phase.replays:
             return self._replay(model, phase, context, workshop, tick)
         loader = batches_of(phase, number, self.seed, augmentation(self.forget.population.dataset))
-        watched = {subset: context.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
-        module = UnlearnerModule(model, phase, loader, self.seed, watched)
-        return module.run(workshop.hardware, watched[Subset.VALIDATION], tick)
+        module = UnlearnerModule(model, phase, loader, self.seed, context.data)
+        return module.run(workshop.hardware, context.data[Subset.VALIDATION], tick)
 
     def _replay(self, model: Classifier, phase: Phase, context: Context, workshop: Workshop, tick: Tick) -> Curve:
         """A phase that is the end of the original's training: its seed, its role, its optimizer."""
@@ -155,12 +154,11 @@ class Unlearn(Stage):
 
         assert self.history is not None, "only a strategy with a history replays"
         seed, role = self.original.seed, self.original.role
-        watched = {subset: context.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
-        loader = replay_of(phase, watched[Subset.FORGET], seed, role, augmentation(self.forget.population.dataset))
-        module = UnlearnerModule(model, phase, loader, seed, watched, role)
+        loader = replay_of(phase, context.data[Subset.FORGET], seed, role, augmentation(self.forget.population.dataset))
+        module = UnlearnerModule(model, phase, loader, seed, context.data, role)
         kept = self.history.checkpoint(workshop)
         start = None if kept is None else Partial(kept, every=inf)  # read, never written
-        return module.run(workshop.hardware, watched[Subset.VALIDATION], tick, start)
+        return module.run(workshop.hardware, context.data[Subset.VALIDATION], tick, start)
 
     def load(self, workshop: Workshop) -> Classifier:
         """The unlearned model, frozen, in eval mode, on the training device."""
