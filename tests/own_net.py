@@ -15,3 +15,8 @@ def build(shape: tuple[int, int, int], classes: int, width: int = 8) -> nn.Modul
 def other(shape: tuple[int, int, int], classes: int) -> nn.Module:
     """None."""
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes))
+
+
+def headless(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """No layer has an output per class: there are no penultimate features."""
+    return nn.Sequential(nn.Conv2d(shape[0], 3, 3), nn.Flatten(), nn.AdaptiveAvgPool1d(classes))

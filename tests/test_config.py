@@ -150,6 +150,13 @@ def test_selection_is_a_group_of_its_own() -> None:
         (["until=baselin"], ["until", "nearest: baseline"]),
         (["report.images=some"], ["report.images", "bool", "some"]),
         (["report.pictures=true"], ["report.pictures", "nearest"]),
+        (["retain=condense"], ["retain", "nearest: condensed"]),
+        (["retain=condensed", "retain.clusters=0"], ["retain.clusters", ">= 1"]),
+        (["retain.clusters=5"], ["retain.clusters"]),
+        (
+            ["retain=condensed", "model=python", "model.factory=own_net:headless", "spd_gan=off"],
+            ["model", "retain=full"],
+        ),
         (["spd_gan.epsilon=0"], ["spd_gan.epsilon", "(0, 1]"]),
         (["strategy=random_k,top_k"], ["strategy", "-m"]),
         (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),
