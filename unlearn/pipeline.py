@@ -98,7 +98,7 @@ def plan(config: RunConfig) -> Plan:
     unlearned = Unlearn(
         config.strategy,
         original,
-        tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
+        tuple(Score(need, original, scenario[need.subset]) for need in dict.fromkeys(config.strategy.needs())),
         forget,
         scenario[Subset.RETAIN],
         scenario[Subset.VALIDATION],
