@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +119,8 @@ class Edit:
 @dataclass(frozen=True)
 class Strategy(ABC):
     """A way to forget. Its fields are its config; adding one is a `.py` here and a `.yaml` in `conf/strategy`."""
+
+    class_wise_only: ClassVar[bool] = False  # serves requests for whole classes alone
 
     def needs(self) -> tuple[Need, ...]:
         """Scores of the original, made before the strategy runs and shared between cells."""
