@@ -9,9 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlearn.errors import UnlearnError
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
-from unlearn.scores import GradientStatistic, Need, Scores, Sensitivity
+from unlearn.scores import (
+    GradientStatistic,
+    Need,
+    Relevance,
+    Scores,
+    Sensitivity,
+    complete,
+    draw_labels,
+    last_linear,
+)
+from unlearn.seeding import stream
 from unlearn.types import Subset
 
 SCORES = ("mean_gradient", "sum_absolute", "mean_square")
@@ -188,3 +199,92 @@ def test_ratio_does_not_hang_on_batch_size(size: int, model: nn.Module, samples:
         return Sensitivity("ratio").combine({need: need.statistic.compute(model, b) for need, b in parts})
 
     close(ratio(size), ratio(N))
+
+
+@pytest.mark.parametrize("size", [1, 3, N])
+@pytest.mark.parametrize("score", SCORES)
+def test_sampled_labels_are_drawn_by_one_stream_in_the_order_of_samples(
+    score: str, size: int, model: nn.Module, samples: tuple[Tensor, Tensor]
+) -> None:
+    """By inverting the distribution function; the given labels, here all wrong or not, do not matter."""
+    images, labels = samples
+    generator = stream(0, "sampled labels")
+    reached = model(images).detach().softmax(1).cumsum(1)
+    numbers = [torch.rand(1, generator=generator, dtype=torch.float64).item() for _ in range(N)]
+    drawn = torch.tensor([next(c for c in range(3) if row[c] > u) for row, u in zip(reached, numbers, strict=True)])
+    assert len(drawn.unique()) > 1
+    batches = list(zip(images.split(size), labels.split(size), strict=True))
+    close(GradientStatistic(score, "sampled").compute(model, batches), loop(score, "loss", model, images, drawn))
+
+
+def test_drawn_labels_have_the_models_frequencies() -> None:
+    p = torch.tensor([0.6, 0.3, 0.1, 0.0])
+    drawn = draw_labels(p.log().expand(20000, 4), torch.Generator().manual_seed(0))
+    share = drawn.bincount(minlength=4) / 20000
+    assert (share - p).abs().max() < 5 * (0.25 / 20000) ** 0.5
+    assert share[3] == 0
+
+
+def test_a_statistic_that_lacks_a_parameter_is_not_complete(model: nn.Module) -> None:
+    scores = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    assert complete(scores, model) is scores
+    del scores["net.0.bias"]
+    with pytest.raises(UnlearnError, match=r"net\.0\.bias"):
+        complete(scores, model)
+
+
+def test_relevance_is_conserved_up_to_the_bias(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
+    images, labels = samples
+    found = Relevance().compute(model, [samples])
+    z = model(images).detach().gather(1, labels[:, None])[:, 0]
+    bias = model.net[10].bias.detach()[labels]
+    assert z.abs().min() > 1e-3
+    assert bias.abs().min() > 1e-3
+    torch.testing.assert_close(found["relevance"].sum(1), z - bias, rtol=1e-2, atol=0)  # epsilon takes its share
+    torch.testing.assert_close(found["relevance"].sum(1), (z - bias) * z / (z + 1e-6 * z.sign()), rtol=1e-12, atol=0)
+    assert torch.equal(found["labels"], labels)
+
+
+def test_relevance_by_hand() -> None:
+    """a = (2, 3); z of class 0 is 2 * 1 - 3 * 4 + 1 = -9, of class 1 it is 4 + 6 + 2 = 12."""
+    head = nn.Linear(2, 2).double()
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, -4.0], [2.0, 2.0]]))
+        head.bias.copy_(torch.tensor([1.0, 2.0]))
+    images = torch.tensor([[2.0, 3.0], [2.0, 3.0]], dtype=torch.float64)
+    found = Relevance().compute(head.eval(), [(images, torch.tensor([0, 1]))])["relevance"]
+    wanted = torch.tensor([[2.0, -12.0], [4.0, 6.0]], dtype=torch.float64)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+
+
+def test_relevance_of_a_logit_of_zero_is_zero() -> None:
+    head = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0, -1.0], [1.0, 1.0]]))
+    found = Relevance().compute(head.eval(), [(torch.ones(1, 2), torch.tensor([0]))])["relevance"]
+    assert found.tolist() == [[0.0, 0.0]]
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_relevance_does_not_hang_on_batch_size(size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
+    batches = list(zip(*(part.split(size) for part in samples), strict=True))
+    cut, whole = Relevance().compute(model, batches), Relevance().compute(model, [samples])
+    close({"relevance": cut["relevance"]}, {"relevance": whole["relevance"]})
+    assert torch.equal(cut["labels"], whole["labels"])
+    assert not cut["relevance"].requires_grad
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    "net", [nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten())]
+)
+def test_relevance_needs_a_linear_layer_that_gives_the_logits(net: nn.Module) -> None:
+    images = torch.rand(2, 1, 2, 2) - 0.5
+    batch = (images if isinstance(net[0], nn.Conv2d) else images.flatten(1), torch.tensor([0, 1]))
+    with pytest.raises(UnlearnError, match=r"nn\.Linear"):
+        Relevance().compute(net.eval(), [batch])
+
+
+def test_the_last_linear_layer_is_found_by_name(model: nn.Module) -> None:
+    assert last_linear(model) == ("net.10", model.net[10])
+    assert last_linear(nn.Conv2d(1, 1, 1)) is None

@@ -159,7 +159,7 @@ def _unlearned(config: RunConfig, scenario: Scenario, original: ModelStage) -> U
     return Unlearn(
         strategy=config.strategy,
         original=original,
-        scores=tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
+        scores=tuple(Score(need, original, scenario[need.subset]) for need in dict.fromkeys(config.strategy.needs())),
         forget=forget,
         retain=retain,
         validation=scenario[Subset.VALIDATION],

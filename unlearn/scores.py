@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.checks import at_least, one_of
+from unlearn.errors import UnlearnError, some
+from unlearn.seeding import stream
 from unlearn.types import Subset
 
-Scores = dict[str, Tensor]  # parameter name -> float, the parameter's shape
+Scores = dict[str, Tensor]  # of a gradient: parameter name -> float, the parameter's shape
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,11 @@ class Statistic(ABC):
 
 @dataclass(frozen=True)
 class GradientStatistic(Statistic):
-    """A statistic of dF/dw over a set of samples, F the cross-entropy (`loss`) or half the squared norm of the logits.
+    """A statistic of dF/dw over a set of samples.
+
+    F is the cross-entropy at the true label (`loss`), half the squared norm of the logits (`output`), or the
+    cross-entropy at a label drawn from the model's own p (`sampled`; its `mean_square` estimates the diagonal of the
+    Fisher information). The k-th sample's label is drawn by the k-th number of one fixed stream (our choice).
 
     - `mean_gradient`: mean over samples of dF/dw, with its sign
     - `sum_absolute`: sum over samples of |dF/dw|
@@ -49,24 +55,26 @@ class GradientStatistic(Statistic):
             raise ValueError("sensitivity is defined for a model in eval mode")
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         total: Scores = {}
-        n = 0
+        n, generator = 0, stream(0, "sampled labels")
         for images, labels in batches:
             n += len(labels)
             if self.name == "mean_gradient":
-                self._add(total, parameters, self._function(model, images, labels), lambda g: g)
+                self._add(total, parameters, self._function(model, images, labels, generator), lambda g: g)
                 continue
             power = torch.abs if self.name == "sum_absolute" else torch.square
             for i in range(len(labels)):  # per sample: the square of a mean gradient would be another quantity
-                value = self._function(model, images[i : i + 1], labels[i : i + 1])
+                value = self._function(model, images[i : i + 1], labels[i : i + 1], generator)
                 self._add(total, parameters, value, power)
         return total if self.name == "sum_absolute" else {name: t / n for name, t in total.items()}
 
-    def _function(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def _function(self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Sum of F over a batch."""
         logits = model(images)
         if self.of == "output":
             half_square: Tensor = 0.5 * logits.square().sum()
             return half_square
+        if self.of == "sampled":
+            labels = draw_labels(logits.detach(), generator)
         return F.cross_entropy(logits, labels, reduction="sum")
 
     @staticmethod
@@ -80,6 +88,74 @@ class GradientStatistic(Statistic):
         for name, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 total[name] = total[name] + power(gradient) if name in total else power(gradient)
+
+
+def draw_labels(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """A label int64 [n] for each of logits [n, C], drawn from p = softmax; each takes one number of the stream."""
+    reached = logits.double().softmax(1).cumsum(1)
+    drawn = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64).to(reached.device)
+    return (reached <= drawn).sum(1).clamp(max=logits.shape[1] - 1)  # rounding may leave the last sum below 1
+
+
+def complete(scores: Scores, model: nn.Module) -> Scores:
+    """`scores`, which hold every parameter of the model.
+
+    Raises:
+        UnlearnError: a parameter has none; taken as 0 it would be changed or kept for no reason.
+    """
+    missing = [name for name, _ in model.named_parameters() if name not in scores]
+    if missing:
+        raise UnlearnError(f"model: expected outputs that depend on every parameter, came none for {some(missing)}")
+    return scores
+
+
+@dataclass(frozen=True)
+class Relevance(Statistic):
+    """Relevance of the inputs of the last linear layer to each sample's true class y, by layer-wise relevance
+    propagation's epsilon-rule (Bach et al. 2015): R_i = a_i w_yi / (z_y + epsilon sign z_y) * z_y.
+
+    a is the layer's input and z_y = sum_i a_i w_yi + b_y the logit, which is all the relevance there is: it is
+    conserved up to the bias's share and epsilon, which changes no order within a sample.
+
+    Gives `relevance` [n, d], and `labels` int64 [n].
+
+    Raises:
+        UnlearnError: the last linear layer does not give the logits.
+    """
+
+    name: str = field(default="relevance", init=False)
+    epsilon: float = 1e-6  # in logits (our choice)
+
+    @torch.no_grad()
+    def compute(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
+        if model.training:
+            raise ValueError("relevance is defined for a model in eval mode")
+        found = last_linear(model)
+        rows = [(self._rows(model, found[1], *batch), batch[1]) for batch in batches] if found else []
+        if not rows:
+            raise UnlearnError("model: expected an nn.Linear, and samples to pass through it, came none")
+        return {"relevance": torch.cat([r for r, _ in rows]), "labels": torch.cat([labels for _, labels in rows])}
+
+    def _rows(self, model: nn.Module, head: nn.Linear, images: Tensor, labels: Tensor) -> Tensor:
+        """Relevance [b, d] of one batch."""
+        seen: list[tuple[Tensor, Tensor]] = []
+        hook = head.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+        try:
+            logits = model(images)
+        finally:
+            hook.remove()
+        if not seen or not torch.equal(seen[-1][1], logits):
+            raise UnlearnError("model: expected its last nn.Linear to give the logits, came others")
+        z = logits.gather(1, labels[:, None])
+        away = torch.where(z < 0, -self.epsilon, self.epsilon)  # from 0
+        relevance: Tensor = seen[-1][0] * head.weight[labels] / (z + away) * z
+        return relevance
+
+
+def last_linear(model: nn.Module) -> tuple[str, nn.Linear] | None:
+    """The linear layer that a model holds last, with its name; None: it has none."""
+    found = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    return found[-1] if found else None
 
 
 @dataclass(frozen=True)

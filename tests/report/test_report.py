@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ import pytest
 from unlearn import config
 from unlearn.errors import UnlearnError
 from unlearn.pipeline import Outcome
-from unlearn.report.assemble import AVERAGED, assemble
+from unlearn.report.assemble import AVERAGED, assemble, stages
 from unlearn.report.table import show
 from unlearn.report.write import write
-from unlearn.types import Measurement, Role
+from unlearn.scores import GradientStatistic, Need
+from unlearn.types import Measurement, Role, Subset
 
 if TYPE_CHECKING:
     from conftest import Finished, Run
@@ -40,6 +42,7 @@ SCHEMA = {
     "hardware": dict,
     "command": str,
 }
+SQUARES = ("mean_square", "sum_absolute")  # per sample
 FREE = {"average_gap", "average_noise_floor"}  # of no single metric
 
 
@@ -257,6 +260,17 @@ def test_speed_up_counts_the_scores(finished: Finished) -> None:
     retrained = [need(model).seconds for model in plan.retrained]
     assert report["metrics"]["retrained/seconds"] == pytest.approx(fmean(retrained))
     assert report["metrics"]["unlearned/speedup"] == pytest.approx(fmean(seconds / cost for seconds in retrained))
+
+
+def test_every_score_has_a_name_of_its_own(finished: Finished) -> None:
+    plan = finished.outcome.plan
+    (score,) = plan.unlearned.scores
+    wanted = [(score.need.statistic.name, Subset.FORGET), *product(SQUARES, (Subset.TRAIN, Subset.FORGET))]
+    needs = [Need(GradientStatistic(name), subset) for name, subset in wanted]
+    scores = tuple(replace(score, need=need) for need in needs)
+    named = stages(replace(plan, unlearned=replace(plan.unlearned, scores=scores)))
+    assert [stage for name, stage in named.items() if name.startswith("scores")] == list(scores)
+    assert {"scores", "scores_train", "scores_forget", "scores_train_4", "scores_forget_5"} <= set(named)
 
 
 @pytest.mark.parametrize("other", [{"threads": 64}, {"cpu": "another"}, {"device": "a GPU"}])

@@ -22,6 +22,7 @@ from unlearn.stages import keys
 from unlearn.stages.base import Stage, inputs
 from unlearn.stages.keys import canonical, code_hash
 from unlearn.strategies.selection import All
+from unlearn.types import Subset
 
 Compose = Callable[..., DictConfig]
 RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "cluster", "report.")
@@ -224,6 +225,23 @@ def test_a_ratio_shares_each_of_its_statistics(composed: Compose) -> None:
     fewer = scores("score=ratio", "retain_samples=10")
     assert fewer[0] == ratio[0]
     assert fewer[1] != ratio[1]
+
+
+def test_a_statistic_that_is_needed_twice_is_one_stage(composed: Compose) -> None:
+    """Top-K may rank by the importance that it dampens by: its seconds count once."""
+    cell = composed("strategy=top_k", "strategy.mode=dampen", "strategy.selection.sensitivity.score=mean_square")
+    scores = plan_of(cell).unlearned.scores
+    assert [(score.need.statistic.name, score.need.subset) for score in scores] == [
+        ("mean_square", Subset.FORGET),
+        ("mean_square", Subset.TRAIN),
+    ]
+
+
+def test_ssd_shares_its_importances_whatever_alpha(composed: Compose) -> None:
+    cells = [plan_of(composed("strategy=ssd", f"strategy.alpha={alpha}")).unlearned for alpha in (2, 5)]
+    assert cells[0].key != cells[1].key
+    assert [score.key for score in cells[0].scores] == [score.key for score in cells[1].scores]
+    assert len({score.key for score in cells[0].scores}) == 2
 
 
 OFF = ("spd_gan=off",)

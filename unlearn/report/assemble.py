@@ -19,6 +19,7 @@ from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
 from unlearn.stages.predict import Predict
+from unlearn.stages.unlearn import Score
 from unlearn.statistics import confidence
 from unlearn.types import Measurement, Role, Subset
 
@@ -114,12 +115,19 @@ def stages(plan: Plan) -> dict[str, Stage]:
         named |= {"fresh": plan.fresh}
     for model in plan.retrained:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
-    for score in plan.unlearned.scores:
-        named["scores" if score is plan.unlearned.scores[0] else f"scores_{score.need.subset}"] = score
     condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
     history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
     blended = {"blended": plan.judged} if isinstance(plan.judged, Blended) else {}
-    return named | condensed | history | {"unlearned": plan.unlearned} | blended
+    return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
+
+
+def _named_scores(scores: tuple[Score, ...]) -> dict[str, Stage]:
+    """`scores`, then `scores_SUBSET`, with its number where that is taken."""
+    named: dict[str, Stage] = {}
+    for number, score in enumerate(scores, start=1):
+        name = f"scores_{score.need.subset}" if named else "scores"
+        named[f"{name}_{number}" if name in named else name] = score
+    return named
 
 
 def _retain(outcome: Outcome) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from unlearn.batch import sequential
 from unlearn.checks import at_least, checked, positive
-from unlearn.errors import UnlearnError
-from unlearn.scores import GradientStatistic, Need, Scores
+from unlearn.scores import GradientStatistic, Need, Scores, complete
 from unlearn.strategies.base import Context, Edit, Strategy
 from unlearn.types import ImageSource, Subset
 
@@ -130,12 +129,8 @@ def solve(
 
 def _vector(model: nn.Module, scores: Scores) -> Tensor:
     """Scores in the order of the parameters, flat."""
-    idle = [name for name, _ in model.named_parameters() if name not in scores]
-    if idle:
-        raise UnlearnError(
-            f"strategy: influence expected a gradient of every parameter, came none of {', '.join(idle)}"
-        )
-    return torch.cat([scores[name].flatten() for name, _ in model.named_parameters()])
+    found = complete(scores, model)
+    return torch.cat([found[name].flatten() for name, _ in model.named_parameters()])
 
 
 @torch.enable_grad()
