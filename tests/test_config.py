@@ -18,6 +18,7 @@ from unlearn.pipeline import plan
 from unlearn.run_config import RunConfig
 from unlearn.strategies.base import Strategy
 from unlearn.strategies.finetune import Finetune
+from unlearn.types import Subset
 
 config.register()
 GROUPS = sorted({path.parent.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*/*.yaml")})
@@ -105,6 +106,15 @@ def test_selection_is_a_group_of_its_own() -> None:
     found = composed("strategy=random_k", "strategy/selection=top_k", "strategy.selection.scope=per_layer")
     assert type(found.strategy.selection).__name__ == "TopK"
     assert found.strategy.selection.scope == "per_layer"
+
+
+@pytest.mark.parametrize(("strategy", "k"), [("neg_grad_plus", 0.5), ("finetune", 0.3)])
+def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: float) -> None:
+    command = [f"strategy={strategy}", "strategy/selection=saliency", f"strategy.k={k}"]
+    preflight(CommandLine(command, False, None))
+    found = composed(*command)
+    assert (type(found.strategy.selection).__name__, found.strategy.k) == ("Saliency", k)
+    assert [score.need.subset for score in plan(found).unlearned.scores] == [Subset.FORGET]
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,12 @@ def outputs(model: nn.Module, images: Tensor, running_statistics: bool = False) 
     return logits
 
 
-def task(model: nn.Module, batches: Batches, subset: Subset, label_smoothing: float) -> Tensor:
+def task(
+    model: nn.Module, batches: Batches, subset: Subset, label_smoothing: float, running_statistics: bool = False
+) -> Tensor:
     """Mean cross-entropy on the batch of a subset, in nats."""
     batch = batches[subset]
-    return batch.cross_entropy(outputs(model, batch.images), label_smoothing)
+    return batch.cross_entropy(outputs(model, batch.images, running_statistics), label_smoothing)
 
 
 @dataclass(frozen=True)

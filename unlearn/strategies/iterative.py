@@ -52,6 +52,6 @@ class Objective(Iterative, ABC):
     def loss(self, context: Context) -> Loss:
         """What is minimised."""
 
-    def task(self, model: nn.Module, batches: Batches, subset: Subset) -> Tensor:
-        """Mean cross-entropy on the batch of a subset."""
-        return task(model, batches, subset, self.recipe.label_smoothing)
+    def task(self, model: nn.Module, batches: Batches, subset: Subset, running_statistics: bool = False) -> Tensor:
+        """Mean cross-entropy on the batch of a subset; with `running_statistics` as `outputs` says."""
+        return task(model, batches, subset, self.recipe.label_smoothing, running_statistics)

@@ -1,0 +1,132 @@
+"""Boundary shrink's nearest wrong classes on a linear model by hand and by autograd on a net, and its fine-tuning."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn.checks import problems
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.modules.unlearner import UnlearnerModule, batches_of
+from unlearn.recipe import Recipe
+from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.boundary_shrink import BoundaryShrink
+from unlearn.types import Images, Subset
+
+
+def phase_of(strategy: BoundaryShrink, original: nn.Module, forget: Images) -> Phase:
+    """Of an original as stages hand it over: frozen and in eval mode."""
+    frozen = copy.deepcopy(original).eval().requires_grad_(False)
+    (phase,) = strategy.phases(Context(frozen, lambda: original, {}, {Subset.FORGET: forget}, 0), Edit({}))
+    assert all(p.grad is None for p in frozen.parameters())
+    return phase
+
+
+def nearest(strategy: BoundaryShrink, original: nn.Module, forget: Images) -> list[int]:
+    return phase_of(strategy, original, forget).data[Subset.FORGET].labels.tolist()
+
+
+def linear(weight: float, bias: float) -> nn.Module:
+    """f = (1, 0.3, weight (a + b) + bias) of two pixels a and b."""
+    layer = nn.Linear(2, 3)
+    layer.load_state_dict(
+        {"weight": torch.tensor([[0.0, 0.0], [0.0, 0.0], [weight] * 2]), "bias": torch.tensor([1.0, 0.3, bias])}
+    )
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def shades(values: list[int], label: int = 0) -> Images:
+    """Images of two pixels of the same value out of 255."""
+    pixels = torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 1, 1, 2)
+    return Images(pixels, torch.full((len(values),), label), torch.arange(len(values)))
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0.1, 2), (0.02, 1)])
+def test_the_step_decides_what_is_nearest(step: float, expected: int) -> None:
+    """At a = b = 0.2, f = (1, 0.3, 0.2); along the gradient's sign f_2 rises by 4 step, past 0.3 from 0.025 on."""
+    assert nearest(BoundaryShrink(step=step), linear(2, -0.6), shades([51])) == [expected]
+
+
+def test_the_true_class_is_never_it() -> None:
+    """Its logit is the largest before and after the step here; of a sample that was taken for another, that one."""
+    model = linear(2, -0.6)
+    assert nearest(BoundaryShrink(), model, shades([51], label=0)) == [2]
+    assert nearest(BoundaryShrink(), model, shades([51], label=1)) == [0]
+
+
+@pytest.mark.parametrize(("weight", "bias", "shade"), [(-2.0, 0.2, 0), (2.0, -3.8, 255)])
+def test_images_stay_within_their_range(weight: float, bias: float, shade: int) -> None:
+    """f_2 = 0.2 at the end of the range, beyond which it would be 0.6; a step inside reaches that."""
+    inside = shade + (26 if shade == 0 else -26)
+    assert nearest(BoundaryShrink(), linear(weight, bias), shades([shade])) == [1]
+    shifted = bias + 4 * 26 / 255  # as much as the way back to there costs
+    assert nearest(BoundaryShrink(), linear(weight, shifted), shades([inside])) == [2]
+
+
+def digits(n: int, seed: int) -> Images:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(0, 6, (n,), generator=generator), torch.arange(n))
+
+
+def normed() -> nn.Module:
+    """A net with batch normalisation whose running statistics are not those of a batch."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.BatchNorm1d(32), nn.Tanh(), nn.Linear(32, 6))
+    nn.init.normal_(net[4].weight)
+    net.train()(torch.rand(64, 1, 4, 4))
+    return net.eval()
+
+
+def by_hand(model: nn.Module, data: Images, step: float) -> list[int]:
+    """One sample at a time, in float64."""
+    model, found = copy.deepcopy(model).double(), []
+    for pixels, label in zip(data.images, data.labels, strict=True):
+        x = (pixels.double() / 255)[None].requires_grad_(True)
+        F.cross_entropy(model(x), label[None]).backward()
+        assert x.grad is not None
+        moved = (x + step * x.grad.sign()).clamp(0, 1)
+        order = model(moved)[0].argsort(descending=True).tolist()
+        found.append(next(j for j in order if j != label))
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+@pytest.mark.parametrize("step", [0.1, 0.5])
+def test_labels_are_those_of_autograd_by_hand_however_batches_are_cut(step: float, batch_size: int) -> None:
+    model, data = normed(), digits(60, 1)
+    labels = nearest(BoundaryShrink(Recipe(batch_size=batch_size), step=step), model, data)
+    assert labels == by_hand(model, data, step)
+    assert len(set(labels)) > 2
+    assert by_hand(model, data, step) != by_hand(model, data, 1e-6)  # the step matters here
+
+
+def test_the_objective_is_cross_entropy_on_them_with_running_statistics() -> None:
+    model, data = normed(), digits(20, 1)
+    phase = phase_of(BoundaryShrink(), model, data)
+    assert list(phase.data) == [Subset.FORGET]
+    assert torch.equal(phase.data[Subset.FORGET].index, data.index)
+    images, labels = data.images.float() / 255, phase.data[Subset.FORGET].labels
+    expected = F.cross_entropy(model(images), labels)
+    batch = next(iter(batches_of(phase, 0, 0)))
+    loss = phase.loss(model.train(), {Subset.FORGET: batch[Subset.FORGET]}, 0)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_samples_end_in_the_nearest_class_and_running_statistics_stay() -> None:
+    model, data = normed(), digits(20, 1)
+    before: dict[str, Tensor] = {name: b.clone() for name, b in model.named_buffers()}
+    labels = torch.tensor(by_hand(model, data, 0.1))
+    phase = phase_of(BoundaryShrink(Recipe(epochs=40, batch_size=8, lr=0.1)), model, data)
+    UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
+    assert (model(data.images.float() / 255).argmax(1) == labels).double().mean() > 0.9
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.1, float("nan")])
+def test_an_impossible_step_is_refused(bad: float) -> None:
+    assert [problem.key for problem in problems(BoundaryShrink(step=bad), "strategy")] == ["strategy.step"]

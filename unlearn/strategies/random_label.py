@@ -1,0 +1,15 @@
+"""Random labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unlearn.recipe import Recipe
+from unlearn.strategies.relabelling import Relabelling
+
+
+@dataclass(frozen=True)
+class RandomLabel(Relabelling):
+    """`Relabelling` of all weights (Graves et al. 2021)."""
+
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01))
