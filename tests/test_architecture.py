@@ -21,7 +21,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "scores", "divergence", "statistics", "models", "checkpoint", "clusters", "retain"),  # L1
+    ("batch", "recipe", "scores", "divergence", "statistics"),  # L1
+    ("models", "checkpoint", "clusters", "retain", "blend"),
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),
@@ -36,7 +37,7 @@ ROWS = (
     ("__main__",),
 )
 ROW = {room: number for number, row in enumerate(ROWS) for room in row}
-L1 = set(ROWS[2] + ROWS[3])
+L1 = set(ROWS[2] + ROWS[3] + ROWS[4])
 
 
 class Import(NamedTuple):

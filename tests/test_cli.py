@@ -116,6 +116,26 @@ def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
     assert found[0]["artifacts"]["unlearned"]["key"] != found[1]["artifacts"]["unlearned"]["key"]
 
 
+def test_a_grid_over_blends_shares_the_unlearned_model_and_is_one_table(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = first
+    learnt = ["dataset.limit=400", "train.epochs=5", "train.batch_size=16", "strategy=weight_noise", "spd_gan=off"]
+    done = unlearn("-m", *learnt, "blend=none,mix", "paths.output=blends", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    plain, mixed = (report(folder / "blends" / number) for number in "01")
+    assert plain["artifacts"]["unlearned"]["key"] == mixed["artifacts"]["unlearned"]["key"]
+    assert [each["artifacts"].get("blended", {}).get("status") for each in (plain, mixed)] == [None, "built"]
+    assert mixed["artifacts"]["unlearned"]["status"] == "reused"
+    assert 0 < mixed["blend"]["a"] <= 1
+    assert mixed["metrics"]["unlearned/retain_accuracy"] > plain["metrics"]["unlearned/retain_accuracy"] + 0.2
+    assert "of the original: validation accuracy" in (folder / "blends" / "1" / "report.html").read_text()
+    rows = list(csv.DictReader((folder / "blends" / "sweep.csv").read_text().splitlines()))
+    assert sorted(row["config.blend"] for row in rows) == ["mix", "none"]
+    assert {row["scenario"] for row in rows} == {rows[0]["scenario"]}
+    assert "weight_noise blend=mix" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["strategy=topk"]])
 def test_help_and_refusal_load_little(arguments: list[str], tmp_path: Path) -> None:
     done = unlearn(*arguments, cwd=tmp_path)

@@ -415,6 +415,36 @@ def test_a_model_that_was_retrained_for_others_goes_too(store: Path) -> None:
     assert {item.kind for item in Catalogue.read(store).items.values()} == {"split", "evaluate"}
 
 
+def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
+    run: Run, finished: Finished, tmp_path: Path
+) -> None:
+    bare = ("spd_gan=off", "metrics=[accuracy]", "attacks=none", "baseline=none", "strategy=weight_noise", "blend=mix")
+    held, free = (run(tmp_path, *bare, each).outcome.plan.judged for each in ("blend.drop=0.1", "blend.target=0.01"))
+    idle = run(tmp_path, *bare[:-2], "strategy=identity", "blend=mix").outcome.plan.judged
+    catalogue = Catalogue.read(tmp_path)
+    shares = [
+        json.loads(catalogue.items[each.key].entry.file("blend.json").read_text())["a"] for each in (held, free, idle)
+    ]
+    assert shares[0] > 0
+    assert shares[1:] == [0, 0]
+    data, forgotten = finished.config.dataset, split(tmp_path)["forget"][:1].tolist()
+    found = judged(tmp_path, data, *forgotten)
+    going = {removal.what.key: removal.why for removal in found.going}
+    stays = {item.key: why for item, why in found.stays}
+    assert going[held.key] == "made from train original (seed 0)"
+    assert stays[free.key] == "it forgot them"
+    assert going[idle.key] == "its weights are the original's"
+    predictions = {
+        key: [view for view in catalogue.dependants[key] if view.kind == "predict"] for key in (held.key, free.key)
+    }
+    assert {item.key for item in predictions[held.key]} <= set(going)
+    assert any(item.key in stays for item in predictions[free.key])
+    validated = judged(tmp_path, data, *split(tmp_path)["validation"][:1].tolist())
+    assert {held.key, free.key, idle.key} <= {removal.what.key for removal in validated.going}
+    strangers = judged(tmp_path, data, 1400)
+    assert (strangers.going, strangers.undecided) == ((), ())
+
+
 def judged(store: Path, data: Dataset, *records: int, remove_undecided: bool = False) -> Sentence:
     catalogue = Catalogue.read(store)
     return sentence(catalogue, Members(catalogue, data, torch.tensor(records)), remove_undecided)

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
+from unlearn.blend import Mix
 from unlearn.data.checkpoint import CheckpointFile
 from unlearn.retain import Condensed
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
 from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
 from unlearn.stages.evaluate import Evaluate
+from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
@@ -43,6 +46,7 @@ class Plan:
     fresh: Train | None  # a second original, outside SPD-GAN's loop
     retrained: tuple[Train, ...]
     unlearned: Unlearn
+    judged: Judged  # what the readings call unlearned: that, or its blend
     readings: tuple[Reading, ...]
 
     @property
@@ -50,6 +54,13 @@ class Plan:
         """What all strategies start from or are held against."""
         stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
         return tuple(stage for stage in stages if stage is not None)
+
+    @property
+    def unlearning(self) -> tuple[Stage, ...]:
+        """What only unlearning needs: its cost."""
+        condensed = (self.unlearned.condensed,) if self.unlearned.condensed else ()
+        blended = (self.judged,) if isinstance(self.judged, Blended) else ()
+        return (*self.unlearned.scores, *condensed, self.unlearned, *blended)
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    for stage in (*todo.shared, todo.unlearned):
+    for stage in (*todo.shared, todo.unlearned, todo.judged):
         workshop.need(stage)
     measured = []
     with workshop.console.working("evaluate") as tick:
@@ -97,21 +108,10 @@ def plan(config: RunConfig) -> Plan:
     retrained = tuple(_train(config, Role.RETRAINED, seed, clean, learnt) for seed in config.baseline.seeds)
     wants_fresh = isinstance(config.spd_gan, Probe) and config.spd_gan.fresh
     fresh = _train(config, Role.FRESH, seeds.train, clean, Subset.TRAIN) if wants_fresh else None
-    forget = scenario[Subset.FORGET]
-    unlearned = Unlearn(
-        config.strategy,
-        original,
-        tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
-        forget,
-        scenario[Subset.RETAIN],
-        scenario[Subset.VALIDATION],
-        seeds.unlearn,
-        config.trainer.numerics if config.strategy.trains else replace(config.trainer.numerics, devices=1),
-        scenario[Subset.RELABELLED] if config.forget.relabels else None,
-        _condense(config, scenario, original),
-    )
-    readings = tuple(_readings(config, scenario, original, fresh, retrained, unlearned))
-    return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, readings)
+    unlearned = _unlearned(config, scenario, original)
+    judged = _judged(config, unlearned)
+    readings = tuple(_readings(config, scenario, original, fresh, retrained, judged))
+    return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, judged, readings)
 
 
 def _clean(config: RunConfig) -> Scenario:
@@ -151,12 +151,37 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
     return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
 
 
-def _condense(config: RunConfig, scenario: Scenario, original: ModelStage) -> Condense | None:
-    if not isinstance(config.retain, Condensed):
-        return None
+def _unlearned(config: RunConfig, scenario: Scenario, original: ModelStage) -> Unlearn:
     forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
-    numerics = replace(config.trainer.numerics, precision="32", devices=1)
-    return Condense(config.retain, original, forget, retain, config.seeds.unlearn, numerics)
+    numerics, seed = config.trainer.numerics, config.seeds.unlearn
+    alone = replace(numerics, precision="32", devices=1)
+    condense = isinstance(config.retain, Condensed)
+    return Unlearn(
+        strategy=config.strategy,
+        original=original,
+        scores=tuple(Score(need, original, scenario[need.subset]) for need in config.strategy.needs()),
+        forget=forget,
+        retain=retain,
+        validation=scenario[Subset.VALIDATION],
+        seed=seed,
+        numerics=numerics if config.strategy.trains else replace(numerics, devices=1),
+        relabelled=scenario[Subset.RELABELLED] if config.forget.relabels else None,
+        condensed=Condense(config.retain, original, forget, retain, seed, alone) if condense else None,
+        history=_history(original, config.strategy.history),
+    )
+
+
+def _history(original: ModelStage, replayed: int | None) -> History | None:
+    if replayed is None:
+        return None
+    assert isinstance(original, Train), "refused beforehand"
+    return History(original, original.recipe.epochs - replayed)
+
+
+def _judged(config: RunConfig, unlearned: Unlearn) -> Judged:
+    if not isinstance(config.blend, Mix):
+        return unlearned
+    return Blended(unlearned.original, unlearned, config.blend, unlearned.validation)
 
 
 def _readings(
@@ -165,18 +190,18 @@ def _readings(
     original: ModelStage,
     fresh: Train | None,
     retrained: tuple[Train, ...],
-    unlearned: Unlearn,
+    judged: Judged,
 ) -> Iterator[Reading]:
     for metric in config.measures.values():
         against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
         untouched = original if Role.ORIGINAL in metric.references else None
         controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
-        models: tuple[ModelStage | Unlearn, ...] = (original, *controls, *retrained, unlearned)
+        models: tuple[ModelStage | Judged, ...] = (original, *controls, *retrained, judged)
         for model, judge in product(models, against):
             subject, before, wanted = (_views(metric, scenario, each) for each in (model, untouched, judge))
             stage = Evaluate(metric, subject, before, wanted, config.seeds.evaluate)
             yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
 
-def _views(metric: Metric, scenario: Scenario, model: ModelStage | Unlearn | None) -> dict[Subset, Predict]:
+def _views(metric: Metric, scenario: Scenario, model: ModelStage | Judged | None) -> dict[Subset, Predict]:
     return {} if model is None else {subset: Predict(model, scenario[subset]) for subset in metric.subsets}

@@ -78,6 +78,7 @@ class RunConfig:
     baseline: Any = MISSING
     strategy: Any = MISSING
     retain: Any = MISSING
+    blend: Any = MISSING
     spd_gan: Any = MISSING
     metrics: dict[str, Any] = field(default_factory=dict)
     attacks: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +118,7 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
         found = [*config.trained_on.check(config.dataset), *_check_checkpoint(config, config.checkpoint)]
     yield from found
     yield from _check_request(config)
+    yield from _check_replay(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
@@ -135,6 +137,23 @@ def _check_request(config: RunConfig) -> Iterator[Problem]:
     if config.forget.relabels and config.spd_gan.marks:
         expected = f"probe or off with forget={request}: images whose labels are corrected are not marked"
         yield Problem("spd_gan", expected, snake_case(type(config.spd_gan).__name__))
+
+
+def _check_replay(config: RunConfig) -> Iterator[Problem]:
+    """What stands against doing the end of the original's training again."""
+    replayed = config.strategy.history
+    if replayed is None:
+        return
+    if config.trained_on is not None:
+        yield Problem("checkpoint", "none: a training that is replayed must have been done here", "file")
+    if config.trainer.devices > 1:
+        yield Problem("trainer.devices", "1: a training is replayed bit for bit", config.trainer.devices)
+    if config.train.patience is not None:
+        yield Problem("train.patience", "null: a training that ends early has no last epochs", config.train.patience)
+    if replayed > config.train.epochs:
+        yield Problem("strategy.replayed", f"at most the {config.train.epochs} epochs of the training", replayed)
+    if config.strategy.recipe != config.train:
+        yield Problem("strategy.recipe", "that of the training, which is replayed", "another")
 
 
 def _able(package: str, base: type, what: str) -> str:

@@ -26,7 +26,8 @@ def images(n: int) -> Images:
     return Images(pixels, torch.arange(n) % 3, torch.arange(n))
 
 
-DATA = {FORGET: images(12), RETAIN: images(20), VALIDATION: images(9)}
+WITHOUT_2 = images(30).take((torch.arange(30) % 3 != 2).nonzero()[:, 0])
+DATA = {FORGET: images(12), RETAIN: WITHOUT_2, VALIDATION: images(9)}
 
 
 def net() -> nn.Module:
@@ -93,14 +94,21 @@ ACCURATE = {FORGET: 1.0, VALIDATION: 0.8}
     ],
 )
 def test_accuracies_that_are_enough(budget: Budget, forget: float, validation: float, over: bool) -> None:
-    assert budget.spent(ACCURATE, {FORGET: forget, VALIDATION: validation}) is over
+    assert budget.spent(ACCURATE, {FORGET: forget, VALIDATION: validation}, 1.0) is over
+
+
+@pytest.mark.parametrize(("forget", "over"), [(0.3, False), (0.2, True)])
+def test_of_classes_that_are_not_retained_unseen_data_score_nothing(forget: float, over: bool) -> None:
+    now = {FORGET: forget, VALIDATION: 0.8}
+    assert Budget(like_unseen=True).spent(ACCURATE, now, retained_share=0.25) is over
 
 
 def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_after_each_epoch() -> None:
     asked: list[tuple[Mapping[Subset, float], Mapping[Subset, float]]] = []
 
     class Third(Budget):
-        def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float]) -> bool:
+        def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float) -> bool:
+            assert retained_share == pytest.approx(2 / 3)
             asked.append((before, now))
             return len(asked) == 3
 

@@ -85,7 +85,7 @@ def test_ranks_agree_repeat_and_do_what_one_process_does(tmp_path: Path) -> None
 
 @given(n=st.integers(1, 40), world=st.integers(2, 9))
 def test_shares_are_the_batch(n: int, world: int) -> None:
-    shares = [Share(number, world).of(n) for number in range(world)]
+    shares = [Share(number, world).of(torch.arange(n)) for number in range(world)]
     own = [positions[weights > 0].tolist() for positions, weights in shares]
     assert list(chain.from_iterable(own)) == list(range(n))
     assert max(map(len, own)) - min(map(len, own)) <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import sys
 from math import sqrt
@@ -84,6 +85,58 @@ def test_only_what_changes_the_question_sets_rows_apart(tmp_path: Path, leaves: 
     if parts == 2:
         (name, value) = next(iter(leaves.items()))
         assert found[1].apart == {name.replace("__", "."): value}
+
+
+def beside(found: Report, option: str, group: str = "blend", **fields: Any) -> Report:
+    """The same under an option of a group that stands beside the strategy."""
+    copy: Report = json.loads(json.dumps(found))
+    copy["choices"][group] = option
+    copy["config"][group] = fields
+    copy["artifacts"][group] = {"key": key(group, option, fields), "status": "built", "seconds": 1.0}
+    return copy
+
+
+def test_with_and_without_a_blend_are_rows_of_one_table(tmp_path: Path) -> None:
+    cells = [
+        beside(report(name, seed, gap=gap, k=0.1), option, **fields)
+        for name in ("top_k", "random_k")
+        for seed in (0, 1)
+        for option, gap, fields in (("none", 0.2, {}), ("mix", 0.1, {"target": None, "drop": 0.01}))
+    ]
+    (scenario,) = scenarios(tmp_path, *cells)
+    assert scenario.apart == {}
+    assert [(row.label, len(row.cells)) for row in scenario.rows] == [
+        ("top_k blend=mix", 2),  # without the fields that the other option has not
+        ("random_k blend=mix", 2),
+        ("top_k blend=none", 2),
+        ("random_k blend=none", 2),
+    ]
+    lines = list(csv.DictReader(io.StringIO(summary(tmp_path, *cells)[".csv"])))
+    assert [line["config.blend"] for line in lines] == ["mix"] * 4 + ["none"] * 4
+
+
+def test_fields_of_a_blend_set_rows_apart_too(tmp_path: Path) -> None:
+    cells = [
+        beside(report(gap=0.3, k=0.1), "none"),
+        beside(report(gap=0.2, k=0.1), "mix", drop=0.01, steps=20),
+        beside(report(gap=0.1, k=0.1), "mix", drop=0.02, steps=20),
+        beside(report(gap=0.4, k=0.2), "none"),
+    ]
+    (scenario,) = scenarios(tmp_path, *cells)
+    assert [row.label for row in scenario.rows] == [
+        "top_k k=0.1 blend=mix drop=0.02",
+        "top_k k=0.1 blend=mix drop=0.01",
+        "top_k k=0.1 blend=none",
+        "top_k k=0.2 blend=none",
+    ]
+
+
+@pytest.mark.parametrize(("group", "neutral", "other"), [("blend", "none", "mix"), ("retain", "full", "condensed")])
+def test_a_report_from_before_a_group_is_one_without_it(tmp_path: Path, group: str, neutral: str, other: str) -> None:
+    cells = [report(seed=0), beside(report(seed=1), neutral, group), beside(report(seed=2), other, group, share=0.5)]
+    (scenario,) = scenarios(tmp_path, *cells)
+    rows = {row.label: [cell.report["seeds"]["train"] for cell in row.cells] for row in scenario.rows}
+    assert rows == {f"top_k {group}={neutral}": [0, 1], f"top_k {group}={other}": [2]}
 
 
 def test_images_of_ones_own_are_known_by_their_folder(tmp_path: Path) -> None:

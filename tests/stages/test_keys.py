@@ -125,6 +125,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
         aside |= {"dataset.root", "dataset.train", "dataset.test"}  # there is no other: tested with the fingerprint
     if isinstance(getattr(found.strategy, "selection", None), All):
         aside.add("strategy.k")  # 1.0 is its only value
+    if found.strategy.history is not None:
+        aside |= {leaf for leaf, _, _ in leaves(found) if leaf.startswith("strategy.recipe.")}  # the training's own
     return {
         leaf: keys_of(changed(composed, leaf, value, names)) != before
         for leaf, value, names in leaves(found)

@@ -17,7 +17,7 @@ from unlearn.discovery import options
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
+from unlearn.modules.unlearner import UnlearnerModule, batches_of, replay_of
 from unlearn.recipe import Recipe
 from unlearn.strategies.base import Batches, Context, Edit, Phase, Strategy
 from unlearn.types import Images, Subset
@@ -98,7 +98,8 @@ def scenario(forget: str = "random") -> dict[Subset, Images]:
     data = digits()
     lost = data.labels == 3 if forget == "class" else torch.arange(N) < {"random": 6, "one": 1}[forget]
     aside = part(data, torch.arange(N - 20, N))
-    return {Subset.FORGET: part(data, lost), Subset.RETAIN: part(data, ~lost), Subset.VALIDATION: aside}
+    forget, retain = part(data, lost), part(data, ~lost)
+    return {Subset.FORGET: forget, Subset.RETAIN: retain, Subset.VALIDATION: aside, Subset.TRAIN: data}
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,9 @@ def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], s
 
 def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int, number: int = 0) -> None:
     """As the unlearn stage does it."""
-    watched = {subset: data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
-    UnlearnerModule(model, phase, batches_of(phase, number, seed), seed, watched).run(TrainerSettings("cpu"))
+    replays = phase.replays and replay_of(phase, data[Subset.FORGET], seed, "original")
+    loader = replays or batches_of(phase, number, seed)
+    UnlearnerModule(model, phase, loader, seed, data).run(TrainerSettings("cpu"))
 
 
 @dataclass

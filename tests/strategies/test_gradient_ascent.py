@@ -109,7 +109,7 @@ def accuracy(model: nn.Module, data: Images) -> float:
 
 @pytest.fixture
 def data() -> dict[Subset, Images]:
-    return {Subset.FORGET: images(33, 1), Subset.VALIDATION: images(30, 2)}
+    return {Subset.FORGET: images(33, 1), Subset.VALIDATION: images(30, 2), Subset.RETAIN: images(9, 3)}
 
 
 RECIPE = Recipe(epochs=60, batch_size=8, lr=0.02, clip=1.0, weight_decay=0)

@@ -14,6 +14,7 @@ from omegaconf import MISSING, Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn import run_config
+from unlearn.blend import Blend
 from unlearn.checks import problems
 from unlearn.clusters import Cluster
 from unlearn.data.checkpoint import Origin
@@ -45,6 +46,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "strategy/selection": ("unlearn.strategies.selection", Selection),
     "strategy/recipe": ("unlearn.recipe", Recipe),
     "retain": ("unlearn.retain", Retain),
+    "blend": ("unlearn.blend", Blend),
     "spd_gan": ("unlearn.spd_gan.options", SpdGan),
     "metrics": ("unlearn.metrics", Metric),
     "attacks": ("unlearn.attacks", Metric),

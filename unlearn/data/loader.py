@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, count, islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,25 @@ class Augmentation(NamedTuple):
         return pixels
 
 
+class Rows(Protocol):
+    """Which rows of a batch a loader gives."""
+
+    def of(self, chunk: Tensor) -> tuple[Tensor | slice, Tensor | None]:
+        """Of the samples int64 [n] of a batch: places int64 [b] in it, and their weights float32 [b]; None: 1 / b."""
+
+
+class Without(NamedTuple):
+    """All but the rows of some samples; each loss is still divided by what the batch had with them."""
+
+    lost: Tensor  # bool [n], of all samples
+
+    def of(self, chunk: Tensor) -> tuple[Tensor | slice, Tensor | None]:
+        """Those that are not lost, perhaps none, each weighing 1 / n."""
+        kept = (~self.lost[chunk]).nonzero()[:, 0]
+        whole = len(kept) == len(chunk)
+        return (slice(None), None) if whole else (kept, torch.full((len(kept),), 1 / len(chunk)))
+
+
 class Share(NamedTuple):
     """Which samples of every batch are process `rank`'s own: `world` runs of nearly equal length, in order.
 
@@ -52,8 +71,9 @@ class Share(NamedTuple):
     rank: int
     world: int
 
-    def of(self, n: int) -> tuple[Tensor, Tensor]:
-        """Positions int64 [b] in a batch of `n`, and their weights float32 [b]."""
+    def of(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
+        """The process's own, and what fills them up."""
+        n = len(chunk)
         each, more = divmod(n, self.world)
         first, own = self.rank * each + min(self.rank, more), each + (self.rank < more)
         positions = (first + torch.arange(max(own, 2))) % n
@@ -65,7 +85,7 @@ class Loader:
 
     Order and augmentation are drawn anew for each epoch from streams that its number names, so a run resumed at
     any epoch sees what an undisturbed one would. A last batch of one sample joins its predecessor, because batch
-    normalisation cannot train on one. With a `share` batches are a process's part of those, under the same draws.
+    normalisation cannot train on one. With `rows` batches are a part of those, under the same draws.
     """
 
     def __init__(
@@ -75,14 +95,14 @@ class Loader:
         seed: int,
         role: str,
         augmentation: Augmentation | None = None,
-        share: Share | None = None,
+        rows: Rows | None = None,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.role = role
         self.augmentation = augmentation or Augmentation()
-        self.share = share
+        self.rows = rows
 
     def __len__(self) -> int:
         n, b = len(self.data), self.batch_size
@@ -95,9 +115,9 @@ class Loader:
         draws = stream(self.seed, "augment", role, epoch)
         starts = [step * self.batch_size for step in range(1, len(self))]
         chunks = order.tensor_split(starts)
-        shares = [self.share.of(len(chunk)) if self.share else (slice(None), None) for chunk in chunks]
-        wanted = [chunk[own] for chunk, (own, _) in zip(chunks, shares, strict=True)]
-        for chunk, (own, weights), pixels in zip(chunks, shares, self.data.batches(wanted), strict=True):
+        rows = [self.rows.of(chunk) if self.rows else (slice(None), None) for chunk in chunks]
+        wanted = [chunk[own] for chunk, (own, _) in zip(chunks, rows, strict=True)]
+        for chunk, (own, weights), pixels in zip(chunks, rows, self.data.batches(wanted), strict=True):
             drawn = self.augmentation.draw(len(chunk), draws)[:, own]
             images = self.augmentation(pixels, drawn).float().div_(255)
             labels = self.data.labels[chunk[own].to(images.device)]

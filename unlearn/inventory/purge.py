@@ -3,8 +3,9 @@
 Goes: whatever was made from images of the records, or from an artefact that goes: originals, fresh and proxy models,
 SPD-GAN's images and generators, scores, predictions, and models that were retrained or unlearned for somebody else
 while these records were retained. Stays: models that never saw the records; models that were made to forget all of
-them, unless their weights are the original's still (`identity`) or they learnt them under other labels; measurements,
-which are numbers; and the splits, which hold record numbers and tell the next purge who was where [ours].
+them, unless their weights are the original's still (`identity`), or in part (`blend=mix`), or they learnt them under
+other labels; measurements, which are numbers; and the splits, which hold record numbers and tell the next purge who was
+where [ours].
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class Judge:
                 return Judgement(Fate.STAYS, "record numbers alone")
             case "unlearn":
                 return self._unlearned(item)
+            case "blended":
+                return self._blended(item)
             case "checkpoint":
                 return self._checkpoint(item)
         return self._made(item)
@@ -99,13 +102,20 @@ class Judge:
             return Judgement(Fate.STAYS, "made without them")
         if self.members.learnt(item.spec["forget"]):
             return Judgement(Fate.GOES, "it learnt them under other labels")
-        if self._same_weights(item):
+        if self._same_weights(item, "original"):
             return Judgement(Fate.GOES, "its weights are the original's")
         return Judgement(Fate.STAYS, "it forgot them")
 
-    def _same_weights(self, item: Item) -> bool:
-        original = self.catalogue.items.get(item.spec["original"]["stage"])
-        weights = original and original.meta and original.meta["files"].get(MODEL)
+    def _blended(self, item: Item) -> Judgement:
+        """It holds the original in part, or nothing of it: then it is the unlearned model."""
+        if self._same_weights(item, "unlearned"):
+            return self.of(item.spec["unlearned"]["stage"])
+        return self._made(item)
+
+    def _same_weights(self, item: Item, part: str) -> bool:
+        """As the model that its spec calls `part`."""
+        other = self.catalogue.items.get(item.spec[part]["stage"])
+        weights = other and other.meta and other.meta["files"].get(MODEL)
         return bool(weights) and weights == item.meta["files"].get(MODEL)
 
     def _checkpoint(self, item: Item) -> Judgement:

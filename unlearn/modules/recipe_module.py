@@ -47,10 +47,12 @@ class RecipeModule(pl.LightningModule, ABC):
         validation: ImageSource | None = None,
         tick: Tick | None = None,
         partial: Partial | None = None,
+        epochs: int | None = None,
     ) -> Curve:
         """Train; returns the curve and leaves the model in eval mode on the training device.
 
         With a `partial` it goes on from the last epoch that is kept there, with the same bits as if never stopped.
+        After `epochs` of the recipe's it ends; None: after all of them.
 
         Raises:
             DivergenceError: a loss was not finite; the message gives step and learning rate.
@@ -64,7 +66,7 @@ class RecipeModule(pl.LightningModule, ABC):
         if self.recipe.epochs:
             self.model.train()  # Lightning leaves the mode as it finds it
             checkpoint = partial.path if partial and partial.path.exists() else None
-            fit(self, self.loader, settings, self.recipe.epochs, self.recipe.clip, checkpoint)
+            fit(self, self.loader, settings, epochs or self.recipe.epochs, self.recipe.clip, checkpoint)
         if self._best is not None:
             state = self.model.state_dict()  # with the versions that some nets ask for
             state.update(self._best[2])

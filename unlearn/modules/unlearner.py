@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.batch import Batch
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share
+from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share, Without
 from unlearn.modules.prediction import predict
 from unlearn.modules.ranks import rank, world_size
 from unlearn.modules.recipe_module import RecipeModule
 from unlearn.statistics import correct
 from unlearn.strategies.base import Phase
-from unlearn.types import ImageSource, Subset
+from unlearn.types import ImageSource, Role, Subset
 
 
 class UnlearnerModule(RecipeModule):
@@ -32,12 +32,13 @@ class UnlearnerModule(RecipeModule):
         phase: Phase,
         loader: PairedLoader | SerialLoader,
         seed: int,
-        watched: Mapping[Subset, ImageSource],
+        data: Mapping[Subset, ImageSource],
+        role: str = Role.UNLEARNED,
     ) -> None:
-        """`watched` is what the phase's budget looks at: the forget and the validation set."""
-        super().__init__(model, phase.recipe, loader, seed, "unlearned")
+        """The phase's budget looks at the forget, retain and validation sets of `data`."""
+        super().__init__(model, phase.recipe, loader, seed, role)
         self.phase = phase
-        self.watched = watched if phase.budget.watches else {}
+        self.data = data
         self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
@@ -45,8 +46,8 @@ class UnlearnerModule(RecipeModule):
 
     def on_train_start(self) -> None:
         """Note the time, and what the model scores before the first epoch."""
-        self._started = time.perf_counter()
-        self._before = self._accuracies()
+        self._started, self._first = time.perf_counter(), self.trainer.global_step
+        self._before = self._accuracies() if self.phase.budget.watches else {}
         for norm in self._frozen_norms():
             norm.eval()
 
@@ -62,12 +63,12 @@ class UnlearnerModule(RecipeModule):
     def on_train_epoch_end(self) -> None:
         """Stop where accuracies say that it is enough."""
         super().on_train_epoch_end()
-        if self.watched and self.phase.budget.spent(self._before, self._accuracies()):
+        if self._before and self.phase.budget.spent(self._before, self._accuracies(), self._retained_share()):
             self.trainer.should_stop = True
 
     def _out_of_time(self) -> bool:
         budget = self.phase.budget
-        if budget.steps is not None and self.trainer.global_step >= budget.steps:
+        if budget.steps is not None and self.trainer.global_step - self._first >= budget.steps:
             return True
         if budget.seconds is None:
             return False
@@ -75,7 +76,13 @@ class UnlearnerModule(RecipeModule):
         return bool(self.trainer.strategy.broadcast(late))  # the first process's clock counts
 
     def _accuracies(self) -> dict[Subset, float]:
-        return {subset: correct(predict(self.model, data)).mean().item() for subset, data in self.watched.items()}
+        watched = {subset: self.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
+        return {subset: correct(predict(self.model, data)).mean().item() for subset, data in watched.items()}
+
+    def _retained_share(self) -> float:
+        """How much of the forget set is of classes that the retain set has as well."""
+        forget, retain = self.data[Subset.FORGET].labels, self.data[Subset.RETAIN].labels
+        return torch.isin(forget, retain).double().mean().item()
 
     def _frozen_norms(self) -> list[nn.Module]:
         movable = self.phase.movable
@@ -96,3 +103,12 @@ def batches_of(
         for subset, data in phase.data.items()
     }
     return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)
+
+
+def replay_of(
+    phase: Phase, forget: ImageSource, seed: int, role: str, augmentation: Augmentation | None = None
+) -> PairedLoader:
+    """The batches of a training that had that seed and role, without the rows of the forget set."""
+    data = phase.data[Subset.TRAIN]
+    lost = torch.isin(data.index, forget.index).cpu()
+    return PairedLoader({Subset.TRAIN: Loader(data, phase.recipe.batch_size, seed, role, augmentation, Without(lost))})

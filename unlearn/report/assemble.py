@@ -14,6 +14,7 @@ from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.stages.base import Stage, Workshop, inputs
+from unlearn.stages.blend import Blended
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
@@ -72,6 +73,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "notes": general_notes(outcome) | chosen | figures.notes,
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         **_retain(outcome),
+        **_blend(outcome),
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
@@ -115,13 +117,20 @@ def stages(plan: Plan) -> dict[str, Stage]:
     for score in plan.unlearned.scores:
         named["scores" if score is plan.unlearned.scores[0] else f"scores_{score.need.subset}"] = score
     condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
-    return named | condensed | {"unlearned": plan.unlearned}
+    history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
+    blended = {"blended": plan.judged} if isinstance(plan.judged, Blended) else {}
+    return named | condensed | history | {"unlearned": plan.unlearned} | blended
 
 
 def _retain(outcome: Outcome) -> dict[str, Any]:
     """How many images strategies read in place of the retain set, and how many of them are mixtures."""
     condensed = outcome.plan.unlearned.condensed
     return {"retain": outcome.workshop.need(condensed).json("counts.json")} if condensed else {}
+
+
+def _blend(outcome: Outcome) -> dict[str, Any]:
+    judged = outcome.plan.judged
+    return {"blend": outcome.workshop.need(judged).json("blend.json")} if isinstance(judged, Blended) else {}
 
 
 def _own(role: Role, readings: Readings) -> Readings:
@@ -209,8 +218,7 @@ def _average(figures: Figures, prefix: str, averaged: tuple[str, ...]) -> None:
 def _times(figures: Figures, outcome: Outcome) -> None:
     """Seconds of each model's own making, and the speed-up over retraining where both can be compared."""
     plan, need = outcome.plan, outcome.workshop.need
-    condensed = (plan.unlearned.condensed,) if plan.unlearned.condensed else ()
-    cost = [need(stage) for stage in (*plan.unlearned.scores, *condensed, plan.unlearned)]
+    cost = [need(stage) for stage in plan.unlearning]
     retrained = [need(model) for model in plan.retrained]
     original, seconds = need(plan.original), sum(entry.seconds for entry in cost)
     trained = [] if isinstance(plan.original, Checkpoint) else [original.seconds]

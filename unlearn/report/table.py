@@ -105,6 +105,8 @@ def footer(report: dict[str, Any]) -> list[str]:
         f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
         f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
     ]
+    if "blend" in report:
+        lines.append(_blended(**report["blend"]))
     fresh = metrics.get("fresh/perturbed_forget_accuracy")
     if fresh is not None:
         lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
@@ -118,3 +120,9 @@ def footer(report: dict[str, Any]) -> list[str]:
     if selected is not None:
         lines.append(f"the same with validation in place of test and holdout: {selected:.3f}")
     return lines
+
+
+def _blended(a: float, validation_accuracy: float, target: float) -> str:
+    """How much of the original is in the unlearned model."""
+    share = f"{a:.3f}" if a else "none"
+    return f"blended with {share} of the original: validation accuracy {validation_accuracy:.3f}, target {target:.3f}"

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from unlearn.console import Tick
 from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.blend import Judged
 from unlearn.stages.files import write_predictions
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, load
-from unlearn.stages.unlearn import Unlearn
 
 
 @dataclass(frozen=True)
 class Predict(Stage):
     """Its file: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n])."""
 
-    model: ModelStage | Unlearn
+    model: ModelStage | Judged
     samples: Samples
 
     announced = False

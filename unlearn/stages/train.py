@@ -59,19 +59,30 @@ class Train(ModelStage):
         if earlier.epochs:
             workshop.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
 
-    def fit(self, workshop: Workshop, tick: Tick) -> tuple[Classifier, Curve]:
-        """The trained model and its curve, alone or as one of several processes."""
+    def initial(self, workshop: Workshop) -> Classifier:
+        """What training starts from, on the training device."""
+        classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
+        self.model.load_published(classifier.net)
+        return classifier
+
+    def fit(
+        self, workshop: Workshop, tick: Tick, kept: Partial | None = None, epochs: int | None = None
+    ) -> tuple[Classifier, Curve]:
+        """The trained model and its curve, alone or as one of several processes; after some `epochs`, or all.
+
+        `kept` is where it leaves its last epoch; None: among the store's unfinished work.
+        """
         from unlearn.data.loader import Loader, PairedLoader, Share
         from unlearn.modules.classifier import ClassifierModule
         from unlearn.modules.ranks import rank, world_size
 
-        classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
-        self.model.load_published(classifier.net)
+        classifier = self.initial(workshop)
         data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
         share = Share(rank(), world_size()) if world_size() > 1 else None
         loader = PairedLoader({"train": Loader(data, self.recipe.batch_size, self.seed, self.role, augment, share)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
-        curve = module.run(workshop.hardware, self.validation.load(workshop), tick, self._kept(workshop))
+        kept = kept or self._kept(workshop)
+        curve = module.run(workshop.hardware, self.validation.load(workshop), tick, kept, epochs)
         return classifier, curve
 
     def _kept(self, workshop: Workshop) -> Partial:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from math import inf
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from unlearn.scores import Need
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
 from unlearn.store import ArtifactStore
@@ -72,6 +74,7 @@ class Unlearn(Stage):
     numerics: Numerics
     relabelled: Samples | None = None  # the forget set under its right labels, where a request corrects them
     condensed: Condense | None = None  # what strategies read in place of the retain set
+    history: History | None = None  # where it starts, if that is not the original
 
     @property
     def label(self) -> str:
@@ -96,7 +99,8 @@ class Unlearn(Stage):
     def make(self, workshop: Workshop, tick: Tick) -> Unlearned:
         """Edit, then fine-tune, alone or as one of several processes."""
         original = self.original.load(workshop)
-        model = copy.deepcopy(original).requires_grad_(True)
+        start = original if self.history is None else self.history.load(workshop)
+        model = copy.deepcopy(start).requires_grad_(True)
         context = Context(
             original=original,
             fresh_model=lambda: self.original.fresh("init/unlearned", self.seed).to(workshop.hardware.device),
@@ -117,8 +121,9 @@ class Unlearn(Stage):
     @property
     def _samples(self) -> dict[Subset, Samples | Condense]:
         retain = self.condensed or self.retain
-        always = {Subset.FORGET: self.forget, Subset.RETAIN: retain, Subset.VALIDATION: self.validation}
-        return always if self.relabelled is None else always | {Subset.RELABELLED: self.relabelled}
+        found = {Subset.FORGET: self.forget, Subset.RETAIN: retain, Subset.VALIDATION: self.validation}
+        found |= {} if self.relabelled is None else {Subset.RELABELLED: self.relabelled}
+        return found if self.history is None else found | {Subset.TRAIN: self.original.samples}
 
     def _refresh(self, model: Classifier, context: Context, edit: Edit) -> None:
         from unlearn.modules.prediction import refresh_batch_norm
@@ -136,10 +141,24 @@ class Unlearn(Stage):
     ) -> Curve:
         from unlearn.modules.unlearner import UnlearnerModule, batches_of
 
+        if phase.replays:
+            return self._replay(model, phase, context, workshop, tick)
         loader = batches_of(phase, number, self.seed, augmentation(self.forget.population.dataset))
-        watched = {subset: context.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
-        module = UnlearnerModule(model, phase, loader, self.seed, watched)
-        return module.run(workshop.hardware, watched[Subset.VALIDATION], tick)
+        module = UnlearnerModule(model, phase, loader, self.seed, context.data)
+        return module.run(workshop.hardware, context.data[Subset.VALIDATION], tick)
+
+    def _replay(self, model: Classifier, phase: Phase, context: Context, workshop: Workshop, tick: Tick) -> Curve:
+        """A phase that is the end of the original's training: its seed, its role, its optimizer."""
+        from unlearn.modules.partial import Partial
+        from unlearn.modules.unlearner import UnlearnerModule, replay_of
+
+        assert self.history is not None, "only a strategy with a history replays"
+        seed, role = self.original.seed, self.original.role
+        loader = replay_of(phase, context.data[Subset.FORGET], seed, role, augmentation(self.forget.population.dataset))
+        module = UnlearnerModule(model, phase, loader, seed, context.data, role)
+        kept = self.history.checkpoint(workshop)
+        start = None if kept is None else Partial(kept, every=inf)  # read, never written
+        return module.run(workshop.hardware, context.data[Subset.VALIDATION], tick, start)
 
     def load(self, workshop: Workshop) -> Classifier:
         """The unlearned model, frozen, in eval mode, on the training device."""

@@ -28,9 +28,8 @@ Loss = Callable[[nn.Module, Batches, int], Tensor]  # of the model, on a batch, 
 class Budget:
     """When fine-tuning ends before its epochs are over: at what comes first. Accuracies are looked at once an epoch.
 
-    `like_unseen` ends it once forget accuracy is no higher than validation accuracy was before the first epoch, which
-    is what data it never saw would score; under class-wise forgetting validation holds the class as well, and
-    `forget_accuracy` says what is wanted (our choice).
+    `like_unseen` ends it once forget accuracy is no higher than what data it never saw would score: the validation
+    accuracy before the first epoch, and nothing for samples of classes that are not retained (our choice).
     """
 
     steps: int | None = at_least(1, None)
@@ -44,10 +43,13 @@ class Budget:
         """Whether it asks for accuracies."""
         return self.like_unseen or self.forget_accuracy is not None or self.validation_drop is not None
 
-    def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float]) -> bool:
-        """Whether accuracies on forget and validation set, before the first epoch and now, say that it is enough."""
+    def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float) -> bool:
+        """Whether accuracies on forget and validation set, before the first epoch and now, say that it is enough.
+
+        `retained_share` of the forget set is of classes that the retain set has as well.
+        """
         targets = [self.forget_accuracy] if self.forget_accuracy is not None else []
-        targets += [before[Subset.VALIDATION]] if self.like_unseen else []
+        targets += [before[Subset.VALIDATION] * retained_share] if self.like_unseen else []
         lost = before[Subset.VALIDATION] - now[Subset.VALIDATION]
         too_much = self.validation_drop is not None and lost > self.validation_drop
         return too_much or any(now[Subset.FORGET] <= target for target in targets)
@@ -67,6 +69,7 @@ class Phase:
     movable: Masks | None = None  # entries that may change; all others end bit-identical. None: all
     budget: Budget = field(default_factory=Budget)
     passes: Callable[[int], tuple[Subset, ...]] | None = None
+    replays: bool = False  # the original's training from where `Strategy.history` left it, without the forget rows
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,12 @@ class Context:
 
 
 def outputs(model: nn.Module, images: Tensor, running_statistics: bool = False) -> Tensor:
-    """Logits of a batch; a single image passes batch normalisation by its running statistics, having none itself.
+    """Logits of a batch; fewer than two images pass batch normalisation by its running statistics, having none.
 
     With `running_statistics` every batch does, and leaves them as they are.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    still = norms if running_statistics or len(images) == 1 else []
+    still = norms if running_statistics or len(images) < 2 else []
     for norm in still:
         norm.eval()
     try:
@@ -122,6 +125,11 @@ class Strategy(ABC):
 
     class_wise_only: ClassVar[bool] = False  # serves requests for a whole class alone
     corrects_labels: ClassVar[bool] = False  # serves requests that correct labels as well
+
+    @property
+    def history(self) -> int | None:
+        """How many of the last epochs of the original's training it does again, if any; it then starts before them."""
+        return None
 
     def needs(self) -> tuple[Need, ...]:
         """Scores of the original, made before the strategy runs and shared between cells."""

@@ -21,9 +21,7 @@ class GradientAscent(Objective):
     """Minimises -CE(D_f) (Golatkar et al. 2020), which alone has neither bound nor end.
 
     Samples whose loss is above `loss_cap` add nothing (Unlearning with Control), and gradients are clipped. It stops
-    after the first epoch that leaves forget accuracy no higher than the original's validation accuracy, which is what
-    data it never saw would score [ours]. Class-wise forgetting needs a low `budget.forget_accuracy` and
-    `budget.like_unseen=false`: validation holds the class as well.
+    after the first epoch that leaves forget accuracy no higher than what data it never saw would score [ours].
 
     Batch normalisation passes by its running statistics, which a forget set alone would drag away [ours].
     """

@@ -123,7 +123,7 @@ def summary(report: Mapping[str, Any]) -> dict[str, float]:
 
 def identity(todo: Plan, group: str | None) -> str:
     """The same for the same results of the same group: 16 hexadecimal digits."""
-    keys = [group, todo.unlearned.key, *sorted(reading.stage.key for reading in todo.readings)]
+    keys = [group, todo.judged.key, *sorted(reading.stage.key for reading in todo.readings)]
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 

@@ -39,8 +39,12 @@ TYPED = {
     "attacks",
     "strategy",
     "strategy.selection",
+    "blend",
+    "retain",
 }  # the option counts
 DIGITS = 8  # of a number that somebody wrote, at most
+BESIDE = {"blend": "none", "retain": "full"}  # groups that, like the strategy, are compared; what no option stands for
+COMPARED = {"strategy", *BESIDE}
 MEASURED = {"metrics"}  # what else was measured does not change what is compared
 
 
@@ -167,22 +171,23 @@ def _apart(mine: dict[str, Any], frames: Sequence[dict[str, Any]]) -> dict[str, 
 
 
 def frame(cell: Cell) -> dict[str, Any]:
-    """Everything but the strategy that makes numbers comparable: leaves, and how many models were retrained."""
+    """Everything not compared that makes numbers comparable: leaves, and how many models were retrained."""
     retrained = {"retrained models": len(cell.report["seeds"].get("baseline", []))}
     return {key: value for key, value in cell.leaves.items() if _frames(key, cell)} | retrained
 
 
 def _frames(key: str, cell: Cell) -> bool:
     top = key.partition(".")[0]
-    if key in NUMERICS or (key in TYPED and top != "strategy"):
+    if key in NUMERICS or (key in TYPED and top not in COMPARED):
         return True
     known = key == "dataset.root" and "dataset.download" in cell.leaves  # published data are the same in any folder
-    return not (_is_choice(key, cell) or known or key in ASIDE or top in RUNTIME | MEASURED | {"strategy"})
+    return not (_is_choice(key, cell) or known or key in ASIDE or top in RUNTIME | MEASURED | COMPARED)
 
 
 def own(cell: Cell) -> dict[str, Any]:
-    """The strategy's own leaves, and which selection it was given."""
+    """The leaves of the strategy and of the groups beside it, and which selection it was given."""
     found = {key: value for key, value in cell.leaves.items() if key.startswith("strategy.")}
+    found |= BESIDE | {key: value for key, value in cell.leaves.items() if key.partition(".")[0] in BESIDE}
     return {key: value for key, value in found.items() if key in TYPED or not _is_choice(key, cell)}
 
 
@@ -230,9 +235,14 @@ def _varied(cells: list[Cell]) -> set[str]:
     settings: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for cell in cells:
         settings[cell.strategy].append(own(cell))
-    return {
-        key for alike in settings.values() for key in _names(alike) if len({_text(each.get(key)) for each in alike}) > 1
-    }
+    return {key for alike in settings.values() for key in _names(alike) if _varies(key, alike)}
+
+
+def _varies(key: str, alike: list[dict[str, Any]]) -> bool:
+    """Whether settings differ in a leaf; in a field of an option, those that took the option."""
+    option = key.partition(".")[0]
+    found = [(None if option == key else _text(each.get(option)), _text(each.get(key))) for each in alike]
+    return len(set(found)) > len({taken for taken, _ in found})
 
 
 def _setting(cell: Cell, told: set[str]) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""Every strategy that fine-tunes does in two processes what it does in one, up to rounding."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from test_contract import STRATEGIES, original, scenario, unlearn
+
+from unlearn.console import Tick
+from unlearn.modules.ranks import rank, run_ranks
+from unlearn.strategies.base import Strategy
+
+TOLERANCE = 1e-4  # a dozen steps amplify the rounding of sums in another order
+TRAINING: dict[str, Strategy] = {
+    name: strategy for name, strategy in STRATEGIES.items() if strategy.trains and strategy.history is None
+}
+
+
+def each(folder: Path, tick: Tick) -> None:
+    """What each process does."""
+    torch.set_num_threads(1)
+    for name, strategy in TRAINING.items():
+        forget = "class" if strategy.class_wise_only else "random"
+        model = unlearn(strategy, original("cnn"), scenario(forget)).model
+        save_file(dict(model.state_dict()), folder / f"{name}-{rank()}.safetensors")
+
+
+def test_two_processes_agree_and_do_what_one_does(tmp_path: Path) -> None:
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    alone.mkdir()
+    shared.mkdir()
+    each(alone, lambda done, total: None)
+    run_ranks(partial(each, shared), 2, "cpu", lambda done, total: None)
+    before = original("cnn").state_dict()
+    for name in TRAINING:
+        one, first, second = (load_file(path) for path in sorted(tmp_path.glob(f"*/{name}-[01].safetensors")))
+        assert all(torch.equal(value, second[key]) for key, value in first.items()), name
+        away = {key: (value - one[key]).abs().max().item() for key, value in first.items()}
+        assert max(away.values()) < TOLERANCE, f"{name}: {away}"
+        assert any(not torch.equal(value, before[key]) for key, value in first.items()), name

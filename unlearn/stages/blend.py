@@ -1,0 +1,76 @@
+"""The unlearned model, mixed with the original up to a validation accuracy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+
+from unlearn.blend import Mix, interpolate
+from unlearn.console import Tick
+from unlearn.models.base import Classifier
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import write_json, write_tensors
+from unlearn.stages.model import ModelStage
+from unlearn.stages.samples import Samples, warm_up
+from unlearn.stages.unlearn import Unlearn
+from unlearn.statistics import correct
+from unlearn.types import Role
+
+
+@dataclass(frozen=True)
+class Blended(Stage):
+    """A mixture of the original and the unlearned model, judged in the latter's place.
+
+    Its files: `model.safetensors`, and `blend.json`: the original's share `a`, `validation_accuracy`, `target`.
+    """
+
+    original: ModelStage
+    unlearned: Unlearn
+    blend: Mix
+    validation: Samples
+
+    @property
+    def label(self) -> str:
+        return f"blend {type(self.unlearned.strategy).__name__} (seed {self.seed})"
+
+    @property
+    def seed(self) -> int:
+        """The unlearned model's: nothing is drawn here."""
+        return self.unlearned.seed
+
+    @property
+    def role(self) -> Role:
+        """Always `unlearned`."""
+        return Role.UNLEARNED
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.validation.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        from unlearn.modules.prediction import predict
+
+        model, data = self.unlearned.load(workshop), self.validation.load(workshop)
+        original, unlearned = self.original.load(workshop).state_dict(), self.unlearned.load(workshop).state_dict()
+        tried = count(1)
+
+        def mix(a: float) -> Classifier:
+            state = model.state_dict()  # with the versions that some nets ask for
+            state.update(interpolate(original, unlearned, a))
+            model.load_state_dict(state)
+            return model
+
+        def accuracy(a: float) -> float:
+            tick(next(tried), self.blend.scan + self.blend.steps + 1)  # both ends and all between
+            return correct(predict(mix(a), data)).mean().item()
+
+        found = self.blend.find(accuracy)
+        write_tensors(folder / "model.safetensors", mix(found.a).state_dict())
+        write_json(folder / "blend.json", asdict(found))
+
+    def load(self, workshop: Workshop) -> Classifier:
+        """The blended model, frozen, in eval mode, on the training device."""
+        return self.original.restore(self, workshop)
+
+
+Judged = Unlearn | Blended  # whichever the role `unlearned` is played by

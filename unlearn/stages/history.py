@@ -1,0 +1,50 @@
+"""Where the original's training stood some epochs before its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn.console import Tick
+from unlearn.models.base import Classifier
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import write_tensors
+from unlearn.stages.samples import warm_up
+from unlearn.stages.train import Train
+
+
+@dataclass(frozen=True)
+class History(Stage):
+    """The first `epochs` of a training, done again bit for bit: it changes no weight of the original.
+
+    Its files: `model.safetensors`, and `last.ckpt` with the optimizer too, a checkpoint of Lightning's that is read
+    without running any code; after no epochs there is none.
+    """
+
+    original: Train
+    epochs: int
+
+    @property
+    def label(self) -> str:
+        return f"history of the original (epoch {self.epochs})"
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.original.samples.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        from unlearn.modules.partial import Partial
+
+        if self.epochs == 0:
+            classifier = self.original.initial(workshop)
+        else:
+            kept = Partial(folder / "last.ckpt", every=0)
+            classifier, _ = self.original.fit(workshop, tick, kept, self.epochs)
+        write_tensors(folder / "model.safetensors", classifier.state_dict())
+
+    def load(self, workshop: Workshop) -> Classifier:
+        """The weights, frozen, in eval mode, on the training device."""
+        return self.original.restore(self, workshop)
+
+    def checkpoint(self, workshop: Workshop) -> Path | None:
+        """From where to go on; None: from the weights alone."""
+        return workshop.need(self).file("last.ckpt") if self.epochs else None

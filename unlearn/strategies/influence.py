@@ -1,0 +1,152 @@
+"""Influence functions: one step towards the optimum without the forgotten, or with their labels corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from unlearn.batch import sequential
+from unlearn.checks import at_least, checked, positive
+from unlearn.errors import UnlearnError
+from unlearn.scores import GradientStatistic, Need, Scores
+from unlearn.strategies.base import Context, Edit, Strategy
+from unlearn.types import ImageSource, Subset
+
+BATCH = 256
+GRADIENT = GradientStatistic("mean_gradient")
+FORGOTTEN = Need(GRADIENT, Subset.FORGET)
+
+
+@dataclass(frozen=True)
+class Influence(Strategy):
+    """One step from theta_0 (Warnecke et al. 2023; sums over D_f of gradients of the cross-entropy l).
+
+    - `order` 1: theta + tau sum grad l
+    - `order` 2: theta + (1 / n_r) (H + damping I)^-1 sum (grad l + weight_decay theta), H the Hessian on D_r of the
+      mean loss and weight decay: the Newton step to the optimum without D_f
+
+    Where labels are corrected (`forget=relabel`), sum grad l(z) - sum grad l(z~) takes the place of the sum, z~ being
+    the samples under their right labels, H is that on the corrected data, and 1 / n the factor.
+
+    H is the Gauss-Newton matrix, which is positive, on at most `samples` of D_r, evenly spaced; the system is solved by
+    conjugate gradients, up to `iterations` or a relative residual of `tolerance`. For logistic regression it is the
+    Hessian itself. Unlike the tables' "IU", no WoodFisher approximation is made. Defaults are ours.
+    """
+
+    corrects_labels: ClassVar[bool] = True
+
+    order: int = checked(2, "1 or 2", lambda order: order in (1, 2))
+    tau: float = positive(1e-4)  # order 1 alone
+    damping: float = at_least(0, 0.001)  # this and all below: order 2 alone
+    weight_decay: float = at_least(0, 5e-4)  # that the original was trained with
+    samples: int | None = at_least(1, 2000)  # null: all of D_r
+    iterations: int = at_least(1, 20)
+    tolerance: float = at_least(0, 1e-4)
+    refresh_bn: bool = True
+
+    def needs(self) -> tuple[Need, ...]:
+        return (FORGOTTEN,)
+
+    @torch.no_grad()
+    def edit(self, model: nn.Module, context: Context) -> Edit:
+        theta = parameters_to_vector(model.parameters())
+        direction = len(context.data[Subset.FORGET]) * _vector(model, context.scores[FORGOTTEN])
+        relabelled = context.data.get(Subset.RELABELLED)
+        if relabelled is not None:
+            direction -= len(relabelled) * _vector(model, _gradient(model, relabelled))
+        elif self.order == 2:
+            direction += len(context.data[Subset.FORGET]) * self.weight_decay * theta
+        step = self.tau * direction if self.order == 1 else self._newton(model, direction, context)
+        vector_to_parameters(theta + step, model.parameters())
+        return Edit(
+            {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}, self.refresh_bn
+        )
+
+    def _newton(self, model: nn.Module, direction: Tensor, context: Context) -> Tensor:
+        retain, relabelled = context.data[Subset.RETAIN], context.data.get(Subset.RELABELLED)
+        looked_at = retain if self.samples is None or self.samples >= len(retain) else _spaced(retain, self.samples)
+        parts = [(looked_at, len(retain) / len(looked_at))] + ([(relabelled, 1.0)] if relabelled is not None else [])
+        n = len(retain) + (0 if relabelled is None else len(relabelled))
+
+        def product(v: Tensor) -> Tensor:
+            curved = sum(weight * gauss_newton(model, data, v) for data, weight in parts)
+            return curved / n + (self.weight_decay + self.damping) * v
+
+        return solve(product, direction / n, self.iterations, self.tolerance, context.tick)
+
+
+def gauss_newton(model: nn.Module, data: ImageSource, v: Tensor) -> Tensor:
+    """Sum over samples of J^T (diag p - p p^T) J v, the cross-entropy's curvature through the logits: [N] to [N]."""
+    theta = {name: p.detach() for name, p in model.named_parameters()}
+    direction = _like(v, theta)
+    total = torch.zeros_like(v)
+    for batch in sequential(data, BATCH):
+        found, back, *_ = vjp(partial(_logits, model, batch.images.to(v.dtype)), theta)
+        _, forth, *_ = vjp(lambda u, back=back: back(u)[0], torch.zeros_like(found))  # J v, by backward passes alone
+        (along,) = forth(direction)
+        p = found.softmax(1)
+        (curved,) = back(p * along - p * (p * along).sum(1, keepdim=True))
+        total += torch.cat([part.flatten() for part in curved.values()])
+    return total
+
+
+def _logits(model: nn.Module, images: Tensor, theta: dict[str, Tensor]) -> Tensor:
+    found: Tensor = functional_call(model, theta, (images,))
+    return found
+
+
+def _like(v: Tensor, theta: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A flat vector cut into the shapes of the parameters."""
+    parts = torch.split(v, [p.numel() for p in theta.values()])
+    return {name: part.view_as(p) for part, (name, p) in zip(parts, theta.items(), strict=True)}
+
+
+def solve(
+    product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float, tick: Callable[[int, int], None]
+) -> Tensor:
+    """x with A x = b for a positive definite A given by its products: conjugate gradients from zero."""
+    x, residual = torch.zeros_like(b), b.clone()
+    towards, size = residual.clone(), residual.dot(residual)
+    enough = tolerance**2 * size
+    for done in range(iterations):
+        if size <= enough:
+            break
+        curved = product(towards)
+        step = size / towards.dot(curved)
+        x += step * towards
+        residual -= step * curved
+        size, before = residual.dot(residual), size
+        towards = residual + (size / before) * towards
+        tick(done + 1, iterations)
+    return x
+
+
+def _vector(model: nn.Module, scores: Scores) -> Tensor:
+    """Scores in the order of the parameters, flat."""
+    idle = [name for name, _ in model.named_parameters() if name not in scores]
+    if idle:
+        raise UnlearnError(
+            f"strategy: influence expected a gradient of every parameter, came none of {', '.join(idle)}"
+        )
+    return torch.cat([scores[name].flatten() for name, _ in model.named_parameters()])
+
+
+@torch.enable_grad()
+def _gradient(model: nn.Module, data: ImageSource) -> Scores:
+    return GRADIENT.compute(model, _pairs(data, next(model.parameters()).dtype))
+
+
+def _pairs(data: ImageSource, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
+    for batch in sequential(data, BATCH):
+        yield batch.images.to(dtype), batch.labels
+
+
+def _spaced(data: ImageSource, most: int) -> ImageSource:
+    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))

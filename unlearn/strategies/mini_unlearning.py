@@ -1,0 +1,41 @@
+"""Replaying the end of training without the forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from unlearn.checks import at_least
+from unlearn.recipe import Recipe
+from unlearn.strategies.base import Batches, Context, Edit, Phase, task
+from unlearn.strategies.iterative import Iterative
+from unlearn.types import Subset
+
+
+@dataclass(frozen=True)
+class MiniUnlearning(Iterative):
+    """After Mini-Unlearning (2024), whose update rule is not public: this one is ours.
+
+    It goes back to the weights and the optimizer of the original's training `replayed` epochs before its end, and does
+    these epochs again: the same batches in the same order, augmentation and dropout, without the rows of D_f, each loss
+    still divided by the size of the whole batch. All epochs are retraining from the original's own initialisation.
+    `recipe` is that of the training. The state is kept while training, which costs nothing then: making it anew for an
+    original that stands already is not counted as unlearning.
+    """
+
+    recipe: Recipe = field(default_factory=Recipe)
+    replayed: int = at_least(1, 5)  # of the training's epochs
+
+    @property
+    def history(self) -> int | None:
+        return self.replayed
+
+    def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
+        yield Phase(
+            {Subset.TRAIN: context.data[Subset.TRAIN]}, self._loss, self.recipe, None, self.budget, replays=True
+        )
+
+    def _loss(self, model: nn.Module, batches: Batches, _: int) -> Tensor:
+        return task(model, batches, Subset.TRAIN, self.recipe.label_smoothing)
