@@ -73,8 +73,8 @@ class Classifier(nn.Module):
         if logits.shape[1] not in seen:
             raise UnlearnError(
                 f"model: expected an nn.Linear or nn.Conv2d with {logits.shape[1]} outputs as its last layer, whose "
-                "input SPD-GAN and retain=condensed take as features, came a net without; use spd_gan=noise or off, "
-                "retain=full or another model"
+                "input SPD-GAN and retain=condensed take as features, came a net without; use another model, or "
+                "spd_gan=noise or spd_gan=off with retain=full"
             )
         head, taken = seen[logits.shape[1]]
         return (taken.mean((2, 3)) if isinstance(head, nn.Conv2d) else taken.flatten(1)), logits
