@@ -14,7 +14,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
 from torch import Tensor
 
-from unlearn.divergence import js_mixture, mean_kl
+from unlearn.divergence import js_mixture, kl, mean_kl
 
 logit = st.floats(-1e4, 1e4, width=32)
 rows = st.lists(st.tuples(logit, logit), min_size=2, max_size=10)  # one class each: the logits of p and q
@@ -41,6 +41,26 @@ def test_mean_kl_is_scipys_relative_entropy_both_ways(scale: float) -> None:
     np.testing.assert_allclose(mean_kl(p, q), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 50.0])
+def test_kl_is_scipys_relative_entropy_of_softened_rows(scale: float, temperature: float) -> None:
+    p, q = drawn(scale)
+    expected = rel_entr(softmax(p.numpy() / temperature, 1), softmax(q.numpy() / temperature, 1)).sum(1)
+    np.testing.assert_allclose(kl(p, q, temperature), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_kl_of_two_coins_by_hand_and_its_direction() -> None:
+    fair, biased = torch.zeros(1, 2), torch.tensor([[math.log(3.0), 0.0]])  # 1/2, and 3/4
+    assert kl(fair, biased).item() == pytest.approx(0.5 * math.log(2 / 3) + 0.5 * math.log(2))
+    assert kl(biased, fair).item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+
+
+def test_kl_has_all_its_digits_where_float32_has_none() -> None:
+    """Nearly the same rows: the divergence is e^2 / 8 for coins e apart in their logits."""
+    p = torch.tensor([[0.0, 0.0]])
+    assert kl(p, torch.tensor([[1e-5, 0.0]])).item() == pytest.approx(1e-10 / 8, rel=1e-4)
+
+
 @settings(deadline=None, max_examples=50)
 @given(rows)
 def test_bounds_and_symmetry(pairs: list[tuple[float, float]]) -> None:
@@ -58,7 +78,7 @@ def test_one_hot_rows_are_ln_2_apart() -> None:
     assert js_mixture(p, q).item() == pytest.approx(math.log(2), abs=1e-12)
 
 
-@pytest.mark.parametrize("divergence", [js_mixture, mean_kl])
+@pytest.mark.parametrize("divergence", [js_mixture, mean_kl, kl])
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_nothing_lies_between_p_and_itself(divergence: Callable[[Tensor, Tensor], Tensor], scale: float) -> None:
     p, _ = drawn(scale)
@@ -66,7 +86,7 @@ def test_nothing_lies_between_p_and_itself(divergence: Callable[[Tensor, Tensor]
     torch.testing.assert_close(divergence(p, p + 7), torch.zeros(50, dtype=torch.float64), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("divergence", [js_mixture, mean_kl])
+@pytest.mark.parametrize("divergence", [js_mixture, mean_kl, kl])
 def test_gradients_are_finite_at_one_hot_rows(divergence: Callable[[Tensor, Tensor], Tensor]) -> None:
     p = torch.tensor([[1e4, 0.0, 0.0], [3.0, 3.0, 3.0]], requires_grad=True)
     q = torch.tensor([[0.0, 1e4, 0.0], [3.0, 3.0, 3.0]])

@@ -25,3 +25,13 @@ def mean_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """Mean of both Kullback-Leibler divergences of each row [n], in nats: 0 to infinity (Jeffreys / 2)."""
     p, q = (F.log_softmax(logits.double(), dim=-1) for logits in (logits_p, logits_q))
     return 0.5 * ((p.exp() - q.exp()) * (p - q)).sum(-1)
+
+
+def kl(logits_p: Tensor, logits_q: Tensor, temperature: float = 1.0) -> Tensor:
+    """Kullback-Leibler divergence KL(p || q) of each row [n], in nats: 0 to infinity.
+
+    p and q are softmax(logits / temperature); a high temperature weighs improbable classes as well (Hinton et al.
+    2015). Float64, as above.
+    """
+    p, q = (F.log_softmax(logits.double() / temperature, dim=-1) for logits in (logits_p, logits_q))
+    return (p.exp() * (p - q)).sum(-1)

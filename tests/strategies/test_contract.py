@@ -125,7 +125,13 @@ def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], s
     batches = {subset: (images.images.float() / 255, images.labels) for subset, images in whole.items()}
     scores = {need: need.statistic.compute(scored, [batches[need.subset]]) for need in strategy.needs()}
     architecture = "batch_norm" if isinstance(model.net, Normed) else "cnn"
-    return copy.deepcopy(model).requires_grad_(True), Watched(model, lambda: fresh(architecture), scores, data, seed)
+
+    def another() -> Classifier:
+        with torch.random.fork_rng(devices=[]):  # from a stream of its own, as stages make it
+            torch.manual_seed(seed)
+            return fresh(architecture)
+
+    return copy.deepcopy(model).requires_grad_(True), Watched(model, another, scores, data, seed)
 
 
 def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int, number: int = 0) -> None:

@@ -1,0 +1,214 @@
+"""Both membership terms against NumPy, and an attacker that finds members, and stays as it is."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.integrate import quad
+from scipy.special import log_softmax
+from scipy.stats import norm
+from torch import Tensor, nn
+
+from unlearn.batch import Batch
+from unlearn.checks import problems
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.modules.unlearner import UnlearnerModule, batches_of
+from unlearn.recipe import Recipe
+from unlearn.strategies.attack_head import view
+from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.membership_loss import MembershipLoss, gaussian_kl, moments
+from unlearn.types import Images, Subset
+
+CLASSES = 4
+
+
+def images(n: int, seed: int) -> Images:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(0, CLASSES, (n,), generator=generator), torch.arange(n))
+
+
+DATA = {Subset.FORGET: images(20, 1), Subset.RETAIN: images(100, 2), Subset.VALIDATION: images(60, 3)}
+
+
+def net(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+
+
+@pytest.fixture(scope="module")
+def original() -> nn.Module:
+    """It knows the random labels of the forget and retain sets by heart; frozen and in eval mode."""
+    model = net(0)
+    pixels = torch.cat([DATA[s].images for s in (Subset.FORGET, Subset.RETAIN)]).float() / 255
+    labels = torch.cat([DATA[s].labels for s in (Subset.FORGET, Subset.RETAIN)])
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(300):
+        optimizer.zero_grad()
+        F.cross_entropy(model(pixels), labels).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return model.eval().requires_grad_(False)
+
+
+def context(original: nn.Module, seed: int = 0) -> Context:
+    return Context(original, lambda: net(1), {}, DATA, seed)
+
+
+def phase_of(strategy: MembershipLoss, original: nn.Module) -> Phase:
+    (phase,) = strategy.phases(context(original), Edit({}))
+    return phase
+
+
+def batch_of(data: Images) -> Batch:
+    return Batch(data.images.float() / 255, data.labels)
+
+
+def batches() -> dict[Subset, Batch]:
+    return {Subset.RETAIN: batch_of(images(9, 4)), Subset.FORGET: batch_of(images(7, 5))}
+
+
+def log_p(model: nn.Module, batch: Batch) -> np.ndarray:
+    found: np.ndarray = log_softmax(model(batch.images).detach().double().numpy(), 1)
+    return found
+
+
+def losses(model: nn.Module, batch: Batch) -> np.ndarray:
+    found: np.ndarray = -log_p(model, batch)[np.arange(len(batch.labels)), batch.labels.numpy()]
+    return found
+
+
+def membership(head: nn.Module, model: nn.Module, batch: Batch) -> np.ndarray:
+    """The attacker's logits in float64, from its weights."""
+    seen = np.c_[-np.sort(-log_p(model, batch), 1), losses(model, batch)]
+    state = {name: value.double().numpy() for name, value in head.state_dict().items()}
+    hidden = np.maximum((seen - state["mean"]) / state["std"] @ state["first.weight"].T + state["first.bias"], 0)
+    found: np.ndarray = hidden @ state["last.weight"][0] + state["last.bias"]
+    return found
+
+
+# The terms
+
+
+def test_the_heads_term_is_binary_cross_entropy_of_a_non_member(original: nn.Module) -> None:
+    strategy, student, given = MembershipLoss(beta=0.7), net(5), batches()
+    head = strategy.attacker(context(original))
+    believed = membership(head, student, given[Subset.FORGET])
+    expected = losses(student, given[Subset.RETAIN]).mean() - 0.7 * np.log(1 / (1 + np.exp(believed))).mean()
+    assert phase_of(strategy, original).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gaussian_term_is_the_divergence_of_fitted_gaussians(original: nn.Module) -> None:
+    strategy, student, given = MembershipLoss(form="gaussian", beta=0.7, floor=0.05), net(5), batches()
+    forget, unseen = losses(student, given[Subset.FORGET]), losses(original, batch_of(DATA[Subset.VALIDATION]))
+    (m, v), (m0, v0) = [(values.mean(), values.var() + 0.05) for values in (forget, unseen)]
+    divergence = np.log(np.sqrt(v0 / v)) + (v + (m - m0) ** 2) / (2 * v0) - 0.5
+    expected = losses(student, given[Subset.RETAIN]).mean() + 0.7 * divergence
+    assert phase_of(strategy, original).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_divergence_of_gaussians_by_hand_and_by_its_integral() -> None:
+    one = [torch.tensor(value, dtype=torch.float64) for value in (0.0, 1.0, 1.0, 4.0)]
+    assert gaussian_kl(*one).item() == pytest.approx(np.log(2) + (1 + 1) / 8 - 0.5)
+    p, q = norm(0, 1), norm(1, 2)
+    integral, _ = quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -12, 12)
+    assert gaussian_kl(*one).item() == pytest.approx(integral, rel=1e-8)
+    assert gaussian_kl(*one[2:], *one[2:]).item() == 0
+
+
+def test_moments_leave_out_what_weighs_nothing() -> None:
+    """As rows do that fill up a process's share of a batch."""
+    values = torch.tensor([1.0, 2.0, 6.0, 99.0])
+    mean, variance = moments(values, torch.tensor([0.5, 0.5, 0.5, 0.0]))
+    assert (mean.item(), variance.item()) == pytest.approx((3.0, 14 / 3))
+    assert [value.item() for value in moments(values, torch.zeros(4))] == [0.0, 0.0]
+
+
+def test_shares_of_a_batch_count_by_their_size(original: nn.Module) -> None:
+    """Of two processes, one with all of the batch: the other's is no part of the loss, and no NaN."""
+    strategy, student, given = MembershipLoss(form="gaussian"), net(5), batches()
+    loss, forget = phase_of(strategy, original).loss, given[Subset.FORGET]
+    retain = losses(student, given[Subset.RETAIN]).mean()
+    whole = loss(student, given, 0).item() - retain
+    shares = [given | {Subset.FORGET: forget._replace(weights=torch.full((7,), w))} for w in (2 / 7, 0.0)]
+    first, second = [loss(student, share, 0).item() - retain for share in shares]
+    assert (first + second) / 2 == pytest.approx(whole, rel=1e-5)
+    assert second == pytest.approx(0, abs=1e-6)
+
+
+def test_a_forget_batch_of_one_has_a_finite_gradient(original: nn.Module) -> None:
+    for form in ("head", "gaussian"):
+        student, given = net(5), batches() | {Subset.FORGET: batch_of(images(1, 5))}
+        phase_of(MembershipLoss(form=form), original).loss(student, given, 0).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
+
+
+# The attacker
+
+
+def test_the_attacker_sees_sorted_log_probabilities_and_the_loss() -> None:
+    logits = torch.tensor([[0.1, 0.7, 0.2]]).log() + 5
+    expected = torch.tensor([[0.7, 0.2, 0.1, 0.2]]).log() * torch.tensor([1, 1, 1, -1])
+    torch.testing.assert_close(view(logits, torch.tensor([2])), expected)
+
+
+def test_it_finds_members_it_was_not_fitted_on(original: nn.Module) -> None:
+    """The forget set is of members, too; the others are new. AUC is counted pair by pair."""
+    head = MembershipLoss().attacker(context(original))
+    members, others = (membership(head, original, batch_of(data)) for data in (DATA[Subset.FORGET], images(60, 9)))
+    assert np.mean(members[:, None] > others[None]) + np.mean(members[:, None] == others[None]) / 2 > 0.7
+
+
+def test_it_is_fitted_on_as_many_members_as_non_members_of_retain_and_validation(original: nn.Module) -> None:
+    """The forget set need not be there; and the mean of what it standardises by is that of 60 and 60."""
+
+    class Noted(dict[Subset, Images]):
+        def __getitem__(self, key: Subset) -> Images:
+            read.append(key)
+            return super().__getitem__(key)
+
+    read: list[Subset] = []
+    at_hand = replace(context(original), data=Noted(DATA))
+    head = MembershipLoss().attacker(at_hand)
+    assert set(read) == {Subset.RETAIN, Subset.VALIDATION}
+    member = losses(original, batch_of(DATA[Subset.RETAIN])).mean()  # nearly 0 for each of them
+    other = losses(original, batch_of(DATA[Subset.VALIDATION])).mean()
+    assert head.mean[-1].item() == pytest.approx((member + other) / 2, rel=1e-2)
+
+
+def test_the_seed_decides_the_attacker_and_the_global_generator_does_not(original: nn.Module) -> None:
+    def weights(seed: int) -> list[Tensor]:
+        return list(MembershipLoss(head_epochs=3).attacker(context(original, seed)).state_dict().values())
+
+    first = weights(0)
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    assert all(torch.equal(a, b) for a, b in zip(weights(0), first, strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(torch.equal(a, b) for a, b in zip(weights(1), first, strict=True))
+
+
+def test_it_stays_as_it_is_while_the_model_unlearns(original: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = MembershipLoss(recipe=Recipe(epochs=8, batch_size=20, lr=0.05, clip=1.0))
+    head = strategy.attacker(context(original))
+    monkeypatch.setattr(MembershipLoss, "attacker", lambda *_: head)
+    before = copy.deepcopy(head.state_dict())
+    model = copy.deepcopy(original).requires_grad_(True)
+    forget = batch_of(DATA[Subset.FORGET])
+    believed = membership(head, model, forget).mean()
+    phase = phase_of(strategy, original)
+    UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
+    assert not head.training
+    assert not any(p.requires_grad or p.grad is not None for p in head.parameters())
+    assert membership(head, model, forget).mean() < believed - 1
+
+
+@pytest.mark.parametrize("field", ["beta", "hidden", "head_epochs", "head_lr", "floor"])
+def test_impossible_values_are_refused(field: str) -> None:
+    assert [problem.key for problem in problems(MembershipLoss(**{field: -1}), "strategy")] == [f"strategy.{field}"]

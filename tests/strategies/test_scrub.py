@@ -1,0 +1,98 @@
+"""SCRUB's two passes against the formulas in NumPy, and what an epoch goes through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from torch import nn
+
+from unlearn.batch import Batch
+from unlearn.checks import problems
+from unlearn.data.loader import SerialLoader
+from unlearn.modules.unlearner import batches_of
+from unlearn.recipe import Recipe
+from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.scrub import Scrub
+from unlearn.types import Images, Subset
+
+SCRUB = Scrub(temperature=3.0, alpha=0.25, gamma=0.7, msteps=2, recipe=Recipe(batch_size=4))
+
+
+def images(n: int, seed: int) -> Images:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (n, 1, 3, 3), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.randint(0, 4, (n,), generator=generator), torch.arange(n))
+
+
+def net(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4)).eval()
+
+
+def phase_of(strategy: Scrub) -> Phase:
+    data = {subset: images(n, n) for subset, n in ((Subset.FORGET, 6), (Subset.RETAIN, 11), (Subset.VALIDATION, 5))}
+    original = net(0).requires_grad_(False)
+    (phase,) = strategy.phases(Context(original, lambda: net(1), {}, data, 0), Edit({}))
+    return phase
+
+
+def batch_of(data: Images) -> Batch:
+    return Batch(data.images.float() / 255, data.labels)
+
+
+def expected(student: nn.Module, batch: Batch, subset: Subset) -> float:
+    """In float64 from the logits of teacher and student, term by term."""
+    t = SCRUB.temperature
+    teacher_logits, logits = (model(batch.images).detach().double().numpy() for model in (net(0), student))
+    p, q = log_softmax(teacher_logits / t, 1), log_softmax(logits / t, 1)
+    distance = t**2 * np.mean(np.sum(np.exp(p) * (p - q), 1))
+    ce = -np.mean(log_softmax(logits, 1)[np.arange(len(logits)), batch.labels.numpy()])
+    return float(-distance if subset == Subset.FORGET else SCRUB.alpha * distance + SCRUB.gamma * ce)
+
+
+@pytest.mark.parametrize("subset", [Subset.FORGET, Subset.RETAIN])
+@pytest.mark.parametrize("seed", [0, 2])  # 0 is the teacher itself
+def test_a_step_of_either_pass_has_the_formulas_loss(subset: Subset, seed: int) -> None:
+    phase, student = phase_of(SCRUB), net(seed)
+    batch = batch_of(images(6, 6))
+    loss = phase.loss(student, {subset: batch}, 0)
+    assert loss.item() == pytest.approx(expected(student, batch, subset), rel=1e-6, abs=1e-9)
+
+
+def test_the_passes_pull_in_opposite_directions() -> None:
+    """One small step of either changes the distance from the teacher as it should."""
+    batch, phase = batch_of(images(6, 6)), phase_of(Scrub(gamma=0.0, temperature=SCRUB.temperature))
+    distances = []
+    for subset in (Subset.FORGET, Subset.RETAIN):
+        student = net(2)
+        phase.loss(student, {subset: batch}, 0).backward()
+        torch.optim.SGD(student.parameters(), 0.01).step()
+        distances.append(-expected(student, batch, Subset.FORGET))
+    before = -expected(net(2), batch, Subset.FORGET)
+    assert distances[0] > before > distances[1]
+
+
+def test_forgetting_comes_first_and_ends_after_msteps() -> None:
+    passes = phase_of(SCRUB).passes
+    assert passes is not None
+    both = (Subset.FORGET, Subset.RETAIN)
+    assert [passes(epoch) for epoch in range(4)] == [both, both, (Subset.RETAIN,), (Subset.RETAIN,)]
+
+
+def test_an_epoch_goes_through_all_of_the_forget_set_and_then_the_retain_set() -> None:
+    phase = phase_of(SCRUB)
+    loader = batches_of(phase, 0, 0)
+    assert isinstance(loader, SerialLoader)
+    seen = []
+    for loader.epoch in range(3):
+        steps = [(name, len(batch.labels)) for found in loader for name, batch in found.items()]
+        seen.append(steps)
+    retain = [("retain", 4), ("retain", 4), ("retain", 3)]
+    assert seen == [[("forget", 4), ("forget", 2), *retain]] * 2 + [retain]
+
+
+@pytest.mark.parametrize("field", ["temperature", "alpha", "gamma", "msteps"])
+def test_impossible_values_are_refused(field: str) -> None:
+    assert [problem.key for problem in problems(Scrub(**{field: -1}), "strategy")] == [f"strategy.{field}"]

@@ -1,0 +1,59 @@
+"""A competent teacher for the retain set, an incompetent one for the forget set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.checks import checked, positive
+from unlearn.divergence import kl
+from unlearn.recipe import Recipe
+from unlearn.strategies.base import Batches, Context, Loss, outputs
+from unlearn.strategies.iterative import Objective
+from unlearn.strategies.selection import exact_count
+from unlearn.types import ImageSource, Subset
+
+
+@dataclass(frozen=True)
+class BadTeacher(Objective):
+    """Bad teacher (Chundawat et al. 2023): the mean over D_f and a part R of D_r of KL(teacher || student).
+
+    The teacher is the original on R and a net of random weights on D_f. That net is in eval mode and was never
+    trained: its batch normalisation passes by initial running statistics, mean 0 and variance 1.
+
+    R is drawn once. Batches of both sets come side by side, weighted by n_R : n_f, so that each sample counts alike as
+    in the union, and an epoch is a pass over R [ours]. Labels are not looked at.
+    """
+
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01))
+    retain_share: float = checked(0.3, "a share in (0, 1]", lambda v: 0 < v <= 1)  # n_R / n_r, at least one sample
+    temperature: float = positive(1.0)
+
+    def data(self, context: Context) -> Mapping[Subset, ImageSource]:
+        retain = context.data[Subset.RETAIN]
+        order = torch.randperm(len(retain), generator=context.generator("retain share"))
+        chosen = order[: exact_count(float(self.retain_share), len(retain))].sort().values
+        return {Subset.RETAIN: retain.take(chosen.to(retain.labels.device)), Subset.FORGET: context.data[Subset.FORGET]}
+
+    def loss(self, context: Context) -> Loss:
+        bad = context.fresh_model().eval().requires_grad_(False)
+        teachers = {Subset.RETAIN: context.original, Subset.FORGET: bad}
+        kept = exact_count(float(self.retain_share), len(context.data[Subset.RETAIN]))
+        sizes = {Subset.RETAIN: kept, Subset.FORGET: len(context.data[Subset.FORGET])}
+
+        def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
+            divergences = [
+                sizes[subset] * self._divergence(model, batches, subset, t) for subset, t in teachers.items()
+            ]
+            return torch.stack(divergences).sum() / sum(sizes.values())
+
+        return loss
+
+    def _divergence(self, model: nn.Module, batches: Batches, subset: Subset, teacher: nn.Module) -> Tensor:
+        batch = batches[subset]
+        with torch.no_grad():
+            taught = teacher(batch.images)
+        return batch.mean(kl(taught, outputs(model, batch.images), self.temperature))

@@ -1,0 +1,67 @@
+"""Train the last k layers on the retain set, and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.checks import at_least
+from unlearn.errors import Problem
+from unlearn.strategies.base import Batches, Context, Edit, Masks, Phase, task
+from unlearn.strategies.iterative import Iterative
+from unlearn.strategies.selection import NORMS
+from unlearn.types import Subset
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastLayers(Iterative, ABC):
+    """Minimises CE(D_r) over the last k layers; all before ends bit-identical.
+
+    A layer is a module with a weight of two or more dimensions; normalisation counts with the layer before it, and the
+    order is the one in which the net registers its modules. The default of two layers is ours: the classifying layer
+    and the one that makes its features, for one alone can only re-weigh features that knew D_f.
+    """
+
+    k: int = at_least(1, 2)  # layers
+
+    def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        layers = len(_layers(list(net().modules())))
+        if self.k > layers:
+            yield Problem("strategy.k", f"at most the {layers} layers of the net", self.k)
+
+    def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
+        own = {id(p) for m in last_modules(context.original, self.k).values() for p in m.parameters(recurse=False)}
+        masks: Masks = {
+            name: torch.full_like(p, id(p) in own, dtype=torch.bool) for name, p in context.original.named_parameters()
+        }
+        yield Phase({Subset.RETAIN: context.data[Subset.RETAIN]}, self._loss, self.recipe, masks, self.budget)
+
+    def _loss(self, model: nn.Module, batches: Batches, _: int) -> Tensor:
+        return task(model, batches, Subset.RETAIN, self.recipe.label_smoothing)
+
+
+def last_modules(model: nn.Module, k: int) -> dict[str, nn.Module]:
+    """The k-th last layer and all modules after it, by name; what counts of each is what it holds itself.
+
+    Raises:
+        ValueError: the net has fewer layers.
+    """
+    modules = dict(model.named_modules())
+    layers = _layers(list(modules.values()))
+    if k > len(layers):
+        raise ValueError(f"the last {k} of {len(layers)} layers")
+    return dict(list(modules.items())[layers[-k] :])
+
+
+def _layers(modules: list[nn.Module]) -> list[int]:
+    """Which of the modules are layers."""
+    return [
+        position
+        for position, module in enumerate(modules)
+        if not isinstance(module, NORMS)  # those over several axes have weights of as many
+        and any("weight" in name and p.dim() >= 2 for name, p in module.named_parameters(recurse=False))
+    ]
