@@ -81,8 +81,8 @@ class MembershipLoss(Objective):
 def moments(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Weighted mean and population variance of values [n]; both 0 where all weights are."""
     shares = weights / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
-    mean = values @ shares
-    return mean, (values - mean).square() @ shares
+    mean = (values * shares).sum()  # no product of matrices, which mixed precision would round
+    return mean, ((values - mean).square() * shares).sum()
 
 
 def gaussian_kl(mean_p: Tensor, variance_p: Tensor, mean_q: Tensor, variance_q: Tensor) -> Tensor:
