@@ -33,6 +33,7 @@ RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly", 
 # What an option needs beside it to be valid.
 EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("strategy/selection", "all"): ("strategy.k=1.0",),
+    ("strategy", "lrp_path"): ("forget=class_wise",),
     ("forget", "indices"): ("forget.file={request}",),
     ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
     ("forget", "mislabelled"): ("dataset.label_noise=0.1",),

@@ -187,7 +187,9 @@ class Unlearned:
         write_tensors(folder / "model.safetensors", self.model.state_dict())
         write_json(folder / "curve.json", self.curve)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
-            raise DivergenceError(f"{label}: expected finite weights, came others; lower what it steps or perturbs by")
+            raise DivergenceError(
+                f"{label}: expected finite weights, came others; lower strategy.noise_scale, or what else it steps by"
+            )
         edited = sum(int(torch.count_nonzero(mask)) for mask in self.edit.masks.values())
         total = sum(p.numel() for p in self.model.parameters())
         write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
