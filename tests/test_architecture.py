@@ -22,7 +22,7 @@ ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
     ("batch", "recipe", "scores", "divergence", "statistics"),  # L1
-    ("models", "checkpoint", "clusters", "retain", "blend"),
+    ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),

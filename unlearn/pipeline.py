@@ -8,6 +8,7 @@ from itertools import product
 
 from unlearn.blend import Mix
 from unlearn.data.checkpoint import CheckpointFile
+from unlearn.evidence import Metric
 from unlearn.retain import Condensed
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
@@ -15,15 +16,17 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
-from unlearn.stages.evaluate import Evaluate
+from unlearn.stages.evaluate import Evaluate, View
 from unlearn.stages.history import History
-from unlearn.stages.model import ModelStage
+from unlearn.stages.model import Finished, ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Scenario, Split
+from unlearn.stages.score import Score
 from unlearn.stages.train import Train
-from unlearn.stages.unlearn import Score, Unlearn
-from unlearn.types import Measurement, Metric, Role, Subset
+from unlearn.stages.unlearn import Unlearn
+from unlearn.stages.untrained import Untrained
+from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)
@@ -195,13 +198,20 @@ def _readings(
     for metric in config.measures.values():
         against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
         untouched = original if Role.ORIGINAL in metric.references else None
+        untrained = Untrained(original, config.seeds.evaluate) if Role.UNTRAINED in metric.references else None
         controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
-        models: tuple[ModelStage | Judged, ...] = (original, *controls, *retrained, judged)
+        models: tuple[Finished, ...] = (original, *controls, *retrained, judged)
         for model, judge in product(models, against):
-            subject, before, wanted = (_views(metric, scenario, each) for each in (model, untouched, judge))
-            stage = Evaluate(metric, subject, before, wanted, config.seeds.evaluate)
+            subject, before, wanted, blank = (
+                _view(metric, scenario, each) for each in (model, untouched, judge, untrained)
+            )
+            stage = Evaluate(metric, model, subject, before, wanted, blank, config.seeds.evaluate)
             yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
 
-def _views(metric: Metric, scenario: Scenario, model: ModelStage | Judged | None) -> dict[Subset, Predict]:
-    return {} if model is None else {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
+def _view(metric: Metric, scenario: Scenario, model: Finished | None) -> View:
+    if model is None:
+        return View()
+    predictions = {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
+    scores = tuple(Score(need, model, scenario[need.subset]) for need in metric.needs())
+    return View(predictions, scores, model if metric.weights else None)

@@ -19,9 +19,10 @@ from unlearn.data.forget import Forget
 from unlearn.data.split import Population
 from unlearn.discovery import options, snake_case
 from unlearn.errors import Problem, UnlearnError
+from unlearn.evidence import Metric
 from unlearn.spd_gan.options import Off
 from unlearn.strategies.base import Strategy
-from unlearn.types import Metric, Role
+from unlearn.types import Role
 
 UNSEEN = re.compile(r"test|holdout|mia_|membership|^average_")  # in names of what a search may not look at
 END, BASELINE = "end", "baseline"

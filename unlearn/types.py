@@ -1,13 +1,12 @@
-"""The words that every part shares: roles, subsets, images, predictions, measurements, metrics."""
+"""The words that every part shares: roles, subsets, images, predictions, measurements."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +21,7 @@ class Role(StrEnum):
     ORIGINAL = "original"
     RETRAINED = "retrained"
     UNLEARNED = "unlearned"
+    UNTRAINED = "untrained"  # random weights: what a model that knows nothing says
     FRESH = "fresh"  # trained on D like the original, but never in SPD-GAN's loop: a control of the probe
     GUIDE = "guide"
     PROXY = "proxy"
@@ -148,31 +148,3 @@ class Measurement:
             raise ValueError("an undefined measurement needs a reason")
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"a measurement must be finite, came {self.value}")
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a metric may look at: predictions by subset, of the subject and of the references it asked for."""
-
-    subject: Mapping[Subset, Predictions]
-    original: Mapping[Subset, Predictions] = field(default_factory=dict)
-    retrained: Mapping[Subset, Predictions] = field(default_factory=dict)
-    seed: int = 0  # for attacks that draw at random
-
-
-@dataclass(frozen=True)
-class Metric(ABC):
-    """A number about one model, the subject, possibly held against reference models.
-
-    Metrics and attacks are frozen dataclasses: their fields are their config. Adding one is a `.py` beside the
-    others and a `.yaml` under `conf/metrics` or `conf/attacks`. They read predictions, never models.
-    """
-
-    subsets: ClassVar[tuple[Subset, ...]]  # read of the subject and of every reference
-    references: ClassVar[tuple[Role, ...]] = ()  # of original and retrained
-    needs_spd_gan: ClassVar[bool] = False
-    needs_relabel: ClassVar[bool] = False  # a request that corrects labels
-
-    @abstractmethod
-    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        """Values by name, without the role."""

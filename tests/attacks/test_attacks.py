@@ -17,7 +17,8 @@ from unlearn.attacks.logistic import Logistic, auc, bootstrap_auc, tpr_at
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
-from unlearn.types import Evidence, Measurement, Metric, Predictions, Role, Subset
+from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.types import Measurement, Predictions, Role, Subset
 
 ATTACKS = options("unlearn.attacks", Metric)
 CONF = Path(__file__).parents[2] / "conf/attacks"
@@ -38,7 +39,7 @@ def drawn(n: int, seed: int, centre: float = 1.0) -> np.ndarray:
 
 
 def attacked(members: Predictions, others: Predictions, seed: int = 0, **settings: float) -> dict[str, Measurement]:
-    return Logistic(**settings).measure(Evidence({Subset.FORGET: members, Subset.HOLDOUT: others}, seed=seed))
+    return Logistic(**settings).measure(Evidence(Seen({Subset.FORGET: members, Subset.HOLDOUT: others}), seed=seed))
 
 
 @settings(deadline=None)
@@ -150,7 +151,7 @@ def test_the_seed_decides_every_number() -> None:
 @pytest.mark.parametrize("members", [1, 3])
 def test_too_few_samples_are_a_reason_not_an_error(members: int) -> None:
     few, many = with_losses(drawn(members, 0)), with_losses(drawn(50, 1))
-    subject = {Subset.FORGET: few, Subset.HOLDOUT: many}
+    subject = Seen({Subset.FORGET: few, Subset.HOLDOUT: many})
     for attack in (Logistic(), ForgettingRateMembership()):
         found = attack.measure(Evidence(subject, original=subject))
         assert all(m.value is None and f"{members} members" in (m.reason or "") for m in found.values())
@@ -172,7 +173,7 @@ def test_every_share_that_the_config_accepts_gives_a_number_or_a_reason(
 
 def membership(before: Predictions, after: Predictions, holdout: Predictions) -> Measurement:
     original = {Subset.FORGET: before, Subset.HOLDOUT: holdout}
-    found = ForgettingRateMembership().measure(Evidence(original | {Subset.FORGET: after}, original))
+    found = ForgettingRateMembership().measure(Evidence(Seen(original | {Subset.FORGET: after}), Seen(original)))
     return found["forgetting_rate_membership"]
 
 
@@ -209,8 +210,8 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
     attack = ATTACKS[name]()
     assert isinstance(attack, Metric)
     members, others = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1))
-    subject = {subset: members if subset is Subset.FORGET else others for subset in attack.subsets}
-    found = attack.measure(Evidence(subject, subject if Role.ORIGINAL in attack.references else {}))
+    subject = Seen({subset: members if subset is Subset.FORGET else others for subset in attack.subsets})
+    found = attack.measure(Evidence(subject, subject if Role.ORIGINAL in attack.references else Seen()))
     assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
     if name == "forgetting_rate_membership":
         assert found[name].value == 0.0
@@ -225,7 +226,9 @@ def test_an_attack_reads_holdout_but_for_a_search_and_has_its_own_module_and_yam
 
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
     members, others = with_losses(drawn(40, 0, 0.5)), with_losses(drawn(60, 1))
-    found = Selection(bootstrap=100).measure(Evidence({Subset.FORGET: members, Subset.VALIDATION: others}, seed=3))
+    found = Selection(bootstrap=100).measure(
+        Evidence(Seen({Subset.FORGET: members, Subset.VALIDATION: others}), seed=3)
+    )
     alike = attacked(members, others, seed=3, bootstrap=100)
     assert found["selection_auc"].value == alike["mia_logistic_auc"].value
     assert found["selection_balanced_accuracy"].value == pytest.approx(

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from unlearn.discovery import options
-from unlearn.types import Evidence, Measurement, Metric, Predictions, Role, Subset
+from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.types import Measurement, Predictions, Role, Subset
 
 METRICS = options("unlearn.metrics", Metric)
 CONF = Path(__file__).parents[2] / "conf/metrics"
@@ -51,6 +52,7 @@ SUBJECT = views(
     clean_forget=[0.9] * 6 + [0.1] * 2,
     relabelled=[0.9, 0.1, 0.1, 0.2],
 )
+UNTRAINED = views(forget=[0.5] * 8, test=[0.5, 0.5])
 EXPECTED = {
     "accuracy": {
         "forget_accuracy": 5 / 8,
@@ -87,14 +89,14 @@ def measured(name: str, subject: Views, original: Views, retrained: Views) -> di
     """What a metric makes of just what it declares to read."""
     metric = METRICS[name]()
     assert isinstance(metric, Metric)
-    references = {Role.ORIGINAL: original, Role.RETRAINED: retrained}
-    seen = {role: {s: references[role][s] for s in metric.subsets} for role in metric.references}
-    evidence = Evidence(
-        {subset: subject[subset] for subset in metric.subsets},
-        seen.get(Role.ORIGINAL, {}),
-        seen.get(Role.RETRAINED, {}),
+    references = {Role.ORIGINAL: original, Role.RETRAINED: retrained, Role.UNTRAINED: UNTRAINED}
+    seen = {role: Seen({s: references[role][s] for s in metric.subsets}) for role in metric.references}
+    return metric.measure(
+        Evidence(
+            Seen({subset: subject[subset] for subset in metric.subsets}),
+            *(seen.get(role, Seen()) for role in references),
+        )
     )
-    return metric.measure(evidence)
 
 
 def random_views(seed: int, n: int = 60) -> Views:

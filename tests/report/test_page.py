@@ -243,7 +243,7 @@ def test_confidence_is_counted_in_the_report(report: Report, finished: Finished)
         assert list(subsets) == ["forget", "retain", "test"]
         for subset, counts in subsets.items():
             stage = next(
-                reading.stage.subject[subset]
+                reading.stage.subject.predictions[subset]
                 for reading in finished.outcome.plan.readings
                 if reading.role == role and subset in reading.stage.subject and reading.seed == 0
             )

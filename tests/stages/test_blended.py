@@ -93,7 +93,7 @@ def test_it_is_judged_in_place_of_the_unlearned_model(mixed: Finished) -> None:
     stage = blended(mixed)
     mine = [reading for reading in mixed.outcome.plan.readings if reading.role is Role.UNLEARNED]
     assert mine
-    assert all(view.model == stage for reading in mine for view in reading.stage.subject.values())
+    assert all(view.model == stage for reading in mine for view in reading.stage.subject.predictions.values())
     assert {reading.seed for reading in mine} == {stage.unlearned.seed}
     forget = mixed.outcome.plan.unlearned.forget
     found = predict(stage.load(mixed.workshop), forget.load(mixed.workshop))

@@ -113,7 +113,7 @@ def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose
     assert torch.equal(read[Subset.RETAIN].index, written(condensed)["index"])
     assert torch.equal(read[Subset.FORGET].index, plan.unlearned.forget.load(workshop).index)
     for reading in plan.readings:
-        for subset, stage in reading.stage.subject.items():
+        for subset, stage in reading.stage.subject.predictions.items():
             assert subset is not Subset.RETAIN or stage.samples == plan.unlearned.retain
     ranking = ("strategy=top_k", "strategy.selection.sensitivity.score=ratio", "retain=condensed")
     scored = pipeline.plan(config.instantiate(composed(*ranking))).unlearned

@@ -53,7 +53,7 @@ def test_corrected_accuracy_comes_with_the_request_and_is_taken_under_the_right_
     assert unlearned == original < 0.6
     assert retrained > 0.95
     (stage,) = [
-        reading.stage.subject[Subset.RELABELLED]
+        reading.stage.subject.predictions[Subset.RELABELLED]
         for reading, measured in corrected.outcome.measurements
         if reading.role is Role.RETRAINED and "corrected_accuracy" in measured
     ]

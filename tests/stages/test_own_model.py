@@ -75,7 +75,9 @@ def test_all_subsets_stay_apart_when_it_was_trained_on_all(brought: Finished) ->
     forget, retain = (found.unlearned.forget.load(workshop), found.unlearned.retain.load(workshop))
     assert torch.cat([forget.index, retain.index]).sort().values.tolist() == list(range(300))
     assert found.spd_gan is not None
-    test = next(r.stage.subject[Subset.TEST] for r in found.readings if Subset.TEST in r.stage.subject)
+    test = next(
+        r.stage.subject.predictions[Subset.TEST] for r in found.readings if Subset.TEST in r.stage.subject.predictions
+    )
     aside = [found.unlearned.validation, found.spd_gan.holdout, test.samples]
     indices = torch.cat([samples.load(workshop).index for samples in aside])
     assert indices.sort().values.tolist() == list(range(360))  # all of the test part, each once
@@ -185,7 +187,11 @@ def test_models_are_trained_on_the_wrong_labels_and_tested_on_the_right_ones(run
     split = read_tensors(workshop.need(outcome.plan.split), "split.safetensors")
     assert len(split["mislabelled"]) == 90
     assert torch.isin(split["forget"], split["mislabelled"]).all()
-    test = next(r.stage.subject[Subset.TEST] for r in outcome.plan.readings if Subset.TEST in r.stage.subject)
+    test = next(
+        r.stage.subject.predictions[Subset.TEST]
+        for r in outcome.plan.readings
+        if Subset.TEST in r.stage.subject.predictions
+    )
     assert torch.equal(read_predictions(workshop.need(test)).labels, clean.test.labels)
 
 
@@ -216,12 +222,12 @@ def test_the_probe_is_guided_by_the_original_and_changes_nothing(probed: Finishe
 
 def test_the_probe_reads_moved_images(probed: Finished) -> None:
     found, workshop = probed.outcome.plan, probed.workshop
-    stage = next(r.stage for r in found.readings if Subset.PERTURBED_HOLDOUT in r.stage.subject)
+    stage = next(r.stage for r in found.readings if Subset.PERTURBED_HOLDOUT in r.stage.subject.predictions)
     moved = read_tensors(workshop.need(found.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
     for subset, name in (("perturbed_forget", "forget"), ("perturbed_holdout", "holdout"), ("noisy_forget",) * 2):
-        images = stage.subject[Subset(subset)].samples.load(workshop)
+        images = stage.subject.predictions[Subset(subset)].samples.load(workshop)
         assert torch.equal(images.images, moved[name])  # type: ignore[attr-defined]
-    clean = stage.subject[Subset.CLEAN_FORGET].samples.load(workshop)
+    clean = stage.subject.predictions[Subset.CLEAN_FORGET].samples.load(workshop)
     assert torch.equal(clean.index, moved["forget_index"])
     assert not torch.equal(clean.images, moved["forget"])  # type: ignore[attr-defined]
 

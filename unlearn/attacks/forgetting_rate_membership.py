@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from unlearn.attacks.members import forget_and_peers, judge, too_few
+from unlearn.evidence import Evidence, Metric
 from unlearn.statistics import cross_entropy
-from unlearn.types import Evidence, Measurement, Metric, Role, Subset
+from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)

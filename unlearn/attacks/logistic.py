@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from unlearn.attacks.members import forget_and_peers, judge, too_few
 from unlearn.checks import at_least, share
+from unlearn.evidence import Evidence, Metric
 from unlearn.seeding import stream_seed
 from unlearn.statistics import cross_entropy
-from unlearn.types import Evidence, Measurement, Metric, Predictions, Subset
+from unlearn.types import Measurement, Predictions, Subset
 
 RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 Floats = npt.NDArray[np.float64]

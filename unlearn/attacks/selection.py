@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from unlearn.attacks.logistic import by_loss
 from unlearn.attacks.members import forget_and_peers
 from unlearn.checks import at_least
+from unlearn.evidence import Evidence, Metric
 from unlearn.seeding import stream_seed
 from unlearn.statistics import correct, mean
-from unlearn.types import Evidence, Measurement, Metric, Subset
+from unlearn.types import Measurement, Subset
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.data.forget import Forget
 from unlearn.discovery import options
 from unlearn.errors import ConfigError, Problem, first_line
+from unlearn.evidence import Metric
 from unlearn.models.base import Model
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.recipe import Recipe
@@ -31,7 +32,6 @@ from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
 from unlearn.strategies.selection import Selection
 from unlearn.tracking.base import Logger
-from unlearn.types import Metric
 
 # Where the options of a group are found, and what they derive from.
 GROUPS: dict[str, tuple[str, type]] = {

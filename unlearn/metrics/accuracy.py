@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unlearn.evidence import Evidence, Metric
 from unlearn.statistics import correct, mean
-from unlearn.types import Evidence, Measurement, Metric, Subset
+from unlearn.types import Measurement, Subset
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unlearn.evidence import Evidence, Metric
 from unlearn.statistics import calibrated, correct
-from unlearn.types import Evidence, Measurement, Metric, Role, Subset
+from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)

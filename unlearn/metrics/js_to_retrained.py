@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.divergence import js_mixture
+from unlearn.evidence import Evidence, Metric
 from unlearn.statistics import mean
-from unlearn.types import Evidence, Measurement, Metric, Role, Subset
+from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
 from unlearn.stages.predict import Predict
-from unlearn.stages.unlearn import Score
+from unlearn.stages.score import Score
 from unlearn.statistics import confidence
 from unlearn.types import Measurement, Role, Subset
 
@@ -262,8 +262,8 @@ def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
     found: dict[Role, dict[Subset, list[int]]] = defaultdict(dict)
     for reading, _ in outcome.measurements:
         for subset in (Subset.FORGET, Subset.RETAIN, Subset.TEST):
-            if subset in reading.stage.subject and subset not in found[reading.role]:
-                found[reading.role][subset] = _counts(reading.stage.subject[subset], outcome.workshop)
+            if subset in reading.stage.subject.predictions and subset not in found[reading.role]:
+                found[reading.role][subset] = _counts(reading.stage.subject.predictions[subset], outcome.workshop)
     return dict(found)
 
 

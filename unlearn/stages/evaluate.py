@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from unlearn.console import Tick
+from unlearn.evidence import Evidence, Metric, Seen
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
+from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
-from unlearn.types import Evidence, Measurement, Metric, Predictions, Subset
+from unlearn.stages.score import Score
+from unlearn.types import Measurement, Subset
 
-Views = Mapping[Subset, Predict]
+
+@dataclass(frozen=True)
+class View:
+    """What a metric reads of one model."""
+
+    predictions: Mapping[Subset, Predict] = field(default_factory=dict)
+    scores: tuple[Score, ...] = ()
+    weights: Finished | None = None
+
+    def load(self, workshop: Workshop) -> Seen:
+        """As a metric sees it, its tensors on the CPU but for scores."""
+        predictions = {subset: read_predictions(workshop.need(stage)) for subset, stage in self.predictions.items()}
+        scores = {stage.need: stage.load(workshop) for stage in self.scores}
+        return Seen(predictions, scores, {} if self.weights is None else self.weights.load(workshop).state_dict())
 
 
 @dataclass(frozen=True)
@@ -20,28 +36,26 @@ class Evaluate(Stage):
     """Its file: `measurements.json`, by name. References that the metric does not ask for are empty."""
 
     metric: Metric
-    subject: Views
-    original: Views
-    retrained: Views
+    model: Finished
+    subject: View
+    original: View
+    retrained: View
+    untrained: View
     seed: int
 
     announced = False
 
     @property
     def label(self) -> str:
-        role = next(iter(self.subject.values())).model.role
-        return f"{type(self.metric).__name__} of {role}"
+        return f"{type(self.metric).__name__} of {self.model.role}"
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        subject, original, retrained = (_read(v, workshop) for v in (self.subject, self.original, self.retrained))
-        measured = self.metric.measure(Evidence(subject, original, retrained, self.seed))
+        views = (self.subject, self.original, self.retrained, self.untrained)
+        subject, original, retrained, untrained = (view.load(workshop) for view in views)
+        measured = self.metric.measure(Evidence(subject, original, retrained, untrained, self.seed))
         write_json(folder / "measurements.json", {name: asdict(value) for name, value in measured.items()})
 
     def load(self, workshop: Workshop) -> dict[str, Measurement]:
         """The measurements by name, without the role."""
         found = workshop.need(self).json("measurements.json")
         return {name: Measurement(**fields) for name, fields in found.items()}
-
-
-def _read(views: Views, workshop: Workshop) -> dict[Subset, Predictions]:
-    return {subset: read_predictions(workshop.need(stage)) for subset, stage in views.items()}

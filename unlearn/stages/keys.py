@@ -18,7 +18,19 @@ from unlearn.factories import syntax
 # Shared words and helpers, on which no result hangs alone, and what the stages' versions cover.
 NOT_HASHED = tuple(
     f"unlearn.{room}"
-    for room in ("types", "errors", "checks", "factories", "seeding", "console", "store", "data", "modules", "stages")
+    for room in (
+        "types",
+        "evidence",
+        "errors",
+        "checks",
+        "factories",
+        "seeding",
+        "console",
+        "store",
+        "data",
+        "modules",
+        "stages",
+    )
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -13,6 +14,25 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors
 from unlearn.stages.samples import Samples, warm_up
 from unlearn.types import Role
+
+
+class Finished(Protocol):
+    """A model that can be looked at: trained, read from a checkpoint, unlearned or blended."""
+
+    @property
+    def role(self) -> Role:
+        """Which model it is."""
+
+    @property
+    def seed(self) -> int:
+        """What its making drew from."""
+
+    @property
+    def key(self) -> str:
+        """Its artefact's."""
+
+    def load(self, workshop: Workshop) -> Classifier:
+        """The model, frozen, in eval mode, on the training device."""
 
 
 @dataclass(frozen=True, kw_only=True)

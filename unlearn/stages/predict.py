@@ -7,9 +7,8 @@ from pathlib import Path
 
 from unlearn.console import Tick
 from unlearn.stages.base import Stage, Workshop
-from unlearn.stages.blend import Judged
 from unlearn.stages.files import write_predictions
-from unlearn.stages.model import ModelStage
+from unlearn.stages.model import Finished
 from unlearn.stages.samples import Samples, load
 
 
@@ -17,7 +16,7 @@ from unlearn.stages.samples import Samples, load
 class Predict(Stage):
     """Its file: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n])."""
 
-    model: ModelStage | Judged
+    model: Finished
     samples: Samples
 
     announced = False

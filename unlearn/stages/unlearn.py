@@ -11,49 +11,21 @@ from math import inf
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from unlearn.batch import sequential
 from unlearn.console import Console, Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
 from unlearn.modules.trainer import Numerics, TrainerSettings
-from unlearn.scores import Need
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.condense import Condense
-from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
+from unlearn.stages.score import Score
 from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Context, Edit, Phase, Strategy
 from unlearn.types import Curve, ImageSource, Role, Subset
-
-SCORING_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Score(Stage):
-    """A statistic of the original on one subset, shared by all strategies and cells that need it.
-
-    Its file: `scores.safetensors`, by parameter name.
-    """
-
-    need: Need
-    original: ModelStage
-    samples: Samples
-
-    @property
-    def label(self) -> str:
-        return f"score {self.need.statistic.name} on {self.need.subset}"
-
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.samples.population.dataset, workshop)
-
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        model = self.original.load(workshop).requires_grad_(True)
-        batches = _told(_spaced(self.samples.load(workshop), self.need.samples), tick)
-        write_tensors(folder / "scores.safetensors", self.need.statistic.compute(model, batches))
 
 
 @dataclass(frozen=True)
@@ -104,7 +76,7 @@ class Unlearn(Stage):
         context = Context(
             original=original,
             fresh_model=lambda: self.original.fresh("init/unlearned", self.seed).to(workshop.hardware.device),
-            scores={score.need: self._read(score, workshop) for score in self.scores},
+            scores={score.need: score.load(workshop) for score in self.scores},
             data=Loaded(self._samples, workshop),
             seed=self.seed,
             tick=tick,
@@ -131,10 +103,6 @@ class Unlearn(Stage):
         pairs = zip(model.parameters(), context.original.parameters(), strict=True)
         if edit.refresh_bn and not all(torch.equal(now, before) for now, before in pairs):
             refresh_batch_norm(model, context.data[Subset.RETAIN])
-
-    def _read(self, score: Score, workshop: Workshop) -> dict[str, Tensor]:
-        tensors = read_tensors(workshop.need(score), "scores.safetensors")
-        return {name: tensor.to(workshop.hardware.device) for name, tensor in tensors.items()}
 
     def _run(
         self, model: Classifier, phase: Phase, number: int, context: Context, workshop: Workshop, tick: Tick
@@ -220,16 +188,3 @@ def _unlearn(stage: Unlearn, folder: Path, store: Path, hardware: TrainerSetting
     made = stage.make(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
     if rank() == 0:
         made.write(folder, stage.label)
-
-
-def _spaced(data: ImageSource, most: int | None) -> ImageSource:
-    """At most so many samples, evenly spaced: data in an order by class lose no class."""
-    if most is None or most >= len(data):
-        return data
-    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
-
-
-def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
-    for done, batch in enumerate(sequential(data, SCORING_BATCH)):
-        tick(done * SCORING_BATCH, len(data))
-        yield batch.images, batch.labels

@@ -26,7 +26,7 @@ def sampled(outcome: Outcome) -> Iterator[Row]:
     """
     views: dict[Subset, dict[Role, Predict]] = defaultdict(dict)
     for reading, _ in outcome.measurements:
-        for subset, stage in reading.stage.subject.items():
+        for subset, stage in reading.stage.subject.predictions.items():
             if subset in LOOKED_AT and reading.role in ROLES:
                 views[subset].setdefault(reading.role, stage)
     for subset, roles in views.items():

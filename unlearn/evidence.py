@@ -1,0 +1,66 @@
+"""What a metric is, and what it may look at."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor
+
+from unlearn.scores import Need, Scores
+from unlearn.types import Measurement, Predictions, Role, Subset
+
+
+@dataclass(frozen=True)
+class Seen(Mapping[Subset, Predictions]):
+    """What a metric sees of one model, which is what it asked for: predictions by subset, and the rest."""
+
+    predictions: Mapping[Subset, Predictions] = field(default_factory=dict)
+    scores: Mapping[Need, Scores] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)  # the state dict
+
+    def __getitem__(self, subset: Subset) -> Predictions:
+        return self.predictions[subset]
+
+    def __iter__(self) -> Iterator[Subset]:
+        return iter(self.predictions)
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a metric may look at: the subject, and the references it asked for."""
+
+    subject: Seen
+    original: Seen = field(default_factory=Seen)
+    retrained: Seen = field(default_factory=Seen)
+    untrained: Seen = field(default_factory=Seen)  # random weights
+    seed: int = 0  # for attacks that draw at random
+
+
+@dataclass(frozen=True)
+class Metric(ABC):
+    """A number about one model, the subject, possibly held against reference models.
+
+    Metrics and attacks are frozen dataclasses: their fields are their config. Adding one is a `.py` beside the
+    others and a `.yaml` under `conf/metrics` or `conf/attacks`. They never run a model: what they say they read, of
+    the subject and of every reference, is made by stages and shared.
+    """
+
+    subsets: ClassVar[tuple[Subset, ...]] = ()  # predictions on these
+    weights: ClassVar[bool] = False
+    references: ClassVar[tuple[Role, ...]] = ()  # of original, retrained and untrained
+    needs_spd_gan: ClassVar[bool] = False
+    needs_relabel: ClassVar[bool] = False  # a request that corrects labels
+
+    def needs(self) -> tuple[Need, ...]:
+        """Statistics of its gradients."""
+        return ()
+
+    @abstractmethod
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        """Values by name, without the role."""

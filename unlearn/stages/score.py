@@ -1,0 +1,63 @@
+"""Gradients of a model, and what else is summed over its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unlearn.batch import sequential
+from unlearn.console import Tick
+from unlearn.scores import Need, Scores
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import read_tensors, write_tensors
+from unlearn.stages.model import Finished
+from unlearn.stages.samples import Samples, warm_up
+from unlearn.types import ImageSource
+
+SCORING_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Score(Stage):
+    """A statistic of a model on one subset, shared by all strategies, metrics and cells that need it.
+
+    Its file: `scores.safetensors`, by parameter name.
+    """
+
+    need: Need
+    model: Finished
+    samples: Samples
+
+    @property
+    def label(self) -> str:
+        return f"score {self.need.statistic.name} on {self.need.subset}"
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.samples.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        model = self.model.load(workshop).requires_grad_(True)
+        batches = _told(_spaced(self.samples.load(workshop), self.need.samples), tick)
+        write_tensors(folder / "scores.safetensors", self.need.statistic.compute(model, batches))
+
+    def load(self, workshop: Workshop) -> Scores:
+        """By name, on the training device."""
+        tensors = read_tensors(workshop.need(self), "scores.safetensors")
+        return {name: tensor.to(workshop.hardware.device) for name, tensor in tensors.items()}
+
+
+def _spaced(data: ImageSource, most: int | None) -> ImageSource:
+    """At most so many samples, evenly spaced: data in an order by class lose no class."""
+    if most is None or most >= len(data):
+        return data
+    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
+
+
+def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+    for done, batch in enumerate(sequential(data, SCORING_BATCH)):
+        tick(done * SCORING_BATCH, len(data))
+        yield batch.images, batch.labels

@@ -1,0 +1,38 @@
+"""A net that knows nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn.console import Tick
+from unlearn.models.base import Classifier
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import write_tensors
+from unlearn.stages.model import ModelStage
+from unlearn.types import Role
+
+
+@dataclass(frozen=True)
+class Untrained(Stage):
+    """The original's architecture with random weights, also where the original began with published ones.
+
+    Its file: `model.safetensors`.
+    """
+
+    original: ModelStage
+    seed: int
+
+    announced = False
+
+    @property
+    def role(self) -> Role:
+        """Always `untrained`."""
+        return Role.UNTRAINED
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        write_tensors(folder / "model.safetensors", self.original.fresh("init/untrained", self.seed).state_dict())
+
+    def load(self, workshop: Workshop) -> Classifier:
+        """The net, frozen, in eval mode, on the training device."""
+        return self.original.restore(self, workshop)
