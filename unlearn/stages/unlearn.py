@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearn.batch import sequential
+from unlearn.batch import sequential, spaced
 from unlearn.console import Console, Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
@@ -52,7 +52,7 @@ class Score(Stage):
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         model = self.original.load(workshop).requires_grad_(True)
-        batches = _told(_spaced(self.samples.load(workshop), self.need.samples), tick)
+        batches = _told(spaced(self.samples.load(workshop), self.need.samples), tick)
         write_tensors(folder / "scores.safetensors", self.need.statistic.compute(model, batches))
 
 
@@ -108,6 +108,7 @@ class Unlearn(Stage):
             data=Loaded(self._samples, workshop),
             seed=self.seed,
             tick=tick,
+            condensed_from=None if self.condensed is None else self.condensed.size(workshop),
         )
         edit = self.strategy.edit(model, context)
         self._refresh(model, context, edit)
@@ -220,13 +221,6 @@ def _unlearn(stage: Unlearn, folder: Path, store: Path, hardware: TrainerSetting
     made = stage.make(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
     if rank() == 0:
         made.write(folder, stage.label)
-
-
-def _spaced(data: ImageSource, most: int | None) -> ImageSource:
-    """At most so many samples, evenly spaced: data in an order by class lose no class."""
-    if most is None or most >= len(data):
-        return data
-    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
 
 
 def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
