@@ -158,7 +158,7 @@ def _unlearned(config: RunConfig, scenario: Scenario, original: ModelStage) -> U
     forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
     numerics, seed = config.trainer.numerics, config.seeds.unlearn
     alone = replace(numerics, precision="32", devices=1)
-    condense = isinstance(config.retain, Condensed)
+    condense = isinstance(config.retain, Condensed) and config.strategy.reads_retain
     return Unlearn(
         strategy=config.strategy,
         original=original,

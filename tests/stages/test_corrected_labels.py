@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 REQUEST = ("forget=relabel", "strategy=identity", "spd_gan=off", "baseline.seeds=[0]")
 NOISY = ("dataset.limit=300", "dataset.label_noise=0.2")
-LONGER = ("train.epochs=40", "train.batch_size=16")
+LONGER = ("train.epochs=40", "train.batch_size=16", "train.lr=0.02")
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,8 @@ class Share(NamedTuple):
     """Which samples of every batch are process `rank`'s own: `world` runs of nearly equal length, in order.
 
     Weights are world / n, so that the mean over processes of their weighted sums is the batch's mean. A share of
-    fewer than two is filled up with neighbours of weight 0: batch normalisation needs two.
+    fewer than two is filled up with neighbours of weight 0: batch normalisation needs two. Of a batch of one each
+    process has that one alone.
     """
 
     rank: int
@@ -76,7 +77,7 @@ class Share(NamedTuple):
         n = len(chunk)
         each, more = divmod(n, self.world)
         first, own = self.rank * each + min(self.rank, more), each + (self.rank < more)
-        positions = (first + torch.arange(max(own, 2))) % n
+        positions = (first + torch.arange(min(max(own, 2), n))) % n
         return positions, torch.where(torch.arange(len(positions)) < own, self.world / n, 0.0)
 
 

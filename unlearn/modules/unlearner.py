@@ -51,6 +51,13 @@ class UnlearnerModule(RecipeModule):
         for norm in self._frozen_norms():
             norm.eval()
 
+    def on_after_backward(self) -> None:
+        """What may not move does not enter the norm by which gradients are clipped."""
+        if self.phase.movable is not None:
+            for name, p in self.model.named_parameters():
+                if p.grad is not None:
+                    p.grad.mul_(self.phase.movable[name])
+
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
         """Restore what is frozen; stop where steps or time are over."""
@@ -85,11 +92,17 @@ class UnlearnerModule(RecipeModule):
         return torch.isin(forget, retain).double().mean().item()
 
     def _frozen_norms(self) -> list[nn.Module]:
-        movable = self.phase.movable
-        norms = {n: m for n, m in self.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
-        own = {n: [f"{n}.{p}" for p, _ in m.named_parameters(recurse=False)] for n, m in norms.items()}
-        frozen = [n for n, names in own.items() if movable and names and not any(movable[p].any() for p in names)]
-        return [norms[name] for name in frozen]
+        """Those of which nothing moves, or, where they have no weights, nothing registered before them."""
+        if self.phase.movable is None:
+            return []
+        frozen, moved = list[nn.Module](), False
+        for name, module in self.model.named_modules():
+            own = [self.phase.movable[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)]
+            moves = any(bool(mask.any()) for mask in own)
+            moved = moved or moves
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (moves if own else moved):
+                frozen.append(module)
+        return frozen
 
 
 def batches_of(

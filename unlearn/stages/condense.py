@@ -69,6 +69,10 @@ class Condense(Stage):
         counts = {"images": len(positions), "of": len(retain), "condensed": len(alike)}
         write_json(folder / "counts.json", counts)
 
+    def size(self, workshop: Workshop) -> int:
+        """How many images the retain set has, of which fewer are left."""
+        return int(workshop.need(self).json("counts.json")["of"])
+
     def load(self, workshop: Workshop) -> ImageSource:
         """Images, labels and data set indices, on the training device; memory holds the mixtures alone."""
         found = read_tensors(workshop.need(self), "condensed.safetensors")

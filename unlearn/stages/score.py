@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from unlearn.batch import sequential
+from unlearn.batch import sequential, spaced
 from unlearn.console import Tick
 from unlearn.scores import Need, Scores
 from unlearn.stages.base import Stage, Workshop
@@ -41,20 +40,13 @@ class Score(Stage):
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         model = self.model.load(workshop).requires_grad_(True)
-        batches = _told(_spaced(self.samples.load(workshop), self.need.samples), tick)
+        batches = _told(spaced(self.samples.load(workshop), self.need.samples), tick)
         write_tensors(folder / "scores.safetensors", self.need.statistic.compute(model, batches))
 
     def load(self, workshop: Workshop) -> Scores:
         """By name, on the training device."""
         tensors = read_tensors(workshop.need(self), "scores.safetensors")
         return {name: tensor.to(workshop.hardware.device) for name, tensor in tensors.items()}
-
-
-def _spaced(data: ImageSource, most: int | None) -> ImageSource:
-    """At most so many samples, evenly spaced: data in an order by class lose no class."""
-    if most is None or most >= len(data):
-        return data
-    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
 
 
 def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:

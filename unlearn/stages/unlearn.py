@@ -80,6 +80,7 @@ class Unlearn(Stage):
             data=Loaded(self._samples, workshop),
             seed=self.seed,
             tick=tick,
+            condensed_from=None if self.condensed is None else self.condensed.size(workshop),
         )
         edit = self.strategy.edit(model, context)
         self._refresh(model, context, edit)

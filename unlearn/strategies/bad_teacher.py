@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unlearn.checks import checked, positive
 from unlearn.divergence import kl
+from unlearn.errors import Problem
 from unlearn.recipe import Recipe
 from unlearn.strategies.base import Batches, Context, Loss, outputs
 from unlearn.strategies.iterative import Objective
@@ -25,12 +26,18 @@ class BadTeacher(Objective):
     trained: its batch normalisation passes by initial running statistics, mean 0 and variance 1.
 
     R is drawn once. Batches of both sets come side by side, weighted by n_R : n_f, so that each sample counts alike as
-    in the union, and an epoch is a pass over R [ours]. Labels are not looked at.
+    in the union, and an epoch is a pass over R; forget batches pass batch normalisation by its running statistics,
+    which those of R keep up to date [ours]. Labels are not looked at, so there is none to smooth.
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01))
     retain_share: float = checked(0.3, "a share in (0, 1]", lambda v: 0 < v <= 1)  # n_R / n_r, at least one sample
     temperature: float = positive(1.0)
+
+    def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        yield from super().check(net)
+        if self.recipe.label_smoothing:
+            yield Problem("strategy.recipe.label_smoothing", "0: no label is looked at", self.recipe.label_smoothing)
 
     def data(self, context: Context) -> Mapping[Subset, ImageSource]:
         retain = context.data[Subset.RETAIN]
@@ -41,7 +48,7 @@ class BadTeacher(Objective):
     def loss(self, context: Context) -> Loss:
         bad = context.fresh_model().eval().requires_grad_(False)
         teachers = {Subset.RETAIN: context.original, Subset.FORGET: bad}
-        kept = exact_count(float(self.retain_share), len(context.data[Subset.RETAIN]))
+        kept = exact_count(float(self.retain_share), context.n_retain)
         sizes = {Subset.RETAIN: kept, Subset.FORGET: len(context.data[Subset.FORGET])}
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
@@ -56,4 +63,5 @@ class BadTeacher(Objective):
         batch = batches[subset]
         with torch.no_grad():
             taught = teacher(batch.images)
-        return batch.mean(kl(taught, outputs(model, batch.images), self.temperature))
+        student = outputs(model, batch.images, running_statistics=subset is Subset.FORGET)
+        return batch.mean(kl(taught, student, self.temperature))

@@ -82,6 +82,12 @@ class Context:
     data: Mapping[Subset, ImageSource]  # forget, retain, validation; relabelled where there is; read when asked for
     seed: int
     tick: Tick = lambda done, total: None  # tells progress of a long edit
+    condensed_from: int | None = None  # n_r, where fewer images stand in for the retain set
+
+    @property
+    def n_retain(self) -> int:
+        """n_r, also where the retain set was condensed."""
+        return self.condensed_from or len(self.data[Subset.RETAIN])
 
     def generator(self, purpose: str) -> torch.Generator:
         """The stream for one purpose: two strategies, or two cells of a grid, share its draws."""
@@ -127,6 +133,11 @@ class Strategy(ABC):
 
     class_wise_only: ClassVar[bool] = False  # serves requests for a whole class alone
     corrects_labels: ClassVar[bool] = False  # serves requests that correct labels as well
+
+    @property
+    def reads_retain(self) -> bool:
+        """Whether it reads images of the retain set, so that condensing it is of use."""
+        return True
 
     @property
     def history(self) -> int | None:

@@ -31,6 +31,10 @@ class BoundaryShrink(Objective):
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, momentum=0, weight_decay=0))
     step: float = positive(0.1)  # in pixel units, of a range of 1
 
+    @property
+    def reads_retain(self) -> bool:
+        return False
+
     def data(self, context: Context) -> Mapping[Subset, ImageSource]:
         forget = context.data[Subset.FORGET]
         batches = sequential(forget, self.recipe.batch_size)

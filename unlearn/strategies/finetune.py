@@ -11,7 +11,7 @@ from unlearn.errors import Problem
 from unlearn.scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
 from unlearn.strategies.repair import Repair
-from unlearn.strategies.selection import All, Selection, amount, movable
+from unlearn.strategies.selection import All, Selection, amount, check_movable, movable
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Finetune(Repair):
         return self.selection.needs()
 
     def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
-        yield from self.selection.check(self.k, net)
+        yield from check_movable(self.selection, self.k, net)
 
     def movable_entries(self, context: Context, edit: Edit) -> Masks | None:
         return movable(self.selection, self.k, context)

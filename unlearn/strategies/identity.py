@@ -12,3 +12,7 @@ class Identity(Strategy):
     """The original, unchanged: the control whose every difference from the original is zero."""
 
     corrects_labels = True  # it corrects none: the control of those that do
+
+    @property
+    def reads_retain(self) -> bool:
+        return False

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from unlearn.batch import sequential
+from unlearn.batch import sequential, spaced
 from unlearn.checks import at_least, checked, positive
 from unlearn.scores import GradientStatistic, Need, Scores, complete
 from unlearn.strategies.base import Context, Edit, Strategy
@@ -69,10 +69,10 @@ class Influence(Strategy):
         )
 
     def _newton(self, model: nn.Module, direction: Tensor, context: Context) -> Tensor:
-        retain, relabelled = context.data[Subset.RETAIN], context.data.get(Subset.RELABELLED)
-        looked_at = retain if self.samples is None or self.samples >= len(retain) else _spaced(retain, self.samples)
-        parts = [(looked_at, len(retain) / len(looked_at))] + ([(relabelled, 1.0)] if relabelled is not None else [])
-        n = len(retain) + (0 if relabelled is None else len(relabelled))
+        looked_at, relabelled = spaced(context.data[Subset.RETAIN], self.samples), context.data.get(Subset.RELABELLED)
+        parts = [(looked_at, context.n_retain / len(looked_at))]
+        parts += [] if relabelled is None else [(relabelled, 1.0)]
+        n = context.n_retain + (0 if relabelled is None else len(relabelled))
 
         def product(v: Tensor) -> Tensor:
             curved = sum(weight * gauss_newton(model, data, v) for data, weight in parts)
@@ -141,7 +141,3 @@ def _gradient(model: nn.Module, data: ImageSource) -> Scores:
 def _pairs(data: ImageSource, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in sequential(data, BATCH):
         yield batch.images.to(dtype), batch.labels
-
-
-def _spaced(data: ImageSource, most: int) -> ImageSource:
-    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))

@@ -12,7 +12,7 @@ from unlearn.errors import Problem
 from unlearn.recipe import Recipe
 from unlearn.scores import Need
 from unlearn.strategies.base import Batches, Budget, Context, Edit, Loss, Phase, Strategy, task
-from unlearn.strategies.selection import All, Selection, amount, movable
+from unlearn.strategies.selection import All, Selection, amount, check_movable, movable
 from unlearn.types import ImageSource, Subset
 
 
@@ -38,7 +38,7 @@ class Objective(Iterative, ABC):
         return self.selection.needs()
 
     def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
-        yield from self.selection.check(self.k, net)
+        yield from check_movable(self.selection, self.k, net)
 
     def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
         masks = movable(self.selection, self.k, context)

@@ -40,6 +40,10 @@ class LrpPath(Strategy):
     mode: str = one_of("zero", "gaussian", "laplace")
     noise_scale: float = at_least(0, 1.0)  # standard deviation of the noise, in that of the layer's weights
 
+    @property
+    def reads_retain(self) -> bool:
+        return False
+
     def needs(self) -> tuple[Need, ...]:
         return (NEED,)
 

@@ -28,9 +28,11 @@ class MembershipLoss(Objective):
       on validation. It is no mean over samples: of several processes each fits its share of the batch, so results
       differ from one process's. It grows with the square of a loss: without clipping it diverges.
 
+    Forget batches pass batch normalisation by its running statistics, as the original did when h was fitted [ours].
+
     Grade it by an attack other than the one it trains on: `logistic`, the default, ranks by the loss, which `gaussian`
-    matches outright and h sees among others. Under class-wise forgetting validation holds the forgotten class, so
-    that looking like validation means to know the class well.
+    matches outright and h sees among others. A search is judged by validation samples, which it imitates. Under
+    class-wise forgetting validation holds the forgotten class, so that looking like it means to know the class well.
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, clip=1.0))
@@ -49,8 +51,8 @@ class MembershipLoss(Objective):
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             forget = batches[Subset.FORGET]
-            kept = self.task(model, batches, Subset.RETAIN)
-            return kept + self.beta * distance(outputs(model, forget.images), forget)
+            kept = self.task(model, batches, Subset.RETAIN)  # first: it brings running statistics up to date
+            return kept + self.beta * distance(outputs(model, forget.images, running_statistics=True), forget)
 
         return loss
 

@@ -35,7 +35,7 @@ class Relabelling(Objective, ABC):
         return {Subset.RETAIN: context.data[Subset.RETAIN], Subset.FORGET: forget.relabelled(wrong)}
 
     def loss(self, context: Context) -> Loss:
-        alike = len(context.data[Subset.FORGET]) / len(context.data[Subset.RETAIN])
+        alike = len(context.data[Subset.FORGET]) / context.n_retain
         weight = alike if self.forget_weight is None else self.forget_weight
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:

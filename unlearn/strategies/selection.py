@@ -141,6 +141,13 @@ def amount(default: float | int) -> float | int:
     return value
 
 
+def check_movable(selection: Selection, k: float | int, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+    """Problems with what may move: those of the selection, and a ranking of which everything is taken."""
+    if k == 1 and not isinstance(selection, All):
+        yield Problem("strategy.k", "a share below 1 with strategy/selection: of everything no ranking is needed", k)
+    yield from selection.check(k, net)
+
+
 def movable(selection: Selection, k: float | int, context: Context) -> Masks | None:
     """What a selection lets move, for every parameter by name; None where that is everything."""
     model = context.original

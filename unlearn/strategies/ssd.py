@@ -28,6 +28,10 @@ class Ssd(Strategy):
     dampening: float = at_least(0, 1.0)  # lambda
     refresh_bn: bool = False  # estimate batch normalisation's running statistics anew, on the retain set [ours]
 
+    @property
+    def reads_retain(self) -> bool:
+        return self.refresh_bn
+
     def needs(self) -> tuple[Need, ...]:
         return NEEDS
 
