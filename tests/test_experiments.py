@@ -70,6 +70,6 @@ def test_the_contributors_example_works_as_printed(tmp_path: Path) -> None:
     assert [Path(name).suffix for name, _ in blocks] == [".py", ".yaml"]
     for name, content in blocks:
         (tmp_path / name).write_text(content)
-    metrics = unlearn("strategy=sign_flip", "strategy.share=0.5", "dataset.limit=400", *TOY[:2], cwd=tmp_path)
+    metrics = unlearn("strategy=sign_flip", "strategy.part=0.5", "dataset.limit=400", *TOY[:2], cwd=tmp_path)
     assert metrics["unlearned/retain_accuracy"] is not None
     assert metrics["unlearned/retain_accuracy"] < 0.8
