@@ -60,16 +60,19 @@ def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> No
     assert contents.train.labels.tolist() == load_digits().target[:50].tolist()
 
 
-@pytest.mark.slow
 def test_the_contributors_example_works_as_printed(tmp_path: Path) -> None:
-    """In a copy of the sources: the two files from CONTRIBUTING.md, and the strategy runs."""
-    for folder in ("unlearn", "conf"):
-        subprocess.run(["cp", "-r", ROOT / folder, tmp_path], check=True)
+    """In a copy of the sources: the two files from CONTRIBUTING.md pass the contract, and the strategy runs."""
+    for name in ("unlearn", "conf", "tests", "pyproject.toml"):
+        subprocess.run(["cp", "-r", ROOT / name, tmp_path], check=True)
     text = (ROOT / "CONTRIBUTING.md").read_text()
     blocks = re.findall(r"`((?:unlearn|conf)/\S+)`\n\n```\w+\n(.*?)```", text, flags=re.DOTALL)
     assert [Path(name).suffix for name, _ in blocks] == [".py", ".yaml"]
     for name, content in blocks:
         (tmp_path / name).write_text(content)
-    metrics = unlearn("strategy=sign_flip", "strategy.share=0.5", "dataset.limit=400", *TOY[:2], cwd=tmp_path)
+    contract = [sys.executable, "-m", "pytest", "-q", "tests/strategies/test_contract.py", "-k", "sign_flip"]
+    told = subprocess.run(contract, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout
+    assert re.search(r"[1-9]\d* passed", told.stdout)
+    metrics = unlearn("strategy=sign_flip", "strategy.part=0.5", "dataset.limit=400", *TOY[:2], cwd=tmp_path)
     assert metrics["unlearned/retain_accuracy"] is not None
     assert metrics["unlearned/retain_accuracy"] < 0.8

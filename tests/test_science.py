@@ -78,3 +78,10 @@ def test_top_k_hurts_more_than_random_k(store: Path) -> None:
         return metrics(store, f"strategy={strategy}", "spd_gan=marker", *overrides)["unlearned/memory_retention_rate"]
 
     assert retained("top_k") < retained("random_k")
+
+
+@pytest.mark.parametrize("strategy", ["lrp_path", "salun", "ssd", "boundary_shrink"])
+def test_a_whole_class_is_forgotten_and_the_others_are_kept(store: Path, strategy: str) -> None:
+    found = [metrics(store, f"strategy={strategy}", "forget=class_wise", "spd_gan=off", f"seed={s}") for s in (1, 2, 3)]
+    assert fmean(m["unlearned/forget_accuracy"] for m in found) < 0.1
+    assert fmean(m["retrained/retain_accuracy"] - m["unlearned/retain_accuracy"] for m in found) <= 0.03

@@ -85,5 +85,13 @@ def test_rungs_are_as_long_as_their_values() -> None:
     assert start(of(chart, "level")[0])[0] == pytest.approx(short, abs=0.02)
 
 
+def test_one_long_rung_does_not_flatten_the_others() -> None:
+    """Over a decade and more equal ratios are equal lengths."""
+    rungs = [Rung(str(value), value, 0.0, "", number, "x") for number, value in enumerate((1.0, 10.0, 100.0))]
+    widths = [float(of(plane.ladder("t", rungs, 1.0), f"s{n}")[0].get("width", "")) for n in range(3)]
+    assert widths[1] - widths[0] == pytest.approx(widths[2] - widths[1], abs=0.02)
+    assert widths[0] > 0
+
+
 def test_no_two_strategies_look_alike() -> None:
     assert len({plane.swatch(number) for number in range(36)}) == 36

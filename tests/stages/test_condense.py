@@ -198,6 +198,22 @@ def test_strategies_share_one_and_nothing_else_hangs_on_it(composed: Compose) ->
     assert other.unlearned.condensed != tuned.unlearned.condensed
 
 
+@pytest.mark.parametrize(
+    ("overrides", "condenses"),
+    [
+        *[((f"strategy={name}",), False) for name in ("identity", "ssd", "boundary_shrink", "mini_unlearning")],
+        *[((f"strategy={name}",), True) for name in ("finetune", "influence", "fisher", "scrub")],
+        (("strategy=ssd", "strategy.refresh_bn=true"), True),
+        (("strategy=lrp_path", "forget=class_wise"), False),
+    ],
+)
+def test_it_is_made_and_paid_for_where_the_retain_set_is_read(
+    composed: Compose, overrides: tuple[str, ...], condenses: bool
+) -> None:
+    plan = plan_of(composed, "retain=condensed", *overrides)
+    assert any(isinstance(stage, Condense) for stage in plan.unlearning) == condenses
+
+
 def test_under_the_marker_the_forgotten_are_the_marked(composed: Compose) -> None:
     stage = plan_of(composed, "spd_gan=marker", "retain=condensed").unlearned.condensed
     assert stage is not None

@@ -77,6 +77,32 @@ def test_whole_sets_as_batches_give_the_mean_over_the_union() -> None:
     assert phase.loss(student, batches, 0).item() == pytest.approx(np.concatenate(each).mean(), rel=1e-5)
 
 
+def test_forget_batches_leave_running_statistics_to_the_retain_set() -> None:
+    student, phase = net(2, trained=True), phase_of(BadTeacher())
+    kept, lost = batch_of(images(7, 4)), batch_of(images(3, 5))
+    expected = net(2, trained=True)
+    expected(kept.images)
+    phase.loss(student, {Subset.RETAIN: kept, Subset.FORGET: lost}, 0)
+    assert torch.equal(student[2].running_mean, expected[2].running_mean)
+
+
+def test_a_condensed_retain_set_counts_for_all_of_it() -> None:
+    whole, few = context(), replace(context(), condensed_from=400)
+    batches = {Subset.RETAIN: batch_of(images(7, 4)), Subset.FORGET: batch_of(images(3, 5))}
+    student = net(2, trained=True).eval()
+    losses = [next(BadTeacher().phases(at, Edit({}))).loss(student, batches, 0).item() for at in (whole, few)]
+    good, bad = (
+        divergences(teacher, student, batches[subset].images, 1.0).mean()
+        for teacher, subset in ((net(0, trained=True), Subset.RETAIN), (net(1), Subset.FORGET))
+    )
+    assert losses == pytest.approx([(12 * good + 5 * bad) / 17, (120 * good + 5 * bad) / 125], rel=1e-5)
+
+
+def test_labels_are_not_smoothed() -> None:
+    strategy = BadTeacher(recipe=Recipe(label_smoothing=0.1))
+    assert [p.key for p in strategy.check(lambda: net(0))] == ["strategy.recipe.label_smoothing"]
+
+
 def test_labels_do_not_matter() -> None:
     student, phase = net(2).eval(), phase_of(BadTeacher())
     batches = {subset: batch_of(images(4, 6)) for subset in (Subset.RETAIN, Subset.FORGET)}

@@ -104,6 +104,45 @@ def test_another_decay_or_damping_is_another_step(data: Data, wrong: dict[str, f
     assert (edited(replace(EXACT, **wrong), model, data) - exact).norm() > 1e-3
 
 
+def test_a_condensed_retain_set_counts_for_all_of_it(data: Data) -> None:
+    """Every third image stands for three: the step is that of the whole set, not three times as long."""
+    third, retain = data[Subset.RETAIN], data[Subset.RETAIN].take(torch.arange(60).repeat_interleave(3))
+    model = optimum(data[Subset.FORGET], retain)
+    whole = edited(EXACT, model, data | {Subset.RETAIN: retain})
+    few = copy.deepcopy(model)
+    EXACT.edit(few, replace(context_of(model, data | {Subset.RETAIN: third}), condensed_from=len(retain)))
+    torch.testing.assert_close(vector(few), whole, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+def test_it_asks_for_fresh_running_statistics_if_told_so(data: Data, refresh: bool) -> None:
+    model = optimum(*data.values())
+    assert replace(EXACT, refresh_bn=refresh).edit(copy.deepcopy(model), context_of(model, data)).refresh_bn is refresh
+
+
+def test_order_1_corrects_labels_by_the_difference_of_gradients(data: Data) -> None:
+    right, retain = data[Subset.FORGET], data[Subset.RETAIN]
+    wrong = right.relabelled((right.labels + 1) % CLASSES)
+    model = optimum(wrong, retain)
+    found = edited(
+        Influence(order=1, tau=0.25), model, {Subset.FORGET: wrong, Subset.RETAIN: retain, Subset.RELABELLED: right}
+    )
+    gradients = []
+    for labels in (wrong.labels, right.labels):
+        loss = F.cross_entropy(model(pixels(right)), labels, reduction="sum")
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]))
+    torch.testing.assert_close(found, vector(model) + 0.25 * (gradients[0] - gradients[1]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("corrects", [False, True])
+def test_corrections_are_damped_more_unless_told_otherwise(data: Data, corrects: bool) -> None:
+    wrong = data[Subset.FORGET]
+    given = data | ({Subset.RELABELLED: wrong.relabelled((wrong.labels + 1) % CLASSES)} if corrects else {})
+    model = optimum(*data.values())
+    usual, told = (edited(replace(EXACT, damping=d), model, given) for d in (None, 0.03 if corrects else 0.001))
+    assert torch.equal(usual, told)
+
+
 def test_leaving_one_out_comes_close_to_retraining() -> None:
     everything = images(61, 2)
     one, others = everything.take(torch.tensor([0])), everything.take(torch.arange(1, 61))

@@ -141,6 +141,17 @@ def test_shares_of_a_batch_count_by_their_size(original: nn.Module) -> None:
     assert second == pytest.approx(0, abs=1e-6)
 
 
+def test_forget_batches_pass_by_running_statistics() -> None:
+    """As the original did when the head was fitted; what is kept up to date are the retain set's."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(int(np.prod(images(1, 0).shape))), net(1))
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    expected = copy.deepcopy(model)
+    expected(batches()[Subset.RETAIN].images)
+    phase_of(MembershipLoss(), frozen).loss(model, batches(), 0)
+    assert torch.equal(model[1].running_mean, expected[1].running_mean)
+
+
 def test_a_forget_batch_of_one_has_a_finite_gradient(original: nn.Module) -> None:
     for form in ("head", "gaussian"):
         student, given = net(5), batches() | {Subset.FORGET: batch_of(images(1, 5))}

@@ -61,6 +61,15 @@ def test_a_step_of_either_pass_has_the_formulas_loss(subset: Subset, seed: int) 
     assert loss.item() == pytest.approx(expected(student, batch, subset), rel=1e-6, abs=1e-9)
 
 
+def test_the_pass_over_the_forget_set_leaves_running_statistics_alone() -> None:
+    torch.manual_seed(0)
+    student = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(9), nn.Linear(9, 4))
+    for subset, moves in ((Subset.FORGET, False), (Subset.RETAIN, True)):
+        before = student[1].running_mean.clone()
+        phase_of(SCRUB).loss(student, {subset: batch_of(images(6, 6))}, 0)
+        assert torch.equal(student[1].running_mean, before) != moves
+
+
 def test_the_passes_pull_in_opposite_directions() -> None:
     """One small step of either changes the distance from the teacher as it should."""
     batch, phase = batch_of(images(6, 6)), phase_of(Scrub(gamma=0.0, temperature=SCRUB.temperature))

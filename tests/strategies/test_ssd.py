@@ -87,6 +87,12 @@ def test_entries_outside_keep_every_bit() -> None:
     assert torch.equal(model.weight.view(torch.int32), original.weight.view(torch.int32))
 
 
+@pytest.mark.parametrize("refresh", [True, False])
+def test_it_asks_for_fresh_running_statistics_if_told_so_and_reads_no_retain_set_otherwise(refresh: bool) -> None:
+    strategy = Ssd(refresh_bn=refresh)
+    assert edited(strategy, [1.0] * 6, [9.0] * 6)[1].refresh_bn is strategy.reads_retain is refresh
+
+
 def test_a_parameter_that_no_output_depends_on_is_an_error() -> None:
     whole = {"weight": torch.ones(1, 5), "bias": torch.ones(1)}
     part = {"weight": torch.ones(1, 5)}

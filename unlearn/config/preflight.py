@@ -28,6 +28,8 @@ from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig
 
 COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError)  # the last two: an option that is a number
+# What Hydra says of an option of a group that the chosen parent does not have, asked for with and without a plus.
+ABSENT = re.compile(r"Could not override '(\w+/[\w/]+)'|In 'schema/(\w+/\w+)/\w+': ConfigKeyError")
 MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
 
@@ -220,6 +222,11 @@ def _delete(composed: DictConfig, key: str) -> bool:
 
 def _told(error: Exception) -> str:
     """A composition's error in one line; a plugin of Hydra's that is not there is told by our extra."""
+    absent = ABSENT.search(str(error))
+    if absent is not None:
+        option = absent[1] or absent[2]
+        parent, _, part = option.partition("/")
+        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), came one without"
     missing = MISSING.search(str(error))
     if missing is None or missing[2] not in EXTRAS:
         return " ".join(str(error).split())

@@ -39,6 +39,7 @@ class UnlearnerModule(RecipeModule):
         super().__init__(model, phase.recipe, loader, seed, role)
         self.phase = phase
         self.data = data
+        self.ended: str | None = None  # the field of the budget that ended it
         self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
@@ -64,23 +65,27 @@ class UnlearnerModule(RecipeModule):
         if self.phase.movable is not None:
             for name, p in self.model.named_parameters():
                 p.copy_(torch.where(self.phase.movable[name], p, self._start[name]))
-        if self._out_of_time():
-            self.trainer.should_stop = True
+        self._end(self._out_of_time())
 
     def on_train_epoch_end(self) -> None:
         """Stop where accuracies say that it is enough."""
         super().on_train_epoch_end()
-        if self._before and self.phase.budget.spent(self._before, self._accuracies(), self._retained_share()):
+        if self._before and self.ended is None:
+            self._end(self.phase.budget.spent(self._before, self._accuracies(), self._retained_share()))
+
+    def _end(self, reached: str | None) -> None:
+        if reached is not None:
+            self.ended = reached
             self.trainer.should_stop = True
 
-    def _out_of_time(self) -> bool:
+    def _out_of_time(self) -> str | None:
         budget = self.phase.budget
         if budget.steps is not None and self.trainer.global_step - self._first >= budget.steps:
-            return True
+            return "steps"
         if budget.seconds is None:
-            return False
+            return None
         late = time.perf_counter() - self._started >= budget.seconds
-        return bool(self.trainer.strategy.broadcast(late))  # the first process's clock counts
+        return "seconds" if self.trainer.strategy.broadcast(late) else None  # the first process's clock counts
 
     def _accuracies(self) -> dict[Subset, float]:
         watched = {subset: self.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}

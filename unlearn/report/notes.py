@@ -7,6 +7,8 @@ from pathlib import Path
 from unlearn.pipeline import Outcome
 from unlearn.spd_gan.options import Noise
 from unlearn.stages.checkpoint import Checkpoint
+from unlearn.strategies.base import Budget
+from unlearn.strategies.iterative import Iterative
 
 
 def selection_note(objective: str) -> str:
@@ -15,6 +17,16 @@ def selection_note(objective: str) -> str:
         f"A search chose by {objective}: neither test nor holdout entered it, but the retrained models' figures may "
         "have, which nobody has who cannot retrain. Judge the best setting on seeds that the search has not seen."
     )
+
+
+def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
+    entry = outcome.workshop.need(outcome.plan.unlearned)
+    ended = [field for field in entry.json("ended.json") if field]
+    epochs = f"{len(entry.json('curve.json'))} of {strategy.recipe.epochs} epochs"
+    if ended:
+        return f"strategy.budget.{ended[0]} ended fine-tuning in {epochs}."
+    asked = ", ".join(name for name, value in vars(strategy.budget).items() if value not in (None, False))
+    return f"Fine-tuning went through all of its {strategy.recipe.epochs} epochs; its budget ({asked}) was not reached."
 
 
 def general_notes(outcome: Outcome) -> dict[str, str]:
@@ -41,6 +53,9 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
             "What the strategy read of the retain set was condensed to {images:,} images of {of:,}, {condensed:,} of "
             "them mixtures: read retain accuracy, which is that of all of it, beside test accuracy."
         ).format(**counts)
+    strategy = plan.unlearned.strategy
+    if isinstance(strategy, Iterative) and strategy.budget != Budget():
+        notes["budget"] = _budget_note(strategy, outcome)
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:
         how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
         notes["spd_gan"] = (

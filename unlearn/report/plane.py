@@ -172,7 +172,7 @@ def heat(title: str, x: Axis, y: Axis, fields: Sequence[Field], low: float, high
 
 @dataclass(frozen=True)
 class Rung:
-    """A bar below its name, from 0 to `value`."""
+    """A bar below its name, up to `value`."""
 
     name: str
     value: float
@@ -183,12 +183,17 @@ class Rung:
 
 
 def ladder(title: str, rungs: Sequence[Rung], line: float) -> str:
-    """Bars below their names, however long those are; a line across each stands at `line`."""
+    """Bars below their names, however long those are; a line across each stands at `line`.
+
+    They start at 0; where positive values span a decade, which one long bar would flatten, on a logarithmic scale.
+    """
     right = WIDTH - max(len(rung.text) for rung in rungs) * LETTER - 8
-    scale = right / max(line, *(rung.value + rung.spread for rung in rungs))
-    drawn = [_rung(rung, number * RUNG, right, scale) for number, rung in enumerate(rungs)]
+    wide = Axis.over(title, [line, *(rung.value for rung in rungs)])
+    reach = wide if wide.log else Axis(title, 0.0, max(line, *(rung.value + rung.spread for rung in rungs)))
+    drawn = [_rung(rung, number * RUNG, right, reach) for number, rung in enumerate(rungs)]
     axis = element("line", style="axis", x1=0, x2=0, y1=0, y2=len(rungs) * RUNG)
-    way = "".join(f"M{line * scale:.2f} {number * RUNG + RUNG - 17:.2f}v16" for number in range(len(rungs)))
+    at = right * reach.at(line)
+    way = "".join(f"M{at:.2f} {number * RUNG + RUNG - 17:.2f}v16" for number in range(len(rungs)))
     return drawing(title, len(rungs) * RUNG, *drawn, axis, element("path", style="level none", d=way))
 
 
@@ -204,12 +209,12 @@ def swatch(style: int | None, dash: int | None = None) -> str:
     return tostring(svg, encoding="unicode")
 
 
-def _rung(rung: Rung, y: float, right: float, scale: float) -> Element:
-    middle = y + RUNG - 9
-    bar = element("rect", style=f"s{rung.style % STYLES}", x=0, y=middle - 6, width=rung.value * scale, height=12, rx=2)
+def _rung(rung: Rung, y: float, right: float, reach: Axis) -> Element:
+    middle, long = y + RUNG - 9, right * reach.at(rung.value)
+    bar = element("rect", style=f"s{rung.style % STYLES}", x=0, y=middle - 6, width=long, height=12, rx=2)
     parts = [letters(rung.name, 4, y + 10, "rung"), bar, letters(rung.text, WIDTH, middle, "number")]
     if rung.spread:
-        low, high = (max(rung.value + sign * rung.spread, 0.0) * scale for sign in (-1, 1))
+        low, high = (right * reach.at(rung.value + sign * rung.spread) for sign in (-1, 1))
         parts.append(element("path", style="whisker", d=f"M{low:.2f} {middle:.2f}H{high:.2f}"))
     return _leading(rung.target, f"{rung.name}: {rung.text}", *parts)
 

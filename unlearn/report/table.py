@@ -49,7 +49,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "relabel", "retain", "spd_gan", "objective"):
+    for note in ("checkpoint", "split", "relabel", "retain", "budget", "spd_gan", "objective"):
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)
@@ -101,9 +101,10 @@ def footer(report: dict[str, Any]) -> list[str]:
         for subset in ("forget", "retain", "test")
         if (key := f"original/{subset}_accuracy") in statistics
     ]
+    edited = report["edited_parameters"]
     lines = [
-        f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}; "
-        f"{report['edited_parameters']:,} of {report['total_parameters']:,} parameters edited"
+        f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}"
+        + ("" if edited is None else f"; {edited:,} of {report['total_parameters']:,} parameters edited")
     ]
     if "blend" in report:
         lines.append(_blended(**report["blend"]))

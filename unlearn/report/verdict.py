@@ -36,6 +36,12 @@ def _forgetting(report: Report) -> str:
         return f"Forget accuracy {change}, and no model was retrained to say where it should be"
     floor = report["metrics"][f"noise_floor/{FORGET}"]
     own, original = distance(report, "unlearned", FORGET), distance(report, "original", FORGET)
+    if own > max(floor or 0, original + ERRORS * _error(report, "unlearned", FORGET)) + TIE:
+        among = "" if floor is None else f", and they are {floor:.3f} away from each other"
+        return (
+            "The unlearned model is further from retraining than the untouched original is: its forget accuracy, "
+            f"{mine:.3f}, is {own:.3f} away from the retrained {wanted:.3f}, the original's {original:.3f}{among}"
+        )
     if floor is None:
         return (
             f"Forget accuracy is {mine:.3f}, {own:.3f} away from the one retrained model's {wanted:.3f} (the original: "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from math import inf
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -24,15 +25,19 @@ from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
 from unlearn.stages.score import Score
 from unlearn.store import ArtifactStore
-from unlearn.strategies.base import Context, Edit, Phase, Strategy
+from unlearn.strategies.base import Context, Edit, Masks, Phase, Strategy
 from unlearn.types import Curve, ImageSource, Role, Subset
+
+if TYPE_CHECKING:
+    from unlearn.modules.unlearner import UnlearnerModule
 
 
 @dataclass(frozen=True)
 class Unlearn(Stage):
     """The unlearned model.
 
-    Its files: `model.safetensors`, `curve.json`, and `edited.json`: how many entries the edit chose, of how many.
+    Its files: `model.safetensors`, `curve.json`, `edited.json` (how many entries the edit chose, of how many; null for
+    a strategy without one), and `ended.json`: of each phase the field of the budget that ended it, or null.
     On several devices each process does all of it; they share the batches of the phases.
     """
 
@@ -84,12 +89,13 @@ class Unlearn(Stage):
         )
         edit = self.strategy.edit(model, context)
         self._refresh(model, context, edit)
-        curve = [
-            {"phase": float(number)} | row
+        done = [
+            self._run(model, phase, number, context, workshop, tick)
             for number, phase in enumerate(self.strategy.phases(context, edit))
-            for row in self._run(model, phase, number, context, workshop, tick)
         ]
-        return Unlearned(model, curve, edit)
+        curve = [{"phase": float(number)} | row for number, module in enumerate(done) for row in module.curve]
+        masks = edit.masks if self.strategy.edits else None
+        return Unlearned(model, curve, masks, [module.ended for module in done])
 
     @property
     def _samples(self) -> dict[Subset, Samples | Condense]:
@@ -107,16 +113,19 @@ class Unlearn(Stage):
 
     def _run(
         self, model: Classifier, phase: Phase, number: int, context: Context, workshop: Workshop, tick: Tick
-    ) -> Curve:
+    ) -> UnlearnerModule:
         from unlearn.modules.unlearner import UnlearnerModule, batches_of
 
         if phase.replays:
             return self._replay(model, phase, context, workshop, tick)
         loader = batches_of(phase, number, self.seed, augmentation(self.forget.population.dataset))
         module = UnlearnerModule(model, phase, loader, self.seed, context.data)
-        return module.run(workshop.hardware, context.data[Subset.VALIDATION], tick)
+        module.run(workshop.hardware, context.data[Subset.VALIDATION], tick)
+        return module
 
-    def _replay(self, model: Classifier, phase: Phase, context: Context, workshop: Workshop, tick: Tick) -> Curve:
+    def _replay(
+        self, model: Classifier, phase: Phase, context: Context, workshop: Workshop, tick: Tick
+    ) -> UnlearnerModule:
         """A phase that is the end of the original's training: its seed, its role, its optimizer."""
         from unlearn.modules.partial import Partial
         from unlearn.modules.unlearner import UnlearnerModule, replay_of
@@ -127,7 +136,8 @@ class Unlearn(Stage):
         module = UnlearnerModule(model, phase, loader, seed, context.data, role)
         kept = self.history.checkpoint(workshop)
         start = None if kept is None else Partial(kept, every=inf)  # read, never written
-        return module.run(workshop.hardware, context.data[Subset.VALIDATION], tick, start)
+        module.run(workshop.hardware, context.data[Subset.VALIDATION], tick, start)
+        return module
 
     def load(self, workshop: Workshop) -> Classifier:
         """The unlearned model, frozen, in eval mode, on the training device."""
@@ -145,7 +155,8 @@ class Unlearned:
 
     model: Classifier
     curve: Curve
-    edit: Edit
+    masks: Masks | None
+    ended: list[str | None]
 
     def write(self, folder: Path, label: str) -> None:
         """The files of `Unlearn`.
@@ -159,7 +170,8 @@ class Unlearned:
             raise DivergenceError(
                 f"{label}: expected finite weights, came others; lower strategy.noise_scale, or what else it steps by"
             )
-        edited = sum(int(torch.count_nonzero(mask)) for mask in self.edit.masks.values())
+        write_json(folder / "ended.json", self.ended)
+        edited = None if self.masks is None else sum(int(torch.count_nonzero(mask)) for mask in self.masks.values())
         total = sum(p.numel() for p in self.model.parameters())
         write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
 

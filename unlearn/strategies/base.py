@@ -43,16 +43,21 @@ class Budget:
         """Whether it asks for accuracies."""
         return self.like_unseen or self.forget_accuracy is not None or self.validation_drop is not None
 
-    def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float) -> bool:
-        """Whether accuracies on forget and validation set, before the first epoch and now, say that it is enough.
+    def spent(self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float) -> str | None:
+        """Which field accuracies on forget and validation set, before the first epoch and now, say is reached.
 
         `retained_share` of the forget set is of classes that the retain set has as well.
         """
-        targets = [self.forget_accuracy] if self.forget_accuracy is not None else []
-        targets += [before[Subset.VALIDATION] * retained_share] if self.like_unseen else []
-        lost = before[Subset.VALIDATION] - now[Subset.VALIDATION]
-        too_much = self.validation_drop is not None and lost > self.validation_drop
-        return too_much or any(now[Subset.FORGET] <= target for target in targets)
+        if (
+            self.validation_drop is not None
+            and before[Subset.VALIDATION] - now[Subset.VALIDATION] > self.validation_drop
+        ):
+            return "validation_drop"
+        if self.forget_accuracy is not None and now[Subset.FORGET] <= self.forget_accuracy:
+            return "forget_accuracy"
+        if self.like_unseen and now[Subset.FORGET] <= before[Subset.VALIDATION] * retained_share:
+            return "like_unseen"
+        return None
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,11 @@ class Strategy(ABC):
         """The fine-tuning that follows the edit."""
         del context, edit
         yield from ()
+
+    @property
+    def edits(self) -> bool:
+        """Whether it changes weights in one shot."""
+        return type(self).edit is not Strategy.edit
 
     @property
     def trains(self) -> bool:

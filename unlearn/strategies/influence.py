@@ -13,12 +13,13 @@ from torch.func import functional_call, vjp
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from unlearn.batch import sequential, spaced
-from unlearn.checks import at_least, checked, positive
+from unlearn.checks import at_least, checked, positive, share
 from unlearn.scores import GradientStatistic, Need, Scores, complete
 from unlearn.strategies.base import Context, Edit, Strategy
 from unlearn.types import ImageSource, Subset
 
 BATCH = 256
+DAMPING, DAMPING_OF_CORRECTIONS = 0.001, 0.03
 GRADIENT = GradientStatistic("mean_gradient")
 FORGOTTEN = Need(GRADIENT, Subset.FORGET)
 
@@ -36,18 +37,22 @@ class Influence(Strategy):
 
     H is the Gauss-Newton matrix, which is positive, on at most `samples` of D_r, evenly spaced; the system is solved by
     conjugate gradients, up to `iterations` or a relative residual of `tolerance`. For logistic regression it is the
-    Hessian itself. Unlike the tables' "IU", no WoodFisher approximation is made. Defaults are ours.
+    Hessian itself. Unlike the tables' "IU", no WoodFisher approximation is made.
+
+    Defaults are ours. Both of `damping` were chosen on validation (digits, seeds 0, 4, 5): wrong labels have large
+    gradients, which with 0.001 wreck the net (retain accuracy 0.51, with 0.03 0.985); deleting what it fits well
+    takes the longer step.
     """
 
     corrects_labels: ClassVar[bool] = True
 
     order: int = checked(2, "1 or 2", lambda order: order in (1, 2))
     tau: float = positive(1e-4)  # order 1 alone
-    damping: float = at_least(0, 0.001)  # this and all below: order 2 alone
+    damping: float | None = at_least(0, None)  # null: 0.001, or 0.03 to correct labels; this and all below: order 2
     weight_decay: float = at_least(0, 5e-4)  # that the original was trained with
     samples: int | None = at_least(1, 2000)  # null: all of D_r
     iterations: int = at_least(1, 20)
-    tolerance: float = at_least(0, 1e-4)
+    tolerance: float = share(1e-4)
     refresh_bn: bool = True
 
     def needs(self) -> tuple[Need, ...]:
@@ -73,10 +78,12 @@ class Influence(Strategy):
         parts = [(looked_at, context.n_retain / len(looked_at))]
         parts += [] if relabelled is None else [(relabelled, 1.0)]
         n = context.n_retain + (0 if relabelled is None else len(relabelled))
+        usual = DAMPING if relabelled is None else DAMPING_OF_CORRECTIONS
+        ridge = self.weight_decay + (usual if self.damping is None else self.damping)
 
         def product(v: Tensor) -> Tensor:
             curved = sum(weight * gauss_newton(model, data, v) for data, weight in parts)
-            return curved / n + (self.weight_decay + self.damping) * v
+            return curved / n + ridge * v
 
         return solve(product, direction / n, self.iterations, self.tolerance, context.tick)
 

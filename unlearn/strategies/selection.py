@@ -54,7 +54,8 @@ class Selection(ABC):
                 yield Problem(f"strategy.selection.{key}", f"patterns that match any of {', '.join(names)}", idle)
         n = sum(p.numel() for p in self.eligible(model).values())
         if n == 0:
-            yield Problem("strategy.selection.include", "patterns that leave a parameter to select", self.include)
+            key, came = ("exclude", self.exclude) if self.exclude else ("include", self.include)
+            yield Problem(f"strategy.selection.{key}", "patterns that leave a parameter to select", came)
         elif isinstance(k, int) and k > n:
             yield Problem("strategy.k", f"a share, or a count of at most the {n} eligible parameters", k)
 
@@ -143,8 +144,9 @@ def amount(default: float | int) -> float | int:
 
 def check_movable(selection: Selection, k: float | int, net: Callable[[], nn.Module]) -> Iterator[Problem]:
     """Problems with what may move: those of the selection, and a ranking of which everything is taken."""
-    if k == 1 and not isinstance(selection, All):
-        yield Problem("strategy.k", "a share below 1 with strategy/selection: of everything no ranking is needed", k)
+    if k == 0 or (k == 1 and not isinstance(selection, All)):
+        expected = "a share above 0, and below 1 with a strategy/selection: all of the weights need no ranking"
+        yield Problem("strategy.k", expected, k)
     yield from selection.check(k, net)
 
 

@@ -15,6 +15,8 @@ class Digits(Dataset):
     """1,797 grey 8 x 8 images of handwritten digits (UCI, Alpaydin and Kaynak 1998).
 
     The set has no test part: a fixed shuffle keeps 1,437 images for training and 360 for the test (our choice).
+    A record's index, by which requests name it, is its place after the shuffle, not scikit-learn's.
+
     Grey levels 0-16 become bytes as round(v * 255 / 16).
     """
 
