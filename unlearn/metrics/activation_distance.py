@@ -15,7 +15,8 @@ from unlearn.types import Role, Subset
 class ActivationDistance(SampleMean):
     """Mean over D_f of ||p - p_r||_2, the distance of predicted probabilities: 0 like retrained, at most sqrt 2.
 
-    As Chundawat et al. 2023 report it. Two retrained models are not at 0 from each other: read the noise floor.
+    As the survey of Nguyen et al. 2022 has it. Two retrained models are not at 0 from each other: read the noise
+    floor.
     """
 
     subsets = (Subset.FORGET,)

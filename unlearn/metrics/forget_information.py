@@ -31,7 +31,8 @@ class ForgetInformation(Metric):
         return (Need(GradientStatistic("mean_square"), Subset.FORGET, self.samples),)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        n = min(self.samples or math.inf, len(evidence.subject[Subset.FORGET].labels))
+        found = len(evidence.subject[Subset.FORGET].labels)
+        n = found if self.samples is None else min(self.samples, found)
         mine, wanted = self._information(evidence.subject), self._information(evidence.retrained)
         no = "{} has no gradient on any sample of the forget set"
         undefined = Measurement(None, n, reason=no.format("the model"))

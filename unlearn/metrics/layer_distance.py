@@ -18,8 +18,8 @@ class LayerDistance(Metric):
     """||theta - theta'|| / ||theta'|| over all parameters, theta' the original and the retrained model: 0 to infinity.
 
     0 for identical weights. `layer_distance_to_original` and `layer_distance_to_retrained`; with `per_layer` also
-    `..._LAYER` for each module that owns parameters. The literature's layer-wise distance is the difference of weights
-    (Tarun et al. 2021); dividing by the reference's norm, and leaving out buffers, are ours. It has no direction:
+    `..._LAYER` for each module that owns parameters. The layer-wise distance of the survey of Nguyen et al. 2022 is
+    the difference of weights; dividing by the reference's norm, and leaving out buffers, are ours. It has no direction:
     two retrained models of other seeds are about as far from each other (the noise floor) as from anything else.
     `n` counts weights.
     """

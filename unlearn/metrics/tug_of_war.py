@@ -12,7 +12,7 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class TugOfWar(Metric):
-    """ToW = product over forget, retain and test of 1 - |A - A_r|: 1 like retrained, 0 all wrong on one of them.
+    """ToW = product over forget, retain and test of 1 - |A - A_r|: 1 like retrained, 0 where one differs by all.
 
     Zhao et al. 2024, "What makes unlearning hard and what to do about it". The standard error is ours: the delta
     method on paired differences, too wide where a difference is near 0.
