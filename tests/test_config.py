@@ -14,8 +14,10 @@ from unlearn.cli.run import help_text
 from unlearn.config import CommandLine, preflight
 from unlearn.discovery import options
 from unlearn.errors import ConfigError
+from unlearn.evidence import Metric
 from unlearn.pipeline import plan
 from unlearn.run_config import RunConfig
+from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
 from unlearn.strategies.finetune import Finetune
 from unlearn.types import Subset
@@ -70,6 +72,22 @@ def test_correcting_labels_brings_its_metric_along(metrics: list[str]) -> None:
     preflight(CommandLine([*RELABEL, *metrics], False, None))
     assert "corrected_accuracy" in composed(*RELABEL, *metrics).metrics
     assert "corrected_accuracy" not in composed().metrics
+
+
+@pytest.mark.parametrize("reading", options("unlearn.spd_gan.options", SpdGan))
+def test_full_is_all_that_the_choice_of_spd_gan_allows(reading: str) -> None:
+    plain, full = (list(composed(f"spd_gan={reading}", *more).metrics) for more in ((), ("metrics=full",)))
+    kinds = options("unlearn.metrics", Metric)
+    barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if reading == "off" else set()
+    assert full[: len(plain)] == plain
+    assert set(full) == set(kinds) - barred - {"corrected_accuracy"}
+    preflight(CommandLine([f"spd_gan={reading}", "metrics=full"], False, None))
+
+
+@pytest.mark.parametrize("reading", ["off", "probe"])
+def test_full_serves_requests_that_correct_labels(reading: str) -> None:
+    preflight(CommandLine([*RELABEL, f"spd_gan={reading}", "metrics=full"], False, None))
+    assert "corrected_accuracy" in composed(*RELABEL, f"spd_gan={reading}", "metrics=full").metrics
 
 
 def test_it_may_be_left_out_and_other_requests_do_without_it() -> None:
@@ -149,6 +167,9 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["objective=average_gap"], ["objective", "neither test nor holdout", "selection/average_gap"]),
         (["objective=unlearned/mia_logistic_auc"], ["objective", "neither test nor holdout"]),
         (["objective=gap/test_accuracy"], ["objective", "neither test nor holdout"]),
+        (["objective=unlearned/tug_of_war"], ["objective", "neither test nor holdout"]),
+        (["objective=unlearned/aus"], ["objective", "neither test nor holdout"]),
+        (["objective=unlearned/nomus"], ["objective", "neither test nor holdout"]),
         (["objective=selection/average_gap"], ["objective", "attacks=[default,selection]"]),
         (["+sweep=search", "objective=null"], ["objective", "to search by"]),
         (["+sweep=search", "strategy.k=interval(0.1,7.0)"], ["strategy.k", "7.0"]),

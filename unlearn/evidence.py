@@ -19,7 +19,7 @@ class Seen(Mapping[Subset, Predictions]):
 
     predictions: Mapping[Subset, Predictions] = field(default_factory=dict)
     scores: Mapping[Need, Scores] = field(default_factory=dict)
-    weights: Mapping[str, Tensor] = field(default_factory=dict)  # the state dict
+    weights: Mapping[str, Tensor] = field(default_factory=dict)  # parameters by name, without buffers
 
     def __getitem__(self, subset: Subset) -> Predictions:
         return self.predictions[subset]

@@ -24,7 +24,9 @@ from unlearn.spd_gan.options import Off
 from unlearn.strategies.base import Strategy
 from unlearn.types import Role
 
-UNSEEN = re.compile(r"test|holdout|mia_|membership|^average_")  # in names of what a search may not look at
+UNSEEN = re.compile(
+    r"test|holdout|mia_|membership|nomus|tug_of_war|/aus$|^average_"
+)  # in names of what a search may not look at
 END, BASELINE = "end", "baseline"
 
 

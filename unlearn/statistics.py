@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from unlearn.types import Measurement, Predictions
 
+NORMAL = 1.959964  # standard errors to either side of a mean that hold 95 %
 RESOLUTION = 3.0  # standard errors below which a difference is not one to divide by (our choice)
 
 
@@ -36,6 +38,14 @@ def mean(values: Tensor) -> Measurement:
 def standard_error(values: Tensor) -> float | None:
     """Of the mean of per-sample values [n]."""
     return (values.std(correction=1) / math.sqrt(len(values))).item() if len(values) > 1 else None
+
+
+def normal_interval(measured: Measurement) -> Measurement:
+    """With the 95 % interval of the normal distribution, where there is a standard error."""
+    value, error = measured.value, measured.standard_error
+    if value is None or error is None:
+        return measured
+    return replace(measured, interval=(value - NORMAL * error, value + NORMAL * error))
 
 
 def ratio_of_means(numerator: Tensor, denominator: Tensor, what: str) -> Measurement:

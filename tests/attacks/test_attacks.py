@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
 from unlearn.attacks.logistic import Logistic, auc, bootstrap_auc, tpr_at
 from unlearn.attacks.members import forget_and_peers
+from unlearn.attacks.nomus import Nomus, nomus
 from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen
@@ -237,3 +238,36 @@ def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
     assert found["validation_accuracy"].value == (others.logits.argmax(1) == 0).double().mean().item()
     assert Subset.HOLDOUT not in Selection.subsets
     assert Subset.TEST not in Selection.subsets
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "off", "expected"),
+    [
+        (0.5951, 0.2136, 0.5839),
+        (0.4880, 0.0445, 0.6995),
+        (0.4048, 0.0485, 0.6539),
+        (0.5984, 0.1415, 0.6577),
+    ],
+)
+def test_nomus_is_as_its_authors_publish_it(accuracy: float, off: float, expected: float) -> None:
+    """MUFAC: original, retrained, gradient ascent and SCRUB; `off` is the attack's distance from one half."""
+    assert nomus(accuracy, 0.5 + off) == pytest.approx(expected, abs=1e-4)
+    assert nomus(accuracy, 0.5 - off) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(("centre", "attack"), [(0.02, 1.0), (1.0, 0.5)])
+def test_nomus_takes_the_balanced_accuracy_of_the_report(centre: float, attack: float) -> None:
+    members, others, test = (with_losses(drawn(400, k, c)) for k, c in enumerate((centre, 1.0, 0.3)))
+    seen = Seen({Subset.FORGET: members, Subset.HOLDOUT: others, Subset.TEST: test})
+    found = Nomus().measure(Evidence(seen, seed=5))["nomus"]
+    shown = attacked(members, others, seed=5)["mia_logistic_balanced_accuracy"].value
+    accuracy = (test.logits.argmax(1) == test.labels).double().mean().item()
+    assert shown == pytest.approx(attack, abs=0.05)
+    assert (found.value, found.n) == (pytest.approx(nomus(accuracy, shown)), 1200)
+
+
+def test_nomus_of_too_few_is_undefined() -> None:
+    few, many = with_losses(drawn(3, 0)), with_losses(drawn(50, 1))
+    found = Nomus().measure(Evidence(Seen({Subset.FORGET: few, Subset.HOLDOUT: many, Subset.TEST: many})))["nomus"]
+    assert found.value is None
+    assert "3 members" in (found.reason or "")

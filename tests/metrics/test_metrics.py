@@ -12,6 +12,7 @@ import torch
 
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.scores import Scores
 from unlearn.types import Measurement, Predictions, Role, Subset
 
 METRICS = options("unlearn.metrics", Metric)
@@ -53,6 +54,21 @@ SUBJECT = views(
     relabelled=[0.9, 0.1, 0.1, 0.2],
 )
 UNTRAINED = views(forget=[0.5] * 8, test=[0.5, 0.5])
+
+
+def by_name(*entries: float) -> dict[str, torch.Tensor]:
+    """Five numbers as two layers: two weights and a bias, two weights."""
+    a, b, c, d, e = entries
+    return {"net.0.weight": torch.tensor([a, b]), "net.0.bias": torch.tensor([c]), "net.1.weight": torch.tensor([d, e])}
+
+
+SUBJECT_SCORES: dict[tuple[str, Subset], Scores] = {
+    ("mean_square", FORGET): by_name(1, 2, 3, 2, 0),
+    ("mean_gradient", FORGET): by_name(3, 4, 0, 1, 0),
+    ("mean_gradient", RETAIN): by_name(4, 3, 0, 0, 2),
+}
+RETRAINED_SCORES: dict[tuple[str, Subset], Scores] = {("mean_square", FORGET): by_name(0, 0, 0.5, 0.5, 1)}
+WEIGHTS = {"subject": by_name(3, 3, 0, 0, 0), "original": by_name(3, 0, 0, 0, 4), "retrained": by_name(0, 0, 2, 0, 0)}
 EXPECTED = {
     "accuracy": {
         "forget_accuracy": 5 / 8,
@@ -70,6 +86,17 @@ EXPECTED = {
     "forgetting_rate_relative": {"forgetting_rate_relative": 3 / 7},
     "memory_retention_rate": {"memory_retention_rate": 0.5 / 0.75, "memory_retention_rate_test": 2.0},
     "js_to_retrained": {"js_to_retrained": (4 * js(0.9, 0.1) + 3 * js(0.3, 0.1)) / 8},
+    "tug_of_war": {"tug_of_war": (1 - 4 / 8) * (1 - 2 / 4) * (1 - 0)},
+    "aus": {"aus": (1 - (0.5 - 1.0)) / (1 + 3 / 8)},
+    "zrf": {"zrf": 1 - (5 * js(0.9, 0.5) + 3 * js(0.3, 0.5)) / 8 / math.log(2)},
+    "activation_distance": {"activation_distance": math.sqrt(2) * (4 * 0.8 + 3 * 0.2) / 8},
+    "layer_distance": {"layer_distance_to_original": 5 / 5, "layer_distance_to_retrained": math.sqrt(22) / 2},
+    "forget_information": {
+        "forget_information_log": math.log(8),
+        "forget_information_ratio": 8 / 2,
+        "efficacy": 1 / 8,
+    },
+    "gradient_match": {"gradient_match": 1 - (24 / 25 + 0) / 2},
     "unlearning_degree": {
         "unlearning_degree": 0.9 - 0.675,
         "unlearning_degree_accuracy": 3 / 8,
@@ -85,18 +112,24 @@ EXPECTED = {
 }
 
 
-def measured(name: str, subject: Views, original: Views, retrained: Views) -> dict[str, Measurement]:
-    """What a metric makes of just what it declares to read."""
+def measured(
+    name: str, subject: Views, original: Views, retrained: Views, untrained: Views = UNTRAINED
+) -> dict[str, Measurement]:
+    """What a metric makes of just what it declares to read; gradients and weights are those above, for all."""
     metric = METRICS[name]()
     assert isinstance(metric, Metric)
-    references = {Role.ORIGINAL: original, Role.RETRAINED: retrained, Role.UNTRAINED: UNTRAINED}
-    seen = {role: Seen({s: references[role][s] for s in metric.subsets}) for role in metric.references}
-    return metric.measure(
-        Evidence(
-            Seen({subset: subject[subset] for subset in metric.subsets}),
-            *(seen.get(role, Seen()) for role in references),
-        )
-    )
+
+    def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> Seen:
+        found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
+        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {})
+
+    references = {
+        Role.ORIGINAL: lambda: seen("original", original, {}),
+        Role.RETRAINED: lambda: seen("retrained", retrained, RETRAINED_SCORES),
+        Role.UNTRAINED: lambda: seen("untrained", untrained, {}),
+    }
+    looked_at = (make() if role in metric.references else Seen() for role, make in references.items())
+    return metric.measure(Evidence(seen("subject", subject, SUBJECT_SCORES), *looked_at))
 
 
 def random_views(seed: int, n: int = 60) -> Views:
@@ -142,7 +175,8 @@ def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
     original = sure(retrained)
     for name in ("forgetting_rate_relative", "unlearning_degree_calibrated"):
         assert values(name, retrained, original, retrained) == {name: 1.0}
-    assert values("js_to_retrained", retrained, original, retrained)["js_to_retrained"] == pytest.approx(0, abs=1e-15)
+    for name, wanted in (("js_to_retrained", 0), ("activation_distance", 0), ("tug_of_war", 1)):
+        assert values(name, retrained, original, retrained)[name] == pytest.approx(wanted, abs=1e-15)
 
 
 @pytest.mark.parametrize("name", ["forgetting_rate_relative", "unlearning_degree_calibrated"])
@@ -164,7 +198,7 @@ def test_a_rate_of_an_original_that_knows_nothing_is_undefined(name: str, subset
 @every_metric
 def test_the_order_of_samples_does_not_matter(name: str) -> None:
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
-    models = [random_views(seed) for seed in range(3)]
+    models = [random_views(seed) for seed in range(4)]
     shuffled = [
         {s: Predictions(p.logits[order], p.labels[order], p.index[order]) for s, p in each.items()} for each in models
     ]
@@ -177,9 +211,10 @@ def test_the_order_of_samples_does_not_matter(name: str) -> None:
 @pytest.mark.parametrize("n", [1, 2, 60])
 def test_results_are_finite_or_carry_a_reason(name: str, scale: float, n: int) -> None:
     """For flat and for one-hot predictions, and for a single sample."""
-    models = [{s: replace(p, logits=scale * p.logits) for s, p in random_views(seed, n).items()} for seed in range(3)]
+    models = [{s: replace(p, logits=scale * p.logits) for s, p in random_views(seed, n).items()} for seed in range(4)]
+    counted = {n * sets for sets in range(1, len(METRICS[name].subsets) + 1)} or {5}  # weights
     for m in measured(name, *models).values():
-        assert m.n == n
+        assert m.n in counted
         assert m.reason if m.value is None else math.isfinite(m.value)
         assert m.standard_error is None or math.isfinite(m.standard_error)
 
@@ -191,6 +226,6 @@ def test_a_metric_has_its_own_module_and_yaml(name: str) -> None:
 
 
 def test_no_two_metrics_measure_under_one_name() -> None:
-    models = [random_views(seed) for seed in range(3)]
+    models = [random_views(seed) for seed in range(4)]
     found = [key for name in METRICS for key in measured(name, *models)]
     assert len(found) == len(set(found))

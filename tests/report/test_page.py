@@ -245,7 +245,7 @@ def test_confidence_is_counted_in_the_report(report: Report, finished: Finished)
             stage = next(
                 reading.stage.subject.predictions[subset]
                 for reading in finished.outcome.plan.readings
-                if reading.role == role and subset in reading.stage.subject and reading.seed == 0
+                if reading.role == role and subset in reading.stage.subject.predictions and reading.seed == 0
             )
             found = read_predictions(finished.workshop.need(stage))
             logits = found.logits.double().numpy()

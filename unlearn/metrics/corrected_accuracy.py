@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import correct, mean
-from unlearn.types import Measurement, Subset
+from torch import Tensor
+
+from unlearn.evidence import Evidence
+from unlearn.metrics.base import SampleMean
+from unlearn.statistics import correct
+from unlearn.types import Subset
 
 
 @dataclass(frozen=True)
-class CorrectedAccuracy(Metric):
+class CorrectedAccuracy(SampleMean):
     """Share of the relabelled samples whose most probable class is the right label, 0-1 [ours].
 
     Forget accuracy is that of the same samples under the wrong labels that the original was trained on.
@@ -19,5 +22,5 @@ class CorrectedAccuracy(Metric):
     subsets = (Subset.RELABELLED,)
     needs_relabel = True
 
-    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        return {"corrected_accuracy": mean(correct(evidence.subject[Subset.RELABELLED]))}
+    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
+        return {"corrected_accuracy": correct(evidence.subject[Subset.RELABELLED])}

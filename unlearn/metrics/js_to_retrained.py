@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from unlearn.divergence import js_mixture
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import mean
-from unlearn.types import Measurement, Role, Subset
+from unlearn.evidence import Evidence
+from unlearn.metrics.base import SampleMean
+from unlearn.types import Role, Subset
 
 
 @dataclass(frozen=True)
-class JsToRetrained(Metric):
+class JsToRetrained(SampleMean):
     """Mean Jensen-Shannon divergence of the predictions on D_f from the retrained model's, in nats, 0 to ln 2.
 
     The one number that punishes forgetting too little and too much alike (our choice).
@@ -20,6 +22,6 @@ class JsToRetrained(Metric):
     subsets = (Subset.FORGET,)
     references = (Role.RETRAINED,)
 
-    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
         retrained = evidence.retrained[Subset.FORGET]
-        return {"js_to_retrained": mean(js_mixture(evidence.subject[Subset.FORGET].logits, retrained.logits))}
+        return {"js_to_retrained": js_mixture(evidence.subject[Subset.FORGET].logits, retrained.logits)}

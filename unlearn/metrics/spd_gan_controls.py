@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import correct, mean
-from unlearn.types import Measurement, Subset
+from torch import Tensor
+
+from unlearn.evidence import Evidence
+from unlearn.metrics.base import SampleMean
+from unlearn.statistics import correct
+from unlearn.types import Subset
 
 
 @dataclass(frozen=True)
-class SpdGanControls(Metric):
+class SpdGanControls(SampleMean):
     """Accuracy 0-1 on the perturbed forget set and on its three controls (our choice).
 
     `perturbed_holdout` was moved alike but never trained on: what the original knows or loses there as well is no
@@ -21,5 +24,5 @@ class SpdGanControls(Metric):
     subsets = (Subset.PERTURBED_FORGET, Subset.PERTURBED_HOLDOUT, Subset.NOISY_FORGET, Subset.CLEAN_FORGET)
     needs_spd_gan = True
 
-    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        return {f"{subset}_accuracy": mean(correct(found)) for subset, found in evidence.subject.items()}
+    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
+        return {f"{subset}_accuracy": correct(found) for subset, found in evidence.subject.items()}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import confidence, correct, cross_entropy, mean
-from unlearn.types import Measurement, Role, Subset
+from torch import Tensor
+
+from unlearn.evidence import Evidence
+from unlearn.metrics.base import SampleMean
+from unlearn.statistics import confidence, correct, cross_entropy
+from unlearn.types import Role, Subset
 
 
 @dataclass(frozen=True)
-class UnlearningDegree(Metric):
+class UnlearningDegree(SampleMean):
     """s(theta_0) - s(theta) on the perturbed forget set: 0 untouched; what is right is the retrained model's value.
 
     That the degree is the difference of performance on perturbed data before and after unlearning is the paper's
@@ -22,10 +25,10 @@ class UnlearningDegree(Metric):
     references = (Role.ORIGINAL,)
     needs_spd_gan = True
 
-    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
         before, after = evidence.original[Subset.PERTURBED_FORGET], evidence.subject[Subset.PERTURBED_FORGET]
         return {
-            "unlearning_degree": mean(confidence(before) - confidence(after)),
-            "unlearning_degree_accuracy": mean(correct(before) - correct(after)),
-            "unlearning_degree_loss": mean(cross_entropy(after) - cross_entropy(before)),
+            "unlearning_degree": confidence(before) - confidence(after),
+            "unlearning_degree_accuracy": correct(before) - correct(after),
+            "unlearning_degree_loss": cross_entropy(after) - cross_entropy(before),
         }

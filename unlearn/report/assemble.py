@@ -13,6 +13,7 @@ from typing import Any
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
 from unlearn.report.notes import general_notes, selection_note
+from unlearn.report.paired import paired
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.blend import Blended
 from unlearn.stages.checkpoint import Checkpoint
@@ -59,8 +60,9 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     figures = Figures()
     for (role, metric), readings in table.items():
         _summarise(figures, role, metric, readings)
+    differences = paired(outcome)
     for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric)
+        _compare(figures, table, metric, differences.get(metric))
     _average(figures, "", AVERAGED)
     if "gap/selection_auc" in figures.metrics:
         _average(figures, "selection/", SELECTED)
@@ -169,10 +171,11 @@ def _behind(readings: Readings) -> dict[str, Any]:
     }
 
 
-def _compare(figures: Figures, table: Table, metric: str) -> None:
+def _compare(figures: Figures, table: Table, metric: str, difference: Measurement | None) -> None:
     """The signed gap of the unlearned model to the retrained ones, and theirs to one another.
 
     `mean_absolute`, one retrained model at a time, is what compares with the noise floor: the mean over their pairs.
+    `interval`, where the metric is a mean over samples, is of the gap (`paired`).
     """
     retrained = table.get((Role.RETRAINED, metric))
     if retrained is None:
@@ -192,7 +195,15 @@ def _compare(figures: Figures, table: Table, metric: str) -> None:
     theirs = [key for _, key in retrained.values()]
     keys = [key for _, key in unlearned.values()] + theirs
     absolute = fmean(map(abs, gaps)) if gaps else None
-    figures.add(f"gap/{metric}", gaps, reason, **behind, mean_absolute=absolute, keys=keys)
+    sure = (
+        {}
+        if difference is None
+        else {
+            "standard_error": difference.standard_error,
+            "interval": difference.interval and list(difference.interval),
+        }
+    )
+    figures.add(f"gap/{metric}", gaps, reason, **behind, mean_absolute=absolute, keys=keys, **sure)
     if len(seeds) < 2:
         reason = "needs two or more baseline.seeds"
     pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}

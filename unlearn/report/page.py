@@ -103,12 +103,16 @@ def _cell(report: Report, key: str, text: str, footnotes: dict[str, int]) -> Cel
 
 
 def _behind(statistics: dict[str, Any]) -> str:
-    """Every reading with its own uncertainty, a line each."""
-    return "\n".join(
+    """Every reading with its own uncertainty, a line each; of a gap its interval."""
+    lines = [
         f"seed {reading['seed']}: {reading['value']:.4f}{_uncertainty(reading)}, n {reading['n']}"
         for reading in statistics.get("readings", [])
         if reading["value"] is not None
-    )
+    ]
+    if statistics.get("interval"):
+        low, high = statistics["interval"]
+        lines.append(f"95 % over the same samples: {low:.4f} to {high:.4f}")
+    return "\n".join(lines)
 
 
 def _uncertainty(reading: dict[str, Any]) -> str:

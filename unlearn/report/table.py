@@ -21,6 +21,9 @@ ROWS = {
     "unlearning_degree": "unlearning degree",
     "unlearning_degree_calibrated": "  calibrated",
     "js_to_retrained": "JS to retrained",
+    "activation_distance": "activation dist.",
+    "zrf": "ZRF",
+    "tug_of_war": "tug of war",
     "mia_logistic_auc": "attack AUC",
     "selection_auc": "  on validation",
     "seconds": "seconds",
@@ -33,6 +36,7 @@ COLUMNS = {
     "gap": "gap",
     "noise_floor": "floor",
 }
+SURE = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # whose gaps' intervals are printed
 FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×"}
 
 
@@ -94,7 +98,7 @@ def cell(report: dict[str, Any], column: str, metric: str) -> str:
 
 
 def footer(report: dict[str, Any]) -> list[str]:
-    """What stands behind the table: counts, whether the attack sees anything, the average gap."""
+    """What stands behind the table: counts, how sure gaps are, whether the attack sees anything, the average gap."""
     metrics, statistics, models = report["metrics"], report["statistics"], len(report["seeds"]["baseline"])
     counts = [
         f"{statistics[key]['n']} {subset}"
@@ -106,6 +110,14 @@ def footer(report: dict[str, Any]) -> list[str]:
         f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}"
         + ("" if edited is None else f"; {edited:,} of {report['total_parameters']:,} parameters edited")
     ]
+    intervals = [
+        f"{metric.removesuffix('_accuracy')} {low:.3f} to {high:.3f}"
+        for metric in SURE
+        if (found := statistics.get(f"gap/{metric}", {}).get("interval"))
+        for low, high in [found]
+    ]
+    if intervals:
+        lines.append(f"95 % of gaps, by sample: {', '.join(intervals)}")
     if "blend" in report:
         lines.append(_blended(**report["blend"]))
     fresh = metrics.get("fresh/perturbed_forget_accuracy")

@@ -25,10 +25,11 @@ class View:
     weights: Finished | None = None
 
     def load(self, workshop: Workshop) -> Seen:
-        """As a metric sees it, its tensors on the CPU but for scores."""
+        """As a metric sees it, predictions on the CPU, scores and weights on the training device."""
         predictions = {subset: read_predictions(workshop.need(stage)) for subset, stage in self.predictions.items()}
         scores = {stage.need: stage.load(workshop) for stage in self.scores}
-        return Seen(predictions, scores, {} if self.weights is None else self.weights.load(workshop).state_dict())
+        parameters = {} if self.weights is None else dict(self.weights.load(workshop).named_parameters())
+        return Seen(predictions, scores, parameters)
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,14 @@ class Evaluate(Stage):
         return f"{type(self.metric).__name__} of {self.model.role}"
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        measured = self.metric.measure(self.evidence(workshop))
+        write_json(folder / "measurements.json", {name: asdict(value) for name, value in measured.items()})
+
+    def evidence(self, workshop: Workshop) -> Evidence:
+        """What the metric looks at."""
         views = (self.subject, self.original, self.retrained, self.untrained)
         subject, original, retrained, untrained = (view.load(workshop) for view in views)
-        measured = self.metric.measure(Evidence(subject, original, retrained, untrained, self.seed))
-        write_json(folder / "measurements.json", {name: asdict(value) for name, value in measured.items()})
+        return Evidence(subject, original, retrained, untrained, self.seed)
 
     def load(self, workshop: Workshop) -> dict[str, Measurement]:
         """The measurements by name, without the role."""

@@ -1,0 +1,104 @@
+"""Intervals of gaps, from the same samples under both models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Finished
+from scipy import stats
+
+from unlearn import config
+from unlearn.metrics.accuracy import Accuracy
+from unlearn.metrics.js_to_retrained import JsToRetrained
+from unlearn.pipeline import Reading
+from unlearn.report.assemble import assemble
+from unlearn.report.paired import paired
+from unlearn.stages.files import read_predictions
+from unlearn.statistics import normal_interval
+from unlearn.types import Measurement, Predictions, Role, Subset
+
+
+def readings(run: Finished, kind: type, role: Role) -> list[Reading]:
+    return [r for r, _ in run.outcome.measurements if type(r.stage.metric) is kind and r.role is role]
+
+
+def predictions(run: Finished, reading: Reading, subset: Subset) -> Predictions:
+    return read_predictions(run.workshop.need(reading.stage.subject.predictions[subset]))
+
+
+def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
+    """Unlearned minus the mean of two retrained models, image by image, as a paired test has it."""
+
+    def right(reading: Reading) -> np.ndarray:
+        found = predictions(finished, reading, Subset.TEST)
+        return (found.logits.argmax(1) == found.labels).double().numpy()
+
+    (mine,) = readings(finished, Accuracy, Role.UNLEARNED)
+    one, two = readings(finished, Accuracy, Role.RETRAINED)
+    theirs = (right(one) + right(two)) / 2
+    found = paired(finished.outcome)["test_accuracy"]
+    assert found.value == pytest.approx((right(mine) - theirs).mean())
+    assert found.value == pytest.approx(finished_report(finished)["metrics"]["gap/test_accuracy"])
+    assert found.standard_error == pytest.approx(stats.sem(right(mine) - theirs))
+    statistic = stats.ttest_rel(right(mine), theirs).statistic
+    assert (found.value or 0) / (found.standard_error or 0) == pytest.approx(statistic)
+    assert found.interval == pytest.approx(stats.norm.interval(0.95, found.value, found.standard_error), rel=1e-6)
+
+
+def finished_report(run: Finished) -> dict[str, Any]:
+    return assemble(run.outcome, config.plain(run.composed), {})
+
+
+def test_a_distance_to_the_retrained_model_is_its_own_gap(finished: Finished) -> None:
+    """A retrained model is at no distance from itself, and is not held against the other one here."""
+    own = readings(finished, JsToRetrained, Role.UNLEARNED)
+    distances = [reading.stage.load(finished.workshop)["js_to_retrained"] for reading in own]
+    found = paired(finished.outcome)["js_to_retrained"]
+    assert found.value == pytest.approx(np.mean([distance.value for distance in distances]))
+    assert found.n == distances[0].n
+
+
+def test_every_interval_holds_its_gap_and_stands_in_the_report(finished: Finished) -> None:
+    report = finished_report(finished)
+    found = paired(finished.outcome)
+    assert {"forget_accuracy", "retain_loss", "unlearning_degree", "noisy_forget_accuracy"} <= set(found)
+    assert not {"mia_logistic_auc", "forgetting_rate", "unlearning_degree_calibrated"} & set(found)
+    for metric, difference in found.items():
+        gap, behind = report["metrics"][f"gap/{metric}"], report["statistics"][f"gap/{metric}"]
+        assert behind["interval"] == list(difference.interval)
+        assert behind["interval"][0] <= gap <= behind["interval"][1]
+    assert "interval" not in report["statistics"]["gap/mia_logistic_auc"]
+
+
+def test_identical_models_differ_by_nothing(finished: Finished) -> None:
+    """A retrained model in the unlearned one's place, against itself."""
+    (first, *_) = readings(finished, Accuracy, Role.RETRAINED)
+    twice = tuple((replace(first, role=role), {}) for role in (Role.UNLEARNED, Role.RETRAINED))
+    for difference in paired(replace(finished.outcome, measurements=twice)).values():
+        assert (difference.value, difference.interval) == (0.0, (0.0, 0.0))
+
+
+def test_without_a_retrained_model_there_is_no_gap(finished: Finished) -> None:
+    alone = tuple((reading, found) for reading, found in finished.outcome.measurements if reading.role != "retrained")
+    assert paired(replace(finished.outcome, measurements=alone)) == {}
+
+
+def test_a_mean_of_one_sample_has_no_interval() -> None:
+    assert normal_interval(Measurement(1.0, 1)).interval is None
+    assert normal_interval(Measurement(None, 1, reason="none")).value is None
+
+
+def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
+    """Accuracies of two models that agree on most of 200 samples."""
+    generator = np.random.default_rng(0)
+    inside = 0
+    for _ in range(1000):
+        theirs = generator.random(200) < 0.9
+        mine = np.where(generator.random(200) < 0.2, generator.random(200) < 0.7, theirs)
+        difference = mine.astype(float) - theirs
+        low, high = normal_interval(Measurement(difference.mean(), 200, stats.sem(difference))).interval or (0, 0)
+        inside += low <= 0.2 * (0.7 - 0.9) <= high
+    assert inside / 1000 == pytest.approx(0.95, abs=0.02)

@@ -1,0 +1,42 @@
+"""Normalised machine unlearning score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unlearn.attacks.logistic import Logistic
+from unlearn.checks import at_least, share
+from unlearn.evidence import Evidence, Metric
+from unlearn.statistics import correct
+from unlearn.types import Measurement, Subset
+
+
+@dataclass(frozen=True)
+class Nomus(Metric):
+    """NoMUS = A_test / 2 + (1 - 2 |a - 1/2|) / 2, 0-1, high is good: accuracy, and an attack that only guesses.
+
+    Choi and Na 2023, "Towards machine unlearning benchmarks", where a is the accuracy of a classifier of losses that
+    tells forgotten from unseen samples, and both halves weigh alike. Ours: a is `mia_logistic_balanced_accuracy`, on
+    forget and holdout, as `Logistic` says with the same `splits` and `test_share`. Right is the retrained model's
+    value: where forgotten images are harder than unseen ones, an attack finds them in that one too.
+    """
+
+    subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.TEST)
+
+    splits: int = at_least(1, 10)
+    test_share: float = share(0.5, zero=False)  # of the samples, scored in each split
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        known = correct(evidence.subject[Subset.TEST])
+        attack = Logistic(self.splits, self.test_share, bootstrap=100).measure(evidence)[
+            "mia_logistic_balanced_accuracy"
+        ]
+        n = len(known) + attack.n
+        if attack.value is None:
+            return {"nomus": Measurement(None, n, reason=attack.reason)}
+        return {"nomus": Measurement(nomus(known.mean().item(), attack.value), n)}
+
+
+def nomus(accuracy: float, attack: float) -> float:
+    """From accuracy on test and the attack's, both 0-1."""
+    return accuracy / 2 + (1 - 2 * abs(attack - 0.5)) / 2

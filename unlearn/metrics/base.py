@@ -1,0 +1,23 @@
+"""What metrics have in common that are means over samples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from unlearn.evidence import Evidence, Metric
+from unlearn.statistics import mean
+from unlearn.types import Measurement
+
+
+class SampleMean(Metric):
+    """A metric whose every value is a mean over samples: two models can be held against each other sample by sample."""
+
+    @abstractmethod
+    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
+        """What each sample adds, float64 [n] by name, in the order of the predictions."""
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        """Their means."""
+        return {name: mean(values) for name, values in self.samples(evidence).items()}

@@ -1,0 +1,48 @@
+"""Information about the forget set that a model exposes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from unlearn.checks import at_least
+from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.scores import GradientStatistic, Need
+from unlearn.types import Measurement, Role, Subset
+
+
+@dataclass(frozen=True)
+class ForgetInformation(Metric):
+    """i(theta; D_f) = mean over samples of ||grad log p(y|x)||^2, the trace of the empirical Fisher information.
+
+    `forget_information_log` is ln i (any number), `forget_information_ratio` i / i_r to the retrained model (0 to
+    infinity, 1 like retrained) and `efficacy` 1 / i (0 to infinity). Becker and Liebig 2022, "Evaluating machine
+    unlearning via epistemic uncertainty", define i and call a high efficacy good; we give it no direction and rank by
+    none of them: a sample known by heart has no gradient either, and retrained models have large ones (logarithm and
+    ratio are ours). Null where no sample has a gradient. Only the mean is kept, so there is no standard error.
+    """
+
+    subsets = (Subset.FORGET,)  # to be counted
+    references = (Role.RETRAINED,)
+
+    samples: int | None = at_least(1, None)  # of D_f, evenly spaced, one backward pass each; null: all
+
+    def needs(self) -> tuple[Need, ...]:
+        return (Need(GradientStatistic("mean_square"), Subset.FORGET, self.samples),)
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        found = len(evidence.subject[Subset.FORGET].labels)
+        n = found if self.samples is None else min(self.samples, found)
+        mine, wanted = self._information(evidence.subject), self._information(evidence.retrained)
+        no = "{} has no gradient on any sample of the forget set"
+        undefined = Measurement(None, n, reason=no.format("the model"))
+        no_reference = Measurement(None, n, reason=no.format("the retrained model"))
+        return {
+            "forget_information_log": Measurement(math.log(mine), n) if mine else undefined,
+            "forget_information_ratio": Measurement(mine / wanted, n) if wanted else no_reference,
+            "efficacy": Measurement(1 / mine, n) if mine else undefined,
+        }
+
+    def _information(self, seen: Seen) -> float:
+        (need,) = self.needs()
+        return sum(square.double().sum().item() for square in seen.scores[need].values())

@@ -1,0 +1,37 @@
+"""Whether forgotten and retained samples pull the weights the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unlearn.evidence import Evidence, Metric
+from unlearn.metrics.layers import by_layer
+from unlearn.scores import GradientStatistic, Need
+from unlearn.types import Measurement, Subset
+
+FORGET, RETAIN = (Need(GradientStatistic("mean_gradient"), subset) for subset in (Subset.FORGET, Subset.RETAIN))
+
+
+@dataclass(frozen=True)
+class GradientMatch(Metric):
+    """1 - cosine of the mean loss gradients on D_f and D_r, the mean over layers: 0 to 2, 1 for orthogonal ones.
+
+    The distance by which data sets are condensed (gradient matching), as a metric after "Dataset condensation driven
+    machine unlearning" (2024); the mean over modules that own parameters is ours. It has no direction: right is the
+    retrained model's value. Null where a layer's gradient is 0.
+    """
+
+    subsets = (Subset.FORGET, Subset.RETAIN)  # to be counted
+
+    def needs(self) -> tuple[Need, ...]:
+        return (FORGET, RETAIN)
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        n = sum(len(found.labels) for found in evidence.subject.values())
+        forget, retain = (by_layer(evidence.subject.scores[need]) for need in self.needs())
+        norms = {layer: forget[layer].norm() * retain[layer].norm() for layer in forget}
+        flat = [layer for layer, norm in norms.items() if norm == 0]
+        if flat:
+            return {"gradient_match": Measurement(None, n, reason=f"the gradient of {flat[0] or 'the model'} is 0")}
+        cosines = [(forget[layer] @ retain[layer] / norm).clamp(-1, 1).item() for layer, norm in norms.items()]
+        return {"gradient_match": Measurement(1 - sum(cosines) / len(cosines), n)}

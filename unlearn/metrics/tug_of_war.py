@@ -1,0 +1,32 @@
+"""Tug-of-war."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from unlearn.evidence import Evidence, Metric
+from unlearn.statistics import correct, standard_error
+from unlearn.types import Measurement, Role, Subset
+
+
+@dataclass(frozen=True)
+class TugOfWar(Metric):
+    """ToW = product over forget, retain and test of 1 - |A - A_r|: 1 like retrained, 0 where one differs by all.
+
+    Zhao et al. 2024, "What makes unlearning hard and what to do about it". The standard error is ours: the delta
+    method on paired differences, too wide where a difference is near 0.
+    """
+
+    subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
+    references = (Role.RETRAINED,)
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        pairs = [(evidence.subject[subset], evidence.retrained[subset]) for subset in self.subsets]
+        differences = [correct(mine) - correct(theirs) for mine, theirs in pairs]
+        kept = [1 - abs(each.mean().item()) for each in differences]
+        errors = [standard_error(each) for each in differences]
+        others = [math.prod(kept[:k] + kept[k + 1 :]) for k in range(len(kept))]
+        known = [error * other for error, other in zip(errors, others, strict=True) if error is not None]
+        spread = math.hypot(*known) if len(known) == len(errors) else None
+        return {"tug_of_war": Measurement(math.prod(kept), sum(map(len, differences)), spread)}
