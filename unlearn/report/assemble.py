@@ -12,7 +12,7 @@ from typing import Any
 
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
-from unlearn.report.attacks import ATTACK, OTHER, blind, descended, described, grading
+from unlearn.report.attacks import ATTACK, GRADER, OTHER, blind, descended, described, grading
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.blend import Blended
@@ -212,7 +212,7 @@ def _known(values: list[float | None]) -> list[float]:
 
 def _grade(figures: Figures, unfit: tuple[str, ...]) -> None:
     """The average gap, by another attack where the strategy trained on what `ATTACK` ranks by, or by none."""
-    if ATTACK not in unfit or f"gap/{ATTACK}" not in figures.metrics:
+    if GRADER not in unfit or f"gap/{ATTACK}" not in figures.metrics:
         _average(figures, "", AVERAGED)
         return
     measured = f"gap/{OTHER}" in figures.metrics

@@ -8,7 +8,8 @@ from unlearn.attacks.base import Attack
 from unlearn.discovery import snake_case
 from unlearn.pipeline import Outcome
 
-ATTACK = "mia_logistic_auc"  # in the average gap
+GRADER = "logistic"
+ATTACK = f"mia_{GRADER}_auc"  # in the average gap
 OTHER = "mia_entropy_auc"  # in its place where a strategy trained on what that ranks by: it knows no label, so no loss
 
 Intervals = list[tuple[float, float]]
@@ -28,28 +29,27 @@ def described(outcome: Outcome) -> dict[str, dict[str, str]]:
 
 
 def descended(outcome: Outcome) -> tuple[str, ...]:
-    """Numbers of attacks that rank by what the run's strategy trained on."""
+    """Attacks that rank by what the run's strategy trained on, by name."""
     strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
-    return tuple(
-        dict.fromkeys(
-            name
-            for reading, measured in outcome.measurements
-            if isinstance(metric := reading.stage.metric, Attack) and strategy in metric.descended_by
-            for name in measured
-        )
+    metrics = (reading.stage.metric for reading, _ in outcome.measurements)
+    named = (
+        snake_case(type(each).__name__)
+        for each in metrics
+        if isinstance(each, Attack) and strategy in each.descended_by
     )
+    return tuple(dict.fromkeys(named))
 
 
-def grading(numbers: tuple[str, ...], measured: bool) -> str:
-    """The note on a strategy that trained on what `numbers` rank by, and on what grades it instead, if `measured`."""
+def grading(attacks: tuple[str, ...], measured: bool) -> str:
+    """The note on a strategy that trained on what these `attacks` rank by, and on what grades it, if `measured`."""
     instead = (
         f"the average gap holds {OTHER} in place of {ATTACK}"
         if measured
-        else f"there is no average gap; with attacks=full it holds {OTHER} in place of {ATTACK}"
+        else f"there is no average gap, which with attacks=full holds {OTHER} in place of {ATTACK}"
     )
     return (
-        f"The strategy trained against an attacker of losses and confidences, which flatters it in whatever ranks by "
-        f"those ({', '.join(numbers)}): {instead}."
+        "The strategy trained against an attacker of losses and confidences, which flatters it in whatever ranks by "
+        f"those ({', '.join(attacks)}): {instead}."
     )
 
 

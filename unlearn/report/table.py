@@ -23,7 +23,7 @@ ROWS = {
     "js_to_retrained": "JS to retrained",
     "mia_logistic_auc": "attack AUC",
     "mia_entropy_auc": "  by entropy",
-    "mia_modified_entropy_auc": "  by modified entropy",
+    "mia_modified_entropy_auc": "  by mod. entropy",
     "mia_svc_confidence": "SVC confidence",
     "selection_auc": "  on validation",
     "seconds": "seconds",
