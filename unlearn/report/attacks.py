@@ -60,7 +60,7 @@ def blind(areas: Mapping[str, tuple[Intervals, Intervals]]) -> dict[str, str]:
     if ATTACK in found:
         notes["attack"] = "The attack cannot tell original and retrained apart: their 95 % intervals overlap."
     if rest := [metric for metric in found if metric != ATTACK]:
-        notes["blind_attacks"] = f"The 95 % intervals of original and retrained overlap also in {', '.join(rest)}."
+        notes["blind_attacks"] = f"The 95 % intervals of original and retrained overlap in {', '.join(rest)}."
     return notes
 
 
