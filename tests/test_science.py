@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -24,13 +25,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def metrics(store: Path, *overrides: str) -> dict[str, float]:
+def reported(store: Path, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         composed = compose("config", list(overrides))
     found = config.instantiate(composed)
     outcome: Outcome = run(found, Workshop(ArtifactStore(store), found.trainer, Console()))
-    report: dict[str, float] = assemble(outcome, config.plain(composed), {})["metrics"]
-    return report
+    return assemble(outcome, config.plain(composed), {})
+
+
+def metrics(store: Path, *overrides: str) -> dict[str, float]:
+    found: dict[str, float] = reported(store, *overrides)["metrics"]
+    return found
 
 
 @pytest.mark.parametrize("term", ["shift", "attack"])
@@ -85,3 +90,31 @@ def test_a_whole_class_is_forgotten_and_the_others_are_kept(store: Path, strateg
     found = [metrics(store, f"strategy={strategy}", "forget=class_wise", "spd_gan=off", f"seed={s}") for s in (1, 2, 3)]
     assert fmean(m["unlearned/forget_accuracy"] for m in found) < 0.1
     assert fmean(m["retrained/retain_accuracy"] - m["unlearned/retain_accuracy"] for m in found) <= 0.03
+
+
+NOISE = ("strategy=identity", "spd_gan=off", "dataset.label_noise=0.2")
+JUDGED = ("correctness", "confidence", "entropy", "modified_entropy", "loss", "logistic")
+RANKED = ("confidence", "entropy", "modified_entropy", "logistic")
+
+
+def lower_bounds(report: dict[str, Any], role: str, attacks: list[str]) -> dict[str, float]:
+    """Of the 95 % intervals of attacks on the one model of a role."""
+    found = {attack: report["statistics"][f"{role}/mia_{attack}"]["readings"] for attack in attacks}
+    return {attack: reading["interval"][0] for attack, (reading,) in found.items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_labels_learnt_by_heart_are_found_in_the_original_alone(store: Path, seed: int) -> None:
+    report = reported(store, *NOISE, "train.epochs=60", "attacks=full", f"seed={seed}")
+    attacks = [f"{name}_balanced_accuracy" for name in JUDGED] + [f"{name}_auc" for name in RANKED]
+    assert min(lower_bounds(report, "original", attacks).values()) > 0.5
+    assert max(lower_bounds(report, "retrained", attacks).values()) < 0.5
+    svc = [report["metrics"][f"{role}/mia_svc_confidence"] for role in ("original", "retrained")]
+    assert svc[1] - svc[0] > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_default_attack_finds_them_after_the_default_training(store: Path, seed: int) -> None:
+    report = reported(store, *NOISE, f"seed={seed}")
+    assert lower_bounds(report, "original", ["logistic_auc"])["logistic_auc"] > 0.5
+    assert lower_bounds(report, "retrained", ["logistic_auc"])["logistic_auc"] < 0.5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import DictConfig
+from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from unlearn.attacks.base import Attack
 from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
-from unlearn.attacks.logistic import Logistic, auc, bootstrap_auc, tpr_at
+from unlearn.attacks.logistic import Logistic
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.nomus import Nomus, nomus
+from unlearn.attacks.roc import auc, balanced_accuracy, bootstrap, clopper_pearson, tpr_at
 from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.strategies.base import Strategy
 from unlearn.types import Measurement, Predictions, Role, Subset
 
 ATTACKS = options("unlearn.attacks", Metric)
@@ -53,19 +60,19 @@ def test_auc_is_scikit_learns_ties_included(members: list[int], others: list[int
 def test_bootstrap_interval_holds_the_auc_and_narrows_with_samples() -> None:
     widths = []
     for n in (50, 5000):
-        truth, found = np.arange(2 * n) < n, np.random.default_rng(0).normal(size=2 * n) + (np.arange(2 * n) < n)
-        low, high = bootstrap_auc(truth, found, 200, seed=0)
-        assert low < roc_auc_score(truth, found) < high
+        generator = np.random.default_rng(0)
+        members, others = generator.normal(size=n) + 1, generator.normal(size=n)
+        low, high = bootstrap(auc, members, others, 200, seed=0)
+        assert low < auc(members, others) < high
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(10, rel=0.4)
 
 
 def test_tpr_by_hand() -> None:
     """Of 1,000 non-members 0 … 999 ten may be mistaken, so a member must score above 989."""
-    found = np.concatenate([np.arange(1000.0), [5, 989, 989.5, 5000]])
-    truth = np.arange(1004) >= 1000
-    assert tpr_at(truth, found, 0.01) == Measurement(0.5, 1004)
-    assert tpr_at(truth, np.where(truth, found, 7.0), 0.01) == Measurement(0.75, 1004)  # tied non-members
+    members, others = np.array([5, 989, 989.5, 5000]), np.arange(1000.0)
+    assert (tpr_at(members, others, 0.01, 100, 0).value, tpr_at(members, others, 0.01, 100, 0).n) == (0.5, 4)
+    assert tpr_at(members, np.full(1000, 7.0), 0.01, 100, 0).value == 0.75  # tied non-members
 
 
 @pytest.mark.parametrize("levels", [7, 300, 10**6])
@@ -75,14 +82,64 @@ def test_tpr_is_the_roc_curves(levels: int, rate: float) -> None:
     truth = np.arange(1300) < 200
     found = (generator.normal(size=1300) + truth) * levels // 8
     rates, recalls, _ = roc_curve(truth, found, drop_intermediate=False)
-    assert tpr_at(truth, found, rate).value == pytest.approx(recalls[rates <= rate + 1e-12].max())
+    measured = tpr_at(found[truth], found[~truth], rate, 100, seed=0)
+    assert measured.value == pytest.approx(recalls[rates <= rate + 1e-12].max())
+    assert measured.interval is not None
+    assert measured.interval[0] <= measured.value <= measured.interval[1]
 
 
 @pytest.mark.parametrize(("n", "rate", "known"), [(999, 0.01, False), (1000, 0.01, True), (9999, 0.001, False)])
 def test_tpr_needs_ten_mistakes_to_count(n: int, rate: float, known: bool) -> None:
-    found = tpr_at(np.arange(n + 5) < 5, np.arange(float(n + 5)), rate)
+    found = tpr_at(np.arange(5.0), np.arange(float(n)), rate, 100, seed=0)
     assert (found.value is not None) == known
     assert known or f"{n} non-members" in (found.reason or "")
+
+
+def test_a_rate_of_none_is_no_certainty() -> None:
+    """No member of 20 is found: the bootstrap alone would say 0 to 0."""
+    found = tpr_at(np.zeros(20), np.arange(1000.0), 0.01, 100, seed=0)
+    assert found.interval == pytest.approx((0, 1 - 0.025 ** (1 / 20)))
+
+
+@pytest.mark.parametrize(("found", "n"), [(0, 7), (3, 10), (10, 10), (45, 300)])
+def test_clopper_and_pearson_are_scipys(found: int, n: int) -> None:
+    exact = binomtest(found, n).proportion_ci(0.95, "exact")
+    assert clopper_pearson(found, n) == pytest.approx((exact.low, exact.high))
+
+
+def test_the_interval_of_a_rate_covers_the_true_one() -> None:
+    """Normal scores one apart: at 1 % the true rate is 1 - Phi(2.326 - 1)."""
+    true, held = norm.sf(norm.isf(0.01) - 1), 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        members, others = generator.normal(1, 1, 200), generator.normal(0, 1, 1000)
+        low, high = tpr_at(members, others, 0.01, 100, seed).interval or (1.0, 0.0)
+        held += low <= true <= high
+    assert held >= 54  # of 57 expected
+
+
+def test_balanced_accuracy_and_its_interval() -> None:
+    """Of one kind alone it would be Clopper and Pearson's; of two alike it is narrower by the square root of 2."""
+    found, (low, high) = balanced_accuracy(0.7, 50, 0.7, 50), clopper_pearson(35, 50)
+    assert (found.value, found.n) == (pytest.approx(0.7), 100)
+    assert found.interval == pytest.approx((0.7 - (0.7 - low) / 2**0.5, 0.7 + (high - 0.7) / 2**0.5))
+    certain = balanced_accuracy(1.0, 20, 1.0, 20).interval or (1.0, 1.0)
+    assert certain[0] < 0.9
+    assert certain[1] == 1
+
+
+@pytest.mark.parametrize("closeness", [1.0, 0.5])
+def test_the_interval_of_balanced_accuracy_covers_what_judges_reach(closeness: float) -> None:
+    """Losses exp(1) and exp(1) times `closeness`: the best border between them is known."""
+    border = np.log(1 / closeness) / (1 / closeness - 1) if closeness < 1 else 1.0
+    best, held = (1 - np.exp(-border / closeness) + np.exp(-border)) / 2, 0
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        inside, outside = generator.exponential(closeness, 110), generator.exponential(1, 210)
+        found = attacked(with_losses(inside), with_losses(outside), seed=seed, bootstrap=100, splits=5)
+        low, high = found["mia_logistic_balanced_accuracy"].interval or (1.0, 0.0)
+        held += low <= best <= high
+    assert held >= 10
 
 
 def test_few_non_members_leave_the_rates_undefined_and_the_auc_not() -> None:
@@ -206,23 +263,52 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
     assert "judged a member" in (found.reason or "")
 
 
+def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> Seen:
+    every = {Subset.FORGET: members, Subset.RETAIN: retain}
+    return Seen({subset: every.get(subset, others) for subset in attack.subsets})
+
+
+def shuffled(found: Predictions) -> Predictions:
+    order = torch.randperm(len(found.labels), generator=torch.Generator().manual_seed(1))
+    return Predictions(found.logits[order], found.labels[order], found.index[order])
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_identity_and_the_order_of_samples(name: str) -> None:
     attack = ATTACKS[name]()
     assert isinstance(attack, Metric)
-    members, others = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1))
-    subject = Seen({subset: members if subset is Subset.FORGET else others for subset in attack.subsets})
-    found = attack.measure(Evidence(subject, subject if Role.ORIGINAL in attack.references else Seen()))
+    sets = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1)), with_losses(drawn(150, 2, 0.6))
+    subject = subject_of(attack, *sets)
+    reference = subject if Role.ORIGINAL in attack.references else Seen()
+    found = attack.measure(Evidence(subject, reference))
     assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
+    again = attack.measure(Evidence(subject_of(attack, *map(shuffled, sets)), reference))
+    assert {key: m.value for key, m in again.items()} == pytest.approx({key: m.value for key, m in found.items()})
     if name == "forgetting_rate_membership":
         assert found[name].value == 0.0
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_reads_holdout_but_for_a_search_and_has_its_own_module_and_yaml(name: str) -> None:
-    assert (Subset.HOLDOUT in ATTACKS[name].subsets) == (name != "selection")
+def test_an_attack_reads_no_test_but_the_tables_one_and_has_its_own_module_and_yaml(name: str) -> None:
+    """`selection` is for searches, which holdout does not enter; `svc_confidence` is what tables have, by test."""
+    assert (Subset.HOLDOUT in ATTACKS[name].subsets) == (name not in {"selection", "svc_confidence"})
+    assert (Subset.TEST in ATTACKS[name].subsets) == (name == "svc_confidence")
     assert ATTACKS[name].__module__ == f"unlearn.attacks.{name}"
     assert f"/schema/attacks/{name}@{name}" in (CONF / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_says_how_to_read_it(name: str) -> None:
+    attack = ATTACKS[name]
+    assert issubclass(attack, Attack)
+    assert attack.members
+    assert attack.non_members
+    assert re.search("the (higher|fewer)", attack.direction)
+    assert set(attack.descended_by) <= set(options("unlearn.strategies", Strategy))
+
+
+def test_full_is_all_but_what_is_for_searches(composed: Callable[..., DictConfig]) -> None:
+    assert set(composed("attacks=full").attacks) == set(ATTACKS) - {"selection"}
 
 
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:

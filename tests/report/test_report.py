@@ -33,6 +33,7 @@ SCHEMA = {
     "notes": dict,
     "edited_parameters": int,
     "total_parameters": int,
+    "attacks": dict,
     "confidence": dict,
     "artifacts": dict,
     "choices": dict,

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unlearn.attacks.base import Attack
 from unlearn.attacks.members import forget_and_peers, judge, too_few
-from unlearn.evidence import Evidence, Metric
+from unlearn.evidence import Evidence
 from unlearn.statistics import cross_entropy
 from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)
-class ForgettingRateMembership(Metric):
+class ForgettingRateMembership(Attack):
     """(AF - BF) / BT: of the forget samples judged members before, the net share judged non-members after.
 
     BT and BF count forget samples judged member and non-member by the original's losses, AF those judged
@@ -23,6 +24,8 @@ class ForgettingRateMembership(Metric):
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     references = (Role.ORIGINAL,)
+    direction = "a low loss speaks for membership; the higher the rate, the fewer forget samples still count as members"
+    descended_by = ("membership_loss",)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, others = (cross_entropy(found) for found in forget_and_peers(evidence.original))

@@ -19,13 +19,19 @@ FEWEST = 4  # of each kind
 def forget_and_peers(
     predictions: Mapping[Subset, Predictions], others: Subset = Subset.HOLDOUT
 ) -> tuple[Predictions, Predictions]:
-    """The forget set, and the samples of `others` of the classes that occur in it.
+    """The forget set, and the samples of `others` of the classes that occur in it, by index.
 
     Against all classes, a model retrained without one class would give itself away by that class alone.
     """
-    forget, found = predictions[Subset.FORGET], predictions[others]
+    forget, found = by_index(predictions[Subset.FORGET]), by_index(predictions[others])
     same = torch.isin(found.labels, forget.labels)
     return forget, Predictions(found.logits[same], found.labels[same], found.index[same])
+
+
+def by_index(predictions: Predictions) -> Predictions:
+    """In the order of the data set, so that what an attack draws at random does not hang on theirs."""
+    order = predictions.index.argsort()
+    return Predictions(predictions.logits[order], predictions.labels[order], predictions.index[order])
 
 
 def too_few(members: Tensor, others: Tensor, part: float = 1.0) -> str | None:

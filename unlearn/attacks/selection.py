@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.attacks.logistic import by_loss
+from unlearn.attacks.base import Attack
+from unlearn.attacks.logistic import Logistic, by_loss
 from unlearn.attacks.members import forget_and_peers
 from unlearn.checks import at_least
-from unlearn.evidence import Evidence, Metric
+from unlearn.evidence import Evidence
 from unlearn.seeding import stream_seed
 from unlearn.statistics import correct, mean
 from unlearn.types import Measurement, Subset
 
 
 @dataclass(frozen=True)
-class Selection(Metric):
+class Selection(Attack):
     """`validation_accuracy` (0-1), and the attack of `Logistic` with validation samples as non-members.
 
     `selection_auc` ranks by the loss; `selection_balanced_accuracy` is that of a regression fitted on one half of
@@ -24,9 +25,12 @@ class Selection(Metric):
     """
 
     subsets = (Subset.FORGET, Subset.VALIDATION)
+    non_members = "validation samples of the forgotten classes"
+    direction = Logistic.direction
+    descended_by = ("membership_loss",)
 
     splits: int = at_least(1, 10)
-    bootstrap: int = at_least(100, 1000)  # resamples for the interval
+    bootstrap: int = at_least(100, 1000)  # resamples for intervals
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)

@@ -12,6 +12,7 @@ from typing import Any
 
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
+from unlearn.report.attacks import ATTACK, GRADER, OTHER, blind, descended, described, grading
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.report.paired import paired
 from unlearn.stages.base import Stage, Workshop, inputs
@@ -25,7 +26,6 @@ from unlearn.statistics import confidence
 from unlearn.types import Measurement, Role, Subset
 
 SCHEMA_VERSION = 1
-ATTACK = "mia_logistic_auc"
 BINS = 20  # of the true class's confidence, on 0-1
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
 SELECTED = ("forget_accuracy", "retain_accuracy", "validation_accuracy", "selection_auc")  # neither test nor holdout
@@ -63,11 +63,11 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     differences = paired(outcome)
     for metric in dict.fromkeys(metric for _, metric in table):
         _compare(figures, table, metric, differences.get(metric))
-    _average(figures, "", AVERAGED)
+    _grade(figures, descended(outcome))
     if "gap/selection_auc" in figures.metrics:
         _average(figures, "selection/", SELECTED)
     _times(figures, outcome)
-    _say_where_attack_is_blind(figures, table)
+    _say_where_attacks_are_blind(figures, table)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -77,6 +77,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         **_retain(outcome),
         **_blend(outcome),
+        "attacks": described(outcome),
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
@@ -220,18 +221,27 @@ def _known(values: list[float | None]) -> list[float]:
     return known if len(known) == len(values) else []
 
 
-def _average(figures: Figures, prefix: str, averaged: tuple[str, ...]) -> None:
-    """Mean absolute gap over three accuracies and the attack's AUC, with its floor."""
+def _grade(figures: Figures, unfit: tuple[str, ...]) -> None:
+    """The average gap, by another attack where the strategy trained on what `ATTACK` ranks by, or by none."""
+    if GRADER not in unfit or f"gap/{ATTACK}" not in figures.metrics:
+        _average(figures, "", AVERAGED)
+        return
+    measured = f"gap/{OTHER}" in figures.metrics
+    figures.notes["grading"] = grading(unfit, measured)
+    _average(figures, "", (*AVERAGED[:-1], OTHER), "" if measured else figures.notes["grading"])
+
+
+def _average(figures: Figures, prefix: str, averaged: tuple[str, ...], refusal: str = "") -> None:
+    """Mean absolute gap over three accuracies and the attack's AUC, with its floor; null if there is a `refusal`."""
     over = [metric for metric in averaged if f"gap/{metric}" in figures.metrics]
     if not over:
         return
     gaps = _known([figures.statistics[f"gap/{metric}"]["mean_absolute"] for metric in over])
     floors = _known([figures.metrics[f"noise_floor/{metric}"] for metric in over])
     for key, values, group in (("average_gap", gaps, "gap"), ("average_noise_floor", floors, "noise_floor")):
-        mean = [fmean(values)] if values else []
-        figures.add(
-            prefix + key, mean, f"one of {', '.join(over)} is undefined", over=[f"{group}/{metric}" for metric in over]
-        )
+        mean = [fmean(values)] if values and not refusal else []
+        reason = refusal or f"one of {', '.join(over)} is undefined"
+        figures.add(prefix + key, mean, reason, over=[f"{group}/{metric}" for metric in over])
 
 
 def _times(figures: Figures, outcome: Outcome) -> None:
@@ -253,16 +263,12 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + theirs)
 
 
-def _say_where_attack_is_blind(figures: Figures, table: Table) -> None:
-    """A note where the 95 % intervals of the attack overlap on original and retrained."""
-    bounds = [
-        found.interval
-        for role in (Role.ORIGINAL, Role.RETRAINED)
-        for found, _ in table.get((role, ATTACK), {}).values()
-        if found.interval
-    ]
-    if len(bounds) > 1 and any(bounds[0][0] <= high and low <= bounds[0][1] for low, high in bounds[1:]):
-        figures.notes["attack"] = "The attack cannot tell original and retrained apart: their 95 % intervals overlap."
+def _say_where_attacks_are_blind(figures: Figures, table: Table) -> None:
+    def bounds(role: Role, metric: str) -> list[tuple[float, float]]:
+        return [found.interval for found, _ in table.get((role, metric), {}).values() if found.interval]
+
+    areas = [metric for _, metric in table if metric.startswith("mia_") and metric.endswith("_auc")]
+    figures.notes |= blind({area: (bounds(Role.ORIGINAL, area), bounds(Role.RETRAINED, area)) for area in areas})
 
 
 def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:

@@ -25,6 +25,9 @@ ROWS = {
     "zrf": "ZRF",
     "tug_of_war": "tug of war",
     "mia_logistic_auc": "attack AUC",
+    "mia_entropy_auc": "  by entropy",
+    "mia_modified_entropy_auc": "  by mod. entropy",
+    "mia_svc_confidence": "SVC confidence",
     "selection_auc": "  on validation",
     "seconds": "seconds",
     "speedup": "speed-up",
@@ -53,7 +56,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "relabel", "retain", "budget", "spd_gan", "objective"):
+    for note in ("checkpoint", "split", "relabel", "retain", "budget", "spd_gan", "grading", "objective"):
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)

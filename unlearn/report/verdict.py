@@ -6,7 +6,7 @@ from math import hypot
 from statistics import fmean
 from typing import Any
 
-from unlearn.report.assemble import ATTACK
+from unlearn.report.attacks import ATTACK, OTHER
 from unlearn.statistics import RESOLUTION
 
 Report = dict[str, Any]
@@ -94,7 +94,8 @@ def _over(report: Report) -> str:
     metrics = [key.partition("/")[2] for key in report["statistics"]["average_gap"]["over"]]
     accuracies = [metric.removesuffix("_accuracy") for metric in metrics if metric.endswith("_accuracy")]
     words = [f"{_listed(accuracies)} accuracy"] if accuracies else []
-    return " and ".join(words + ["attack AUC"] * (ATTACK in metrics))
+    attacks = {ATTACK: "attack AUC", OTHER: "AUC by entropy"}
+    return " and ".join(words + [word for metric, word in attacks.items() if metric in metrics])
 
 
 def _retention(report: Report) -> str:

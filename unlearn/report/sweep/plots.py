@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from unlearn.report import plane
-from unlearn.report.assemble import ATTACK
+from unlearn.report.attacks import ATTACK
 from unlearn.report.axis import Axis
 from unlearn.report.plane import Field, Level, Line, Point, Rung
 from unlearn.report.sweep.compare import FLOOR, GAP, front, show

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from unlearn.report.assemble import ATTACK
+from unlearn.report.attacks import ATTACK
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words, worded

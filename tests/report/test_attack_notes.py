@@ -1,0 +1,94 @@
+"""What a report says of attacks: how to read them, where they are blind, and by which a strategy is not graded."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from unlearn import config
+from unlearn.report.assemble import AVERAGED, assemble
+from unlearn.report.attacks import ATTACK, OTHER
+from unlearn.report.page import render
+from unlearn.report.pictures import Examples
+from unlearn.report.table import show
+from unlearn.report.verdict import verdict
+from unlearn.types import Measurement, Role
+
+if TYPE_CHECKING:
+    from conftest import Finished, Run
+
+Report = dict[str, Any]
+DESCENT = ("strategy=membership_loss", "strategy.recipe.epochs=1", "strategy.head_epochs=5")
+CHEAP = ("attacks.logistic.splits=2", "attacks.logistic.bootstrap=100")
+
+
+def report_of(found: Finished) -> Report:
+    return assemble(found.outcome, config.plain(found.composed), {"strategy": "membership_loss"})
+
+
+@pytest.fixture(scope="module")
+def by_another(finished: Finished, run: Run) -> Report:
+    return report_of(
+        run(finished.store, *DESCENT, "attacks=[default,threshold]", *CHEAP, "attacks.threshold.bootstrap=100")
+    )
+
+
+@pytest.fixture(scope="module")
+def by_none(finished: Finished, run: Run) -> Report:
+    return report_of(run(finished.store, *DESCENT))
+
+
+def test_every_attack_names_members_non_members_and_direction(finished: Finished) -> None:
+    report = report_of(finished)
+    assert set(report["attacks"]) == set(finished.config.attacks)
+    told = report["attacks"]["logistic"]
+    assert set(told) == {"members", "non_members", "direction"}
+    page = render(report, Examples())
+    assert all(text in page for text in told.values())
+
+
+def test_a_strategy_is_not_graded_by_what_it_trained_on(by_another: Report) -> None:
+    over = [*AVERAGED[:-1], OTHER]
+    assert by_another["statistics"]["average_gap"]["over"] == [f"gap/{metric}" for metric in over]
+    gaps = [by_another["statistics"][f"gap/{metric}"]["mean_absolute"] for metric in over]
+    assert by_another["metrics"]["average_gap"] == pytest.approx(fmean(gaps))
+    floors = [by_another["metrics"][f"noise_floor/{metric}"] for metric in over]
+    assert by_another["metrics"]["average_noise_floor"] == pytest.approx(fmean(floors))
+    assert f"{OTHER} in place of {ATTACK}" in by_another["notes"]["grading"]
+    assert "AUC by entropy" in verdict(by_another)
+    assert by_another["metrics"][f"gap/{ATTACK}"] is not None  # it stands there, but grades nothing
+
+
+def test_without_another_attack_it_is_not_graded_at_all(by_none: Report) -> None:
+    assert by_none["metrics"]["average_gap"] is None
+    assert by_none["metrics"]["average_noise_floor"] is None
+    for key in ("grading", "average_gap"):
+        assert "attacks=full" in by_none["notes"][key]
+    stream = io.StringIO()
+    show(by_none, stream)
+    assert "trained against an attacker" in stream.getvalue()
+
+
+def test_other_strategies_are_graded_as_ever(finished: Finished) -> None:
+    report = report_of(finished)
+    assert "grading" not in report["notes"]
+    assert report["statistics"]["average_gap"]["over"] == [f"gap/{metric}" for metric in AVERAGED]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_every_area_says_where_it_is_blind(finished: Finished, run: Run, apart: bool) -> None:
+    ran = run(finished.store, *DESCENT, "attacks=[threshold]", "attacks.threshold.bootstrap=100")
+
+    def bounded(role: Role, found: dict[str, Measurement]) -> dict[str, Measurement]:
+        interval = (0.7, 0.8) if apart and role is Role.ORIGINAL else (0.4, 0.6)
+        return {name: replace(m, interval=interval) if "auc" in name else m for name, m in found.items()}
+
+    measured = tuple((reading, bounded(reading.role, found)) for reading, found in ran.outcome.measurements)
+    told = assemble(replace(ran.outcome, measurements=measured), config.plain(ran.composed), {})["notes"]
+    assert "attack" not in told  # the loss was not asked
+    assert ("blind_attacks" in told) != apart
+    assert apart or "mia_entropy_auc, mia_modified_entropy_auc" in told["blind_attacks"]

@@ -1,0 +1,54 @@
+"""The MIA of the SalUn tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unlearn.attacks.base import Attack
+from unlearn.attacks.members import by_index, too_few
+from unlearn.checks import at_least
+from unlearn.evidence import Evidence
+from unlearn.seeding import stream
+from unlearn.statistics import confidence, mean
+from unlearn.types import Measurement, Subset
+
+
+@dataclass(frozen=True)
+class SvcConfidence(Attack):
+    """`mia_svc_confidence`: share of the forget set judged non-member, 0-1: high where it looks unseen.
+
+    The judge is an RBF support vector machine (C = 3, gamma = 1) on the true class's probability, fitted to equally
+    many samples of retain (members) and test (non-members), as in the tables of SalUn (Fan et al. 2024), which call
+    it MIA and give it in percent. It reads test as they do, so nothing may be chosen by it, and it is fitted anew to
+    each model: the reference is the retrained model's value. Its standard error holds the judge fixed.
+    """
+
+    subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
+    members = "retain samples, by which forget samples are judged"
+    non_members = "test samples"
+    direction = "the higher the share, the fewer forget samples look like members"
+    descended_by = ("membership_loss",)
+
+    most: int = at_least(4, 10_000)  # samples of retain, and of test, to fit by: its time grows with their square
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        from sklearn.svm import SVC
+
+        forget, retain, test = (by_index(evidence.subject[subset]) for subset in self.subsets)
+        reason = too_few(retain.labels, test.labels)
+        if reason:
+            return {"mia_svc_confidence": Measurement(None, len(forget.labels), reason=reason)}
+        size = min(self.most, len(retain.labels), len(test.labels))
+        draws = stream(evidence.seed, "svc_confidence")
+        fitted = torch.cat([_some(confidence(each), size, draws) for each in (retain, test)])
+        judge = SVC(C=3, gamma="auto").fit(fitted[:, None].numpy(), torch.arange(2 * size) < size)
+        member = torch.from_numpy(judge.predict(confidence(forget)[:, None].numpy()))
+        return {"mia_svc_confidence": mean(1 - member.double())}
+
+
+def _some(values: Tensor, size: int, draws: torch.Generator) -> Tensor:
+    """`size` of values [n], drawn without replacement."""
+    return values[torch.randperm(len(values), generator=draws)[:size]]
