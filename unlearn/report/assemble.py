@@ -29,6 +29,8 @@ BINS = 20  # of the true class's confidence, on 0-1
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
 SELECTED = ("forget_accuracy", "retain_accuracy", "validation_accuracy", "selection_auc")  # neither test nor holdout
 
+TIMES = ("/seconds", "/speedup")  # what ends so was timed, not read off a model
+
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
 Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
 Table = dict[tuple[Role, str], Readings]
@@ -56,14 +58,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     for reading, measured in outcome.measurements:
         for metric, value in measured.items():
             table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
-    figures = Figures()
-    for (role, metric), readings in table.items():
-        _summarise(figures, role, metric, readings)
-    for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric)
-    _average(figures, "", AVERAGED)
-    if "gap/selection_auc" in figures.metrics:
-        _average(figures, "selection/", SELECTED)
+    figures = figures_of(table)
     _times(figures, outcome)
     _say_where_attack_is_blind(figures, table)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
@@ -88,6 +83,19 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "hardware": machine(outcome.workshop.hardware),
         "command": shlex.join(["unlearn", *sys.argv[1:]]),
     }
+
+
+def figures_of(table: Table) -> Figures:
+    """All that follows from the readings alone: means, gaps, noise floors, averages."""
+    figures = Figures()
+    for (role, metric), readings in table.items():
+        _summarise(figures, role, metric, readings)
+    for metric in dict.fromkeys(metric for _, metric in table):
+        _compare(figures, table, metric)
+    _average(figures, "", AVERAGED)
+    if "gap/selection_auc" in figures.metrics:
+        _average(figures, "selection/", SELECTED)
+    return figures
 
 
 def objective(report: dict[str, Any], key: str) -> float:
