@@ -208,6 +208,13 @@ def interval(desk: Desk) -> None:
     desk.forge(record)
 
 
+def filled_in(desk: Desk) -> None:
+    """A number where too few samples gave none."""
+    record = desk.record
+    record["figures"]["unlearned/mia_logistic_tpr_at_01pct_fpr"]["value"] = 0.0
+    desk.forge(record)
+
+
 def noise_floor(desk: Desk) -> None:
     record = desk.record
     record["figures"]["noise_floor/forget_accuracy"]["value"] = 1.0
@@ -334,6 +341,7 @@ def command(desk: Desk) -> None:
     [
         (figure, f"figures.{FORGET}", "value 0.25 in the record"),
         (interval, "figures.unlearned/mia_logistic_auc", "interval [0.25, "),
+        (filled_in, "figures.unlearned/mia_logistic_tpr_at_01pct_fpr", "value 0.0 in the record, None by readings"),
         (noise_floor, "figures.noise_floor/forget_accuracy", "value 1.0 in the record"),
         (reading, f"readings.{FORGET} (seed 0)", "value 0.25 in the record"),
         (lost_readings, "figures", "some are missing"),
@@ -399,6 +407,15 @@ def test_what_other_code_measured_is_not_measured_again(shelved: Desk, monkeypat
     done = verify(shelved.file, "--store", shelved.store)
     assert done.status == 0
     assert "the code of" in done.lines("unchecked")["readings"]
+
+
+def test_an_interval_that_takes_predictions_is_left_to_the_seal(desk: Desk) -> None:
+    record = desk.record
+    record["figures"]["gap/forget_accuracy"]["interval"] = [-1.0, 1.0]
+    desk.forge(record)
+    done = verify(desk.file, "--store", desk.store)
+    assert list(done.lines("differs")) == ["seal.hmac_sha256"]
+    assert "their intervals take predictions" in done.lines("unchecked")["figures"]
 
 
 # Bad input

@@ -88,7 +88,7 @@ def test_an_audit_record_is_written_on_request(first: tuple[Path, subprocess.Com
     assert not (folder / "one" / "audit.json").exists()
     done = unlearn(*TOY, "report.audit=true", "paths.output=audited", cwd=folder)
     names = [Path(line).name for line in done.stdout.splitlines()[-4:]]
-    assert names == ["report.json", "audit.json", "audit.key", "report.html"]
+    assert names == ["audit.json", "audit.key", "report.json", "report.html"]
     assert (folder / "audited" / "audit.key").stat().st_mode & 0o777 == 0o600
     command = [sys.executable, "-c", "from unlearn.cli.audit import main; main()", "verify", "audited/audit.json"]
     checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)

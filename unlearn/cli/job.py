@@ -110,7 +110,7 @@ def _report(
     paths, pictures = [write(report, output)], examples(run, outcome)
     write_pictures(pictures, output)
     if run.report.audit:
-        paths += write_audit(outcome, report, output)
+        paths = write_audit(outcome, report, output) + paths
     if run.report.html:
         paths.append(write_text(render(report, pictures), output / "report.html"))
     return report, paths

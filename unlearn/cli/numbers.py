@@ -16,7 +16,6 @@ from unlearn.report.record import Record
 from unlearn.store import Entry
 
 NEAR = {"rel_tol": 1e-6, "abs_tol": 1e-9}  # of what is measured again: other processors add in another order
-FIGURE = ("value", "interval")
 MEASURED = ("value", "n", "standard_error", "interval", "reason")
 
 
@@ -50,12 +49,12 @@ class Numbers:
             if name not in again or name not in told:
                 why = "follows from none of the readings" if name in told else "missing, though the readings have it"
                 yield Finding(State.DIFFERS, f"figures.{name}", why)
-            elif differing := [part for part in FIGURE if told[name][part] != again[name][part] is not None]:
+            elif differing := _differing(told[name], again[name]):
                 yield Finding(State.DIFFERS, f"figures.{name}", _two(told[name], again[name], differing, "by readings"))
             elif told[name] == again[name]:
                 agreeing += 1
             else:
-                unchecked["their interval or value takes more than the readings"] += 1
+                unchecked["their values do, but their intervals take predictions"] += 1
         yield from _counted("figures", agreeing, "follow from the readings", unchecked)
 
     @cached_property
@@ -168,6 +167,12 @@ def _table(readings: list[dict[str, Any]]) -> Any:
 def _place(reading: dict[str, Any]) -> str:
     against = "" if reading["reference_seed"] is None else f" against retrained {reading['reference_seed']}"
     return f"readings.{reading['role']}/{reading['metric']} (seed {reading['seed']}{against})"
+
+
+def _differing(told: dict[str, Any], again: dict[str, Any]) -> list[str]:
+    """The parts of a figure that do not follow from the readings; an interval that takes more than these may."""
+    parts = ["value"] if again["interval"] is None else ["value", "interval"]
+    return [part for part in parts if told[part] != again[part]]
 
 
 def _two(told: dict[str, Any], found: dict[str, Any] | None, differing: list[str], where: str) -> str:

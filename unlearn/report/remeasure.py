@@ -1,4 +1,4 @@
-"""Measure again what an artefact says was measured, from the predictions and weights that it was measured on."""
+"""Measure again what an artefact says was measured, from the predictions that it was measured on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen
 from unlearn.stages.evaluate import Evaluate
-from unlearn.stages.files import read_predictions, read_tensors
+from unlearn.stages.files import read_predictions
 from unlearn.stages.keys import canonical
 from unlearn.store import Entry
 from unlearn.types import Measurement, Subset
@@ -51,8 +51,6 @@ def _metric(spec: dict[str, Any]) -> Metric:
 
 
 def _seen(view: dict[str, Any], find: Find) -> Seen:
-    if view["scores"]:
-        raise NotRepeatableError("it reads gradients, which take the images")
-    predictions = {Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()}
-    weights = view["weights"] and read_tensors(find(view["weights"]["stage"]), "model.safetensors")
-    return Seen(predictions, {}, weights or {})
+    if view["scores"] or view["weights"]:
+        raise NotRepeatableError("what reads weights or gradients is not measured again")
+    return Seen({Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()})
