@@ -83,6 +83,19 @@ def test_page_can_be_left_out_or_left_without_pictures(first: tuple[Path, subpro
     assert not (folder / "no_pictures" / "pictures.json").exists()
 
 
+def test_an_audit_record_is_written_on_request(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = first
+    assert not (folder / "one" / "audit.json").exists()
+    done = unlearn(*TOY, "report.audit=true", "paths.output=audited", cwd=folder)
+    names = [Path(line).name for line in done.stdout.splitlines()[-4:]]
+    assert names == ["audit.json", "audit.key", "report.json", "report.html"]
+    assert (folder / "audited" / "audit.key").stat().st_mode & 0o777 == 0o600
+    command = [sys.executable, "-c", "from unlearn.cli.audit import main; main()", "verify", "audited/audit.json"]
+    checked = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "0 differ, 1 could not be checked" in checked.stdout  # the store is the one that the record names
+
+
 def test_fresh_store_gives_the_same_numbers(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = first
     unlearn(*TOY, "paths.output=three", "paths.store=fresh", cwd=folder)

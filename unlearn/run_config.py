@@ -63,10 +63,11 @@ class Paths:
 
 @dataclass(frozen=True)
 class Page:
-    """The page of a run, `report.html` beside `report.json`; no result depends on it."""
+    """What lies beside a run's `report.json`; no result depends on it."""
 
-    html: bool = runtime(True)
+    html: bool = runtime(True)  # the page, report.html
     images: bool | None = runtime(None)  # show forgotten images; null: those of public data sets only
+    audit: bool = runtime(False)  # audit.json, and the key of its HMACs in audit.key (docs/audit.md)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from unlearn import config
-from unlearn.report.assemble import AVERAGED, assemble
+from unlearn.report.assemble import assemble
 from unlearn.report.attacks import ATTACK, OTHER
+from unlearn.report.figures import AVERAGED
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.report.table import show

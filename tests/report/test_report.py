@@ -16,7 +16,8 @@ import pytest
 from unlearn import config
 from unlearn.errors import UnlearnError
 from unlearn.pipeline import Outcome
-from unlearn.report.assemble import AVERAGED, assemble, stages
+from unlearn.report.assemble import assemble, stages
+from unlearn.report.figures import AVERAGED
 from unlearn.report.table import show
 from unlearn.report.write import write
 from unlearn.scores import GradientStatistic, Need

@@ -99,8 +99,9 @@ def _run(composed: Any, output: Path, brief: bool) -> Ran:
 def _report(
     outcome: Outcome, run: RunConfig, plain: dict[str, Any], choices: dict[str, str], output: Path
 ) -> tuple[dict[str, Any], list[Path]]:
-    """The report, and the files it was written to."""
+    """The report, and the files it was written to, the one to look at last."""
     from unlearn.report.assemble import assemble
+    from unlearn.report.audit import write_audit
     from unlearn.report.page import render
     from unlearn.report.pictures import examples, write_pictures
     from unlearn.report.write import write, write_text
@@ -108,6 +109,8 @@ def _report(
     report = assemble(outcome, plain, choices)
     paths, pictures = [write(report, output)], examples(run, outcome)
     write_pictures(pictures, output)
+    if run.report.audit:
+        paths = write_audit(outcome, report, output) + paths
     if run.report.html:
         paths.append(write_text(render(report, pictures), output / "report.html"))
     return report, paths

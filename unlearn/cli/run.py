@@ -31,6 +31,7 @@ Anything is an override: key=value. Groups and their options:
 
   unlearn-report DIR...   one report over any number of runs and sweeps
   unlearn-store ls        what lies in the store; show, why, verify, gc, purge
+  unlearn-audit verify F  what of a run's audit record (report.audit=true) can be confirmed
 
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
 Results: report.json and report.html in paths.output; artefacts, built once, in paths.store.

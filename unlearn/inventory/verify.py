@@ -23,7 +23,7 @@ def verify(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[s
     items = list(catalogue.items.values())
     done, total = 0, sum(item.bytes for item in items)
     with ThreadPoolExecutor(THREADS) as pool:
-        for item, found in zip(items, pool.map(_problems, items), strict=True):
+        for item, found in zip(items, pool.map(problems, items), strict=True):
             named = f"{item.kind} {item.key[:BEGINNING]} ({item.label})"
             missing = [key for key in item.inputs if key not in catalogue.items and key not in gone]
             yield from (f"{named}: {problem}" for problem in found)
@@ -41,7 +41,8 @@ def purged(catalogue: Catalogue, gone: dict[str, str]) -> dict[str, list[Item]]:
     return found
 
 
-def _problems(item: Item) -> list[str]:
+def problems(item: Item) -> list[str]:
+    """What is wrong with one artefact: damaged, missing and extra files, a spec that its key was not made of."""
     if not item.meta:
         return [f"a damaged {META} in {item.entry.folder}"]
     wrong = [] if _key(item) == item.key else [f"the spec in {META} is not the one that its key was made of"]

@@ -1,18 +1,17 @@
-"""From the readings of a run to its report: means over retrained models, gaps, the noise floor, and where from."""
+"""From the readings of a run to its report: its figures, what they cost, what must be said of them, and where from."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
-from itertools import permutations
-from statistics import fmean, stdev
 from typing import Any
 
+from unlearn.discovery import snake_case
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
-from unlearn.report.attacks import ATTACK, GRADER, OTHER, blind, descended, described, grading
+from unlearn.report.attacks import blind, descended, described
+from unlearn.report.figures import Figures, Table, figures_of
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.report.paired import paired
 from unlearn.stages.base import Stage, Workshop, inputs
@@ -23,32 +22,12 @@ from unlearn.stages.machine import machine, versions
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
 from unlearn.statistics import confidence
-from unlearn.types import Measurement, Role, Subset
+from unlearn.types import Role, Subset
 
 SCHEMA_VERSION = 1
 BINS = 20  # of the true class's confidence, on 0-1
-AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
-SELECTED = ("forget_accuracy", "retain_accuracy", "validation_accuracy", "selection_auc")  # neither test nor holdout
 
-Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
-Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
-Table = dict[tuple[Role, str], Readings]
-
-
-@dataclass
-class Figures:
-    """Numbers under flat keys `role/metric`, what stands behind each, and why some are null."""
-
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-
-    def add(self, key: str, values: list[float], reason: str, **behind: Any) -> None:
-        """The mean of `values`, or null with `reason` where there are none."""
-        self.metrics[key] = fmean(values) if values else None
-        self.statistics[key] = {"std": stdev(values) if len(values) > 1 else None} | behind
-        if not values:
-            self.notes[key] = reason
+TIMES = ("/seconds", "/speedup")  # what ends so was timed, not read off a model
 
 
 def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
@@ -57,15 +36,8 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     for reading, measured in outcome.measurements:
         for metric, value in measured.items():
             table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
-    figures = Figures()
-    for (role, metric), readings in table.items():
-        _summarise(figures, role, metric, readings)
-    differences = paired(outcome)
-    for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric, differences.get(metric))
-    _grade(figures, descended(outcome))
-    if "gap/selection_auc" in figures.metrics:
-        _average(figures, "selection/", SELECTED)
+    unfit = descended(snake_case(type(outcome.plan.unlearned.strategy).__name__), config["attacks"])
+    figures = figures_of(table, paired(outcome), unfit)
     _times(figures, outcome)
     _say_where_attacks_are_blind(figures, table)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
@@ -142,106 +114,6 @@ def _retain(outcome: Outcome) -> dict[str, Any]:
 def _blend(outcome: Outcome) -> dict[str, Any]:
     judged = outcome.plan.judged
     return {"blend": outcome.workshop.need(judged).json("blend.json")} if isinstance(judged, Blended) else {}
-
-
-def _own(role: Role, readings: Readings) -> Readings:
-    """Without retrained models held against one another: those make the noise floor."""
-    return {
-        pair: found
-        for pair, found in readings.items()
-        if role is not Role.RETRAINED or pair[1] is None or pair[0] == pair[1]
-    }
-
-
-def _summarise(figures: Figures, role: Role, metric: str, readings: Readings) -> None:
-    own = _own(role, readings)
-    values = _known([found.value for found, _ in own.values()])
-    reason = next((found.reason for found, _ in own.values() if found.reason), "")
-    figures.add(f"{role}/{metric}", values, reason, **_behind(own))
-
-
-def _behind(readings: Readings) -> dict[str, Any]:
-    """Who was measured how often, and every single value with its own uncertainty and key."""
-    return {
-        "models": len({seed for seed, _ in readings}),
-        "n": max(found.n for found, _ in readings.values()),
-        "readings": [
-            {"seed": seed, "reference_seed": reference, "key": key} | asdict(found)
-            for (seed, reference), (found, key) in readings.items()
-        ],
-    }
-
-
-def _compare(figures: Figures, table: Table, metric: str, difference: Measurement | None) -> None:
-    """The signed gap of the unlearned model to the retrained ones, and theirs to one another.
-
-    `mean_absolute`, one retrained model at a time, is what compares with the noise floor: the mean over their pairs.
-    `interval`, where the metric is a mean over samples, is of the gap (`paired`).
-    """
-    retrained = table.get((Role.RETRAINED, metric))
-    if retrained is None:
-        return
-    unlearned = table[Role.UNLEARNED, metric]
-    seeds = sorted({seed for seed, _ in retrained})
-
-    def at(readings: Readings, seed: int, reference: int) -> float | None:
-        found, _ = readings.get((seed, reference)) or readings[seed, None]
-        return found.value
-
-    mine = next(iter(unlearned))[0]
-    gaps = _known([_minus(at(unlearned, mine, seed), at(retrained, seed, seed)) for seed in seeds])
-    floor = _known([_minus(at(retrained, a, b), at(retrained, b, b)) for a, b in permutations(seeds, 2)])
-    reason = "undefined for the unlearned or a retrained model"
-    behind = {"models": len(seeds), "n": max(found.n for found, _ in unlearned.values())}
-    theirs = [key for _, key in retrained.values()]
-    keys = [key for _, key in unlearned.values()] + theirs
-    absolute = fmean(map(abs, gaps)) if gaps else None
-    sure = (
-        {}
-        if difference is None
-        else {
-            "standard_error": difference.standard_error,
-            "interval": difference.interval and list(difference.interval),
-        }
-    )
-    figures.add(f"gap/{metric}", gaps, reason, **behind, mean_absolute=absolute, keys=keys, **sure)
-    if len(seeds) < 2:
-        reason = "needs two or more baseline.seeds"
-    pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}
-    figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **behind, **pairs)
-
-
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
-
-
-def _known(values: list[float | None]) -> list[float]:
-    """All values, or none at all if one is undefined: no mean over a part."""
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) else []
-
-
-def _grade(figures: Figures, unfit: tuple[str, ...]) -> None:
-    """The average gap, by another attack where the strategy trained on what `ATTACK` ranks by, or by none."""
-    if GRADER not in unfit or f"gap/{ATTACK}" not in figures.metrics:
-        _average(figures, "", AVERAGED)
-        return
-    measured = f"gap/{OTHER}" in figures.metrics
-    figures.notes["grading"] = grading(unfit, measured)
-    _average(figures, "", (*AVERAGED[:-1], OTHER), "" if measured else figures.notes["grading"])
-
-
-def _average(figures: Figures, prefix: str, averaged: tuple[str, ...], refusal: str = "") -> None:
-    """Mean absolute gap over three accuracies and the attack's AUC, with its floor; null if there is a `refusal`."""
-    over = [metric for metric in averaged if f"gap/{metric}" in figures.metrics]
-    if not over:
-        return
-    gaps = _known([figures.statistics[f"gap/{metric}"]["mean_absolute"] for metric in over])
-    floors = _known([figures.metrics[f"noise_floor/{metric}"] for metric in over])
-    for key, values, group in (("average_gap", gaps, "gap"), ("average_noise_floor", floors, "noise_floor")):
-        mean = [fmean(values)] if values and not refusal else []
-        reason = refusal or f"one of {', '.join(over)} is undefined"
-        figures.add(prefix + key, mean, reason, over=[f"{group}/{metric}" for metric in over])
 
 
 def _times(figures: Figures, outcome: Outcome) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from unlearn.attacks.base import Attack
-from unlearn.discovery import snake_case
+from unlearn.discovery import options, snake_case
 from unlearn.pipeline import Outcome
 
 GRADER = "logistic"
@@ -28,16 +28,10 @@ def described(outcome: Outcome) -> dict[str, dict[str, str]]:
     }
 
 
-def descended(outcome: Outcome) -> tuple[str, ...]:
-    """Attacks that rank by what the run's strategy trained on, by name."""
-    strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
-    metrics = (reading.stage.metric for reading, _ in outcome.measurements)
-    named = (
-        snake_case(type(each).__name__)
-        for each in metrics
-        if isinstance(each, Attack) and strategy in each.descended_by
-    )
-    return tuple(dict.fromkeys(named))
+def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
+    """Those of the attacks that rank by what a strategy trained on."""
+    known = options("unlearn.attacks", Attack)
+    return tuple(name for name in attacks if name in known and strategy in known[name].descended_by)
 
 
 def grading(attacks: tuple[str, ...], measured: bool) -> str:

@@ -1,0 +1,105 @@
+"""The console script that holds an audit record against what can be recomputed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearn.errors import UnlearnError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from unlearn.cli.shelf import Finding
+    from unlearn.report.record import Record
+
+HELP = """\
+unlearn-audit: what of a run's audit record (unlearn report.audit=true) can be confirmed.
+
+  unlearn-audit verify outputs/audit.json
+  unlearn-audit verify audit.json --key audit.key --indices request.txt     by whoever was told who is forgotten
+  unlearn-audit verify audit.json --store artifacts                         where the models are
+
+Exit status 2: bad input, nothing was checked; 1: something differs; 0: nothing does, but see what was not checked.
+"""
+
+
+def main() -> None:
+    """Entry point."""
+    arguments = _parser().parse_args()
+    try:
+        sys.exit(_verify(arguments))
+    except UnlearnError as error:
+        print(*(f"unlearn-audit: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        "unlearn-audit", description=HELP, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    about = "hold a record against its key, its store and its request, as far as they are given"
+    verify = commands.add_parser("verify", help=about, description=about, allow_abbrev=False)
+    verify.add_argument("file", type=Path, metavar="FILE", help="audit.json")
+    verify.add_argument("--key", type=Path, metavar="FILE", help="default: audit.key beside the record, if it is there")
+    verify.add_argument("--store", type=Path, metavar="DIR", help="default: $UNLEARN_STORE, or the run's paths.store")
+    verify.add_argument("--indices", type=Path, metavar="FILE", help="who is said to be forgotten, one index a line")
+    return parser
+
+
+def _verify(arguments: Namespace) -> int:
+    from unlearn.report.record import KEY, read, read_key
+
+    file: Path = arguments.file
+    record = read(file)
+    beside = file.with_name(KEY)
+    path = arguments.key or (beside if beside.exists() else None)
+    key = read_key(path) if path else None
+    indices = _indices(arguments.indices) if arguments.indices else None
+    from unlearn.cli.confirm import Confirmation
+    from unlearn.cli.numbers import Numbers
+    from unlearn.cli.shelf import Shelf
+
+    shelf = Shelf.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _own_store(record)))
+    parts = (Confirmation(record, shelf, key, indices, file.parent), Numbers(record, shelf))
+    return _tell(chain.from_iterable(part.findings() for part in parts))
+
+
+def _own_store(record: Record) -> str:
+    """The run's, as it was typed; the default of all runs where the record does not tell."""
+    paths = record["config"].get("paths")
+    return str(paths.get("store", "artifacts")) if isinstance(paths, dict) else "artifacts"
+
+
+def _indices(path: Path) -> list[int]:
+    """Of the training part, as `forget.file` lists them.
+
+    Raises:
+        UnlearnError: the file cannot be read, or names records otherwise.
+    """
+    from unlearn.data.records import read_records
+    from unlearn.errors import some
+
+    listed = read_records(path, "--indices")
+    names = [each for each in listed if not isinstance(each, int)]
+    if names or not listed:
+        raise UnlearnError(f"--indices: expected indices of the training part, came {some(names) or 'none'} in {path}")
+    return [each for each in listed if isinstance(each, int)]
+
+
+def _tell(findings: Iterable[Finding]) -> int:
+    """A line each as soon as it is known, then their count; returns the exit status."""
+    from unlearn.cli.shelf import State
+
+    counts = dict.fromkeys(State, 0)
+    for found in findings:
+        print(f"{found.state:<9}  {found.what}: {found.why}", flush=True)
+        counts[found.state] += 1
+    agree, differ, unchecked = counts.values()
+    print(f"{agree} agree, {differ} differ, {unchecked} could not be checked")
+    return int(counts[State.DIFFERS] > 0)

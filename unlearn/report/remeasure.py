@@ -1,0 +1,56 @@
+"""Measure again what an artefact says was measured, from the predictions that it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from unlearn.discovery import options
+from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.stages.evaluate import Evaluate
+from unlearn.stages.files import read_predictions
+from unlearn.stages.keys import canonical
+from unlearn.store import Entry
+from unlearn.types import Measurement, Subset
+
+Find = Callable[[str], Entry]  # an artefact by its key
+ROOMS = ("unlearn.metrics", "unlearn.attacks")
+LOOKS = ("subject", "original", "retrained", "untrained")  # at models, as `Evaluate` has them
+KNOWN = {"kind", "version", "metric", "model", "seed", *LOOKS}
+
+
+class NotRepeatableError(Exception):
+    """Why something cannot be measured again."""
+
+
+def remeasure(spec: dict[str, Any], find: Find) -> dict[str, Measurement]:
+    """The measurements of an `evaluate` artefact with this spec, by name.
+
+    `find` raises NotRepeatableError for an artefact that is not there.
+
+    Raises:
+        NotRepeatableError: the metric has changed since, or reads what is not kept.
+    """
+    strange = sorted(spec.keys() - KNOWN)
+    if spec["version"] != Evaluate.version or strange:
+        raise NotRepeatableError("evaluated by another version")
+    looks = {role: _seen(spec[role], find) for role in LOOKS}
+    return _metric(spec["metric"]).measure(Evidence(**looks, seed=spec["seed"]))
+
+
+def _metric(spec: dict[str, Any]) -> Metric:
+    """The metric, if fields and code are still those of the spec."""
+    name = spec["class"]
+    for room in ROOMS:
+        for kind in options(room, Metric).values():
+            if kind.__qualname__ == name:
+                metric: Metric = kind(**{key: value for key, value in spec.items() if key not in ("class", "code")})
+                if canonical(metric) == spec:
+                    return metric
+    raise NotRepeatableError(f"the code of {name} is another by now")
+
+
+def _seen(view: dict[str, Any], find: Find) -> Seen:
+    if view["scores"] or view["weights"]:
+        raise NotRepeatableError("what reads weights or gradients is not measured again")
+    return Seen({Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()})
