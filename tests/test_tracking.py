@@ -260,9 +260,9 @@ def test_sampled_predictions_are_those_of_the_store(again: Finished) -> None:
     from unlearn.stages.files import read_predictions
 
     stage = next(
-        reading.stage.subject[Subset.TEST]
+        reading.stage.subject.predictions[Subset.TEST]
         for reading, _ in again.outcome.measurements
-        if reading.role is Role.UNLEARNED and Subset.TEST in reading.stage.subject
+        if reading.role is Role.UNLEARNED and Subset.TEST in reading.stage.subject.predictions
     )
     found = read_predictions(again.workshop.need(stage))
     at = {int(index): number for number, index in enumerate(found.index)}
