@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from unlearn.attacks.base import Attack
 from unlearn.attacks.logistic import Logistic
 from unlearn.checks import at_least, share
-from unlearn.evidence import Evidence, Metric
+from unlearn.evidence import Evidence
 from unlearn.statistics import correct
 from unlearn.types import Measurement, Subset
 
 
 @dataclass(frozen=True)
-class Nomus(Metric):
+class Nomus(Attack):
     """NoMUS = A_test / 2 + (1 - 2 |a - 1/2|) / 2, 0-1, high is good: accuracy, and an attack that only guesses.
 
     Choi and Na 2023, "Towards machine unlearning benchmarks", where a is the accuracy of a classifier of losses that
@@ -22,6 +23,8 @@ class Nomus(Metric):
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.TEST)
+    direction = "an attack that is right or wrong about membership more often than a guess lowers the score"
+    descended_by = Logistic.descended_by
 
     splits: int = at_least(1, 10)
     test_share: float = share(0.5, zero=False)  # of the samples, scored in each split
