@@ -17,7 +17,7 @@ from unlearn.attacks.logistic import Logistic, auc, bootstrap_auc, tpr_at
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
-from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.types import Measurement, Predictions, Role, Subset
 
 ATTACKS = options("unlearn.attacks", Metric)
@@ -211,7 +211,12 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
     assert isinstance(attack, Metric)
     members, others = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1))
     subject = Seen({subset: members if subset is Subset.FORGET else others for subset in attack.subsets})
-    found = attack.measure(Evidence(subject, subject if Role.ORIGINAL in attack.references else Seen()))
+    masks = {subset: torch.arange(len(each.labels)) % 2 == 0 for subset, each in subject.items()}
+    others_learnt = {subset: ~mask for subset, mask in masks.items()}
+    pair = [Shadow(subject, *2 * (learnt,)) for learnt in (masks, others_learnt)]
+    shadows = tuple(pair * (attack.shadows.count // 2)) if attack.shadows else ()
+    original = subject if Role.ORIGINAL in attack.references else Seen()
+    found = attack.measure(Evidence(subject, original, shadows=shadows))
     assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
     if name == "forgetting_rate_membership":
         assert found[name].value == 0.0
