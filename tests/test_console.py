@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from unlearn.console import Console, _duration
+from unlearn.console import Console, duration
 
 
 class Terminal(io.StringIO):
@@ -64,4 +64,4 @@ def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
 
 @pytest.mark.parametrize(("seconds", "told"), [(3.2, "3 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_durations_are_rounded_for_reading(seconds: float, told: str) -> None:
-    assert _duration(seconds) == told
+    assert duration(seconds) == told

@@ -450,6 +450,29 @@ def judged(store: Path, data: Dataset, *records: int, remove_undecided: bool = F
     return sentence(catalogue, Members(catalogue, data, torch.tensor(records)), remove_undecided)
 
 
+def test_shadow_models_go_if_they_learnt_one_of_the_records(run: Run, tmp_path: Path) -> None:
+    """Whatever was made from them too, those that the strategy made forget included; the others stay."""
+    bare = ("spd_gan=off", "metrics=[accuracy]", "baseline=none", "strategy=weight_noise", "attacks=u_lira")
+    found = run(tmp_path, *bare, "attacks.u_lira.models=4", "attacks.u_lira.bootstrap=100")
+    parts = split(tmp_path)
+    for record in (*parts["retain"][:2], *parts["forget"][:2], *parts["holdout"][:2]):
+        told = judged(tmp_path, found.config.dataset, int(record))
+        going = {removal.what.key for removal in told.going}
+        assert told.undecided == ()
+        for model in found.outcome.plan.shadows:
+            assert model.unlearned is not None
+            learnt = record in model.trained.samples.load(found.workshop).index
+            assert (model.trained.key in going) == (model.unlearned.key in going) == learnt
+            views = {view.key for view in Catalogue.read(tmp_path).dependants[model.unlearned.key]}
+            assert len(views & going) >= learnt
+    learners = [removal.why for removal in told.going if "shadow" in removal.why]
+    assert "made from their images (the half of shadow model " in " ".join(learners)
+    validated = judged(tmp_path, found.config.dataset, int(parts["validation"][0]))
+    assert {model.trained.key for model in found.outcome.plan.shadows} <= {each.what.key for each in validated.going}
+    strangers = judged(tmp_path, found.config.dataset, 1400)
+    assert (strangers.going, strangers.undecided) == ((), ())
+
+
 def test_strangers_and_other_data_lose_nothing(filled: Path, finished: Finished) -> None:
     for data, record in ((finished.config.dataset, 1400), (Mnist(), 0)):  # 300 of the digits took part
         found = judged(filled, data, record)

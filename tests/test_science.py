@@ -15,6 +15,7 @@ from unlearn.pipeline import Outcome, run
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import Workshop
 from unlearn.store import ArtifactStore
+from unlearn.types import Role
 
 pytestmark = pytest.mark.slow
 config.register()
@@ -118,3 +119,19 @@ def test_the_default_attack_finds_them_after_the_default_training(store: Path, s
     report = reported(store, *NOISE, f"seed={seed}")
     assert lower_bounds(report, "original", ["logistic_auc"])["logistic_auc"] > 0.5
     assert lower_bounds(report, "retrained", ["logistic_auc"])["logistic_auc"] < 0.5
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_shadow_models_find_what_a_net_had_to_memorise_and_nothing_after_retraining(store: Path, seed: int) -> None:
+    """A fifth of the labels is wrong: original above 0.5, retrained not to be told from it, by 95 % intervals."""
+    noisy = ("attacks=[lira,rmia]", "dataset.label_noise=0.2", "spd_gan=off", "metrics=[accuracy]", f"seed={seed}")
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        found = config.instantiate(compose("config", [*noisy, "strategy=identity"]))
+    outcome = run(found, Workshop(ArtifactStore(store), found.trainer, Console()))
+    for attack in ("mia_lira_auc", "mia_rmia_auc"):
+        intervals = {reading.role: m[attack].interval for reading, m in outcome.measurements if attack in m}
+        original, retrained = intervals[Role.ORIGINAL], intervals[Role.RETRAINED]
+        assert original is not None
+        assert retrained is not None
+        assert original[0] > 0.55
+        assert retrained[0] < 0.5 < retrained[1]

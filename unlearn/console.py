@@ -134,7 +134,7 @@ class _Lines:
             return
         self.ended = done + failed
         left = (time.monotonic() - self.start) / self.ended * (self.total - self.ended)
-        rest = f"; about {_duration(left)} left" if left else ""
+        rest = f"; about {duration(left)} left" if left else ""
         self.say(f"cells: {self.ended} of {self.total}, {_told(done, reused, failed)}{rest}")
 
 
@@ -143,7 +143,7 @@ def _told(done: int, reused: int, failed: int) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Rounded for reading: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"

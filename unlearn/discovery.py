@@ -30,5 +30,5 @@ def options(package: ModuleType | str, base: type) -> dict[str, type]:
 
 
 def snake_case(name: str) -> str:
-    """`TopK` to `top_k`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    """`TopK` to `top_k`, `ULira` to `u_lira`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -32,6 +32,25 @@ class Seen(Mapping[Subset, Predictions]):
 
 
 @dataclass(frozen=True)
+class Shadows:
+    """The shadow models that an attack asks for: how many, an even number, and whether the strategy under test has
+    made each forget part of what it learnt."""
+
+    count: int
+    unlearned: bool = False
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """What one shadow model says of each subset, and of which of its samples, bool [n], it was trained on (`learnt`);
+    `forgot` are those that it was then made to forget, if any."""
+
+    predictions: Mapping[Subset, Predictions]
+    learnt: Mapping[Subset, Tensor]
+    forgot: Mapping[Subset, Tensor]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a metric may look at: the subject, and the references it asked for."""
 
@@ -40,6 +59,7 @@ class Evidence:
     retrained: Seen = field(default_factory=Seen)
     untrained: Seen = field(default_factory=Seen)  # random weights
     seed: int = 0  # for attacks that draw at random
+    shadows: tuple[Shadow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,11 @@ class Metric(ABC):
     def needs(self) -> tuple[Need, ...]:
         """Statistics of its gradients."""
         return ()
+
+    @property
+    def shadows(self) -> Shadows | None:
+        """Shadow models, whose predictions on `subsets`, of forget, retain and holdout, are to stand beside."""
+        return None
 
     @abstractmethod
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:

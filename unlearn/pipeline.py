@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 
 from unlearn.blend import Mix
+from unlearn.console import duration
 from unlearn.data.checkpoint import CheckpointFile
-from unlearn.evidence import Metric
+from unlearn.evidence import Metric, Shadows
 from unlearn.retain import Condensed
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
@@ -16,13 +17,14 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
-from unlearn.stages.evaluate import Evaluate, View
+from unlearn.stages.evaluate import Evaluate, ShadowView, View
 from unlearn.stages.history import History
 from unlearn.stages.model import Finished, ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
-from unlearn.stages.samples import Scenario, Split
+from unlearn.stages.samples import Sampled, Samples, Scenario, Split, Subsets
 from unlearn.stages.score import Score
+from unlearn.stages.shadow import ShadowScenario
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.stages.untrained import Untrained
@@ -40,6 +42,23 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class ShadowModel:
+    """One shadow model, and what the unlearning under test makes of it, where an attack asks for that."""
+
+    scenario: ShadowScenario
+    trained: Train
+    unlearned: Judged | None
+
+    def view(self, metric: Metric) -> ShadowView:
+        """What an attack reads of it."""
+        model = self.trained if self.unlearned is None else self.unlearned
+        predictions = {subset: Predict(model, self.scenario.scenario[subset]) for subset in metric.subsets}
+        return ShadowView(
+            predictions, self.scenario.half, self.scenario.part(Subset.FORGET) if self.unlearned else None
+        )
+
+
+@dataclass(frozen=True)
 class Plan:
     """The graph of one run."""
 
@@ -50,13 +69,25 @@ class Plan:
     retrained: tuple[Train, ...]
     unlearned: Unlearn
     judged: Judged  # what the readings call unlearned: that, or its blend
+    shadows: tuple[ShadowModel, ...]  # what attacks ask for, some of it the same
     readings: tuple[Reading, ...]
 
     @property
     def shared(self) -> tuple[Stage, ...]:
         """What all strategies start from or are held against."""
         stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
-        return tuple(stage for stage in stages if stage is not None)
+        return (*(stage for stage in stages if stage is not None), *self.shadows_trained)
+
+    @property
+    def shadows_trained(self) -> tuple[Train, ...]:
+        """Each shadow model once, as it was trained."""
+        return tuple({each.trained.key: each.trained for each in self.shadows}.values())
+
+    @property
+    def shadows_unlearned(self) -> tuple[Judged, ...]:
+        """Those that the strategy then made forget, for this run alone."""
+        made = (each.unlearned for each in self.shadows if each.unlearned is not None)
+        return tuple({stage.key: stage for stage in made}.values())
 
     @property
     def unlearning(self) -> tuple[Stage, ...]:
@@ -78,7 +109,8 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    for stage in (*todo.shared, todo.unlearned, todo.judged):
+    _say_what_shadows_cost(todo, workshop)
+    for stage in (*todo.shared, todo.unlearned, todo.judged, *todo.shadows_unlearned):
         workshop.need(stage)
     measured = []
     with workshop.console.working("evaluate") as tick:
@@ -94,11 +126,27 @@ def share(config: RunConfig, workshop: Workshop) -> None:
         workshop.need(stage)
 
 
+def _say_what_shadows_cost(todo: Plan, workshop: Workshop) -> None:
+    """How much of it is still to be done, and about how long that takes, where the store can tell by this run's."""
+    original = (todo.original,) if isinstance(todo.original, Train) else ()
+    for what, stages, alike in (
+        ("training", todo.shadows_trained, original),
+        ("unlearning", todo.shadows_unlearned, todo.unlearning),
+    ):
+        count = sum(workshop.peek(stage) is None for stage in stages)
+        if count:
+            took = [entry.seconds for stage in alike if (entry := workshop.peek(stage))]
+            known = took and len(took) == len(alike)
+            each = todo.shadows[0].scenario.half.share * sum(took)
+            long = f"about {duration(count * each)}" if known else "how long one takes is not known yet"
+            workshop.console.say(f"  {'shadow models':<28} {count} {what}{'s' * (count > 1)} to come, {long}")
+
+
 def plan(config: RunConfig) -> Plan:
     """The stages of a run and how they hang together; nothing is computed."""
     seeds = config.seeds
     clean = _clean(config)
-    guide = _train(config, Role.GUIDE, seeds.train, clean, Subset.RETAIN)
+    guide = _train(config, Role.GUIDE, seeds.train, clean[Subset.RETAIN])
     if config.spd_gan.marks:
         perturb = _perturb(config, clean, guide)
         scenario = replace(clean, moved=perturb, marks=True)
@@ -108,13 +156,16 @@ def plan(config: RunConfig) -> Plan:
         perturb = _perturb(config, clean, original)
         scenario = replace(clean, moved=perturb)
     learnt = Subset.CORRECTED if config.forget.relabels else Subset.RETAIN
-    retrained = tuple(_train(config, Role.RETRAINED, seed, clean, learnt) for seed in config.baseline.seeds)
+    retrained = tuple(_train(config, Role.RETRAINED, seed, clean[learnt]) for seed in config.baseline.seeds)
     wants_fresh = isinstance(config.spd_gan, Probe) and config.spd_gan.fresh
-    fresh = _train(config, Role.FRESH, seeds.train, clean, Subset.TRAIN) if wants_fresh else None
+    fresh = _train(config, Role.FRESH, seeds.train, clean[Subset.TRAIN]) if wants_fresh else None
     unlearned = _unlearned(config, scenario, original)
     judged = _judged(config, unlearned)
-    readings = tuple(_readings(config, scenario, original, fresh, retrained, judged))
-    return Plan(Split(clean[Subset.FORGET]), perturb, original, fresh, retrained, unlearned, judged, readings)
+    asked = dict.fromkeys(metric.shadows for metric in config.measures.values() if metric.shadows)
+    shadows = {each: tuple(_shadows(config, scenario, each)) for each in asked}
+    readings = tuple(_readings(config, scenario, original, fresh, retrained, judged, shadows))
+    split, every = Split(clean[Subset.FORGET]), tuple(chain(*shadows.values()))
+    return Plan(split, perturb, original, fresh, retrained, unlearned, judged, every, readings)
 
 
 def _clean(config: RunConfig) -> Scenario:
@@ -122,17 +173,17 @@ def _clean(config: RunConfig) -> Scenario:
     plain = Scenario(config.dataset, config.forget, config.seeds.split, config.trained_on)
     if not config.forget.ranks:
         return plain
-    proxy = _train(config, Role.PROXY, config.seeds.train, plain, Subset.TRAIN)
+    proxy = _train(config, Role.PROXY, config.seeds.train, plain[Subset.TRAIN])
     return replace(plain, ranking=Predict(proxy, plain[Subset.TRAIN]))
 
 
-def _train(config: RunConfig, role: Role, seed: int, scenario: Scenario, subset: Subset) -> Train:
+def _train(config: RunConfig, role: Role, seed: int, samples: Sampled) -> Train:
     return Train(
         role=role,
-        samples=scenario[subset],
+        samples=samples,
         model=config.model,
         seed=seed,
-        validation=scenario[Subset.VALIDATION],
+        validation=Samples(Subset.VALIDATION, samples.population),
         recipe=config.train,
         numerics=config.trainer.numerics,
     )
@@ -140,7 +191,7 @@ def _train(config: RunConfig, role: Role, seed: int, scenario: Scenario, subset:
 
 def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
     if not isinstance(config.checkpoint, CheckpointFile):
-        return _train(config, Role.ORIGINAL, config.seeds.train, scenario, Subset.TRAIN)
+        return _train(config, Role.ORIGINAL, config.seeds.train, scenario[Subset.TRAIN])
     train, file = scenario[Subset.TRAIN], config.checkpoint.file
     return Checkpoint(role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, file=file)
 
@@ -154,7 +205,7 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
     return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
 
 
-def _unlearned(config: RunConfig, scenario: Scenario, original: ModelStage) -> Unlearn:
+def _unlearned(config: RunConfig, scenario: Subsets, original: ModelStage) -> Unlearn:
     forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
     numerics, seed = config.trainer.numerics, config.seeds.unlearn
     alone = replace(numerics, precision="32", devices=1)
@@ -187,6 +238,15 @@ def _judged(config: RunConfig, unlearned: Unlearn) -> Judged:
     return Blended(unlearned.original, unlearned, config.blend, unlearned.validation)
 
 
+def _shadows(config: RunConfig, scenario: Scenario, asked: Shadows) -> Iterator[ShadowModel]:
+    """The first ones of an endless row: more of them leave these as they are."""
+    for number in range(asked.count):
+        own = ShadowScenario(scenario, number, asked.count)
+        trained = _train(config, Role.SHADOW, number, own.half)
+        judged = _judged(config, _unlearned(config, own, trained)) if asked.unlearned else None
+        yield ShadowModel(own, trained, judged)
+
+
 def _readings(
     config: RunConfig,
     scenario: Scenario,
@@ -194,6 +254,7 @@ def _readings(
     fresh: Train | None,
     retrained: tuple[Train, ...],
     judged: Judged,
+    shadows: Mapping[Shadows, tuple[ShadowModel, ...]],
 ) -> Iterator[Reading]:
     for metric in config.measures.values():
         against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
@@ -201,11 +262,12 @@ def _readings(
         untrained = Untrained(original, config.seeds.evaluate) if Role.UNTRAINED in metric.references else None
         controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
         models: tuple[Finished, ...] = (original, *controls, *retrained, judged)
+        beside = tuple(each.view(metric) for each in shadows[metric.shadows]) if metric.shadows else ()
         for model, judge in product(models, against):
             subject, before, wanted, blank = (
                 _view(metric, scenario, each) for each in (model, untouched, judge, untrained)
             )
-            stage = Evaluate(metric, model, subject, before, wanted, blank, config.seeds.evaluate)
+            stage = Evaluate(metric, model, subject, before, wanted, blank, config.seeds.evaluate, beside)
             yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
 

@@ -210,6 +210,9 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
     if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
         yield Problem(key, "perturbed data: spd_gan=probe or marker, or metrics=spd_gan_off", "spd_gan=off")
+    if metric.shadows and metric.shadows.unlearned and config.forget.relabels:
+        expected = "a request that removes its records: shadow models are not taught other labels"
+        yield Problem(key, expected, f"forget={snake_case(type(config.forget).__name__)}")
     if metric.needs_relabel and not config.forget.relabels:
         came = f"forget={snake_case(type(config.forget).__name__)}"
         yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", came)

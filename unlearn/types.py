@@ -16,7 +16,8 @@ Curve = list[dict[str, float]]  # one row an epoch
 
 
 class Role(StrEnum):
-    """Which model. `guide` trains SPD-GAN and `proxy` ranks records by their loss: neither is ever reported."""
+    """Which model. `guide` trains SPD-GAN, `proxy` ranks records by their loss, and `shadow` shows attacks what a model
+    says of what it learnt and of what it did not: none of them is ever reported."""
 
     ORIGINAL = "original"
     RETRAINED = "retrained"
@@ -25,6 +26,7 @@ class Role(StrEnum):
     FRESH = "fresh"  # trained on D like the original, but never in SPD-GAN's loop: a control of the probe
     GUIDE = "guide"
     PROXY = "proxy"
+    SHADOW = "shadow"  # trained on half of D and holdout, read by attacks alone
 
 
 class Subset(StrEnum):
@@ -36,7 +38,7 @@ class Subset(StrEnum):
     CORRECTED = "corrected"  # D under the right labels, where a request corrects them
     RELABELLED = "relabelled"  # the forget set under its right labels
     VALIDATION = "validation"
-    HOLDOUT = "holdout"  # non-members; read by attacks alone, and by SPD-GAN's control
+    HOLDOUT = "holdout"  # non-members; read by attacks alone (their shadow models too), and by SPD-GAN's control
     TEST = "test"
     CLEAN_FORGET = "clean_forget"  # D_f as it came
     PERTURBED_FORGET = "perturbed_forget"  # D_f moved by SPD-GAN, under marker and probe alike

@@ -45,6 +45,7 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
 # Valid values of leaves that know theirs by looking elsewhere.
 ANOTHER = {
     "dataset.channels": 1,
+    **{f"attacks.{name}.models": 18 for name in ("lira", "rmia", "u_lira")},
     "dataset.factory": "own_data:pairs",
     "model.name": "resnet34",
     "model.weights": "DEFAULT",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unlearn.errors import DataError
-from unlearn.types import Images
+from unlearn.types import Images, ImageSource
 
 CHUNK = 512  # images, when all of them are read
+Moved = tuple[Tensor, Tensor] | None  # data set indices (sorted), and the images that take their place
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Stream:
     index: Tensor
     shape: tuple[int, int, int]
     workers: int
-    moved: tuple[Tensor, Tensor] | None = None  # data set indices (sorted), and the images that take their place
+    moved: Moved = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -85,6 +87,34 @@ class Stream:
         for positions, pixels in zip(chunks, self.batches(chunks), strict=True):
             images[positions] = pixels
         return Images(images, self.labels, self.index)
+
+
+def joined(first: ImageSource, second: ImageSource, shift: int) -> ImageSource:
+    """Both, one behind the other, on the first's device; `shift` is added to the second's indices.
+
+    Streams whose second is not shifted are of the same part of a data set.
+    """
+    labels, index = torch.cat([first.labels, second.labels]), torch.cat([first.index, second.index + shift])
+    if isinstance(first, Images) and isinstance(second, Images):
+        return Images(torch.cat([first.images, second.images]), labels, index)
+    assert isinstance(first, Stream), "parts of a data set are both in memory or both on disk"
+    assert isinstance(second, Stream), "parts of a data set are both in memory or both on disk"
+    decode = partial(_either, first.decode, second.decode, shift) if shift else first.decode
+    return replace(first, decode=decode, labels=labels, index=index, moved=_merged(first.moved, second.moved, shift))
+
+
+def _either(first: Callable[[int], Tensor], second: Callable[[int], Tensor], shift: int, index: int) -> Tensor:
+    return first(index) if index < shift else second(index - shift)
+
+
+def _merged(first: Moved, second: Moved, shift: int) -> Moved:
+    """What is moved in either, by index."""
+    parts = [each for each in (first, second and (second[0] + shift, second[1])) if each is not None]
+    if not parts:
+        return None
+    index, images = (torch.cat(both) for both in zip(*parts, strict=True))
+    order = index.argsort()
+    return index[order], images[order]
 
 
 class _Decoded(Dataset[Tensor | DataError]):

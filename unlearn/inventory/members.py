@@ -16,6 +16,7 @@ from unlearn.discovery import options
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.stages.files import read_tensors
 from unlearn.stages.keys import canonical
+from unlearn.stages.shadow import half
 
 PARTS = {  # of the training part that are in a subset, as a `split` artefact calls them
     "train": ("forget", "retain"),
@@ -30,6 +31,8 @@ PARTS = {  # of the training part that are in a subset, as a `split` artefact ca
     "perturbed_holdout": ("holdout",),
     "test": (),
 }
+SHADOWED = {"Half", "Part"}  # what shadow models learn, and what of it they forget or retain
+NOBODY = -1
 LOOKS = {"test", *(spec.name for spec in fields(Own))}  # of one's own data: not whose pictures the training part holds
 
 
@@ -46,16 +49,21 @@ class Members:
         self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, Own)}
         self.dataset = self._whose(canonical(dataset))
         self.hits: dict[str, dict[str, bool]] = {}  # by population, and by whom of it is forgotten
+        self.pools: dict[str, Tensor] = {}  # by population: who of its pool is requested, bool [n]
         for item in catalogue.items.values():
             if item.kind == "split" and item.meta:
                 samples, hit = item.spec["forget"], _hits(item, requested)
                 self.hits |= {_name(samples, "train"): hit, _name(samples, "forget"): hit}
+                self.pools[_name(samples, "train")] = _pool(item, requested)
 
     def touched(self, samples: dict[str, Any]) -> bool | None:
         """Whether any requested record is in the subset; None where it cannot be known.
 
-        Data of one's own under another fingerprint may be the same pictures before some were added or removed.
+        Data of one's own under another fingerprint may be the same pictures before some were added or removed. Of a
+        shadow model's half it is known exactly, of what of it was forgotten or retained only that it is of that half.
         """
+        if samples["class"] in SHADOWED:
+            return self._learnt_by_shadow(samples.get("half", samples))
         theirs, parts = self._whose(samples["population"]["dataset"]), PARTS.get(samples["subset"])
         if theirs != self.dataset:
             return None if {theirs["class"], self.dataset["class"]} <= self.own else False
@@ -63,6 +71,13 @@ class Members:
             return None if parts is None else False
         hits = self.hits.get(_name(samples, samples["subset"]))
         return None if hits is None else any(hits[part] for part in parts)
+
+    def _learnt_by_shadow(self, samples: dict[str, Any]) -> bool | None:
+        members = samples["members"]
+        pool = self.pools.get(_name(members, "train"))
+        if pool is None or self._whose(members["population"]["dataset"]) != self.dataset:
+            return self.touched(members)  # as little as of D
+        return bool((pool & half(len(pool), samples["number"], members["population"]["seed"])).any())
 
     def learnt(self, forget: dict[str, Any]) -> bool:
         """Whether a model that served the request learnt its samples under other labels instead of forgetting them."""
@@ -80,6 +95,14 @@ def _name(samples: dict[str, Any], subset: str) -> str:
     by_request = PARTS[subset] in {("forget",), ("retain",)}
     who = [samples["forget"], samples["ranking"]] if by_request else []
     return json.dumps([samples["population"], *who], sort_keys=True)
+
+
+def _pool(split: Item, requested: Tensor) -> Tensor:
+    """Who of D and then holdout, each by index, is requested, bool [n]."""
+    found = read_tensors(split.entry, "split.safetensors")
+    members = torch.cat([found["forget"], found["retain"]]).sort().values
+    holdout = found["holdout"] if "holdout" in found else torch.full_like(found["holdout_of_test"], NOBODY)
+    return torch.isin(torch.cat([members, holdout]), requested)
 
 
 def _hits(split: Item, requested: Tensor) -> dict[str, bool]:

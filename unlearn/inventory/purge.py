@@ -1,11 +1,11 @@
 """What was derived from given records, judged by what the specs say each artefact was computed from.
 
 Goes: whatever was made from images of the records, or from an artefact that goes: originals, fresh and proxy models,
-SPD-GAN's images and generators, scores, predictions, and models that were retrained or unlearned for somebody else
-while these records were retained. Stays: models that never saw the records; models that were made to forget all of
-them, unless their weights are the original's still (`identity`), or in part (`blend=mix`), or they learnt them under
-other labels; measurements, which are numbers; and the splits, which hold record numbers and tell the next purge who was
-where [ours].
+shadow models that learnt one of them, whatever they were made to forget then, SPD-GAN's images and generators, scores,
+predictions, and models that were retrained or unlearned for somebody else while these records were retained. Stays:
+models that never saw the records; models that were made to forget all of them, unless their weights are the original's
+still (`identity`), or in part (`blend=mix`), or they learnt them under other labels; measurements, which are numbers;
+and the splits, which hold record numbers and tell the next purge who was where [ours].
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from unlearn.errors import ConfigError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
-from unlearn.inventory.members import Members
+from unlearn.inventory.members import SHADOWED, Members
 from unlearn.inventory.removals import Removal
 
 MODEL = "model.safetensors"
@@ -68,7 +68,7 @@ class Judge:
                 return Judgement(Fate.STAYS, "numbers alone")
             case "split":
                 return Judgement(Fate.STAYS, "record numbers alone")
-            case "unlearn":
+            case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
                 return self._unlearned(item)
             case "blended":
                 return self._blended(item)
@@ -79,7 +79,7 @@ class Judge:
     def _made(self, item: Item) -> Judgement:
         """Of images, and of other artefacts."""
         subsets = list(_samples(item.spec))
-        touched = {samples["subset"]: self.members.touched(samples) for samples in subsets}
+        touched = {_told(samples): self.members.touched(samples) for samples in subsets}
         made_of = {key: self.of(key) for key in _made_of(item.spec)}
         if hit := [subset for subset, answer in touched.items() if answer]:
             return Judgement(Fate.GOES, f"made from their images ({', '.join(hit)})")
@@ -179,11 +179,17 @@ def _holds_pictures(path: Path) -> bool:
 
 def _samples(spec: Any) -> Iterator[dict[str, Any]]:
     """Every subset that a spec names, as the stage itself read it."""
-    if isinstance(spec, dict) and spec.get("class") == "Samples":
+    if isinstance(spec, dict) and spec.get("class") in {"Samples", *SHADOWED}:
         yield spec
     elif isinstance(spec, dict | list):
         for item in spec.values() if isinstance(spec, dict) else spec:
             yield from _samples(item)
+
+
+def _told(samples: dict[str, Any]) -> str:
+    if samples["class"] not in SHADOWED:
+        return str(samples["subset"])
+    return f"the half of shadow model {samples.get('half', samples)['number']}"
 
 
 def _made_of(spec: Any) -> Iterator[str]:

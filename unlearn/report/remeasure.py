@@ -16,7 +16,7 @@ from unlearn.types import Measurement, Subset
 Find = Callable[[str], Entry]  # an artefact by its key
 ROOMS = ("unlearn.metrics", "unlearn.attacks")
 LOOKS = ("subject", "original", "retrained", "untrained")  # at models, as `Evaluate` has them
-KNOWN = {"kind", "version", "metric", "model", "seed", *LOOKS}
+KNOWN = {"kind", "version", "metric", "model", "seed", "shadows", *LOOKS}
 
 
 class NotRepeatableError(Exception):
@@ -34,6 +34,8 @@ def remeasure(spec: dict[str, Any], find: Find) -> dict[str, Measurement]:
     strange = sorted(spec.keys() - KNOWN)
     if spec["version"] != Evaluate.version or strange:
         raise NotRepeatableError("evaluated by another version")
+    if spec["shadows"]:
+        raise NotRepeatableError("measured by shadow models")
     looks = {role: _seen(spec[role], find) for role in LOOKS}
     return _metric(spec["metric"]).measure(Evidence(**looks, seed=spec["seed"]))
 

@@ -12,7 +12,7 @@ from unlearn.models.base import Classifier
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Samples, warm_up
+from unlearn.stages.samples import Sampled, warm_up
 from unlearn.stages.unlearn import Unlearn
 from unlearn.statistics import correct
 from unlearn.types import Role
@@ -28,11 +28,11 @@ class Blended(Stage):
     original: ModelStage
     unlearned: Unlearn
     blend: Mix
-    validation: Samples
+    validation: Sampled
 
     @property
     def label(self) -> str:
-        return f"blend {type(self.unlearned.strategy).__name__} (seed {self.seed})"
+        return self.unlearned.label.replace("unlearn", "blend", 1)
 
     @property
     def seed(self) -> int:

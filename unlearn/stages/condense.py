@@ -17,7 +17,7 @@ from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Samples, warm_up
+from unlearn.stages.samples import Sampled, warm_up
 from unlearn.types import ImageSource
 
 TOGETHER = 512  # images mixed at a time
@@ -35,8 +35,8 @@ class Condense(Stage):
 
     settings: Condensed
     original: ModelStage
-    forget: Samples
-    retain: Samples
+    forget: Sampled
+    retain: Sampled
     seed: int
     numerics: Numerics
 

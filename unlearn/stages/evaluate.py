@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
+
 from unlearn.console import Tick
-from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
 from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
+from unlearn.stages.shadow import Half, Part
 from unlearn.types import Measurement, Subset
 
 
@@ -33,6 +36,23 @@ class View:
 
 
 @dataclass(frozen=True)
+class ShadowView:
+    """What an attack reads of one shadow model."""
+
+    predictions: Mapping[Subset, Predict]
+    half: Half  # which it learnt
+    forgotten: Part | None  # of that half
+
+    def load(self, workshop: Workshop) -> Shadow:
+        """As an attack sees it, on the CPU."""
+        found = {subset: read_predictions(workshop.need(stage)) for subset, stage in self.predictions.items()}
+        learnt = self.half.learnt()
+        forgot = torch.zeros_like(learnt) if self.forgotten is None else self.forgotten.forgotten(workshop)
+        places = {subset: self.half.places(subset, each.index) for subset, each in found.items()}
+        return Shadow(found, *({subset: mask[at] for subset, at in places.items()} for mask in (learnt, forgot)))
+
+
+@dataclass(frozen=True)
 class Evaluate(Stage):
     """Its file: `measurements.json`, by name. References that the metric does not ask for are empty."""
 
@@ -43,6 +63,7 @@ class Evaluate(Stage):
     retrained: View
     untrained: View
     seed: int
+    shadows: tuple[ShadowView, ...] = ()
 
     announced = False
 
@@ -58,7 +79,8 @@ class Evaluate(Stage):
         """What the metric looks at."""
         views = (self.subject, self.original, self.retrained, self.untrained)
         subject, original, retrained, untrained = (view.load(workshop) for view in views)
-        return Evidence(subject, original, retrained, untrained, self.seed)
+        shadows = tuple(view.load(workshop) for view in self.shadows)
+        return Evidence(subject, original, retrained, untrained, self.seed, shadows)
 
     def load(self, workshop: Workshop) -> dict[str, Measurement]:
         """The measurements by name, without the role."""

@@ -12,7 +12,7 @@ from unlearn.models.base import Classifier, Model
 from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors
-from unlearn.stages.samples import Samples, warm_up
+from unlearn.stages.samples import Sampled, warm_up
 from unlearn.types import Role
 
 
@@ -40,7 +40,7 @@ class ModelStage(Stage, ABC):
     """A classifier that knows `samples`. Its file: `model.safetensors`."""
 
     role: Role  # names the random streams: roles start from different weights
-    samples: Samples
+    samples: Sampled
     model: Model
     seed: int
 

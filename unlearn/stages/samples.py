@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +32,23 @@ MOVED = {  # what SPD-GAN made -> whose images they replace, and their name in i
     Subset.PERTURBED_HOLDOUT: (Subset.HOLDOUT, "holdout"),
     Subset.TRAIN: (Subset.FORGET, "forget"),
 }
+
+
+class Sampled(Protocol):
+    """Images that a model learns or forgets, by a rule that tells which."""
+
+    @property
+    def population(self) -> Population:
+        """What they are taken from."""
+
+    def load(self, workshop: Workshop) -> ImageSource:
+        """Images, labels and data set indices, on the training device."""
+
+
+class Subsets(Protocol):
+    """What gives each subset its samples."""
+
+    def __getitem__(self, subset: Subset) -> Sampled: ...
 
 
 @dataclass(frozen=True)

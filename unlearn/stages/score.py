@@ -14,7 +14,7 @@ from unlearn.scores import Need, Scores
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_tensors
 from unlearn.stages.model import Finished
-from unlearn.stages.samples import Samples, warm_up
+from unlearn.stages.samples import Sampled, warm_up
 from unlearn.types import ImageSource
 
 SCORING_BATCH = 256
@@ -29,7 +29,7 @@ class Score(Stage):
 
     need: Need
     model: Finished
-    samples: Samples
+    samples: Sampled
 
     @property
     def label(self) -> str:

@@ -16,7 +16,7 @@ from unlearn.recipe import Recipe
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Samples, augmentation
+from unlearn.stages.samples import Sampled, augmentation
 from unlearn.store import ArtifactStore
 from unlearn.types import Curve
 
@@ -32,7 +32,7 @@ class Train(ModelStage):
     unlearning are short, and start anew.) On several devices it costs the start of as many processes too.
     """
 
-    validation: Samples
+    validation: Sampled
     recipe: Recipe
     numerics: Numerics
 

@@ -22,7 +22,7 @@ from unlearn.stages.condense import Condense
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Samples, augmentation, warm_up
+from unlearn.stages.samples import Sampled, augmentation, warm_up
 from unlearn.stages.score import Score
 from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Context, Edit, Masks, Phase, Strategy
@@ -44,18 +44,19 @@ class Unlearn(Stage):
     strategy: Strategy
     original: ModelStage
     scores: tuple[Score, ...]
-    forget: Samples
-    retain: Samples
-    validation: Samples
+    forget: Sampled
+    retain: Sampled
+    validation: Sampled
     seed: int
     numerics: Numerics
-    relabelled: Samples | None = None  # the forget set under its right labels, where a request corrects them
+    relabelled: Sampled | None = None  # the forget set under its right labels, where a request corrects them
     condensed: Condense | None = None  # what strategies read in place of the retain set
     history: History | None = None  # where it starts, if that is not the original
 
     @property
     def label(self) -> str:
-        return f"unlearn {type(self.strategy).__name__} (seed {self.seed})"
+        whose = f"shadow {self.original.seed}" if self.original.role is Role.SHADOW else f"seed {self.seed}"
+        return f"unlearn {type(self.strategy).__name__} ({whose})"
 
     @property
     def devices(self) -> int:
@@ -98,7 +99,7 @@ class Unlearn(Stage):
         return Unlearned(model, curve, masks, [module.ended for module in done])
 
     @property
-    def _samples(self) -> dict[Subset, Samples | Condense]:
+    def _samples(self) -> dict[Subset, Sampled | Condense]:
         retain = self.condensed or self.retain
         found = {Subset.FORGET: self.forget, Subset.RETAIN: retain, Subset.VALIDATION: self.validation}
         found |= {} if self.relabelled is None else {Subset.RELABELLED: self.relabelled}
@@ -179,7 +180,7 @@ class Unlearned:
 class Loaded(Mapping[Subset, ImageSource]):
     """Subsets that are read when they are first asked for."""
 
-    def __init__(self, samples: Mapping[Subset, Samples | Condense], workshop: Workshop) -> None:
+    def __init__(self, samples: Mapping[Subset, Sampled | Condense], workshop: Workshop) -> None:
         self.samples = samples
         self.read = cache(lambda subset: samples[subset].load(workshop))
 

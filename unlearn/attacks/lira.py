@@ -1,0 +1,35 @@
+"""LiRA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unlearn.attacks.likelihood_ratio import LikelihoodRatio
+from unlearn.evidence import Evidence, Shadows
+from unlearn.types import Measurement
+
+
+@dataclass(frozen=True)
+class Lira(LikelihoodRatio):
+    """The online likelihood-ratio attack: was the forget set trained on, as the holdout set was not?
+
+    Score: log N(phi; mu_in, v_in) / N(phi; mu_out, v_out), where phi = z_y - logsumexp over j != y of z_j, and means
+    and variances are those of phi, for this sample, over the shadow models that learnt it (in) and that did not (out);
+    with few models the variances are pooled over samples (Carlini et al. 2022; pooled within samples [ours]). A high
+    score speaks for membership. `mia_lira_auc` (0-1), `mia_lira_balanced_accuracy` (0-1, border 0),
+    `mia_lira_tpr_at_1pct_fpr` and `mia_lira_tpr_at_01pct_fpr`, null with fewer than 10 / rate non-members.
+
+    Shadow models are trained by the original's recipe on halves of D and holdout together, so on somewhat less data
+    than the original, and are shared by all attacks and cells. Members are the forget set, non-members the holdout
+    samples of its classes. The reference is the retrained model's value, never 0.5.
+    """
+
+    descended_by = ("membership_loss",)
+
+    @property
+    def shadows(self) -> Shadows:
+        """As trained."""
+        return Shadows(self.models)
+
+    def measure(self, evidence: Evidence) -> dict[str, Measurement]:
+        return self.ratios(evidence, "lira", forgotten=False)

@@ -1,0 +1,82 @@
+"""What attacks by shadow models have in common: what is seen of every sample, and what scores are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unlearn.attacks.members import forget_and_peers, too_few
+from unlearn.attacks.roc import RANKING, balanced_accuracy, ranking
+from unlearn.checks import checked
+from unlearn.evidence import Evidence
+from unlearn.types import Measurement, Predictions, Subset
+
+NAMES = ("balanced_accuracy", *RANKING)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A statistic of n samples, float64: by the subject [n], and by M shadow models [M, n], with who of them `learnt`
+    and `forgot` which, bool [M, n]. `members` bool [n]: the forget set, before its peers of the holdout set."""
+
+    subject: Tensor
+    shadows: Tensor
+    learnt: Tensor
+    forgot: Tensor
+    members: Tensor
+
+    @property
+    def lack(self) -> str | None:
+        """Why nothing can be scored, if so."""
+        return too_few(self.members[self.members], self.members[~self.members])
+
+
+def observed(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> Observed:
+    """A statistic [n] of predictions, by all models, on the forget set and its peers of the holdout set."""
+    forget, peers = forget_and_peers(evidence.subject)
+    wanted = torch.isin(evidence.subject[Subset.HOLDOUT].labels, forget.labels)
+
+    def flat(found: Mapping[Subset, Tensor]) -> Tensor:
+        return torch.cat([found[Subset.FORGET], found[Subset.HOLDOUT][wanted]])
+
+    def stated(found: Mapping[Subset, Predictions]) -> Tensor:
+        return flat({subset: statistic(each) for subset, each in found.items()})
+
+    return Observed(
+        subject=torch.cat([statistic(forget), statistic(peers)]),
+        shadows=torch.stack([stated(each.predictions) for each in evidence.shadows]),
+        learnt=torch.stack([flat(each.learnt) for each in evidence.shadows]),
+        forgot=torch.stack([flat(each.forgot) for each in evidence.shadows]),
+        members=torch.arange(len(forget.labels) + len(peers.labels)) < len(forget.labels),
+    )
+
+
+def margin(predictions: Predictions) -> Tensor:
+    """phi = z_y - logsumexp over j != y of z_j, float64 [n]: log p / (1 - p) of the true class, which never saturates
+    as p does (Carlini et al. 2022)."""
+    logits, own = predictions.logits.double(), predictions.labels[:, None]
+    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
+    return logits.gather(1, own)[:, 0] - others
+
+
+def told_apart(scores: Tensor, found: Observed, border: float, resamples: int, seed: int) -> dict[str, Measurement]:
+    """What scores float64 [n] are worth, of which a high one speaks for membership: the `RANKING`, and
+    `balanced_accuracy` where those above `border` are judged members."""
+    members, others = scores[found.members].numpy(), scores[~found.members].numpy()
+    shares = float((members > border).mean()), float((others <= border).mean())
+    judged = balanced_accuracy(shares[0], len(members), shares[1], len(others))
+    return {"balanced_accuracy": judged} | ranking(members, others, resamples, seed)
+
+
+def undefined(found: Observed, reason: str) -> dict[str, Measurement]:
+    """All of these, null."""
+    return {name: Measurement(None, len(found.members), reason=reason) for name in NAMES}
+
+
+def even(default: int) -> int:
+    """A field: an even number of shadow models, so that of each two one has learnt a sample."""
+    field: int = checked(default, "an even number >= 4", lambda v: v >= 4 and v % 2 == 0)
+    return field
