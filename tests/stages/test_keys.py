@@ -21,6 +21,7 @@ from unlearn.pipeline import Plan
 from unlearn.stages import keys
 from unlearn.stages.base import Stage, inputs
 from unlearn.stages.keys import canonical, code_hash
+from unlearn.strategies.bad_teacher import BadTeacher
 from unlearn.strategies.selection import All
 from unlearn.types import Subset
 
@@ -128,6 +129,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
         aside |= {"dataset.root", "dataset.train", "dataset.test"}  # there is no other: tested with the fingerprint
     if isinstance(getattr(found.strategy, "selection", None), All):
         aside.add("strategy.k")  # 1.0 is its only value
+    if isinstance(found.strategy, BadTeacher):
+        aside.add("strategy.recipe.label_smoothing")  # 0 is its only value
     if found.strategy.history is not None:
         aside |= {leaf for leaf, _, _ in leaves(found) if leaf.startswith("strategy.recipe.")}  # the training's own
     return {
