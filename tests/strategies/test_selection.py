@@ -274,7 +274,7 @@ def test_all_takes_no_part() -> None:
     [
         (Random(include=["convolution*"]), 0.5, "strategy.selection.include"),
         (Random(exclude=["0.*", "norm*"]), 0.5, "strategy.selection.exclude"),
-        (Random(exclude=["*"]), 0.5, "strategy.selection.include"),
+        (Random(exclude=["*"]), 0.5, "strategy.selection.exclude"),
         (Random(), 22, "strategy.k"),
         (TopK(include=["2.*"]), 6, "strategy.k"),
     ],
