@@ -121,13 +121,16 @@ def test_a_fresh_record_agrees_in_all_that_can_be_checked(shelved: Desk) -> None
     done = verify(shelved.file, "--store", shelved.store)
     assert done.status == 0, done.out
     assert done.lines("differs") == {}
-    assert list(done.lines("unchecked")) == ["time, command, config, choices, versions, hardware"]
+    unchecked = done.lines("unchecked")
+    assert list(unchecked) == ["time, command, config, choices, versions, hardware", "figures"]  # paired intervals
     found, record = done.lines("agrees"), shelved.record
     assert {"seal.sha256", "seal.hmac_sha256", "report_sha256", "strategy", "figures", "readings"} <= found.keys()
     assert {f"forgotten.{part}" for part in ("dataset", "split", "count", "hmac_sha256")} <= found.keys()
     assert {f"models.{name}" for name in ("original", "retrained", "retrained_1", "unlearned")} <= found.keys()
     assert found["readings"] == f"{len(record['readings'])} come out again from the stored predictions"
-    assert found["figures"].startswith(f"{len(record['figures'])} follow")
+    followed, paired = (int(words.split()[0]) for words in (found["figures"], unchecked["figures"]))
+    assert followed + paired == len(record["figures"])
+    assert 0 < paired < followed
 
 
 def test_the_key_is_its_owners_and_new_each_time(tmp_path: Path) -> None:

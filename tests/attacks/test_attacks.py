@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -274,9 +275,10 @@ def shuffled(found: Predictions) -> Predictions:
 
 
 def shadows_of(attack: Metric, subject: Seen) -> tuple[Shadow, ...]:
-    """Models that say what the subject says, each of which learnt the samples of even or of odd index."""
+    """Models half as sure as the subject, each of which learnt the samples of even or of odd index."""
+    said = {subset: replace(each, logits=each.logits / 2) for subset, each in subject.items()}
     masks = {subset: each.index % 2 == 0 for subset, each in subject.items()}
-    pair = [Shadow(subject, *2 * (learnt,)) for learnt in (masks, {subset: ~mask for subset, mask in masks.items()})]
+    pair = [Shadow(said, *2 * (learnt,)) for learnt in (masks, {subset: ~mask for subset, mask in masks.items()})]
     return tuple(pair * (attack.shadows.count // 2)) if attack.shadows else ()
 
 

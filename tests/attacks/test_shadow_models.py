@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from torch import Tensor
 
 from unlearn.attacks.likelihood_ratio import log_ratio
@@ -222,7 +222,9 @@ def test_scores_are_told_apart_by_hand() -> None:
     told = told_apart(scores, found, 0.0, 100, seed=0)
     assert told["auc"].value == pytest.approx((4 + 4 + 2.5 + 4) / 16)
     assert told["balanced_accuracy"].value == 0.75
-    assert told["balanced_accuracy"].standard_error == pytest.approx(math.sqrt(2 * 0.75 * 0.25 / 4) / 2)
+    low, high = binomtest(3, 4).proportion_ci(0.95, "exact")
+    half = math.hypot(0.75 - low, 0.75 - low) / 2, math.hypot(high - 0.75, high - 0.75) / 2
+    assert told["balanced_accuracy"].interval == pytest.approx((0.75 - half[0], 0.75 + half[1]))
     assert told["tpr_at_1pct_fpr"].value is None
 
 

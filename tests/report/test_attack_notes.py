@@ -33,14 +33,12 @@ def report_of(found: Finished) -> Report:
 
 @pytest.fixture(scope="module")
 def by_another(finished: Finished, run: Run) -> Report:
-    return report_of(
-        run(finished.store, *DESCENT, "attacks=[default,threshold]", *CHEAP, "attacks.threshold.bootstrap=100")
-    )
+    return report_of(run(finished.store, *DESCENT, *CHEAP, "attacks.threshold.bootstrap=100"))
 
 
 @pytest.fixture(scope="module")
 def by_none(finished: Finished, run: Run) -> Report:
-    return report_of(run(finished.store, *DESCENT))
+    return report_of(run(finished.store, *DESCENT, "~attacks.threshold"))
 
 
 def test_every_attack_names_members_non_members_and_direction(finished: Finished) -> None:

@@ -23,7 +23,7 @@ class Nomus(Attack):
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.TEST)
-    direction = "an attack that is right or wrong about membership more often than a guess lowers the score"
+    direction = "the higher, the more accurate the model and the nearer to a guess the attack"
     descended_by = Logistic.descended_by
 
     splits: int = at_least(1, 10)

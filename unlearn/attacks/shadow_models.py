@@ -11,7 +11,7 @@ from torch import Tensor
 from unlearn.attacks.members import forget_and_peers, too_few
 from unlearn.attacks.roc import RANKING, balanced_accuracy, ranking
 from unlearn.checks import checked
-from unlearn.evidence import Evidence
+from unlearn.evidence import Evidence, Shadow
 from unlearn.types import Measurement, Predictions, Subset
 
 NAMES = ("balanced_accuracy", *RANKING)
@@ -37,19 +37,22 @@ class Observed:
 def observed(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> Observed:
     """A statistic [n] of predictions, by all models, on the forget set and its peers of the holdout set."""
     forget, peers = forget_and_peers(evidence.subject)
-    wanted = torch.isin(evidence.subject[Subset.HOLDOUT].labels, forget.labels)
 
-    def flat(found: Mapping[Subset, Tensor]) -> Tensor:
-        return torch.cat([found[Subset.FORGET], found[Subset.HOLDOUT][wanted]])
+    def flat(found: Mapping[Subset, Tensor], by: Shadow) -> Tensor:
+        """By index, as the subject's are."""
+        order = {subset: each.index.argsort() for subset, each in by.predictions.items()}
+        members, others = (found[subset][order[subset]] for subset in (Subset.FORGET, Subset.HOLDOUT))
+        labels = by.predictions[Subset.HOLDOUT].labels[order[Subset.HOLDOUT]]
+        return torch.cat([members, others[torch.isin(labels, forget.labels)]])
 
-    def stated(found: Mapping[Subset, Predictions]) -> Tensor:
-        return flat({subset: statistic(each) for subset, each in found.items()})
+    def stated(by: Shadow) -> Tensor:
+        return flat({subset: statistic(each) for subset, each in by.predictions.items()}, by)
 
     return Observed(
         subject=torch.cat([statistic(forget), statistic(peers)]),
-        shadows=torch.stack([stated(each.predictions) for each in evidence.shadows]),
-        learnt=torch.stack([flat(each.learnt) for each in evidence.shadows]),
-        forgot=torch.stack([flat(each.forgot) for each in evidence.shadows]),
+        shadows=torch.stack([stated(each) for each in evidence.shadows]),
+        learnt=torch.stack([flat(each.learnt, each) for each in evidence.shadows]),
+        forgot=torch.stack([flat(each.forgot, each) for each in evidence.shadows]),
         members=torch.arange(len(forget.labels) + len(peers.labels)) < len(forget.labels),
     )
 

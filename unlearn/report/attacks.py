@@ -30,7 +30,7 @@ def described(outcome: Outcome) -> dict[str, dict[str, str]]:
 
 def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
     """Those of the attacks that rank by what a strategy trained on."""
-    known = options("unlearn.attacks", Attack)
+    known = {name: kind for name, kind in options("unlearn.attacks", Attack).items() if issubclass(kind, Attack)}
     return tuple(name for name in attacks if name in known and strategy in known[name].descended_by)
 
 

@@ -36,8 +36,8 @@ def remeasure(spec: dict[str, Any], find: Find) -> dict[str, Measurement]:
         raise NotRepeatableError("evaluated by another version")
     if spec["shadows"]:
         raise NotRepeatableError("measured by shadow models")
-    looks = {role: _seen(spec[role], find) for role in LOOKS}
-    return _metric(spec["metric"]).measure(Evidence(**looks, seed=spec["seed"]))
+    subject, original, retrained, untrained = (_seen(spec[role], find) for role in LOOKS)
+    return _metric(spec["metric"]).measure(Evidence(subject, original, retrained, untrained, spec["seed"]))
 
 
 def _metric(spec: dict[str, Any]) -> Metric:
