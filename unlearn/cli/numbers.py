@@ -40,8 +40,9 @@ class Numbers:
         from unlearn.report.figures import figures_of
 
         try:
-            unfit = descended(snake_case(self.record["strategy"]["class"]), self.record["config"]["attacks"])
-            figures = figures_of(_table(self.record["readings"]), unfit=unfit)
+            strategy = snake_case(self.record["strategy"]["class"])
+            unfit = descended(strategy, self.record["config"]["attacks"])
+            figures = figures_of(_table(self.record["readings"]), strategy, unfit)
         except (LookupError, ValueError, StopIteration) as error:
             why = f"cannot follow from these readings, some are missing or impossible ({told_by_type(error)})"
             yield Finding(State.DIFFERS, "figures", why)

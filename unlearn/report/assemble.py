@@ -36,8 +36,8 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     for reading, measured in outcome.measurements:
         for metric, value in measured.items():
             table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
-    unfit = descended(snake_case(type(outcome.plan.unlearned.strategy).__name__), config["attacks"])
-    figures = figures_of(table, paired(outcome), unfit)
+    strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
+    figures = figures_of(table, strategy, descended(strategy, config["attacks"]), paired(outcome))
     _times(figures, outcome)
     _say_where_attacks_are_blind(figures, table)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}

@@ -34,15 +34,15 @@ def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in attacks if name in known and strategy in known[name].descended_by)
 
 
-def grading(attacks: tuple[str, ...], measured: bool) -> str:
+def grading(strategy: str, attacks: tuple[str, ...], measured: bool) -> str:
     """The note on a strategy that trained on what these `attacks` rank by, and on what grades it, if `measured`."""
     instead = (
-        f"the average gap holds {OTHER} in place of {ATTACK}"
+        f"its average gap holds {OTHER} in place of {ATTACK}"
         if measured
-        else f"there is no average gap, which with attacks=full holds {OTHER} in place of {ATTACK}"
+        else f"it has no average gap, which with attacks=full holds {OTHER} in place of {ATTACK}"
     )
     return (
-        "The strategy trained against an attacker of losses and confidences, which flatters it in whatever ranks by "
+        f"{strategy} trained against an attacker of losses and confidences, which flatters it in whatever ranks by "
         f"those ({', '.join(attacks)}): {instead}."
     )
 

@@ -36,18 +36,18 @@ class Figures:
 
 
 def figures_of(
-    table: Table, differences: Mapping[str, Measurement] | None = None, unfit: tuple[str, ...] = ()
+    table: Table, strategy: str, unfit: tuple[str, ...], differences: Mapping[str, Measurement] | None = None
 ) -> Figures:
     """All that follows from the readings: means, gaps, noise floors, averages.
 
-    `differences` are paired ones by metric, for the intervals of gaps; `unfit` attacks do not grade the strategy.
+    `unfit` attacks do not grade the strategy; `differences` are paired ones by metric, for the intervals of gaps.
     """
     figures = Figures()
     for (role, metric), readings in table.items():
         _summarise(figures, role, metric, readings)
     for metric in dict.fromkeys(metric for _, metric in table):
         _compare(figures, table, metric, (differences or {}).get(metric))
-    _grade(figures, unfit)
+    _grade(figures, strategy, unfit)
     if "gap/selection_auc" in figures.metrics:
         _average(figures, "selection/", SELECTED)
     return figures
@@ -130,13 +130,13 @@ def _known(values: list[float | None]) -> list[float]:
     return known if len(known) == len(values) else []
 
 
-def _grade(figures: Figures, unfit: tuple[str, ...]) -> None:
+def _grade(figures: Figures, strategy: str, unfit: tuple[str, ...]) -> None:
     """The average gap, by another attack where the strategy trained on what `ATTACK` ranks by, or by none."""
     if GRADER not in unfit or f"gap/{ATTACK}" not in figures.metrics:
         _average(figures, "", AVERAGED)
         return
     measured = f"gap/{OTHER}" in figures.metrics
-    figures.notes["grading"] = grading(unfit, measured)
+    figures.notes["grading"] = grading(strategy, unfit, measured)
     _average(figures, "", (*AVERAGED[:-1], OTHER), "" if measured else figures.notes["grading"])
 
 

@@ -11,6 +11,7 @@ from math import inf
 from statistics import fmean, stdev
 from typing import Any
 
+from unlearn.report.attacks import GRADER
 from unlearn.report.sweep.read import Cell
 from unlearn.report.verdict import distance
 
@@ -178,6 +179,8 @@ def frame(cell: Cell) -> dict[str, Any]:
 
 def _frames(key: str, cell: Cell) -> bool:
     top = key.partition(".")[0]
+    if top == "attacks" and key != top and not key.startswith(f"attacks.{GRADER}."):
+        return False  # as MEASURED
     if key in NUMERICS or (key in TYPED and top not in COMPARED):
         return True
     known = key == "dataset.root" and "dataset.download" in cell.leaves  # published data are the same in any folder

@@ -53,7 +53,7 @@ def _notes(found: Found, older: int) -> Iterator[str]:
         yield SELECTION
 
 
-GENERAL = ("checkpoint", "split", "spd_gan")
+GENERAL = ("checkpoint", "split", "spd_gan", "grading")
 
 
 def _differing(cells: Sequence[Cell], part: str) -> Iterator[str]:
