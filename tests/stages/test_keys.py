@@ -64,8 +64,13 @@ OPTIONS = [
 
 def stages(plan: Plan) -> dict[str, Stage]:
     """All of a plan by key, inputs included."""
+    return reached(plan.original, *plan.retrained, plan.unlearned, *(reading.stage for reading in plan.readings))
+
+
+def reached(*stages: Stage) -> dict[str, Stage]:
+    """These by key, inputs included."""
     found: dict[str, Stage] = {}
-    todo: list[Stage] = [plan.original, *plan.retrained, plan.unlearned, *(reading.stage for reading in plan.readings)]
+    todo = list(stages)
     while todo:
         stage = todo.pop()
         if stage.key not in found:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Compose, Finished, Run
+from test_keys import reached
 from torch import Tensor
 
 from unlearn import config, pipeline
 from unlearn.data.stream import Stream, joined
 from unlearn.errors import ConfigError
 from unlearn.pipeline import Plan
-from unlearn.stages.base import Stage, inputs
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.shadow import Half, half
 from unlearn.stages.train import Train
@@ -32,17 +32,6 @@ def shadowed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def plan_of(composed: Compose, *overrides: str) -> Plan:
     return pipeline.plan(config.instantiate(composed(*overrides)))
-
-
-def reached(*stages: Stage) -> dict[str, Stage]:
-    found: dict[str, Stage] = {}
-    todo = list(stages)
-    while todo:
-        stage = todo.pop()
-        if stage.key not in found:
-            found[stage.key] = stage
-            todo += inputs(stage)
-    return found
 
 
 @pytest.mark.parametrize("n", [2, 7, 301])

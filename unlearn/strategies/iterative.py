@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlearn.errors import Problem
 from unlearn.recipe import Recipe
 from unlearn.scores import Need
-from unlearn.strategies.base import Batches, Budget, Context, Edit, Loss, Phase, Strategy, task
+from unlearn.strategies.base import Batches, Budget, Context, Edit, Loss, Masks, Phase, Strategy, task
 from unlearn.strategies.selection import All, Selection, amount, check_movable, movable
 from unlearn.types import ImageSource, Subset
 
@@ -25,8 +25,8 @@ class Iterative(Strategy, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective(Iterative, ABC):
-    """Descends an objective. `selection` and `k` say which weights may move; all others end bit-identical.
+class Selective(Strategy, ABC):
+    """`selection` and `k` say which weights may move; all others end bit-identical.
 
     Any selection goes with any objective: SalUn's mask is `selection=saliency` with k = 0.5.
     """
@@ -40,9 +40,17 @@ class Objective(Iterative, ABC):
     def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
         yield from check_movable(self.selection, self.k, net)
 
+    def movable(self, context: Context) -> Masks | None:
+        """By parameter name; None: everything."""
+        return movable(self.selection, self.k, context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective(Selective, Iterative, ABC):
+    """Descends an objective."""
+
     def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
-        masks = movable(self.selection, self.k, context)
-        yield Phase(self.data(context), self.loss(context), self.recipe, masks, self.budget)
+        yield Phase(self.data(context), self.loss(context), self.recipe, self.movable(context), self.budget)
 
     @abstractmethod
     def data(self, context: Context) -> Mapping[Subset, ImageSource]:
