@@ -100,6 +100,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_numbers_of_an_undisturbe
         running = start(*grid, "paths.output=killed", cwd=tmp_path)
         time.sleep(3 + moments.uniform(0, 8))  # three seconds pass before the first stage
         if running.poll() is not None:  # all was done: begin anew
+            running.communicate()
             shutil.rmtree(tmp_path / "artifacts")
             continue
         running.send_signal(signal.SIGKILL)
