@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import chain, product
 
 from unlearn.blend import Mix
-from unlearn.console import duration
 from unlearn.data.checkpoint import CheckpointFile
 from unlearn.evidence import Metric, Shadows
 from unlearn.retain import Condensed
@@ -17,7 +16,7 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
-from unlearn.stages.evaluate import Evaluate, ShadowView, View
+from unlearn.stages.evaluate import Evaluate, View
 from unlearn.stages.history import History
 from unlearn.stages.model import Finished, ModelStage
 from unlearn.stages.perturb import Perturb
@@ -25,6 +24,7 @@ from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Sampled, Samples, Scenario, Split, Subsets
 from unlearn.stages.score import Score
 from unlearn.stages.shadow import ShadowScenario
+from unlearn.stages.shadow_model import ShadowModel, say_cost, trained_once, unlearned_once
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.stages.untrained import Untrained
@@ -39,23 +39,6 @@ class Reading:
     seed: int  # the model's own
     reference_seed: int | None  # the retrained reference's training seed, where there is one
     stage: Evaluate
-
-
-@dataclass(frozen=True)
-class ShadowModel:
-    """One shadow model, and what the unlearning under test makes of it, where an attack asks for that."""
-
-    scenario: ShadowScenario
-    trained: Train
-    unlearned: Judged | None
-
-    def view(self, metric: Metric) -> ShadowView:
-        """What an attack reads of it."""
-        model = self.trained if self.unlearned is None else self.unlearned
-        predictions = {subset: Predict(model, self.scenario.scenario[subset]) for subset in metric.subsets}
-        return ShadowView(
-            predictions, self.scenario.half, self.scenario.part(Subset.FORGET) if self.unlearned else None
-        )
 
 
 @dataclass(frozen=True)
@@ -76,18 +59,7 @@ class Plan:
     def shared(self) -> tuple[Stage, ...]:
         """What all strategies start from or are held against."""
         stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
-        return (*(stage for stage in stages if stage is not None), *self.shadows_trained)
-
-    @property
-    def shadows_trained(self) -> tuple[Train, ...]:
-        """Each shadow model once, as it was trained."""
-        return tuple({each.trained.key: each.trained for each in self.shadows}.values())
-
-    @property
-    def shadows_unlearned(self) -> tuple[Judged, ...]:
-        """Those that the strategy then made forget, for this run alone."""
-        made = (each.unlearned for each in self.shadows if each.unlearned is not None)
-        return tuple({stage.key: stage for stage in made}.values())
+        return (*(stage for stage in stages if stage is not None), *trained_once(self.shadows))
 
     @property
     def unlearning(self) -> tuple[Stage, ...]:
@@ -109,8 +81,8 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    _say_what_shadows_cost(todo, workshop)
-    for stage in (*todo.shared, todo.unlearned, todo.judged, *todo.shadows_unlearned):
+    say_cost(todo.shadows, todo.original, todo.unlearning, workshop)
+    for stage in (*todo.shared, todo.unlearned, todo.judged, *unlearned_once(todo.shadows)):
         workshop.need(stage)
     measured = []
     with workshop.console.working("evaluate") as tick:
@@ -124,22 +96,6 @@ def share(config: RunConfig, workshop: Workshop) -> None:
     """Only build what the cells of a grid share."""
     for stage in plan(config).shared:
         workshop.need(stage)
-
-
-def _say_what_shadows_cost(todo: Plan, workshop: Workshop) -> None:
-    """How much of it is still to be done, and about how long that takes, where the store can tell by this run's."""
-    original = (todo.original,) if isinstance(todo.original, Train) else ()
-    for what, stages, alike in (
-        ("training", todo.shadows_trained, original),
-        ("unlearning", todo.shadows_unlearned, todo.unlearning),
-    ):
-        count = sum(workshop.peek(stage) is None for stage in stages)
-        if count:
-            took = [entry.seconds for stage in alike if (entry := workshop.peek(stage))]
-            known = took and len(took) == len(alike)
-            each = todo.shadows[0].scenario.half.share * sum(took)
-            long = f"about {duration(count * each)}" if known else "how long one takes is not known yet"
-            workshop.console.say(f"  {'shadow models':<28} {count} {what}{'s' * (count > 1)} to come, {long}")
 
 
 def plan(config: RunConfig) -> Plan:

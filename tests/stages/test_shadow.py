@@ -16,6 +16,7 @@ from unlearn.errors import ConfigError
 from unlearn.pipeline import Plan
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.shadow import Half, half
+from unlearn.stages.shadow_model import trained_once, unlearned_once
 from unlearn.stages.train import Train
 from unlearn.types import Images, Role, Subset
 
@@ -143,7 +144,7 @@ def test_under_the_marker_shadow_models_learn_marked_images(run: Run, finished: 
 
 
 def keys(plan: Plan) -> list[str]:
-    return [stage.key for stage in plan.shadows_trained]
+    return [stage.key for stage in trained_once(plan.shadows)]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_under_the_marker_they_depend_on_the_request(composed: Compose) -> None:
 def test_unlearned_shadows_are_of_the_strategy_under_test(composed: Compose) -> None:
     here, there = (plan_of(composed, "attacks=u_lira", f"strategy.k={k}") for k in (0.1, 0.2))
     assert keys(here) == keys(there)
-    unlearned = [{stage.key for stage in each.shadows_unlearned} for each in (here, there)]
+    unlearned = [{stage.key for stage in unlearned_once(each.shadows)} for each in (here, there)]
     assert [len(each) for each in unlearned] == [16, 16]
     assert not unlearned[0] & unlearned[1]
     assert not unlearned[0] & {stage.key for stage in here.shared}

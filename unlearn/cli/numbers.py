@@ -157,7 +157,7 @@ def _counted(what: str, agreeing: int, good: str, unchecked: Counter[str]) -> It
 
 
 def _table(readings: list[dict[str, Any]]) -> Any:
-    """As `report.assemble` takes it."""
+    """As `figures_of` takes it."""
     from unlearn.types import Measurement, Role
 
     table: Any = defaultdict(dict)

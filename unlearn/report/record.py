@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn
 
 from unlearn.errors import UnlearnError, told_by_type
+from unlearn.report.write import write_text
 
 Record = dict[str, Any]
 SCHEMA_VERSION = 1
@@ -114,16 +113,8 @@ def write_new_key(path: Path) -> bytes:
     Raises:
         UnlearnError: the folder cannot be written.
     """
-    key, aside = secrets.token_bytes(KEY_BYTES), path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
-    try:
-        try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(key.hex() + "\n")
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UnlearnError(f"paths.output: expected a writable folder, came {path.parent}: {error}") from error
+    key = secrets.token_bytes(KEY_BYTES)
+    write_text(key.hex() + "\n", path, mode=0o600)
     return key
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ def write(report: dict[str, Any], folder: Path) -> Path:
     return write_text(json.dumps(report, indent=1, allow_nan=False), folder / "report.json")
 
 
-def write_text(text: str, target: Path, key: str = "paths.output") -> Path:
+def write_text(text: str, target: Path, key: str = "paths.output", mode: int = 0o666) -> Path:
     """A file in UTF-8, whole or not at all, its folder made if need be; returns its path.
 
-    `key` is what the user set the folder by.
+    `key` is what the user set the folder by, `mode` what the process's umask is taken from.
 
     Raises:
         UnlearnError: the folder cannot be written.
@@ -32,7 +33,8 @@ def write_text(text: str, target: Path, key: str = "paths.output") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{target.stem}-{uuid.uuid4().hex}{target.suffix}"
         try:
-            aside.write_text(text, encoding="utf-8")
+            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+                file.write(text)
             aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
