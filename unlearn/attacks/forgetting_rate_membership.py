@@ -17,9 +17,14 @@ from unlearn.types import Measurement, Role, Subset
 class ForgettingRateMembership(Attack):
     """(AF - BF) / BT: of the forget samples judged members before, the net share judged non-members after.
 
-    BT and BF count forget samples judged member and non-member by the original's losses, AF those judged
-    non-member by the subject's (Forsaken; Ma et al., TDSC 2022). The judge is ours: a logistic regression on the
-    original's losses of forget and holdout. 0 untouched, 1 all of them lost, negative where the net recognises more.
+    BT and BF count forget samples judged member and non-member by the original's losses, AF those judged non-member by
+    the subject's. The judge is a logistic regression on the original's losses of forget and holdout.
+
+    Numbers: `forgetting_rate_membership`.
+    Range: at most 1; 0 untouched, 1 all of them lost, negative where the net recognises more.
+    Reference: the retrained model's value.
+    Trap: the judge is the original's: where that cannot tell members, the rate counts noise.
+    Source: Forsaken (Ma et al., TDSC 2022); the judge is ours.
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)

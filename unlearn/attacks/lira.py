@@ -15,13 +15,15 @@ class Lira(LikelihoodRatio):
 
     Score: log N(phi; mu_in, v_in) / N(phi; mu_out, v_out), where phi = z_y - logsumexp over j != y of z_j, and means
     and variances are those of phi, for this sample, over the shadow models that learnt it (in) and that did not (out);
-    with few models the variances are pooled over samples (Carlini et al. 2022; pooled within samples [ours]). A high
-    score speaks for membership. `mia_lira_auc` (0-1), `mia_lira_balanced_accuracy` (0-1, border 0),
-    `mia_lira_tpr_at_1pct_fpr` and `mia_lira_tpr_at_01pct_fpr`, null with fewer than 10 / rate non-members.
+    with few models the variances are pooled over samples. Shadow models are trained by the original's recipe on halves
+    of D and holdout together, so on somewhat less data than the original, and are shared by all attacks and cells.
 
-    Shadow models are trained by the original's recipe on halves of D and holdout together, so on somewhat less data
-    than the original, and are shared by all attacks and cells. Members are the forget set, non-members the holdout
-    samples of its classes. The reference is the retrained model's value, never 0.5.
+    Numbers: `mia_lira_auc`, `mia_lira_balanced_accuracy` (border 0), `mia_lira_tpr_at_1pct_fpr`,
+        `mia_lira_tpr_at_01pct_fpr`.
+    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Reference: the retrained model's value, never 0.5.
+    Trap: phi from probabilities saturates; here it is made of logits, in float64.
+    Source: Carlini et al. 2022; that variances are pooled within samples is ours.
     """
 
     descended_by = ("membership_loss",)

@@ -19,17 +19,20 @@ from unlearn.types import Measurement, Predictions, Subset
 
 @dataclass(frozen=True)
 class Logistic(Attack):
-    """Can an attacker tell the forget set (members) from the holdout set (non-members) by the loss?
+    """Can an attacker tell the forget set from the holdout set by the loss?
 
-    `mia_logistic_auc` (0-1) ranks by the loss, a low one speaking for membership, whatever the model; its interval
-    is a percentile bootstrap over samples. `mia_logistic_tpr_at_1pct_fpr` and `mia_logistic_tpr_at_01pct_fpr` use
-    the same ranking, and are null with fewer than 10 / rate non-members. `mia_logistic_balanced_accuracy` (0-1) is
-    that of a logistic regression fitted on one part of the losses and scored on the rest, the mean over `splits`
-    stratified splits, not the best of them. (The protocol is our choice.)
+    A threshold on the loss ranks, a low one speaking for membership, whatever the model. The balanced accuracy is that
+    of a logistic regression fitted on one part of the losses and scored on the rest, the mean over `splits` stratified
+    splits, not the best of them. Under class-wise forgetting non-members are the holdout samples of the forgotten
+    class.
 
-    Under class-wise forgetting non-members are the holdout samples of the forgotten class. Under SPD-GAN they are
-    moved by the same generator, which was fitted to the forget set and moves it further: the reference is the
-    retrained model's value, never 0.5.
+    Numbers: `mia_logistic_auc`, its interval a percentile bootstrap over samples; `mia_logistic_balanced_accuracy`;
+        `mia_logistic_tpr_at_1pct_fpr`, `mia_logistic_tpr_at_01pct_fpr`.
+    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Reference: the retrained model's value, never 0.5.
+    Trap: under SPD-GAN non-members are moved by the same generator, which was fitted to the forget set and moves it
+        further.
+    Source: the field's; the protocol is our choice.
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)

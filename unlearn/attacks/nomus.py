@@ -14,12 +14,17 @@ from unlearn.types import Measurement, Subset
 
 @dataclass(frozen=True)
 class Nomus(Attack):
-    """NoMUS = A_test / 2 + (1 - 2 |a - 1/2|) / 2, 0-1, high is good: accuracy, and an attack that only guesses.
+    """NoMUS = A_test / 2 + (1 - 2 |a - 1/2|) / 2: accuracy, and an attack that only guesses, weighed alike.
 
-    Choi and Na 2023, "Towards machine unlearning benchmarks", where a is the accuracy of a classifier of losses that
-    tells forgotten from unseen samples, and both halves weigh alike. Ours: a is `mia_logistic_balanced_accuracy`, on
-    forget and holdout, as `Logistic` says with the same `splits` and `test_share`. Right is the retrained model's
-    value: where forgotten images are harder than unseen ones, an attack finds them in that one too.
+    a is `mia_logistic_balanced_accuracy`, on forget and holdout, as `Logistic` says with the same `splits` and
+    `test_share`.
+
+    Numbers: `nomus`.
+    Range: 0 to 1.
+    Reference: the retrained model's value.
+    Trap: where forgotten images are harder than unseen ones, an attack finds them in a retrained model too.
+    Source: Choi and Na 2023, "Towards machine unlearning benchmarks", where a is the accuracy of a classifier of losses
+        that tells forgotten from unseen samples; which classifier is our choice.
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.TEST)

@@ -21,14 +21,16 @@ from unlearn.types import Measurement, Subset
 class Rmia(Attack):
     """The robust membership inference attack: does a sample gain more by the model than others of its kind do?
 
-    Score: Pr_z[(p(x | theta) / p(x)) / (p(z | theta) / p(z)) >= gamma] (Zarifzadeh et al. 2024), p the probability of
-    the true class, p(.) its mean over all shadow models, of which half learnt the sample (the online form), z the
-    holdout samples of the forget set's classes. A high score speaks for membership. `mia_rmia_auc` (0-1),
-    `mia_rmia_balanced_accuracy` (0-1, border 1/2), `mia_rmia_tpr_at_1pct_fpr` and `mia_rmia_tpr_at_01pct_fpr`, null
-    with fewer than 10 / rate non-members.
+    Score: Pr_z[(p(x | theta) / p(x)) / (p(z | theta) / p(z)) >= gamma], p the probability of the true class, p(.) its
+    mean over all shadow models, of which half learnt the sample (the online form), z the holdout samples of the forget
+    set's classes. Shadow models are those of `Lira`.
 
-    gamma is 1 [ours]: where nets are sure of nearly everything, as on digits, hardly a ratio gets any further. Shadow
-    models, members, non-members and reference are those of `Lira`.
+    Numbers: `mia_rmia_auc`, `mia_rmia_balanced_accuracy` (border 1/2), `mia_rmia_tpr_at_1pct_fpr`,
+        `mia_rmia_tpr_at_01pct_fpr`.
+    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Reference: the retrained model's value, never 0.5.
+    Trap: where nets are sure of nearly everything, as on digits, hardly a ratio gets any further than 1.
+    Source: Zarifzadeh et al. 2024; gamma = 1 is ours, for that reason.
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)

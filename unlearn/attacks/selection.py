@@ -16,12 +16,17 @@ from unlearn.types import Measurement, Subset
 
 @dataclass(frozen=True)
 class Selection(Attack):
-    """`validation_accuracy` (0-1), and the attack of `Logistic` with validation samples as non-members.
+    """What a search may go by: validation accuracy, and `Logistic` with validation samples as non-members.
 
-    `selection_auc` ranks by the loss; `selection_balanced_accuracy` is that of a regression fitted on one half of
-    forget and validation and scored on the other, the mean over `splits`. With forget and retain accuracy they make
-    `selection/average_gap`, what a search minimises: test and holdout stay unseen (our choice). Under SPD-GAN's marker
-    the forget set is marked and validation is not, so the attack sees the mark too: only its gap to retrained counts.
+    The regression is fitted on one half of forget and validation and scored on the other, the mean over `splits`. With
+    forget and retain accuracy the numbers make `selection/average_gap`, what a search minimises.
+
+    Numbers: `validation_accuracy`, `selection_auc`, `selection_balanced_accuracy`.
+    Range: 0 to 1.
+    Reference: the retrained model's value.
+    Trap: under SPD-GAN's marker the forget set is marked and validation is not, so the attack sees the mark too: only
+        its gap to retrained counts.
+    Source: our choice: test and holdout stay unseen.
     """
 
     subsets = (Subset.FORGET, Subset.VALIDATION)

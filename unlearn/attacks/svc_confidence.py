@@ -18,12 +18,15 @@ from unlearn.types import Measurement, Subset
 
 @dataclass(frozen=True)
 class SvcConfidence(Attack):
-    """`mia_svc_confidence`: share of the forget set judged non-member, 0-1: high where it looks unseen.
+    """The share of the forget set that a support vector machine on the true class's probability judges non-member.
 
-    The judge is an RBF support vector machine (C = 3, gamma = 1) on the true class's probability, fitted to equally
-    many samples of retain (members) and test (non-members), as in the tables of SalUn (Fan et al. 2024), which call
-    it MIA and give it in percent. It reads test as they do, so nothing may be chosen by it, and it is fitted anew to
-    each model: the reference is the retrained model's value. Its standard error holds the judge fixed.
+    The machine (RBF, C = 3, gamma = 1) is fitted, anew to each model, to equally many samples of retain and test.
+
+    Numbers: `mia_svc_confidence`; its standard error holds the judge fixed.
+    Range: 0 to 1; tables in the literature give it in percent and call it MIA.
+    Reference: the retrained model's value.
+    Trap: it reads test, as the tables do, so nothing may be chosen by it.
+    Source: the tables of SalUn (Fan et al. 2024).
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)

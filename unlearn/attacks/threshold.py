@@ -26,19 +26,22 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Threshold(Attack):
-    """Who is a member, by a threshold that was fitted to other samples (Song & Mittal, USENIX Security 2021).
+    """Who is a member, by a threshold that was fitted to other samples.
 
-    Of `confidence` p_y, `entropy` -sum_j p_j ln p_j and `modified_entropy` -(1 - p_y) ln p_y - sum_{j != y} p_j
-    ln(1 - p_j): `mia_NAME_auc` (0-1) and the rates `mia_NAME_tpr_at_1pct_fpr` and `_01pct_fpr` rank forget before
-    holdout by it, high confidence and low entropies speaking for membership. `mia_NAME_balanced_accuracy` (0-1) judges
-    each by its class's threshold, the one of best balanced accuracy on retain against holdout, or that of all classes
-    together where the class has under four of either, as one that was forgotten whole.
-    `mia_correctness_balanced_accuracy` judges who is classified right a member, `mia_loss_balanced_accuracy` whose
-    loss is at most the mean on retain (Yeom et al. 2018). The loss ranks as confidence does: its AUC is that.
+    Of `confidence` p_y, `entropy` -sum_j p_j ln p_j and `modified_entropy` -(1 - p_y) ln p_y - sum_{j != y} p_j ln(1 -
+    p_j), the threshold is that of the sample's class, the one of best balanced accuracy on retain against holdout, or
+    that of all classes together where the class has under four of either, as one that was forgotten whole.
+    `correctness` judges who is classified right a member, `loss` whose loss is at most the mean on retain. Holdout both
+    fits and is judged, hence in `folds`: no sample is judged by a threshold that it fitted; forget is judged by each
+    fold's, and counts by the share that call it a member.
 
-    Holdout both fits and is judged, hence in `folds`: no sample is judged by a threshold that it fitted; forget is
-    judged by each fold's, and counts by the share that call it a member [ours]. Non-members are of the forgotten
-    classes. Under SPD-GAN's marker forget and holdout are marked and retain is not, so that thresholds see the mark.
+    Numbers: for confidence, entropy and modified entropy `mia_NAME_auc`, `mia_NAME_tpr_at_1pct_fpr` and
+        `mia_NAME_tpr_at_01pct_fpr`, which rank forget before holdout; for all five `mia_NAME_balanced_accuracy`. The
+        loss ranks as confidence does: its AUC is that.
+    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Reference: the retrained model's value, never 0.5.
+    Trap: under SPD-GAN's marker forget and holdout are marked and retain is not, so that thresholds see the mark.
+    Source: Song & Mittal, USENIX Security 2021; the loss's threshold Yeom et al. 2018; folds are ours.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT)

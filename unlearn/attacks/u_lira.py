@@ -15,13 +15,17 @@ class ULira(LikelihoodRatio):
 
     Score: log N(phi; mu_in, v_in) / N(phi; mu_out, v_out), phi as in `Lira`, over shadow models that learnt the sample
     and were then made to forget it by the strategy under test (in), and over those that never learnt it, unlearned too
-    (out); models that learnt and kept it count as neither (Hayes et al. 2024). A high score speaks for a sample that
-    was learnt and forgotten. `mia_u_lira_auc` (0-1; 0.5: nothing is left), `mia_u_lira_balanced_accuracy` (0-1, border
-    0), `mia_u_lira_tpr_at_1pct_fpr` and `mia_u_lira_tpr_at_01pct_fpr`, null with fewer than 10 / rate non-members.
+    (out); models that learnt and kept it count as neither. Each shadow model draws whom it forgets from D_f and the
+    holdout samples of its classes, so that few models suffice. It costs `models` unlearnings with all they need, for
+    each strategy and setting, and as many trainings, which are shared: it must be asked for by name.
 
-    Each shadow model draws whom it forgets from D_f and the holdout samples of its classes, so that few models suffice
-    [ours]. It costs `models` unlearnings with all they need, for each strategy and setting, and as many trainings,
-    which are shared: it must be asked for by name. The reference is the retrained model's value.
+    Numbers: `mia_u_lira_auc` (0.5: nothing is left), `mia_u_lira_balanced_accuracy` (border 0),
+        `mia_u_lira_tpr_at_1pct_fpr`, `mia_u_lira_tpr_at_01pct_fpr`.
+    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Reference: the retrained model's value.
+    Trap: a population attack, as `Logistic`, asks whether forgotten samples differ on average and misses traces in
+        single ones.
+    Source: Hayes et al. 2024; who forgets what is ours.
     """
 
     @property

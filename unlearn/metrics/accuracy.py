@@ -14,9 +14,15 @@ from unlearn.types import Subset
 
 @dataclass(frozen=True)
 class Accuracy(SampleMean):
-    """Share of samples whose most probable class is the label, 0-1, on forget, retain and test.
+    """Share of samples whose most probable class is the label: mean of [argmax_j z_j = y].
 
-    The field's unlearning accuracy, 1 - forget accuracy, stands beside them.
+    Numbers: `forget_accuracy`, `retain_accuracy`, `test_accuracy`; tables print 1 - forget accuracy, the field's
+        unlearning accuracy, beside the first.
+    Range: 0 to 1.
+    Direction: on forget right is the retrained model's value; on retain and test high is good.
+    Reference: the retrained model.
+    Trap: a model generalises to what it forgot, so on forget the original and a retrained model may be equally right.
+    Source: the field's.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)

@@ -13,10 +13,14 @@ from unlearn.types import Role, Subset
 
 @dataclass(frozen=True)
 class ActivationDistance(SampleMean):
-    """Mean over D_f of ||p - p_r||_2, the distance of predicted probabilities: 0 like retrained, at most sqrt 2.
+    """Mean over D_f of ||p - p_r||_2, the distance of predicted probabilities from a retrained model's.
 
-    As the survey of Nguyen et al. 2022 has it. Two retrained models are not at 0 from each other: read the noise
-    floor.
+    Numbers: `activation_distance`.
+    Range: 0 to sqrt 2; 0 for equal predictions.
+    Direction: low is good.
+    Reference: retrained models among each other, the noise floor, which is not 0.
+    Trap: with either model in train mode, equal weights are far from 0; here both are in eval mode.
+    Source: the survey of Nguyen et al. 2022.
     """
 
     subsets = (Subset.FORGET,)

@@ -15,12 +15,19 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class Aus(Metric):
-    """AUS = (1 - (A_test(theta_0) - A_test(theta))) / (1 + Delta): 0 to 2, mostly 0.5 to 1, high is good.
+    """AUS = (1 - (A_test(theta_0) - A_test(theta))) / (1 + Delta), what was kept over what should be unknown.
 
     Delta = |A_test(theta) - A_forget(theta)|, so that it is best to treat the forgotten as unseen images. Where whole
     classes go, Delta is the accuracy on test images of those classes, and A_test is that on the other classes.
-    Cotogni et al. 2023, "DUCK"; which images count where classes go is as in the authors' code. That a class went as
-    a whole is seen by its absence from the retain set (ours), and so is the standard error, by the delta method.
+
+    Numbers: `aus`.
+    Range: 0 to 2, mostly 0.5 to 1.
+    Direction: high is good.
+    Reference: the retrained model's value.
+    Trap: it rewards a model that is right on test for whatever reason, also one that forgot nothing of a random
+        request.
+    Source: Cotogni et al. 2023, "DUCK"; which images count where classes go is as in the authors' code. Ours: that a
+        class went as a whole is seen by its absence from the retain set, and the standard error, by the delta method.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)

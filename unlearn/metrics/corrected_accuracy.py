@@ -14,9 +14,14 @@ from unlearn.types import Subset
 
 @dataclass(frozen=True)
 class CorrectedAccuracy(SampleMean):
-    """Share of the relabelled samples whose most probable class is the right label, 0-1 [ours].
+    """Share of the relabelled samples whose most probable class is the right label.
 
-    Forget accuracy is that of the same samples under the wrong labels that the original was trained on.
+    Numbers: `corrected_accuracy`.
+    Range: 0 to 1.
+    Direction: high is good.
+    Reference: the retrained model, which learnt the right labels.
+    Trap: forget accuracy is that of the same samples under the wrong labels, which the original was trained on.
+    Source: our choice.
     """
 
     subsets = (Subset.RELABELLED,)

@@ -15,11 +15,14 @@ from unlearn.types import Measurement, Role, Subset
 class ForgetInformation(Metric):
     """i(theta; D_f) = mean over samples of ||grad log p(y|x)||^2, the trace of the empirical Fisher information.
 
-    `forget_information_log` is ln i (any number), `forget_information_ratio` i / i_r to the retrained model (0 to
-    infinity, 1 like retrained) and `efficacy` 1 / i (0 to infinity). Becker and Liebig 2022, "Evaluating machine
-    unlearning via epistemic uncertainty", define i and call a high efficacy good; we give it no direction and rank by
-    none of them: a sample known by heart has no gradient either, and retrained models have large ones (logarithm and
-    ratio are ours). Null where no sample has a gradient. Only the mean is kept, so there is no standard error.
+    Numbers: `forget_information_log` = ln i, `forget_information_ratio` = i / i_r to a retrained model, `efficacy` = 1
+        / i. Only the mean is kept, so there is no standard error.
+    Range: any number; 0 to infinity; 0 to infinity. Null where no sample has a gradient.
+    Direction: none, and nothing is ranked by it; the ratio is 1 for a model like a retrained one.
+    Reference: the retrained model.
+    Trap: a sample known by heart has no gradient either, so that the original may have the highest efficacy of all.
+    Source: Becker and Liebig 2022, "Evaluating machine unlearning via epistemic uncertainty", who define i and call a
+        high efficacy good; logarithm and ratio are ours.
     """
 
     subsets = (Subset.FORGET,)  # to be counted

@@ -11,10 +11,14 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class ForgettingRate(Metric):
-    """FR = (A(theta_0, D_f) - A(theta, D_f)) / A(theta_0, D_f): 0 untouched, 1 nothing right any more.
+    """FR = (A(theta_0, D_f) - A(theta, D_f)) / A(theta_0, D_f), the share of accuracy on D_f that was lost.
 
-    The paper has a forgetting rate on unlearning data [P]; its formula is not known, this one is ours. Without the
-    retrained model's value beside it, it says nothing: the right amount of forgetting is seldom 1.
+    Numbers: `forgetting_rate`.
+    Range: at most 1; 0 untouched, 1 nothing right any more, negative where more is right.
+    Direction: none; right is the retrained model's value, which is seldom 1.
+    Reference: the retrained model.
+    Trap: without the retrained model's value beside it, a wrecked model looks best.
+    Source: the paper has a forgetting rate on unlearning data [P]; its formula is not known, this one is ours.
     """
 
     subsets = (Subset.FORGET,)

@@ -11,9 +11,14 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class ForgettingRateRelative(Metric):
-    """(A_0 - A) / (A_0 - A_r) on D_f: 0 untouched, 1 like retrained, above 1 over-forgetting (our choice).
+    """(A_0 - A) / (A_0 - A_r) on D_f, the share of the way from the original's accuracy to a retrained model's.
 
-    Undefined where original and retrained differ by less than three standard errors.
+    Numbers: `forgetting_rate_relative`.
+    Range: any number; 0 untouched, 1 like retrained, above 1 over-forgetting.
+    Direction: near 1 is good.
+    Reference: 1, as far as the noise floor lets one tell.
+    Trap: undefined, hence null, where original and retrained differ by less than three standard errors.
+    Source: our choice.
     """
 
     subsets = (Subset.FORGET,)

@@ -14,11 +14,15 @@ FORGET, RETAIN = (Need(GradientStatistic("mean_gradient"), subset) for subset in
 
 @dataclass(frozen=True)
 class GradientMatch(Metric):
-    """1 - cosine of the mean loss gradients on D_f and D_r, the mean over layers: 0 to 2, 1 for orthogonal ones.
+    """1 - cosine of the mean loss gradients on D_f and D_r, the mean over layers.
 
-    The distance by which data sets are condensed (gradient matching), as a metric after "Dataset condensation driven
-    machine unlearning" (2024); the mean over modules that own parameters is ours. It has no direction: right is the
-    retrained model's value. Null where a layer's gradient is 0.
+    Numbers: `gradient_match`.
+    Range: 0 to 2; 1 for orthogonal gradients. Null where a layer's gradient is 0.
+    Direction: none; right is the retrained model's value.
+    Reference: the retrained model.
+    Trap: at the end of training both gradients are small and mostly noise.
+    Source: the distance by which data sets are condensed, as a metric after "Dataset condensation driven machine
+        unlearning" (2024); the mean over modules that own parameters is ours.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN)  # to be counted

@@ -14,9 +14,14 @@ from unlearn.types import Role, Subset
 
 @dataclass(frozen=True)
 class JsToRetrained(SampleMean):
-    """Mean Jensen-Shannon divergence of the predictions on D_f from the retrained model's, in nats, 0 to ln 2.
+    """Mean over D_f of the Jensen-Shannon divergence KL(p||m) / 2 + KL(p_r||m) / 2, m = (p + p_r) / 2, in nats.
 
-    The one number that punishes forgetting too little and too much alike (our choice).
+    Numbers: `js_to_retrained`.
+    Range: 0 to ln 2; 0 for equal predictions.
+    Direction: low is good: the one number that punishes forgetting too little and too much alike.
+    Reference: retrained models among each other, the noise floor, which is not 0.
+    Trap: torch's `kl_div` with `reduction="mean"` is the reversed divergence over the number of classes.
+    Source: our choice.
     """
 
     subsets = (Subset.FORGET,)

@@ -15,13 +15,16 @@ from unlearn.types import Measurement, Role
 
 @dataclass(frozen=True)
 class LayerDistance(Metric):
-    """||theta - theta'|| / ||theta'|| over all parameters, theta' the original and the retrained model: 0 to infinity.
+    """||theta - theta'|| / ||theta'|| over all parameters, theta' the original and a retrained model.
 
-    0 for identical weights. `layer_distance_to_original` and `layer_distance_to_retrained`; with `per_layer` also
-    `..._LAYER` for each module that owns parameters. The layer-wise distance of the survey of Nguyen et al. 2022 is
-    the difference of weights; dividing by the reference's norm, and leaving out buffers, are ours. It has no direction:
-    two retrained models of other seeds are about as far from each other (the noise floor) as from anything else.
-    `n` counts weights.
+    Numbers: `layer_distance_to_original`, `layer_distance_to_retrained`; with `per_layer` also `..._LAYER` for each
+        module that owns parameters. `n` counts weights.
+    Range: 0 to infinity; 0 for identical weights.
+    Direction: none.
+    Reference: retrained models among each other, the noise floor.
+    Trap: two retrained models of other seeds are about as far from each other as from anything else.
+    Source: the layer-wise distance of the survey of Nguyen et al. 2022; dividing by the reference's norm, and leaving
+        out buffers, are ours.
     """
 
     weights = True

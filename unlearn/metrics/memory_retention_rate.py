@@ -11,9 +11,14 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class MemoryRetentionRate(Metric):
-    """MRR = A(theta, D_r) / A(theta_0, D_r), and the same on test: 1 as good as the original, 0 nothing kept.
+    """MRR = A(theta, D_r) / A(theta_0, D_r), the share of accuracy that was kept.
 
-    The paper has a memory retention rate on remaining data [P]; its formula is not known, this one is ours.
+    Numbers: `memory_retention_rate`, `memory_retention_rate_test`.
+    Range: 0 to 1, above 1 where more is right than before.
+    Direction: high is good.
+    Reference: the retrained model's value.
+    Trap: on retain it is near 1 for whatever was trained on it again; test tells more.
+    Source: the paper has a memory retention rate on remaining data [P]; its formula is not known, this one is ours.
     """
 
     subsets = (Subset.RETAIN, Subset.TEST)

@@ -14,11 +14,15 @@ from unlearn.types import Subset
 
 @dataclass(frozen=True)
 class SpdGanControls(SampleMean):
-    """Accuracy 0-1 on the perturbed forget set and on its three controls (our choice).
+    """Accuracy on the perturbed forget set and on its three controls.
 
-    `perturbed_holdout` was moved alike but never trained on: what the original knows or loses there as well is no
-    memory of samples. `noisy_forget` carries random noise as large as SPD-GAN's shift. `clean_forget` is D_f as it
-    came.
+    Numbers: `perturbed_forget_accuracy`; `perturbed_holdout_accuracy`, moved alike but never trained on;
+        `noisy_forget_accuracy`, with random noise as large as SPD-GAN's shift; `clean_forget_accuracy`, D_f as it came.
+    Range: 0 to 1.
+    Direction: on the first right is the retrained model's value; the others have none.
+    Reference: the retrained model, and each control beside the first.
+    Trap: what the original knows or loses on the perturbed holdout set as well is no memory of samples.
+    Source: our choice.
     """
 
     subsets = (Subset.PERTURBED_FORGET, Subset.PERTURBED_HOLDOUT, Subset.NOISY_FORGET, Subset.CLEAN_FORGET)

@@ -12,10 +12,15 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class TugOfWar(Metric):
-    """ToW = product over forget, retain and test of 1 - |A - A_r|: 1 like retrained, 0 where one differs by all.
+    """ToW = product over forget, retain and test of 1 - |A - A_r|, likeness to a retrained model in accuracy.
 
-    Zhao et al. 2024, "What makes unlearning hard and what to do about it". The standard error is ours: the delta
-    method on paired differences, too wide where a difference is near 0.
+    Numbers: `tug_of_war`.
+    Range: 0, where one accuracy differs by all, to 1, where none differs.
+    Direction: high is good.
+    Reference: retrained models among each other, the noise floor.
+    Trap: where the original's accuracies are a retrained model's anyway, an untouched model scores 1.
+    Source: Zhao et al. 2024, "What makes unlearning hard and what to do about it". The standard error is ours: the
+        delta method on paired differences, too wide where a difference is near 0.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)

@@ -14,11 +14,16 @@ from unlearn.types import Role, Subset
 
 @dataclass(frozen=True)
 class UnlearningDegree(SampleMean):
-    """s(theta_0) - s(theta) on the perturbed forget set: 0 untouched; what is right is the retrained model's value.
+    """s(theta_0) - s(theta) on the perturbed forget set, s the mean probability of the true class.
 
-    That the degree is the difference of performance on perturbed data before and after unlearning is the paper's
-    [P]; the statistic s is ours: the mean probability of the true class (-1 to 1), with accuracy beside it
-    (`unlearning_degree_accuracy`) and the loss, its sign turned, as a diagnostic (`unlearning_degree_loss`).
+    Numbers: `unlearning_degree`; with accuracy as s `unlearning_degree_accuracy`; with the loss, its sign turned, as a
+        diagnostic `unlearning_degree_loss`.
+    Range: -1 to 1, -1 to 1, any number; 0 untouched.
+    Direction: none; right is the retrained model's value.
+    Reference: the retrained model, and the same on the perturbed holdout set.
+    Trap: a model in the generator's loop differs from one that was not, whatever it remembers.
+    Source: that the degree is the difference of performance on perturbed data before and after unlearning is the
+        paper's [P]; the statistics are ours.
     """
 
     subsets = (Subset.PERTURBED_FORGET,)

@@ -11,10 +11,14 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class UnlearningDegreeCalibrated(Metric):
-    """(s_0 - s) / (s_0 - s_r) on the perturbed forget set: 0 untouched, 1 like retrained; not clipped (our choice).
+    """(s_0 - s) / (s_0 - s_r) on the perturbed forget set, s the mean probability of the true class.
 
-    s is the mean probability of the true class. Undefined where original and retrained differ by less than three
-    standard errors.
+    Numbers: `unlearning_degree_calibrated`.
+    Range: any number, not clipped; 0 untouched, 1 like retrained.
+    Direction: near 1 is good.
+    Reference: 1, as far as the noise floor lets one tell.
+    Trap: undefined, hence null, where original and retrained differ by less than three standard errors.
+    Source: our choice.
     """
 
     subsets = (Subset.PERTURBED_FORGET,)

@@ -15,10 +15,15 @@ from unlearn.types import Role, Subset
 
 @dataclass(frozen=True)
 class Zrf(SampleMean):
-    """ZRF = 1 - mean JS(p, p_random) / ln 2 on D_f, 0-1: 1 as a net of random weights says, 0 nothing in common.
+    """ZRF = 1 - mean JS(p, p_random) / ln 2 on D_f, likeness to a net of random weights.
 
-    Chundawat et al. 2023, "Can bad teaching induce forgetting?"; dividing by ln 2 makes the range 0-1 whatever the
-    logarithm (ours). It needs no retrained model, yet that one's value is the right one: 1 would be over-forgetting.
+    Numbers: `zrf`.
+    Range: 0, nothing in common, to 1, as a net of random weights says.
+    Direction: none; right is the retrained model's value.
+    Reference: the retrained model, though computing it needs none.
+    Trap: 1 would be over-forgetting: a retrained model generalises to D_f and says something else than a random net.
+    Source: Chundawat et al. 2023, "Can bad teaching induce forgetting?"; dividing by ln 2 makes the range 0 to 1
+        whatever the logarithm (ours).
     """
 
     subsets = (Subset.FORGET,)
