@@ -23,16 +23,7 @@ from unlearn.strategies.selection import (
     allocate,
     exact_count,
     norm_parameters,
-    top_masks,
 )
-
-SCORES = {
-    "random": st.floats(0, 1e6, width=32),
-    "tied": st.sampled_from([0.0, 0.5, 1.0]),
-    "tiny": st.floats(0, 2**-120, width=32),
-    "skewed": st.one_of(*[st.just(0.0)] * 9, st.floats(0, 1, width=32)),
-    "integers": st.integers(0, 5),
-}
 
 
 def net() -> nn.Sequential:
@@ -58,38 +49,6 @@ def sizes() -> dict[str, int]:
 
 def no_net() -> nn.Module:
     raise AssertionError("no net needs to be built")
-
-
-@pytest.mark.parametrize("kind", SCORES)
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-def test_top_masks_take_what_a_stable_sort_takes(kind: str, data: st.DataObject) -> None:
-    values = data.draw(st.lists(SCORES[kind], min_size=1, max_size=60))
-    cut = data.draw(st.integers(0, len(values)))
-    count = data.draw(st.integers(0, len(values)))
-    scores = torch.tensor(values)
-    masks = top_masks({"a": scores[:cut].view(1, -1), "b": scores[cut:]}, count)
-    order = sorted(range(len(values)), key=lambda i: (-scores[i].item(), i))
-    assert flat(masks).nonzero()[:, 0].tolist() == sorted(order[:count])
-    assert {name: (mask.shape, mask.dtype) for name, mask in masks.items()} == {
-        "a": ((1, cut), torch.bool),
-        "b": ((len(values) - cut,), torch.bool),
-    }
-
-
-@pytest.mark.parametrize("bad", [float("nan"), -float("nan")])
-def test_a_nan_score_is_refused(bad: float) -> None:
-    with pytest.raises(ValueError, match="NaN"):
-        top_masks({"a": torch.tensor([1.0, bad, 0.0])}, 1)
-
-
-def test_infinite_scores_come_first() -> None:
-    assert top_masks({"a": torch.tensor([1.0, float("inf"), 2.0])}, 1)["a"].tolist() == [False, True, False]
-
-
-def test_more_than_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="4 of 3"):
-        top_masks({"a": torch.zeros(3)}, 4)
 
 
 @pytest.mark.parametrize(

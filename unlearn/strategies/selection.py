@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unlearn.checks import checked, one_of
 from unlearn.errors import Problem
+from unlearn.largest import largest
 from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
@@ -70,9 +71,9 @@ class Selection(ABC):
         count = exact_count(k, sum(sizes.values()))
         scores = self.scores(eligible, context)
         if self.scope == "global":
-            return top_masks(scores, count)
+            return largest(scores, count)
         counts = allocate(count, sizes)
-        return {name: top_masks({name: scores[name]}, counts[name])[name] for name in scores}
+        return {name: largest({name: scores[name]}, counts[name])[name] for name in scores}
 
     @abstractmethod
     def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
@@ -183,24 +184,3 @@ def allocate(count: int, sizes: Mapping[str, int]) -> dict[str, int]:
     for name in by_remainder[: count - sum(counts.values())]:
         counts[name] += 1
     return counts
-
-
-def top_masks(scores: Mapping[str, Tensor], count: int) -> Masks:
-    """Masks of exactly the `count` largest entries over all tensors; ties go to the lower flat index.
-
-    Raises:
-        ValueError: a score is NaN, or `count` exceeds the number of entries.
-    """
-    flat = torch.cat([s.reshape(-1) for s in scores.values()])
-    if flat.is_floating_point() and flat.isnan().any():
-        raise ValueError("a score is NaN")
-    if count > len(flat):
-        raise ValueError(f"{count} of {len(flat)} entries")
-    mask = torch.zeros_like(flat, dtype=torch.bool)
-    if count:
-        threshold = torch.topk(flat, count, sorted=False).values.min()
-        mask = flat > threshold
-        ties = (flat == threshold).nonzero()[:, 0]
-        mask[ties[: count - int(mask.sum())]] = True
-    parts = torch.split(mask, [s.numel() for s in scores.values()])
-    return {name: part.view(s.shape) for part, (name, s) in zip(parts, scores.items(), strict=True)}
