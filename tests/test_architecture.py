@@ -21,7 +21,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "scores", "largest", "divergence", "statistics"),  # L1
+    ("batch", "recipe", "per_sample", "largest", "divergence", "statistics"),  # L1
+    ("scores",),
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
@@ -37,7 +38,7 @@ ROWS = (
     ("__main__",),
 )
 ROW = {room: number for number, row in enumerate(ROWS) for room in row}
-L1 = set(ROWS[2] + ROWS[3] + ROWS[4])
+L1 = {room for row in ROWS[2:6] for room in row}
 
 
 class Import(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unlearn.checks import at_least, one_of
 from unlearn.errors import UnlearnError, some
+from unlearn.per_sample import gradients, sums
 from unlearn.seeding import stream
 from unlearn.types import Subset
 
@@ -53,41 +54,26 @@ class GradientStatistic(Statistic):
     def compute(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
         if model.training:
             raise ValueError("sensitivity is defined for a model in eval mode")
-        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        total: Scores = {}
-        n, generator = 0, stream(0, "sampled labels")
-        for images, labels in batches:
-            n += len(labels)
-            if self.name == "mean_gradient":
-                self._add(total, parameters, self._function(model, images, labels, generator), lambda g: g)
-                continue
+        draws = stream(0, "sampled labels")
+
+        def function(logits: Tensor, labels: Tensor) -> Tensor:
+            return self._function(logits, labels, draws)
+
+        if self.name == "mean_gradient":
+            total, n = gradients(model, batches, function)
+        else:  # of each sample: the square of a mean gradient would be another quantity
             power = torch.abs if self.name == "sum_absolute" else torch.square
-            for i in range(len(labels)):  # per sample: the square of a mean gradient would be another quantity
-                value = self._function(model, images[i : i + 1], labels[i : i + 1], generator)
-                self._add(total, parameters, value, power)
+            total, n = sums(model, batches, function, power)
         return total if self.name == "sum_absolute" else {name: t / n for name, t in total.items()}
 
-    def _function(self, model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def _function(self, logits: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:
         """Sum of F over a batch."""
-        logits = model(images)
         if self.of == "output":
             half_square: Tensor = 0.5 * logits.square().sum()
             return half_square
         if self.of == "sampled":
-            labels = draw_labels(logits.detach(), generator)
+            labels = draw_labels(logits.detach(), draws)
         return F.cross_entropy(logits, labels, reduction="sum")
-
-    @staticmethod
-    def _add(
-        total: Scores,
-        parameters: dict[str, nn.Parameter],
-        value: Tensor,
-        power: Callable[[Tensor], Tensor],
-    ) -> None:
-        gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, gradients, strict=True):
-            if gradient is not None:
-                total[name] = total[name] + power(gradient) if name in total else power(gradient)
 
 
 def draw_labels(logits: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,143 @@
+"""Many samples at once against a backward pass for each, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from unlearn import per_sample
+from unlearn.models.resnet18 import Resnet18
+from unlearn.per_sample import _at_once, _one_by_one, _trusted, sums
+
+N = 6
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+class Twice(nn.Module):
+    """One layer that runs two times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 8 * 8, 3 * 8 * 8)
+        self.head = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.layer(self.layer(x.flatten(1))))
+        return found
+
+
+class Direct(nn.Module):
+    """A weight that is used without its layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), self.layer.weight * 2) + self.layer(x.flatten(1))
+
+
+class Rows(nn.Module):
+    """A linear layer over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.head = nn.Linear(8, 5), nn.Linear(3 * 8 * 5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.rows(x).relu().flatten(1))
+        return found
+
+
+def convolutions(**options: Any) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, **options),
+        nn.BatchNorm2d(6),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 8, 3, stride=2, dilation=1, padding=(1, 0), bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Conv2d(8, 8, 2),
+        nn.Flatten(),
+        nn.BatchNorm1d(8),
+        nn.Linear(8, 4),
+    )
+
+
+KNOWN: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(192, 7), nn.Tanh(), nn.Linear(7, 4, bias=False)),
+    "rows": Rows,
+    "convolutions": convolutions,
+    "dilated": lambda: convolutions(dilation=2, padding=2, stride=1),
+}
+UNKNOWN: dict[str, Callable[[], nn.Module]] = {
+    "a layer that runs twice": Twice,
+    "a weight without its layer": Direct,
+    "groups": lambda: convolutions(groups=3),
+    "padding by name": lambda: convolutions(padding="same"),
+    "reflected": lambda: convolutions(padding=1, padding_mode="reflect"),
+    "layer normalisation": lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(192), nn.Linear(192, 4)),
+    "transposed": lambda: nn.Sequential(nn.ConvTranspose2d(3, 2, 2), nn.Flatten(), nn.Linear(162, 4)),
+}
+
+
+def made(build: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
+    """A net in eval mode whose normalisation has something to say, and samples."""
+    torch.manual_seed(0)
+    model = build().double()
+    images = torch.rand(N, 3, 8, 8, dtype=torch.float64)
+    model.train()(images)
+    for p in model.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    return model.eval(), images, torch.randint(0, 4, (N,))
+
+
+@pytest.mark.parametrize("power", [torch.square, torch.abs])
+@pytest.mark.parametrize("room", [1, 1 << 20])
+@pytest.mark.parametrize("net", KNOWN)
+def test_at_once_as_one_by_one(net: str, room: int, power: per_sample.Power, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(per_sample, "_room", lambda _: room)
+    model, images, labels = made(KNOWN[net])
+    assert _trusted(model, images, labels)
+    fast, slow = _at_once(model, images, labels, loss, power), _one_by_one(model, images, labels, loss, power)
+    assert fast.keys() == slow.keys() == dict(model.named_parameters()).keys()
+    for name, each in slow.items():
+        torch.testing.assert_close(fast[name], each, rtol=1e-12, atol=1e-12 * each.max().item())
+
+
+@pytest.mark.parametrize("build", [lambda: Resnet18().net((3, 8, 8), 4), lambda: resnet18(num_classes=4)])
+def test_residual_nets_too(build: Callable[[], nn.Module]) -> None:
+    model, images, labels = made(build)
+    two = model, images[:2], labels[:2]
+    assert _trusted(*two)
+    fast, slow = _at_once(*two, loss, torch.square), _one_by_one(*two, loss, torch.square)
+    for name, each in slow.items():
+        torch.testing.assert_close(fast[name], each, rtol=1e-12, atol=1e-12 * each.max().item())
+
+
+@pytest.mark.parametrize("net", UNKNOWN)
+def test_nets_that_it_would_get_wrong_go_one_by_one(net: str) -> None:
+    model, images, labels = made(UNKNOWN[net])
+    assert not _trusted(model, images, labels)
+    expected = _one_by_one(model, images, labels, loss, torch.square)
+    batches = zip(images.split(4), labels.split(4), strict=True)
+    found, n = sums(model, batches, loss, torch.square)
+    assert n == N
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_frozen_layer_has_none() -> None:
+    model, images, labels = made(KNOWN["convolutions"])
+    model.get_submodule("3").requires_grad_(False)
+    found, _ = sums(model, [(images, labels)], loss, torch.square)
+    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert "3.weight" not in found
