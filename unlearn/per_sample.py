@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images [b, c, h, w] and labels int64 [b]
 Function = Callable[[Tensor, Tensor], Tensor]  # of logits [b, C] and labels: a sum of one number per sample
-Power = Callable[[Tensor], Tensor]  # torch.abs or torch.square
+Power = Callable[..., Tensor]  # torch.abs or torch.square
 Named = dict[str, Tensor]  # by parameter name, in its shape; what no output depends on is left out
 
 NORM = nn.modules.batchnorm._BatchNorm
 KINDS = (nn.Linear, nn.Conv2d, NORM)
 PAIRS = 4  # positions up to which a square is cheaper by the products of its terms
+CACHED = 1 << 17  # numbers that are written and read again at once
 FEWEST = 1 << 20  # numbers that are held at once beside the net, or as many as it has itself
 
 
@@ -171,24 +173,33 @@ class _Sums:
     def _weight(self, layer: nn.Module, taken: Tensor, gradient: Tensor) -> Tensor:
         if isinstance(layer, NORM):
             return self.power((_positions(layer, gradient) * _normalised(layer, taken)).sum(2)).sum(0)
-        size = max(1, self.room // layer.weight.numel())  # type: ignore[union-attr, operator]
-        parts = zip(taken.split(size), gradient.split(size), strict=True)
-        return torch.stack([self._products(_columns(layer, a), _positions(layer, g)) for a, g in parts]).sum(0)
+        total = torch.zeros_like(layer.weight).flatten(1)  # type: ignore[arg-type]
+        size = _fit(total.shape[1] * math.prod(gradient.shape[2:]), len(taken))
+        for part, g in zip(taken.split(size), _positions(layer, gradient).split(size), strict=True):
+            self._products(_columns(layer, part), g, total)
+        return total
 
-    def _products(self, a: Tensor, g: Tensor) -> Tensor:
-        """From inputs [n, i, positions] and gradients [n, o, positions], of which each sample's gradient is the sum
-        of outer products over positions: [o, i]."""
+    def _products(self, a: Tensor, g: Tensor, total: Tensor) -> None:
+        """Add to [o, i], from inputs [n, i, positions] and gradients [n, o, positions], of which each sample's own
+        gradient is the sum of outer products over positions."""
         positions = a.shape[2]
         if positions == 1:
-            return self.power(g[:, :, 0]).t() @ self.power(a[:, :, 0])
-        if self.power is torch.abs or positions > PAIRS:
-            return self.power(torch.bmm(g, a.transpose(1, 2))).sum(0)
-        total = torch.zeros(g.shape[1], a.shape[1], dtype=a.dtype, device=a.device)
-        for p in range(positions):
-            for q in range(p + 1):
-                product = (g[:, :, p] * g[:, :, q]).t() @ (a[:, :, p] * a[:, :, q])
-                total.add_(product, alpha=1 if p == q else 2)
-        return total
+            total += self.power(g[:, :, 0]).t() @ self.power(a[:, :, 0])
+        elif self.power is torch.square and positions <= PAIRS:
+            for p in range(positions):
+                for q in range(p + 1):
+                    pair = (g[:, :, p] * g[:, :, q]).t(), a[:, :, p] * a[:, :, q]
+                    total.addmm_(*pair, alpha=1 if p == q else 2)
+        else:
+            rows = _fit(len(a) * a.shape[1], g.shape[1])
+            for part, own in zip(total.split(rows), g.split(rows, dim=1), strict=True):
+                made = torch.bmm(own, a.transpose(1, 2))
+                part.add_(self.power(made, out=made).sum(0))
+
+
+def _fit(numbers: int, most: int) -> int:
+    """How many times so many numbers stay in the cache, 1 at least and `most` at most."""
+    return min(most, max(1, CACHED // numbers))
 
 
 def _positions(layer: nn.Module, tensor: Tensor) -> Tensor:
