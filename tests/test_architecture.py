@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "per_sample", "largest", "divergence", "statistics"),  # L1
+    ("batch", "recipe", "per_sample", "largest", "chance", "divergence", "statistics"),  # L1
     ("scores",),
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),

@@ -16,7 +16,7 @@ from unlearn.console import Tick
 from unlearn.errors import Problem
 from unlearn.recipe import Recipe
 from unlearn.scores import Need, Scores
-from unlearn.seeding import stream
+from unlearn.seeding import stream, stream_seed
 from unlearn.types import ImageSource, Subset
 
 Masks = dict[str, Tensor]  # parameter name -> bool, the parameter's shape
@@ -97,6 +97,10 @@ class Context:
     def generator(self, purpose: str) -> torch.Generator:
         """The stream for one purpose: two strategies, or two cells of a grid, share its draws."""
         return stream(self.seed, purpose, "unlearned")
+
+    def seed_of(self, purpose: str) -> int:
+        """The seed of that stream, for draws that are not torch's."""
+        return stream_seed(self.seed, purpose, "unlearned")
 
 
 def outputs(model: nn.Module, images: Tensor, running_statistics: bool = False) -> Tensor:

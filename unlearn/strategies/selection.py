@@ -11,12 +11,14 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
+from unlearn.chance import drawn
 from unlearn.checks import checked, one_of
 from unlearn.errors import Problem
 from unlearn.largest import largest
 from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
+Chooser = Callable[[Mapping[str, Tensor], int], Masks]
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # first: batch and instance
 
 
@@ -69,26 +71,23 @@ class Selection(ABC):
         eligible = self.eligible(model)
         sizes = {name: p.numel() for name, p in eligible.items()}
         count = exact_count(k, sum(sizes.values()))
-        scores = self.scores(eligible, context)
+        choose = self.chooser(eligible, context)
         if self.scope == "global":
-            return largest(scores, count)
+            return choose(eligible, count)
         counts = allocate(count, sizes)
-        return {name: largest({name: scores[name]}, counts[name])[name] for name in scores}
+        return {name: choose({name: p}, counts[name])[name] for name, p in eligible.items()}
 
     @abstractmethod
-    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        """A score for each entry of each eligible parameter; the highest are selected."""
+    def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
+        """What selects so many entries of the eligible parameters, or of some of them."""
 
 
 @dataclass(frozen=True)
 class Random(Selection):
     """Every set of K entries is equally likely; globally, one seed's sets grow with K, each inside the next."""
 
-    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        sizes = [p.numel() for p in eligible.values()]
-        ranks = torch.randperm(sum(sizes), generator=context.generator("selection"))
-        parts = torch.split(ranks, sizes)
-        return {name: part.view(p.shape).to(p.device) for part, (name, p) in zip(parts, eligible.items(), strict=True)}
+    def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
+        return lambda some, count: drawn(some, count, context.seed_of("selection/" + " ".join(some)))
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,10 @@ class Sensitive(Selection):
     def needs(self) -> tuple[Need, ...]:
         return self.sensitivity.needs()
 
-    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        scores = self.sensitivity.combine(context.scores)
-        return {name: scores[name] if name in scores else torch.zeros_like(p) for name, p in eligible.items()}
+    def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
+        found = self.sensitivity.combine(context.scores)
+        scores = {name: found[name] if name in found else torch.zeros_like(p) for name, p in eligible.items()}
+        return lambda some, count: largest({name: scores[name] for name in some}, count)
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,9 @@ class All(Selection):
             yield Problem("strategy.k", "1.0, since selection=all takes every parameter", k)
         yield from super().check(k, net)
 
-    def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
-        del k, context
-        return {name: torch.ones_like(p, dtype=torch.bool) for name, p in self.eligible(model).items()}
-
-    def scores(self, eligible: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        return {name: torch.zeros_like(p) for name, p in eligible.items()}
+    def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
+        del context
+        return lambda some, _: {name: torch.ones_like(p, dtype=torch.bool) for name, p in some.items()}
 
 
 def amount(default: float | int) -> float | int:
