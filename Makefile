@@ -1,6 +1,6 @@
 # Everything starts from python3 and make: `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint type format bench wheel lock clean
+.PHONY: help env demo test test-all lint type format docs bench wheel lock clean
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
@@ -19,7 +19,7 @@ demo: env ## run the main job on the bundled digits and print the result
 	$(BIN)/unlearn +experiment=demo
 
 test: env ## the tests, without the long ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-all: env ## every test, the long ones too
 	$(BIN)/python -m pytest
@@ -34,6 +34,9 @@ type: env ## mypy, strict
 format: env ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: env ## write docs/evaluation.md from the docstrings
+	$(BIN)/python scripts/docs/evaluation.py
 
 bench: env ## time the hot paths against their rivals
 	@for f in scripts/bench/*.py; do $(BIN)/python $$f; done
