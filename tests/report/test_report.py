@@ -324,6 +324,13 @@ def test_the_table_has_its_rows_and_columns(report: Report) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_gaps_without_an_interval_are_named(report: Report) -> None:
+    text = " ".join(table(report).split())
+    told = text.partition("gaps without an interval, being no means over samples: ")[2]
+    assert told.startswith("forgetting rate, memory retention")
+    assert report["statistics"]["gap/test_accuracy"]["interval"]
+
+
 def test_unlearning_accuracy_is_printed_beside_forget_accuracy(report: Report) -> None:
     lines = table(report).splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("  forget accuracy"))

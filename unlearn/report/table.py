@@ -130,6 +130,13 @@ def footer(report: dict[str, Any]) -> list[str]:
     ]
     if intervals:
         lines.append(f"95 % of gaps, by sample: {', '.join(intervals)}")
+    unsure = [
+        name.strip()
+        for metric, name, _ in rows(report)
+        if metrics.get(f"gap/{metric}") is not None and not statistics[f"gap/{metric}"].get("interval")
+    ]
+    if unsure:
+        lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
     if "blend" in report:
         lines.append(_blended(**report["blend"]))
     fresh = metrics.get("fresh/perturbed_forget_accuracy")

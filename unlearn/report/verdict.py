@@ -131,11 +131,10 @@ def _sure(report: Report, found: Sequence[Criterion]) -> list[str]:
         return ["Without a retrained model there is neither a gap nor a noise floor."]
     models = _models(report)
     pairs = models * (models - 1) // 2
-    floor = f"Noise floor: mean over {pairs} pair{'s' * (pairs > 1)} of {models} retrained models."
+    floor = f"the floor of {pairs} pair{'s' * (pairs > 1)} of {models} retrained models" if pairs else "no noise floor"
     return [
         *(_gap(each, report["statistics"][f"gap/{each.metric}"]["n"]) for each in found),
-        "Intervals: 95 %, over the same images under both models; not over seeds, since one model was unlearned.",
-        floor if pairs else "One retrained model: there is no noise floor.",
+        f"Intervals are 95 %, of the same images under both models, not of seeds: one model was unlearned; {floor}.",
     ]
 
 
