@@ -299,6 +299,24 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+def test_every_area_has_the_scores_that_it_is_of(name: str) -> None:
+    """By name, and a high score speaks for membership: scikit-learn finds the same area in them."""
+    attack = ATTACKS[name]()
+    assert isinstance(attack, Attack)
+    sets = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1)), with_losses(drawn(150, 2, 0.6))
+    subject = subject_of(attack, *sets)
+    reference = subject if Role.ORIGINAL in attack.references else Seen()
+    evidence = Evidence(subject, reference, shadows=shadows_of(attack, subject))
+    areas = {key.removesuffix("_auc"): m for key, m in attack.measure(evidence).items() if key.endswith("_auc")}
+    rankings = attack.rankings(evidence)
+    assert set(rankings) == set(areas)
+    for key, (members, others) in rankings.items():
+        assert (len(members), len(others)) == (60, 90)
+        truth = np.arange(150) < 60
+        assert areas[key].value == pytest.approx(roc_auc_score(truth, np.concatenate([members, others])))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_reads_no_test_but_the_tables_one_and_has_its_own_module_and_yaml(name: str) -> None:
     """`selection` is for searches, which holdout does not enter; `svc_confidence` is what tables have, by test, and
     `nomus` has test accuracy in it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from unlearn.report.verdict import verdict
+
 ROWS = {
     "forget_accuracy": "forget accuracy",
     "unlearning_accuracy": "  1 - forget (UA)",
@@ -47,9 +49,10 @@ FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×"}
 
 
 def show(report: dict[str, Any], stream: TextIO) -> None:
-    """Print the notes, the table and the average gap of a report; fits 80 columns."""
+    """Print the notes, the table and the verdict of a report; fits 80 columns."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
@@ -65,6 +68,9 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     console.print(table)
     for line in footer(report):
         console.print(line)
+    for answer in verdict(report).values():
+        console.print("\n{question} [bold]{answer}.[/bold]".format(**answer))
+        console.print(Padding("\n".join(answer["lines"]), (0, 0, 0, 2)))
 
 
 def line(report: dict[str, Any]) -> str:
@@ -124,13 +130,19 @@ def footer(report: dict[str, Any]) -> list[str]:
     ]
     if intervals:
         lines.append(f"95 % of gaps, by sample: {', '.join(intervals)}")
+    unsure = [
+        name.strip()
+        for metric, name, _ in rows(report)
+        if metrics.get(f"gap/{metric}") is not None and not statistics[f"gap/{metric}"].get("interval")
+    ]
+    if unsure:
+        lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
     if "blend" in report:
         lines.append(_blended(**report["blend"]))
     fresh = metrics.get("fresh/perturbed_forget_accuracy")
     if fresh is not None:
         lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
-    if "attack" in report["notes"]:
-        lines.append(report["notes"]["attack"])
+    lines += [report["notes"][note] for note in ("attack", "blind_attacks") if note in report["notes"]]
     average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")
     if average is not None:
         beside = "" if floor is None else f", between retrained models {floor:.3f}"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,7 @@ from unlearn.report.publishable import publishable, publishable_config, publisha
 from unlearn.report.write import write, write_text
 from unlearn.run_config import Page, RunConfig
 from unlearn.tracking.base import Job, Log, Logger, curves
-from unlearn.tracking.sample import sampled
+from unlearn.tracking.sample import points, sampled
 from unlearn.types import Curve
 
 FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
@@ -93,6 +93,8 @@ class Wandb(Logger):
             run.summary.update(summary(report))
             run.notes = "\n".join(text for key, text in report["notes"].items() if key not in report["metrics"])
             shown = replace(job.config, report=Page(images=self.images))
+            if report["curves"]:
+                run.log({"roc": _table(points(report["curves"]))}, step=step)
             if may_show(job.config.dataset, self.images):
                 run.log(_tables(shown, outcome), step=step)
             _attach(run, publishable_report(report), shown, outcome, folder / "report")
@@ -172,14 +174,19 @@ def _attach(run: Any, report: dict[str, Any], shown: RunConfig, outcome: Outcome
 
 def _tables(shown: RunConfig, outcome: Outcome) -> dict[str, Any]:
     """Images that SPD-GAN moved, if there are any, and a sample of predictions."""
-    table = _wandb().Table
     rows = list(sampled(outcome))
-    found = {"predictions": table(columns=list(rows[0]), data=[list(row.values()) for row in rows])} if rows else {}
+    found = {"predictions": _table(rows)} if rows else {}
     moved = examples(shown, outcome).shown
     if moved:
         data = [[each.index, each.label, *map(_image, (each.clean, each.moved, each.change))] for each in moved]
-        found["spd_gan"] = table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
+        found["spd_gan"] = _wandb().Table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
     return found
+
+
+def _table(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """Rows that all have the same columns, and one at least."""
+    known = list(rows)
+    return _wandb().Table(columns=list(known[0]), data=[list(row.values()) for row in known])
 
 
 def _image(uri: str) -> Any:
