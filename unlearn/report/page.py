@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.report import svg
+from unlearn.report.inversion import Recovery
 from unlearn.report.pictures import Examples
 from unlearn.report.table import COLUMNS, cell, footer, rows
 from unlearn.report.verdict import verdict
@@ -38,7 +39,7 @@ class Row:
     n: int | None
 
 
-def render(report: Report, examples: Examples) -> str:
+def render(report: Report, examples: Examples, recovery: Recovery | None = None) -> str:
     """The whole page: self-contained HTML that asks no network for anything."""
     footnotes: dict[str, int] = {}
     notes = [text for key, text in report["notes"].items() if key not in report["metrics"]]
@@ -58,6 +59,7 @@ def render(report: Report, examples: Examples) -> str:
         beyond=any(abs(gap.value) > svg.MOST for gap in found if gap.value is not None),
         confidences=list(confidences(report)),
         examples=examples,
+        recovery=recovery or Recovery(),
         timings=timings(report),
         speed=speed(report),
         report=report,
