@@ -99,7 +99,7 @@ class Recovery:
         labels = torch.arange(classes).repeat_interleave(self.restarts)
         noise = torch.rand(len(labels), *shape, generator=stream(seed, "recovery"))
         size = max(1, TOGETHER // sum(each.numel() for each in change.values()))
-        parts = list(zip(noise.split(size), labels.split(size), strict=True))
+        parts = list(zip(torch.split(noise, size), torch.split(labels, size), strict=True))
         found = []
         for number, (x, y) in enumerate(parts):
             told = partial(_told, tick, number * self.steps, len(parts) * self.steps)

@@ -66,8 +66,8 @@ def test_a_class_that_the_model_is_surer_of_is_not_inferred() -> None:
 @pytest.mark.parametrize(
     ("after", "forgotten", "words"),
     [
-        (BEFORE, [1], "less sure than the original"),
-        ([[0.95, 0.95], [0.97, 0.97], [0.9, 0.9]], [1], "less sure than the original"),
+        (BEFORE, [1], "lost confidence from the original"),
+        ([[0.95, 0.95], [0.97, 0.97], [0.9, 0.9]], [1], "lost confidence from the original"),
         ([[0.1, 0.1]] * 3, [0, 1, 2], "samples of all 3 classes are forgotten"),
     ],
 )

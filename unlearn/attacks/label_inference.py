@@ -67,7 +67,7 @@ def inferred(falls: Tensor, labels: Tensor, forgotten: Tensor) -> dict[str, Meas
         return _undefined(classes, f"samples of all {classes} classes are forgotten: there is none to tell")
     by_class = torch.stack([falls[labels == label].mean() for label in range(classes)])
     if not bool((by_class > 0).any()):
-        return _undefined(classes, "of no class's probing images is the model less sure than the original")
+        return _undefined(classes, "no class's probing images lost confidence from the original to this model")
     best, other = (int(by_class.masked_fill(~mask, -torch.inf).argmax()) for mask in (forgotten, ~forgotten))
     rank = 1 + int((by_class[~forgotten] >= by_class[best]).sum())
     ours, theirs = mean(falls[labels == best]), mean(falls[labels == other])

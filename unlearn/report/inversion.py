@@ -71,7 +71,7 @@ def _recovered(outcome: Outcome, role: Role, reading: Reading, measured: dict[st
     guesses, _ = reading.stage.subject.recovered.load(outcome.workshop)
     if not len(guesses.cost):
         return Picture("", "")
-    told = f"taken for class {guesses.best}, {_told(measured, 'ssim')}"
+    told = f"as class {guesses.best}, cosine {guesses.cosine[guesses.best]:.2f}, {_told(measured, 'ssim')}"
     return Picture(_uri(guesses.images[guesses.best]), f"by the {role} model", told)
 
 
