@@ -67,17 +67,26 @@ def test_the_guess_that_explains_best_is_taken_right_or_wrong() -> None:
     assert [found[name].value for name in CONTROLS] == [
         pytest.approx(measure(peer, image)) for peer in peers for measure in (mse, ssim)
     ]
-    best = max(ssim(peer, image) for peer in peers)
-    assert found["advantage"].value == pytest.approx(ssim(image + 0.1, image) - best)
+    best = min(mse(peer, image) for peer in peers)
+    assert found["advantage"].value == pytest.approx(1 - 0.01 / best)
 
 
 def test_the_very_image_has_no_ratio_to_its_error() -> None:
     image = drawn(0, 1, 8, 8)
-    found = attacked(guessed(image[None], [0.0]), Truth(image, 0, 1, image, image))
+    found = attacked(guessed(image[None], [0.0]), Truth(image, 0, 1, image / 2, image / 3))
     assert found["ssim"].value == pytest.approx(1)
     assert (found["mse"].value, found["class"].value) == (0, 1)
     assert (found["psnr"].value, found["psnr"].reason) == (None, "the error is 0")
-    assert found["advantage"].value == pytest.approx(0)
+    assert found["advantage"].value == 1
+
+
+def test_what_its_class_shows_anyway_is_not_recovered() -> None:
+    image = drawn(0, 1, 8, 8)
+    found = attacked(guessed(image[None] / 2, [0.0]), Truth(image, 0, 2, image / 2, image))
+    assert (found["advantage"].value, found["nearest_mse"].value) == (None, 0)
+    assert "the same" in (found["advantage"].reason or "")
+    alike = attacked(guessed(image[None] / 2, [0.0]), Truth(image, 0, 2, image / 2, image / 3))
+    assert alike["advantage"].value == 0
 
 
 def test_unchanged_weights_show_nothing_and_the_controls_stay() -> None:

@@ -26,6 +26,7 @@ from unlearn.run_config import Page
 from unlearn.stages.base import inputs
 from unlearn.stages.evaluate import View
 from unlearn.stages.samples import load
+from unlearn.tracking.wandb import _tables
 from unlearn.types import Role, Subset
 
 Compose = Callable[..., DictConfig]
@@ -159,6 +160,12 @@ def test_the_page_shows_the_image_beside_what_was_recovered(inverted: Finished) 
     assert all(picture.image in page for picture in found.shown)
     assert f"SSIM {inverted.value(Role.UNLEARNED, 'feature_recovery_ssim'):.2f}" in page
     assert "recovered SSIM" in page
+
+
+def test_wandb_gets_them_as_a_table(inverted: Finished) -> None:
+    found = _tables(inverted.config, inverted.outcome)["recovery"]
+    assert found.columns == ["what", "told", "image"]
+    assert [row[0] for row in found.data] == [each.name for each in recovery(inverted.config, inverted.outcome).shown]
 
 
 def test_a_run_that_sought_nothing_shows_nothing(finished: Finished) -> None:

@@ -23,22 +23,24 @@ class FeatureRecovery(Attack):
     The attacker, who holds both models and no data, seeks the image and class whose gradient at the original points
     where the weights went, and takes the class that explains it best (Hu et al. 2024; details in `Recovery`). Against
     the true image: `feature_recovery_mse` (0-1) and `feature_recovery_psnr` (dB), `feature_recovery_ssim` (-1 to 1,
-    uniform windows of 7 x 7; high where it leaks), `feature_recovery_class` (1: the class is the true one), and
-    `feature_recovery_cosine` (-1 to 1), which the attacker sees and which says how far to believe the image.
+    windows of 7 x 7; high where it leaks, but little noise on black costs much), `feature_recovery_class` (1: the class
+    is the true one), and `feature_recovery_cosine` (-1 to 1), which the attacker sees: how far to believe the image.
 
     Beside it what somebody knows who knows the class: the mean of its holdout images, and the one of them nearest to
     the truth, which an attacker could not even pick, as `..._class_mean_mse`, `..._class_mean_ssim`, `..._nearest_mse`
-    and `..._nearest_ssim`. `feature_recovery_advantage` (-2 to 2) is SSIM minus the better of theirs: only above 0
-    does the pair of models show more than such an image. n is the image. It recovers single images, so the request
-    must be for one, and it is asked for by name; a model whose weights are the original's gives null. It works best on
-    one step up the sample's loss; several steps, or fine-tuning on other data, bury the gradient (measured: see the
-    values beside those of the retrained model, which is the reference).
+    and `..._nearest_ssim`. `feature_recovery_advantage` (at most 1) is the share of the squared error of the better of
+    the two that recovery removes: only above 0 do both models show more than the class does [ours]. n is the image.
+
+    It recovers single images, so the request must be for one and the attack is asked for by name. It is null where no
+    weight changed, and blind where the original was so sure of the image that there is no gradient to see. Measured on
+    digits: gradient ascent, after 20 steps as after one, and influence give the image away (on MNIST: one step); after
+    fine-tuning, an edit by top_k or retraining, which is the reference, it finds less than the class shows.
     """
 
     needs_one_sample = True
     members = "the forgotten image"
     non_members = "holdout images of its class, to compare with"
-    direction = "the higher SSIM is above theirs, the more both models together show of it"
+    direction = "the higher SSIM and the advantage over theirs, the more both models together show of it"
 
     restarts: int = at_least(1, 2)  # images of noise to begin from, for each class
     steps: int = at_least(1, 500)
@@ -54,14 +56,7 @@ class FeatureRecovery(Attack):
         assert evidence.subject.recovered is not None, "it was asked for"
         guesses, truth = evidence.subject.recovered
         found = _recovered(guesses, truth) | _controls(truth)
-        mine, theirs = (found[name].value for name in ("ssim", "class_mean_ssim"))
-        nearest = found["nearest_ssim"].value
-        reason = found["ssim"].reason or found["class_mean_ssim"].reason
-        found["advantage"] = (
-            Measurement(None, 1, reason=reason)
-            if mine is None or theirs is None or nearest is None
-            else Measurement(mine - max(theirs, nearest), 1)
-        )
+        found["advantage"] = _advantage(found)
         return {f"feature_recovery_{name}": value for name, value in found.items()}
 
 
@@ -91,6 +86,16 @@ def _controls(truth: Truth) -> dict[str, Measurement]:
                 Measurement(None, 1, reason=reason) if image is None else Measurement(measure(image, truth.image), 1)
             )
     return found
+
+
+def _advantage(found: dict[str, Measurement]) -> Measurement:
+    mine, *theirs = (found[name] for name in ("mse", "class_mean_mse", "nearest_mse"))
+    known = [each.value for each in theirs if each.value is not None]
+    if mine.value is None or not known:
+        return Measurement(None, 1, reason=mine.reason or theirs[0].reason)
+    if min(known) == 0:
+        return Measurement(None, 1, reason="another image of the class is the same: nothing is left to recover")
+    return Measurement(1 - mine.value / min(known), 1)
 
 
 def mse(image: Tensor, other: Tensor) -> float:

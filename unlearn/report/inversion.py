@@ -56,7 +56,7 @@ def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
         Picture(_uri(truth.image), "the forgotten image"),
         *(_recovered(outcome, role, *tried[role]) for role in MODELS if role in tried),
         *(
-            Picture(_uri(image), name, _told(measured, f"{key}_ssim"))
+            Picture(_uri(image), name, _told(measured, f"{key}_"))
             for key, (name, image) in known.items()
             if image is not None
         ),
@@ -71,12 +71,14 @@ def _recovered(outcome: Outcome, role: Role, reading: Reading, measured: dict[st
     guesses, _ = reading.stage.subject.recovered.load(outcome.workshop)
     if not len(guesses.cost):
         return Picture("", "")
-    told = f"as class {guesses.best}, cosine {guesses.cosine[guesses.best]:.2f}, {_told(measured, 'ssim')}"
+    told = f"as class {guesses.best}, cosine {guesses.cosine[guesses.best]:.2f}, {_told(measured, '')}"
     return Picture(_uri(guesses.images[guesses.best]), f"by the {role} model", told)
 
 
-def _told(measured: dict[str, Measurement], name: str) -> str:
-    return f"SSIM {measured[f'feature_recovery_{name}'].value:.2f}"
+def _told(measured: dict[str, Measurement], which: str) -> str:
+    """Root mean squared error and SSIM; `which` begins the names of a control's."""
+    mse, ssim = (measured[f"feature_recovery_{which}{name}"].value or 0.0 for name in ("mse", "ssim"))
+    return f"error {mse**0.5:.2f}, SSIM {ssim:.2f}"
 
 
 def _uri(image: Tensor) -> str:
