@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from unlearn.inversion import Guesses, Probing, Recovery, Truth
 from unlearn.scores import Need, Scores
 from unlearn.types import Measurement, Predictions, Role, Subset
 
@@ -20,6 +21,7 @@ class Seen(Mapping[Subset, Predictions]):
     predictions: Mapping[Subset, Predictions] = field(default_factory=dict)
     scores: Mapping[Need, Scores] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # parameters by name, without buffers
+    recovered: tuple[Guesses, Truth] | None = None  # from the original and this model
 
     def __getitem__(self, subset: Subset) -> Predictions:
         return self.predictions[subset]
@@ -76,6 +78,7 @@ class Metric(ABC):
     references: ClassVar[tuple[Role, ...]] = ()  # of original, retrained and untrained
     needs_spd_gan: ClassVar[bool] = False
     needs_relabel: ClassVar[bool] = False  # a request that corrects labels
+    needs_one_sample: ClassVar[bool] = False  # a request that removes a single one
 
     def needs(self) -> tuple[Need, ...]:
         """Statistics of its gradients."""
@@ -84,6 +87,16 @@ class Metric(ABC):
     @property
     def shadows(self) -> Shadows | None:
         """Shadow models, whose predictions on `subsets`, of forget, retain and holdout, are to stand beside."""
+        return None
+
+    @property
+    def probing(self) -> Probing | None:
+        """How the images of `Subset.PROBES` are made, where that is among `subsets`."""
+        return None
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """How the one image that was forgotten is sought, for a metric that judges what is found."""
         return None
 
     @abstractmethod

@@ -18,6 +18,7 @@ from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
 from unlearn.stages.evaluate import Evaluate, View
 from unlearn.stages.history import History
+from unlearn.stages.invert import Forgotten, Probed, Probes, Recover, Recovered
 from unlearn.stages.model import Finished, ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
@@ -221,15 +222,20 @@ def _readings(
         beside = tuple(each.view(metric) for each in shadows[metric.shadows]) if metric.shadows else ()
         for model, judge in product(models, against):
             subject, before, wanted, blank = (
-                _view(metric, scenario, each) for each in (model, untouched, judge, untrained)
+                _view(config, metric, scenario, original, each) for each in (model, untouched, judge, untrained)
             )
             stage = Evaluate(metric, model, subject, before, wanted, blank, config.seeds.evaluate, beside)
             yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
 
 
-def _view(metric: Metric, scenario: Scenario, model: Finished | None) -> View:
+def _view(config: RunConfig, metric: Metric, scenario: Scenario, original: ModelStage, model: Finished | None) -> View:
     if model is None:
         return View()
-    predictions = {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
+    seed, recovered = config.seeds.evaluate, None
+    data = Probed(scenario, Probes(original, metric.probing, seed)) if metric.probing else scenario
+    predictions = {subset: Predict(model, data[subset]) for subset in metric.subsets}
     scores = tuple(Score(need, model, scenario[need.subset]) for need in metric.needs())
-    return View(predictions, scores, model if metric.weights else None)
+    if metric.recovery:
+        forgotten = Forgotten(scenario[Subset.FORGET], scenario[Subset.HOLDOUT])
+        recovered = Recovered(Recover(original, model, metric.recovery, seed), forgotten)
+    return View(predictions, scores, model if metric.weights else None, recovered)

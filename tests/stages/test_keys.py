@@ -39,6 +39,7 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
     ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
     ("forget", "relabel"): ("forget.file={corrections}", "strategy=identity"),
+    ("attacks", "feature_recovery"): ("forget.count=1",),
     ("dataset", "image_folder"): ("dataset.root={images}",),
     ("dataset", "python"): ("dataset.factory=own_data:digits",),
     ("model", "python"): ("model.factory=own_net:build",),

@@ -11,6 +11,7 @@ from typing import Any
 from unlearn.report import svg
 from unlearn.report.curves import rocs
 from unlearn.report.dots import Dot, dots
+from unlearn.report.inversion import Recovery
 from unlearn.report.judgement import Difference, criteria
 from unlearn.report.pictures import Examples
 from unlearn.report.table import COLUMNS, cell, footer, rows
@@ -42,7 +43,7 @@ class Row:
     n: int | None
 
 
-def render(report: Report, examples: Examples) -> str:
+def render(report: Report, examples: Examples, recovery: Recovery | None = None) -> str:
     """The whole page: self-contained HTML that asks no network for anything."""
     footnotes: dict[str, int] = {}
     notes = [text for key, text in report["notes"].items() if key not in report["metrics"] and key not in FOOTED]
@@ -64,6 +65,7 @@ def render(report: Report, examples: Examples) -> str:
         beyond=any(abs(gap.value) > svg.MOST for gap in found if gap.value is not None),
         confidences=list(confidences(report)),
         examples=examples,
+        recovery=recovery or Recovery(),
         timings=timings(report),
         speed=speed(report),
         report=report,

@@ -46,18 +46,25 @@ def may_show(dataset: Dataset, asked: bool | None) -> bool:
     return dataset.public if asked is None else asked
 
 
+def withheld(dataset: Dataset, asked: bool | None) -> str:
+    """Why no images of the forgotten are shown, in words for the page; nothing where they may be."""
+    if asked is False:
+        return "Pictures are switched off; report.images=null shows those of public data sets."
+    if may_show(dataset, asked):
+        return ""
+    return (
+        "Pictures are left out: the forgotten images are not from a public data set. report.images=true shows them, "
+        "and this file then holds them."
+    )
+
+
 def examples(config: RunConfig, outcome: Outcome) -> Examples:
     """Up to eight moved images: images of the forgotten leave the store for public data or on request only."""
-    moved, asked = outcome.plan.spd_gan, config.report.images
+    moved = outcome.plan.spd_gan
     if moved is None:
         return Examples()
-    if asked is False:
-        return Examples(why="Pictures are switched off; report.images=null shows those of public data sets.")
-    if not may_show(config.dataset, asked):
-        return Examples(
-            why="Pictures are left out: the forgotten images are not from a public data set. report.images=true shows "
-            "them, and this file then holds them."
-        )
+    if why := withheld(config.dataset, config.report.images):
+        return Examples(why=why)
     tensors = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
     return pictured(tensors["clean"], tensors["moved"], tensors["labels"], tensors["index"])
 

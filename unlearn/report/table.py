@@ -34,6 +34,9 @@ ROWS = {
     "mia_u_lira_auc": "  by U-LiRA",
     "mia_svc_confidence": "SVC confidence",
     "selection_auc": "  on validation",
+    "label_inference_success": "class inferred",
+    "feature_recovery_ssim": "recovered SSIM",
+    "feature_recovery_advantage": "  beyond its class",
     "seconds": "seconds",
     "speedup": "speed-up",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from unlearn.console import Tick
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
+from unlearn.stages.invert import Recovered
 from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
@@ -26,13 +28,19 @@ class View:
     predictions: Mapping[Subset, Predict] = field(default_factory=dict)
     scores: tuple[Score, ...] = ()
     weights: Finished | None = None
+    recovered: Recovered | None = field(default=None, metadata={"runtime": True})  # in few keys: see `identity`
+
+    def identity(self) -> dict[str, Any]:
+        """What few metrics read, so that the keys of the others do not speak of it."""
+        return {} if self.recovered is None else {"recovered": self.recovered}
 
     def load(self, workshop: Workshop) -> Seen:
         """As a metric sees it, predictions on the CPU, scores and weights on the training device."""
         predictions = {subset: read_predictions(workshop.need(stage)) for subset, stage in self.predictions.items()}
         scores = {stage.need: stage.load(workshop) for stage in self.scores}
         parameters = {} if self.weights is None else dict(self.weights.load(workshop).named_parameters())
-        return Seen(predictions, scores, parameters)
+        recovered = None if self.recovered is None else self.recovered.load(workshop)
+        return Seen(predictions, scores, parameters, recovered)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from unlearn.checks import one_of, positive
 from unlearn.errors import first_line
 from unlearn.pipeline import Outcome, Plan, plan
 from unlearn.report.assemble import stages
+from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import examples, may_show
 from unlearn.report.publishable import publishable, publishable_config, publishable_report
@@ -166,20 +167,25 @@ def _log_curves(run: Any, found: Mapping[str, Curve]) -> int:
 def _attach(run: Any, report: dict[str, Any], shown: RunConfig, outcome: Outcome, folder: Path) -> None:
     """The report as an artifact: a copy of its own, since the pictures of the user's may not leave the machine."""
     artifact = _wandb().Artifact(f"report-{run.id}", type="report")
-    page = write_text(render(report, examples(shown, outcome)), folder / "report.html")
+    page = write_text(render(report, examples(shown, outcome), recovery(shown, outcome)), folder / "report.html")
     for path in (write(report, folder), page):
         artifact.add_file(str(path), policy="immutable", skip_cache=True)
     run.log_artifact(artifact)
 
 
 def _tables(shown: RunConfig, outcome: Outcome) -> dict[str, Any]:
-    """Images that SPD-GAN moved, if there are any, and a sample of predictions."""
+    """Images that SPD-GAN moved or an attack recovered, if there are any, and a sample of predictions."""
+    table = _wandb().Table
     rows = list(sampled(outcome))
     found = {"predictions": _table(rows)} if rows else {}
     moved = examples(shown, outcome).shown
     if moved:
         data = [[each.index, each.label, *map(_image, (each.clean, each.moved, each.change))] for each in moved]
-        found["spd_gan"] = _wandb().Table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
+        found["spd_gan"] = table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
+    recovered = recovery(shown, outcome).shown
+    if recovered:
+        data = [[each.name, each.told, _image(each.image)] for each in recovered]
+        found["recovery"] = table(columns=["what", "told", "image"], data=data)
     return found
 
 
