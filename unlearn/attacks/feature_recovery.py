@@ -21,20 +21,25 @@ class FeatureRecovery(Attack):
     """Can the one forgotten image be seen in how the weights changed from the original's to this model's?
 
     The attacker, who holds both models and no data, seeks the image and class whose gradient at the original points
-    where the weights went, and takes the class that explains it best (Hu et al. 2024; details in `Recovery`). Against
-    the true image: `feature_recovery_mse` (0-1) and `feature_recovery_psnr` (dB), `feature_recovery_ssim` (-1 to 1,
-    windows of 7 x 7; high where it leaks, but little noise on black costs much), `feature_recovery_class` (1: the class
-    is the true one), and `feature_recovery_cosine` (-1 to 1), which the attacker sees: how far to believe the image.
+    where the weights went, and takes the class that explains it best. Beside it stands what somebody knows who knows
+    the class: the mean of its holdout images, and the one of them nearest to the truth, which an attacker could not
+    even pick. It recovers single images, so the request must be for one and the attack is asked for by name.
 
-    Beside it what somebody knows who knows the class: the mean of its holdout images, and the one of them nearest to
-    the truth, which an attacker could not even pick, as `..._class_mean_mse`, `..._class_mean_ssim`, `..._nearest_mse`
-    and `..._nearest_ssim`. `feature_recovery_advantage` (at most 1) is the share of the squared error of the better of
-    the two that recovery removes: only above 0 do both models show more than the class does [ours]. n is the image.
+    Measured on digits: gradient ascent, after 20 steps as after one, and influence give the image away (on MNIST: one
+    step); after fine-tuning, an edit by top_k or retraining, which is the reference, it finds less than the class
+    shows.
 
-    It recovers single images, so the request must be for one and the attack is asked for by name. It is null where no
-    weight changed, and blind where the original was so sure of the image that there is no gradient to see. Measured on
-    digits: gradient ascent, after 20 steps as after one, and influence give the image away (on MNIST: one step); after
-    fine-tuning, an edit by top_k or retraining, which is the reference, it finds less than the class shows.
+    Numbers: against the true image `feature_recovery_mse`, `feature_recovery_psnr` in dB, `feature_recovery_ssim` by
+        windows of 7 x 7, and `feature_recovery_class`, 1 if the class is the true one; `feature_recovery_cosine`, which
+        the attacker sees: how far to believe the image; of the two others `..._class_mean_mse`, `..._class_mean_ssim`,
+        `..._nearest_mse`, `..._nearest_ssim`; `feature_recovery_advantage`, the share of the squared error of the
+        better of the two that recovery removes. n is the image.
+    Range: errors 0 to 1, SSIM and cosine -1 to 1, the advantage at most 1. Null where no weight changed.
+    Reference: the retrained model's value; an advantage above 0 says that both models show more than the class does.
+    Trap: where the original was so sure of the image that there is no gradient to see, it finds noise whatever leaks;
+        and little noise on black costs much SSIM.
+    Source: Hu et al. 2024, "Learn what you want to unlearn" (details in `unlearn/inversion.py`); controls and advantage
+        are ours.
     """
 
     needs_one_sample = True

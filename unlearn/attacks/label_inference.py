@@ -24,14 +24,18 @@ class LabelInference(Attack):
     """Do the original and this model together tell which class was forgotten?
 
     The attacker makes images of whose class the original is sure, and infers the class whose mean probability on its
-    own images falls most from the original to this model (Hu et al. 2024; how the images are made, and that of several
-    forgotten classes one is enough, are ours). `label_inference_success`: 1 if samples of that class were forgotten (it
-    leaks), else 0; a blind guess reaches the share of such classes. `label_inference_rank`: the best place of such a
-    class in the order of falls, 1 the first, ties against the attacker. `label_inference_drop` (-1 to 1): how far its
-    probability fell; `label_inference_margin` (-2 to 2): by how much more than that of any other class, with the
-    standard error over its images. Null where samples of all classes are forgotten, and where no class's falls.
+    own images falls most from the original to this model.
 
-    The reference is the retrained model's value: a model that never saw a class gives it away, too.
+    Numbers: `label_inference_success`, 1 if samples of that class were forgotten, else 0; `label_inference_rank`, the
+        best place of such a class in the order of falls, ties against the attacker; `label_inference_drop`, how far its
+        probability fell; `label_inference_margin`, by how much more than that of any other class, with the standard
+        error over its images.
+    Range: 0 or 1 (a blind guess reaches the share of such classes); from 1, the first; -1 to 1; -2 to 2. Null where
+        samples of all classes are forgotten, and where no class's probability falls.
+    Reference: the retrained model's value.
+    Trap: a model that never saw a class gives it away, too.
+    Source: Hu et al. 2024, "Learn what you want to unlearn"; how the images are made, and that of several forgotten
+        classes one is enough, are ours.
     """
 
     subsets = (Subset.FORGET, Subset.PROBES)
