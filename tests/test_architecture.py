@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "scores", "divergence", "statistics"),  # L1
+    ("batch", "recipe", "scores", "divergence", "margin", "statistics"),  # L1
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
