@@ -29,6 +29,7 @@ ROWS = (
     ("store",),  # L3
     ("stages",),
     ("run_config",),
+    ("readings",),
     ("pipeline",),
     ("report", "inventory"),  # L4
     ("tracking",),

@@ -115,7 +115,7 @@ def _compare(figures: Figures, table: Table, metric: str, difference: Measuremen
     )
     figures.add(f"gap/{metric}", gaps, reason, **behind, mean_absolute=absolute, keys=keys, **sure)
     if len(seeds) < 2:
-        reason = "needs two or more baseline.seeds"
+        reason = "needs readings of two or more retrained models, by baseline.seeds"
     pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}
     figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **behind, **pairs)
 

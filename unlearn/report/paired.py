@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from unlearn.metrics.base import SampleMean
-from unlearn.pipeline import Outcome, Reading
+from unlearn.pipeline import Outcome
+from unlearn.readings import Reading
 from unlearn.statistics import mean, normal_interval
 from unlearn.types import Measurement, Role
 
