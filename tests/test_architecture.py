@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "scores", "divergence", "statistics", "inversion"),  # L1
+    ("batch", "recipe", "scores", "divergence", "margin", "statistics", "inversion"),  # L1
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
@@ -29,6 +29,7 @@ ROWS = (
     ("store",),  # L3
     ("stages",),
     ("run_config",),
+    ("readings",),
     ("pipeline",),
     ("report", "inventory"),  # L4
     ("tracking",),

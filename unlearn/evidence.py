@@ -10,8 +10,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from unlearn.inversion import Guesses, Probing, Recovery, Truth
+from unlearn.recipe import Recipe
 from unlearn.scores import Need, Scores
 from unlearn.types import Measurement, Predictions, Role, Subset
+
+ROUNDING = 1e-9  # of a difference of two shares
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Seen(Mapping[Subset, Predictions]):
     scores: Mapping[Need, Scores] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # parameters by name, without buffers
     recovered: tuple[Guesses, Truth] | None = None  # from the original and this model
+    relearned: Mapping[int, float] = field(default_factory=dict)  # forget accuracy by steps of relearning, from 0 on
 
     def __getitem__(self, subset: Subset) -> Predictions:
         return self.predictions[subset]
@@ -53,6 +57,21 @@ class Shadow:
 
 
 @dataclass(frozen=True)
+class Relearning:
+    """How a model is taught the forget set again: by a recipe, looked at after each `every` steps, until its accuracy
+    on it is back within `margin` of the original's, or `steps` are over."""
+
+    recipe: Recipe
+    steps: int
+    every: int
+    margin: float
+
+    def back(self, accuracy: float, original: float) -> bool:
+        """Whether that forget accuracy is as good as the original's, less the margin."""
+        return accuracy >= original - self.margin - ROUNDING
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a metric may look at: the subject, and the references it asked for."""
 
@@ -62,6 +81,8 @@ class Evidence:
     untrained: Seen = field(default_factory=Seen)  # random weights
     seed: int = 0  # for attacks that draw at random
     shadows: tuple[Shadow, ...] = ()
+    subjects: tuple[Seen, ...] = ()  # models such as the subject, one from each seed of `siblings`
+    retrained_models: tuple[Seen, ...] = ()  # as many, and none of them among `subjects`
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,18 @@ class Metric(ABC):
     def recovery(self) -> Recovery | None:
         """How the one image that was forgotten is sought, for a metric that judges what is found."""
         return None
+
+    @property
+    def relearning(self) -> Relearning | None:
+        """How the subject, and every reference, is to be taught the forget set again."""
+        return None
+
+    @property
+    def siblings(self) -> tuple[int, ...]:
+        """Seeds of training and unlearning from which models are to be made like the original, like the unlearned model
+        and, by as many of the baseline's seeds, like the retrained one; their predictions on `subsets` are then all
+        that it sees."""
+        return ()
 
     @abstractmethod
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:

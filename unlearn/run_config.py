@@ -226,6 +226,11 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
     if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
         yield Problem(key, "perturbed data: spd_gan=probe or marker, or metrics=spd_gan_off", "spd_gan=off")
+    if metric.siblings and len(config.baseline.seeds) < len(metric.siblings):
+        expected = f"{len(metric.siblings)} or more, as many as {key} has models of each other kind"
+        yield Problem("baseline.seeds", expected, config.baseline.seeds)
+    if metric.siblings and isinstance(config.checkpoint, CheckpointFile):
+        yield Problem("checkpoint", f"none with {key}: originals of other seeds must be trained here", "file")
     if metric.shadows and metric.shadows.unlearned and config.forget.relabels:
         expected = "a request that removes its records: shadow models are not taught other labels"
         yield Problem(key, expected, f"forget={snake_case(type(config.forget).__name__)}")

@@ -68,6 +68,7 @@ SUBJECT_SCORES: dict[tuple[str, Subset], Scores] = {
     ("mean_gradient", RETAIN): by_name(4, 3, 0, 0, 2),
 }
 RETRAINED_SCORES: dict[tuple[str, Subset], Scores] = {("mean_square", FORGET): by_name(0, 0, 0.5, 0.5, 1)}
+RELEARNED = {"subject": {0: 0.5, 1: 0.75, 2: 1.0}, "original": {0: 1.0}, "retrained": {0: 0.25, 3: 0.5, 4: 1.0}}
 WEIGHTS = {"subject": by_name(3, 3, 0, 0, 0), "original": by_name(3, 0, 0, 0, 4), "retrained": by_name(0, 0, 2, 0, 0)}
 EXPECTED = {
     "accuracy": {
@@ -97,6 +98,15 @@ EXPECTED = {
         "efficacy": 1 / 8,
     },
     "gradient_match": {"gradient_match": 1 - (24 / 25 + 0) / 2},
+    "relearn_time": {"relearn_steps": 2.0, "ain": 2 / 4},
+    "klom": {  # half of the subjects are where all retrained models are, the other half elsewhere or not
+        "klom_forget": 7 / 8 * math.log(2),
+        "klom_forget_p95": math.log(2),
+        "klom_retain": 2 / 4 * math.log(2),
+        "klom_retain_p95": math.log(2),
+        "klom_test": 0.0,
+        "klom_test_p95": 0.0,
+    },
     "unlearning_degree": {
         "unlearning_degree": 0.9 - 0.675,
         "unlearning_degree_accuracy": 3 / 8,
@@ -115,13 +125,15 @@ EXPECTED = {
 def measured(
     name: str, subject: Views, original: Views, retrained: Views, untrained: Views = UNTRAINED
 ) -> dict[str, Measurement]:
-    """What a metric makes of just what it declares to read; gradients and weights are those above, for all."""
+    """What a metric makes of just what it declares to read; gradients, weights and what was relearned are those above,
+    for all. Of many models the subjects are the subject and the retrained one, and the retrained ones all alike."""
     metric = METRICS[name]()
     assert isinstance(metric, Metric)
 
     def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> Seen:
         found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
-        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {})
+        again = RELEARNED[role] if metric.relearning else {}
+        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, again)
 
     references = {
         Role.ORIGINAL: lambda: seen("original", original, {}),
@@ -129,7 +141,11 @@ def measured(
         Role.UNTRAINED: lambda: seen("untrained", untrained, {}),
     }
     looked_at = (make() if role in metric.references else Seen() for role, make in references.items())
-    return metric.measure(Evidence(seen("subject", subject, SUBJECT_SCORES), *looked_at))
+    mine = seen("subject", subject, SUBJECT_SCORES)
+    if not metric.siblings:
+        return metric.measure(Evidence(mine, *looked_at))
+    wanted = seen("retrained", retrained, RETRAINED_SCORES)
+    return metric.measure(Evidence(Seen(), subjects=(mine, wanted), retrained_models=(wanted, wanted)))
 
 
 def random_views(seed: int, n: int = 60) -> Views:

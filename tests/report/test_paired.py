@@ -13,7 +13,7 @@ from scipy import stats
 from unlearn import config
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
-from unlearn.pipeline import Reading
+from unlearn.readings import Reading
 from unlearn.report.assemble import assemble
 from unlearn.report.paired import look, paired
 from unlearn.stages.files import read_predictions

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import Ranked
-from unlearn.attacks.shadow_models import Observed, even, margin, observed, told_apart, undefined
+from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
 from unlearn.checks import at_least
 from unlearn.evidence import Evidence
+from unlearn.margin import margin
 from unlearn.seeding import stream_seed
 from unlearn.types import Measurement, Subset
 

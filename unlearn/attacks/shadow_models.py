@@ -61,14 +61,6 @@ def observed(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> 
     )
 
 
-def margin(predictions: Predictions) -> Tensor:
-    """phi = z_y - logsumexp over j != y of z_j, float64 [n]: log p / (1 - p) of the true class, which never saturates
-    as p does (Carlini et al. 2022)."""
-    logits, own = predictions.logits.double(), predictions.labels[:, None]
-    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
-    return logits.gather(1, own)[:, 0] - others
-
-
 def told_apart(scores: Tensor, found: Observed, border: float, resamples: int, seed: int) -> dict[str, Measurement]:
     """What scores float64 [n] are worth, of which a high one speaks for membership: the `RANKING`, and
     `balanced_accuracy` where those above `border` are judged members."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import Ranked
 from unlearn.metrics.base import SampleMean
-from unlearn.pipeline import Outcome, Reading
+from unlearn.pipeline import Outcome
+from unlearn.readings import Reading
 from unlearn.report.ranked import area_difference
 from unlearn.seeding import stream_seed
 from unlearn.statistics import mean, normal_interval

@@ -26,6 +26,11 @@ ROWS = {
     "activation_distance": "activation dist.",
     "zrf": "ZRF",
     "tug_of_war": "tug of war",
+    "relearn_steps": "relearn steps",
+    "ain": "  AIN",
+    "klom_forget": "KLoM, forget",
+    "klom_retain": "  retain",
+    "klom_test": "  test",
     "mia_logistic_auc": "attack AUC",
     "mia_entropy_auc": "  by entropy",
     "mia_modified_entropy_auc": "  by mod. entropy",
@@ -48,7 +53,7 @@ COLUMNS = {
     "noise_floor": "floor",
 }
 SURE = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # whose gaps' intervals are printed
-FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×"}
+FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×", "relearn_steps": "{:.1f}"}
 
 
 def show(report: dict[str, Any], stream: TextIO) -> None:

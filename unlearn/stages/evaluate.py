@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from unlearn.checks import ADDED
 from unlearn.console import Tick
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.stages.base import Stage, Workshop
@@ -16,6 +16,7 @@ from unlearn.stages.files import read_predictions, write_json
 from unlearn.stages.invert import Recovered
 from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
+from unlearn.stages.relearn import Relearn
 from unlearn.stages.score import Score
 from unlearn.stages.shadow import Half, Part
 from unlearn.types import Measurement, Subset
@@ -28,11 +29,8 @@ class View:
     predictions: Mapping[Subset, Predict] = field(default_factory=dict)
     scores: tuple[Score, ...] = ()
     weights: Finished | None = None
-    recovered: Recovered | None = field(default=None, metadata={"runtime": True})  # in few keys: see `identity`
-
-    def identity(self) -> dict[str, Any]:
-        """What few metrics read, so that the keys of the others do not speak of it."""
-        return {} if self.recovered is None else {"recovered": self.recovered}
+    recovered: Recovered | None = field(default=None, metadata=ADDED)
+    relearned: Relearn | None = field(default=None, metadata=ADDED)
 
     def load(self, workshop: Workshop) -> Seen:
         """As a metric sees it, predictions on the CPU, scores and weights on the training device."""
@@ -40,7 +38,8 @@ class View:
         scores = {stage.need: stage.load(workshop) for stage in self.scores}
         parameters = {} if self.weights is None else dict(self.weights.load(workshop).named_parameters())
         recovered = None if self.recovered is None else self.recovered.load(workshop)
-        return Seen(predictions, scores, parameters, recovered)
+        relearned = {} if self.relearned is None else self.relearned.load(workshop)
+        return Seen(predictions, scores, parameters, recovered, relearned)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,10 @@ class ShadowView:
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
-    """Its file: `measurements.json`, by name. References that the metric does not ask for are empty."""
+    """Its file: `measurements.json`, by name. References that the metric does not ask for are empty.
+
+    A metric of many models sees `subjects` and `retrained_models` in place of `subject` and references.
+    """
 
     metric: Metric
     model: Finished
@@ -72,6 +74,8 @@ class Evaluate(Stage):
     untrained: View
     seed: int
     shadows: tuple[ShadowView, ...] = ()
+    subjects: tuple[View, ...] = field(default=(), metadata=ADDED)
+    retrained_models: tuple[View, ...] = field(default=(), metadata=ADDED)
 
     announced = False
 
@@ -88,7 +92,8 @@ class Evaluate(Stage):
         views = (self.subject, self.original, self.retrained, self.untrained)
         subject, original, retrained, untrained = (view.load(workshop) for view in views)
         shadows = tuple(view.load(workshop) for view in self.shadows)
-        return Evidence(subject, original, retrained, untrained, self.seed, shadows)
+        many = (tuple(view.load(workshop) for view in views) for views in (self.subjects, self.retrained_models))
+        return Evidence(subject, original, retrained, untrained, self.seed, shadows, *many)
 
     def load(self, workshop: Workshop) -> dict[str, Measurement]:
         """The measurements by name, without the role."""
