@@ -21,18 +21,21 @@ HIGH = 0.95
 
 @dataclass(frozen=True)
 class Klom(Metric):
-    """KL divergence of margins, KL(retrained || theta) over models, in nats: 0 like retrained, to about -ln `smallest`.
+    """KL divergence of margins, KL(retrained || theta) over models of many seeds, in nats, the mean over samples.
 
     For each sample its margin phi = z_y - logsumexp over j != y of z_j is clipped and binned, over the range of all
-    models, for N retrained models and for N such as the subject, and the divergence taken; `klom_forget`,
-    `klom_retain` and `klom_test` are means over samples, `..._p95` their 95th percentiles. Georgiev et al. 2024,
-    "Attribute-to-Delete"; bins, clipping and `smallest` are those of the authors' code, which takes the divergence the
-    other way round.
+    models, for N retrained models and for N such as the subject, and the divergence taken. N is the number of
+    `unlearn_seeds`, 8 at least: from each an original is trained and unlearned, so it must be asked for by name.
 
-    N is the number of `unlearn_seeds`, 8 at least: from each an original is trained and unlearned. The original's value
-    is that without unlearning. Few models leave most bins empty, which lifts every value: with few, fewer `bins` tell
-    more. The retrained value, of N further retrained models against the first N, is that floor, and needs 2 N
-    `baseline.seeds`; compare only values of one N.
+    Numbers: `klom_forget`, `klom_retain`, `klom_test`, and `..._p95`, the 95th percentiles over samples.
+    Range: 0 to about -ln `smallest`; 0 like retrained.
+    Direction: low is good.
+    Reference: the retrained value, of N further retrained models against the first N, which needs 2 N `baseline.seeds`;
+        the original's value is that without unlearning.
+    Trap: few models leave most bins empty, which lifts every value: with few, fewer `bins` tell more, and only values
+        of one N compare.
+    Source: Georgiev et al. 2024, "Attribute-to-Delete"; bins, clipping and `smallest` are those of the authors' code,
+        which takes the divergence the other way round.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)

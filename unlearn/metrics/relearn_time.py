@@ -13,15 +13,21 @@ from unlearn.types import Measurement, Role, Subset
 
 @dataclass(frozen=True)
 class RelearnTime(Metric):
-    """`relearn_steps`: steps of training on D_f until the accuracy on it is back within `margin` of the original's.
+    """Steps of training on D_f until the accuracy on it is back within `margin` of the original's.
 
-    Whole numbers from 0, which is the original's own: a model that comes back faster than the retrained one kept
-    something. `ain` = steps(theta) / steps(theta_r), the anamnesis index, 0 to infinity, 1 like retrained; well under 1
-    something was kept, well over 1 the forgetting shows (Chundawat et al. 2023, "Zero-shot machine unlearning", steps
-    and index). Null where a model is within the margin to begin with, or `steps` did not suffice. Training on D_f
-    alone, by the original's optimizer at a constant rate, from the same batches for all models, and a margin as a share
-    of D_f rather than of the accuracy, are ours. Steps hang on batch size and learning rate; a lower rate tells more of
-    them apart.
+    A model that comes back faster than the retrained one kept something: AIN = steps(theta) / steps(theta_r), the
+    anamnesis index.
+
+    Numbers: `relearn_steps`, `ain`.
+    Range: whole numbers from 0, the original's own; 0 to infinity, 1 like retrained. Null where `steps` did not
+        suffice; `ain` also where a model is within the margin to begin with.
+    Direction: none; well under 1 something was kept, well over 1 the forgetting shows.
+    Reference: the retrained model.
+    Trap: steps hang on batch size and learning rate, and where a retrained model is nearly right on D_f there is little
+        to relearn; a lower rate tells more models apart.
+    Source: Chundawat et al. 2023, "Zero-shot machine unlearning", steps and index. Training on D_f alone, by the
+        original's optimizer at a constant rate, from the same batches for all models, and a margin as a share of D_f
+        rather than of the accuracy, are ours.
     """
 
     subsets = (Subset.FORGET,)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn.pipeline import Outcome, Reading
+from unlearn.pipeline import Outcome
+from unlearn.readings import Reading
 from unlearn.report.pictures import data_uri, withheld
 from unlearn.run_config import RunConfig
 from unlearn.types import Measurement, Role
