@@ -25,6 +25,7 @@ from unlearn.stages.samples import Sampled, Samples, Scenario, Split, Subsets
 from unlearn.stages.score import Score
 from unlearn.stages.shadow import ShadowScenario
 from unlearn.stages.shadow_model import ShadowModel, say_cost, trained_once, unlearned_once
+from unlearn.stages.together import build
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.stages.untrained import Untrained
@@ -82,8 +83,7 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
     say_cost(todo.shadows, todo.original, todo.unlearning, workshop)
-    for stage in (*todo.shared, todo.unlearned, todo.judged, *unlearned_once(todo.shadows)):
-        workshop.need(stage)
+    build((*todo.shared, todo.unlearned, todo.judged, *unlearned_once(todo.shadows)), workshop)
     measured = []
     with workshop.console.working("evaluate") as tick:
         for done, reading in enumerate(todo.readings, start=1):
@@ -94,8 +94,7 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
 
 def share(config: RunConfig, workshop: Workshop) -> None:
     """Only build what the cells of a grid share."""
-    for stage in plan(config).shared:
-        workshop.need(stage)
+    build(plan(config).shared, workshop)
 
 
 def plan(config: RunConfig) -> Plan:

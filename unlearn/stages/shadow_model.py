@@ -59,5 +59,5 @@ def say_cost(
             took = [entry.seconds for stage in alike if (entry := workshop.peek(stage))]
             known = took and len(took) == len(alike)
             each = shadows[0].scenario.half.share * sum(took)
-            long = f"about {duration(count * each)}" if known else "how long one takes is not known yet"
+            long = f"about {duration(count * each)} one by one" if known else "how long one takes is not known yet"
             workshop.console.say(f"  {'shadow models':<28} {count} {what}{'s' * (count > 1)} to come, {long}")
