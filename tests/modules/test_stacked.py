@@ -17,7 +17,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.stacked import MOST_WORK, agree, fit_stacked, pays
+from unlearn.modules.stacked import MOST, MOST_WORK, agree, fit_stacked, group_size
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.recipe import Recipe
 
@@ -160,13 +160,13 @@ def test_stacking_is_for_small_steps() -> None:
         images = torch.zeros(size, *shape, dtype=torch.uint8)
         return Loader(type(data(1, 0))(images, torch.zeros(size, dtype=torch.int64), torch.arange(size)), size, 0, "x")
 
-    for shape, size, small in (((1, 8, 8), 16, True), ((1, 8, 8), 64, True), ((1, 28, 28), 64, False)):
+    for shape, size, most in (((1, 8, 8), 16, MOST), ((1, 8, 8), 64, 9), ((1, 28, 28), 64, 0)):
         model = Classifier(Cnn().net(shape, 10), (0.5,), (0.5,))
-        assert pays(model, next(batch(shape, size).batches(0))) is small
+        assert group_size(model, next(batch(shape, size).batches(0))) == most
     linear = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(1000, 100)), (0.5,), (0.5,))
     images = batch((1, 10, 100), int(MOST_WORK / 2e5))  # 2 x 1000 x 100 operations a sample
-    assert pays(linear, next(images.batches(0)))
-    assert not pays(linear, next(batch((1, 10, 100), int(MOST_WORK / 2e5) + 1).batches(0)))
+    assert group_size(linear, next(images.batches(0)))
+    assert not group_size(linear, next(batch((1, 10, 100), int(MOST_WORK / 2e5) + 1).batches(0)))
 
 
 def test_divergence_is_told() -> None:

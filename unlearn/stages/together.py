@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -12,7 +13,7 @@ from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.train import Train
 from unlearn.types import Images, Role
 
-FEWEST, MOST = 4, 32  # models in a group: fewer gain nothing, and with more a kill loses more (our choice)
+FEWEST = 4  # models in a group: fewer gain nothing (our choice)
 
 
 def build(stages: Sequence[Stage], workshop: Workshop) -> None:
@@ -39,9 +40,8 @@ def train_together(stages: Iterable[Train], workshop: Workshop) -> None:
     for needed in (needed for stage in missing for needed in inputs(stage)):
         workshop.need(needed)
     missing[0].prepare(workshop)
-    if not _stackable(missing[:2], workshop):
-        return
-    for group in _groups(missing, workshop):
+    size = _group_size(missing[:2], workshop)
+    for group in _groups(missing, size, workshop) if size else ():
         with workshop.store.claim(group[0].kind, [stage.key for stage in group]) as free:
             ours = [stage for stage in group if stage.key in free]
             with suppress(DivergenceError):  # who it was, and when, is told when it trains alone
@@ -57,24 +57,25 @@ def _lonely(stage: Train, workshop: Workshop) -> bool:
     return plain and whole and here and not workshop.peek(stage) and not workshop.store.partial(stage.key).exists()
 
 
-def _stackable(two: Sequence[Train], workshop: Workshop) -> bool:
-    from unlearn.modules.stacked import agree, pays
+def _group_size(two: Sequence[Train], workshop: Workshop) -> int:
+    from unlearn.modules.stacked import agree, group_size
 
     loaders = [stage.loader(workshop) for stage in two]
     if not all(isinstance(loader.data, Images) for loader in loaders):
-        return False
+        return 0
     models, batches = [stage.initial(workshop) for stage in two], [next(loader.batches(0)) for loader in loaders]
-    return pays(models[0], batches[0]) and agree(models, batches)
+    size = group_size(models[0], batches[0])
+    return size if size and agree(models, batches) else 0
 
 
-def _groups(stages: Sequence[Train], workshop: Workshop) -> Iterator[list[Train]]:
-    """Those of equally many samples; two halves of an odd number differ by one."""
+def _groups(stages: Sequence[Train], most: int, workshop: Workshop) -> Iterator[list[Train]]:
+    """Those of equally many samples, shared out evenly; two halves of an odd number differ by one."""
     sizes: dict[int, list[Train]] = {}
     for stage in stages:
         sizes.setdefault(len(stage.samples.load(workshop)), []).append(stage)
     for alike in sizes.values():
-        for first in range(0, len(alike), MOST):
-            yield alike[first : first + MOST]
+        count = math.ceil(len(alike) / most)
+        yield from (alike[number::count] for number in range(count))
 
 
 def _train(stages: Sequence[Train], workshop: Workshop) -> None:
