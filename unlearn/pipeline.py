@@ -28,6 +28,7 @@ from unlearn.stages.score import Score
 from unlearn.stages.shadow import ShadowScenario
 from unlearn.stages.shadow_model import ShadowModel, trained_once, unlearned_once
 from unlearn.stages.sibling import Sibling
+from unlearn.stages.together import build
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.types import Measurement, Role, Subset
@@ -83,8 +84,7 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
     training = (todo.original,) if isinstance(todo.original, Train) else ()
     for extra in (shadow_model.extra(todo.shadows), sibling.extra(todo.siblings, todo.original, todo.retrained)):
         say_cost(extra, training, todo.unlearning, workshop)
-    for stage in (*todo.shared, todo.unlearned, todo.judged, *todo.unlearned_for_metrics):
-        workshop.need(stage)
+    build((*todo.shared, todo.unlearned, todo.judged, *todo.unlearned_for_metrics), workshop)
     measured = []
     with workshop.console.working("evaluate") as tick:
         for done, reading in enumerate(todo.readings, start=1):
@@ -95,8 +95,7 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
 
 def share(config: RunConfig, workshop: Workshop) -> None:
     """Only build what the cells of a grid share."""
-    for stage in plan(config).shared:
-        workshop.need(stage)
+    build(plan(config).shared, workshop)
 
 
 def plan(config: RunConfig) -> Plan:

@@ -27,7 +27,6 @@ def say_cost(extra: Extra, training: Sequence[Stage], unlearning: Sequence[Stage
         if count:
             took = [entry.seconds for stage in alike if (entry := workshop.peek(stage))]
             known = took and len(took) == len(alike)
-            long = (
-                f"about {duration(count * extra.share * sum(took))}" if known else "how long one takes is not known yet"
-            )
+            long = duration(count * extra.share * sum(took))
+            long = f"about {long} one by one" if known else "how long one takes is not known yet"
             workshop.console.say(f"  {extra.what:<28} {count} {work}{'s' * (count > 1)} to come, {long}")
