@@ -133,7 +133,7 @@ def measured(
     def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> Seen:
         found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
         again = RELEARNED[role] if metric.relearning else {}
-        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, again)
+        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, relearned=again)
 
     references = {
         Role.ORIGINAL: lambda: seen("original", original, {}),
