@@ -11,7 +11,9 @@ from unlearn.discovery import snake_case
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
 from unlearn.report.attacks import blind, descended, described
+from unlearn.report.degree import add_intervals
 from unlearn.report.figures import Figures, Table, figures_of
+from unlearn.report.generator import moved_by
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.report.paired import paired
 from unlearn.stages.base import Stage, Workshop, inputs
@@ -38,6 +40,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
             table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
     strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
     figures = figures_of(table, strategy, descended(strategy, config["attacks"]), paired(outcome))
+    add_intervals(figures, outcome)
     _times(figures, outcome)
     _say_where_attacks_are_blind(figures, table)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
@@ -49,6 +52,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         **_retain(outcome),
         **_blend(outcome),
+        **moved_by(outcome),
         "attacks": described(outcome),
         "confidence": _confidence(outcome),
         "artifacts": {

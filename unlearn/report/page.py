@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.report import svg
+from unlearn.report.generator import caption, charts
 from unlearn.report.pictures import Examples
 from unlearn.report.table import COLUMNS, cell, footer, rows
 from unlearn.report.verdict import verdict
@@ -42,7 +43,7 @@ def render(report: Report, examples: Examples) -> str:
     """The whole page: self-contained HTML that asks no network for anything."""
     footnotes: dict[str, int] = {}
     notes = [text for key, text in report["notes"].items() if key not in report["metrics"]]
-    found = gaps(report)
+    found, told = gaps(report), report.get("spd_gan")
     page: str = template("page.html.j2").render(
         title=title(report),
         choices=report["choices"],
@@ -58,6 +59,9 @@ def render(report: Report, examples: Examples) -> str:
         beyond=any(abs(gap.value) > svg.MOST for gap in found if gap.value is not None),
         confidences=list(confidences(report)),
         examples=examples,
+        moved_by=told["by"] if told else "SPD-GAN",
+        moved=caption(told) if told else "",
+        moves=list(charts(told)) if told else [],
         timings=timings(report),
         speed=speed(report),
         report=report,
@@ -111,7 +115,7 @@ def _behind(statistics: dict[str, Any]) -> str:
     ]
     if statistics.get("interval"):
         low, high = statistics["interval"]
-        lines.append(f"95 % over the same samples: {low:.4f} to {high:.4f}")
+        lines.append(f"95 % over {statistics.get('over', 'the same samples')}: {low:.4f} to {high:.4f}")
     return "\n".join(lines)
 
 
