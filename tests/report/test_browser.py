@@ -116,7 +116,7 @@ def luminance(color: str) -> float:
 def test_it_opens_without_a_complaint(browse: Browse, page: str) -> None:
     done = browse(page, "--dump-dom")
     assert console(done) == []
-    assert done.stdout.count("<svg") == 8
+    assert done.stdout.count("<svg") == 12
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_it_fits_everywhere(browse: Browse, page: str, width: int, scheme: str, 
     assert found["dark"] == (scheme == "dark")
     assert (luminance(found["ink"]) > luminance(found["paper"])) == (scheme == "dark")
     assert abs(luminance(found["ink"]) - luminance(found["paper"])) > 180
-    assert found["charts"] == 8
+    assert found["charts"] == 12
     assert found["outside"] == []
     assert found["letters"] > (9 if media == "screen" else 6)
-    assert found["pictures"] == 24
+    assert found["pictures"] == 36
 
 
 @pytest.mark.parametrize("width", [1200, 400])

@@ -36,6 +36,7 @@ SCHEMA = {
     "total_parameters": int,
     "attacks": dict,
     "confidence": dict,
+    "spd_gan": dict,
     "artifacts": dict,
     "choices": dict,
     "config": dict,
