@@ -244,11 +244,15 @@ def test_single_records_leave_for_public_data_or_on_request(
     assert (
         len([each for each in found.of("artifact") if each.type != "report"]) == 1 + 2 * shown
     )  # curves hold no record
-    assert (tmp_path / "wandb/report/report.html").read_text().count("data:image/png") == 24 * shown
+    assert (tmp_path / "wandb/report/report.html").read_text().count("data:image/png") == 36 * shown
 
 
 def test_public_images_and_predictions_are_tables(tracked: Tracked) -> None:
-    assert tracked.summary["spd_gan/nrows"] == 8
+    assert tracked.summary["spd_gan/nrows"] == 8 + 4
+    (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/spd_gan*.json")
+    moved = json.loads(path.read_text())
+    assert [row[0] for row in moved["data"]] == ["forget"] * 8 + ["holdout"] * 4
+    assert {row[-1] for row in moved["data"]} == {"SPD-GAN, term shift, ε = 0.2"}
     (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/predictions*.json")
     table = json.loads(path.read_text())
     assert table["columns"][:3] == ["subset", "index", "label"]

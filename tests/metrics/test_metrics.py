@@ -41,8 +41,20 @@ def js(p: float, q: float) -> float:
     return entropy[0] - (entropy[1] + entropy[2]) / 2
 
 
-ORIGINAL = views(forget=[0.9] * 8, perturbed_forget=[0.9] * 8, retain=[0.9, 0.9, 0.9, 0.1], test=[0.9, 0.1])
-RETRAINED = views(forget=[0.9] + [0.1] * 7, perturbed_forget=[0.9] + [0.1] * 7, retain=[0.9] * 4, test=[0.9, 0.9])
+ORIGINAL = views(
+    forget=[0.9] * 8,
+    perturbed_forget=[0.9] * 8,
+    perturbed_holdout=[0.9] * 4 + [0.7],
+    retain=[0.9, 0.9, 0.9, 0.1],
+    test=[0.9, 0.1],
+)
+RETRAINED = views(
+    forget=[0.9] + [0.1] * 7,
+    perturbed_forget=[0.9] + [0.1] * 7,
+    perturbed_holdout=[0.1] * 5,
+    retain=[0.9] * 4,
+    test=[0.9, 0.9],
+)
 SUBJECT = views(
     forget=[0.9] * 5 + [0.3] * 3,
     retain=[0.9, 0.9, 0.1, 0.1],
@@ -113,6 +125,7 @@ EXPECTED = {
         "unlearning_degree_loss": 3 / 8 * math.log(3),
     },
     "unlearning_degree_calibrated": {"unlearning_degree_calibrated": (0.9 - 0.675) / (0.9 - 0.2)},
+    "unlearning_degree_control": {"unlearning_degree_control": (0.86 - 0.26) / (0.86 - 0.1)},
     "spd_gan_controls": {
         "perturbed_forget_accuracy": 5 / 8,
         "perturbed_holdout_accuracy": 0.2,
@@ -133,7 +146,9 @@ def measured(
     def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> Seen:
         found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
         again = RELEARNED[role] if metric.relearning else {}
-        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, relearned=again)
+        return Seen(
+            {s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, relearned=again
+        )
 
     references = {
         Role.ORIGINAL: lambda: seen("original", original, {}),
@@ -180,7 +195,13 @@ def sure(models: Views) -> Views:
 def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
     retrained = random_views(seed)
     original = sure(retrained)
-    for name in ("forgetting_rate", "forgetting_rate_relative", "unlearning_degree", "unlearning_degree_calibrated"):
+    for name in (
+        "forgetting_rate",
+        "forgetting_rate_relative",
+        "unlearning_degree",
+        "unlearning_degree_calibrated",
+        "unlearning_degree_control",
+    ):
         assert set(values(name, original, original, retrained).values()) == {0.0}
     assert set(values("memory_retention_rate", original, original, retrained).values()) == {1.0}
 
@@ -189,16 +210,18 @@ def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
 def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
     retrained = random_views(seed)
     original = sure(retrained)
-    for name in ("forgetting_rate_relative", "unlearning_degree_calibrated"):
+    for name in ("forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_control"):
         assert values(name, retrained, original, retrained) == {name: 1.0}
     for name, wanted in (("js_to_retrained", 0), ("activation_distance", 0), ("tug_of_war", 1)):
         assert values(name, retrained, original, retrained)[name] == pytest.approx(wanted, abs=1e-15)
 
 
-@pytest.mark.parametrize("name", ["forgetting_rate_relative", "unlearning_degree_calibrated"])
+@pytest.mark.parametrize(
+    "name", ["forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_control"]
+)
 def test_where_original_and_retrained_are_alike_the_relation_is_undefined(name: str) -> None:
     before, wanted, after = [0.9, 0.1] * 20, [0.9, 0.1] * 19 + [0.4, 0.6], [0.3] * 40
-    models = (views(forget=each, perturbed_forget=each) for each in (after, before, wanted))
+    models = (views(forget=each, perturbed_forget=each, perturbed_holdout=each) for each in (after, before, wanted))
     (found,) = measured(name, *models).values()
     assert (found.value, found.n) == (None, 40)
     assert "standard errors" in (found.reason or "")

@@ -117,7 +117,7 @@ def luminance(color: str) -> float:
 def test_it_opens_without_a_complaint(browse: Browse, page: str) -> None:
     done = browse(page, "--dump-dom")
     assert console(done) == []
-    assert done.stdout.count("<svg") == 11
+    assert done.stdout.count("<svg") == 15
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_it_fits_everywhere(browse: Browse, page: str, width: int, scheme: str, 
     assert found["dark"] == (scheme == "dark")
     assert (luminance(found["ink"]) > luminance(found["paper"])) == (scheme == "dark")
     assert abs(luminance(found["ink"]) - luminance(found["paper"])) > 180
-    assert found["charts"] == 11
+    assert found["charts"] == 15
     assert found["outside"] == []
     assert found["letters"] > (9 if media == "screen" else 6)
-    assert found["pictures"] == 24
+    assert found["pictures"] == 36
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -42,6 +42,7 @@ SCHEMA = {
     "attacks": dict,
     "curves": dict,
     "confidence": dict,
+    "spd_gan": dict,
     "artifacts": dict,
     "choices": dict,
     "config": dict,

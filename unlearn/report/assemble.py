@@ -12,7 +12,9 @@ from unlearn.discovery import snake_case
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
 from unlearn.report.attacks import blind, descended, described
+from unlearn.report.degree import add_intervals
 from unlearn.report.figures import Figures, Paired, Table, figures_of
+from unlearn.report.generator import moved_by
 from unlearn.report.notes import general_notes, selection_note
 from unlearn.report.paired import Look, look, paired
 from unlearn.report.ranked import as_curves
@@ -47,6 +49,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         change=paired(looks, Role.UNLEARNED, Role.ORIGINAL),
     )
     figures = figures_of(table, strategy, descended(strategy, config["attacks"]), differences)
+    add_intervals(figures, outcome)
     _times(figures, outcome)
     figures.notes |= blind(differences.original)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
@@ -59,6 +62,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **_retain(outcome),
         **_blend(outcome),
         "judged_by": figures.judged_by,
+        **moved_by(outcome),
         "attacks": described(outcome),
         "curves": _curves(looks),
         "confidence": _confidence(outcome),

@@ -11,6 +11,7 @@ from typing import Any
 from unlearn.report import svg
 from unlearn.report.curves import rocs
 from unlearn.report.dots import Dot, dots
+from unlearn.report.generator import caption, charts
 from unlearn.report.inversion import Recovery
 from unlearn.report.judgement import Difference, criteria
 from unlearn.report.pictures import Examples
@@ -47,7 +48,7 @@ def render(report: Report, examples: Examples, recovery: Recovery | None = None)
     """The whole page: self-contained HTML that asks no network for anything."""
     footnotes: dict[str, int] = {}
     notes = [text for key, text in report["notes"].items() if key not in report["metrics"] and key not in FOOTED]
-    found = gaps(report)
+    found, told = gaps(report), report.get("spd_gan")
     page: str = template("page.html.j2").render(
         title=title(report),
         choices=report["choices"],
@@ -66,6 +67,9 @@ def render(report: Report, examples: Examples, recovery: Recovery | None = None)
         confidences=list(confidences(report)),
         examples=examples,
         recovery=recovery or Recovery(),
+        moved_by=told["by"] if told else "SPD-GAN",
+        moved=caption(told) if told else "",
+        moves=list(charts(told)) if told else [],
         timings=timings(report),
         speed=speed(report),
         report=report,
@@ -119,7 +123,7 @@ def _behind(statistics: dict[str, Any]) -> str:
     ]
     if statistics.get("interval"):
         low, high = statistics["interval"]
-        lines.append(f"95 % over the same samples: {low:.4f} to {high:.4f}")
+        lines.append(f"95 % over {statistics.get('over', 'the same samples')}: {low:.4f} to {high:.4f}")
     return "\n".join(lines)
 
 

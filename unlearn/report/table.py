@@ -22,6 +22,7 @@ ROWS = {
     "memory_retention_rate": "memory retention",
     "unlearning_degree": "unlearning degree",
     "unlearning_degree_calibrated": "  calibrated",
+    "unlearning_degree_control": "  on holdout",
     "js_to_retrained": "JS to retrained",
     "activation_distance": "activation dist.",
     "zrf": "ZRF",
@@ -145,6 +146,7 @@ def footer(report: dict[str, Any]) -> list[str]:
     ]
     if unsure:
         lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
+    lines += _degrees(report)
     if "blend" in report:
         lines.append(_blended(**report["blend"]))
     fresh = metrics.get("fresh/perturbed_forget_accuracy")
@@ -159,6 +161,16 @@ def footer(report: dict[str, Any]) -> list[str]:
     if selected is not None:
         lines.append(f"the same with validation in place of test and holdout: {selected:.3f}")
     return lines
+
+
+def _degrees(report: dict[str, Any]) -> Iterator[str]:
+    """The calibrated degree with its interval, and beside it that on equally moved images that no model learnt."""
+    for metric, name in (("calibrated", "calibrated degree"), ("control", "the same on the perturbed holdout")):
+        key = f"unlearned/unlearning_degree_{metric}"
+        behind = report["statistics"].get(key, {})
+        if behind.get("interval"):
+            low, high = behind["interval"]
+            yield f"{name} {report['metrics'][key]:.3f}, 95 % {low:.3f} to {high:.3f} over {behind['over']}"
 
 
 def _blended(a: float, validation_accuracy: float, target: float) -> str:

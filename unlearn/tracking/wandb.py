@@ -178,10 +178,15 @@ def _tables(shown: RunConfig, outcome: Outcome) -> dict[str, Any]:
     table = _wandb().Table
     rows = list(sampled(outcome))
     found = {"predictions": _table(rows)} if rows else {}
-    moved = examples(shown, outcome).shown
-    if moved:
-        data = [[each.index, each.label, *map(_image, (each.clean, each.moved, each.change))] for each in moved]
-        found["spd_gan"] = table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
+    moved = examples(shown, outcome)
+    data = [
+        [name, each.index, each.label, *map(_image, (each.clean, each.moved, each.change)), moved.caption]
+        for name, part in (("forget", moved.shown), ("holdout", moved.control))
+        for each in part
+    ]
+    if data:
+        columns = ["subset", "index", "label", "x", "x'", f"x' - x, times {moved.factor:.1f}", "moved by"]
+        found["spd_gan"] = table(columns=columns, data=data)
     recovered = recovery(shown, outcome).shown
     if recovered:
         data = [[each.name, each.told, _image(each.image)] for each in recovered]
