@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "per_sample", "largest", "chance", "divergence", "statistics"),  # L1
+    ("batch", "recipe", "per_sample", "largest", "chance", "divergence", "margin", "statistics", "inversion"),  # L1
     ("scores",),
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),
@@ -30,6 +30,7 @@ ROWS = (
     ("store",),  # L3
     ("stages",),
     ("run_config",),
+    ("readings",),
     ("pipeline",),
     ("report", "inventory"),  # L4
     ("tracking",),
@@ -165,8 +166,8 @@ def test_the_store_knows_no_torch() -> None:
 
 def test_holdout_is_for_attacks() -> None:
     # Attacks learn from shadow models, which are trained on half of it: `test_shadow.py` sees that nothing else does.
-    makers = {"types.py", "stages/samples.py", "stages/shadow.py", "pipeline.py"}
-    readers = files_of("attacks") | {"metrics/spd_gan_controls.py"}
+    makers = {"types.py", "stages/samples.py", "stages/shadow.py", "pipeline.py", "readings.py"}
+    readers = files_of("attacks") | {"metrics/spd_gan_controls.py", "metrics/unlearning_degree_control.py"}
     assert {name_of(path) for path in FILES if "HOLDOUT" in words(path)} <= makers | readers
     spelled = {name_of(path) for path in FILES if any("holdout" in word.lower() for word in words(path))}
     assert spelled & files_of(*L1) <= readers

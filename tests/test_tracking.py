@@ -196,7 +196,7 @@ def test_the_summary_is_the_report(tracked: Tracked, report: Report) -> None:
     assert len(known) < len(report["metrics"])  # nulls are left out
     assert {key: tracked.summary[key] for key in known} == known
     groups = {key.partition("/")[0] for key in tracked.summary if "/" in key and key not in known}
-    assert groups == {"std", "n", "predictions", "spd_gan", "_wandb"}
+    assert groups == {"std", "n", "predictions", "spd_gan", "roc", "_wandb"}
     name = "retrained/forget_accuracy"
     assert tracked.summary[f"std/{name}"] == report["statistics"][name]["std"]
     assert tracked.summary["n/forget_accuracy"] == report["statistics"][name]["n"]
@@ -241,12 +241,18 @@ def test_single_records_leave_for_public_data_or_on_request(
     found = track(replace(job, config=replace(again.config, dataset=dataset)), again, report, images)
     assert ("predictions/nrows" in found.summary) is shown
     assert ("spd_gan/nrows" in found.summary) is shown
-    assert len([each for each in found.of("artifact") if each.type != "report"]) == 2 * shown
-    assert (tmp_path / "wandb/report/report.html").read_text().count("data:image/png") == 24 * shown
+    assert (
+        len([each for each in found.of("artifact") if each.type != "report"]) == 1 + 2 * shown
+    )  # curves hold no record
+    assert (tmp_path / "wandb/report/report.html").read_text().count("data:image/png") == 36 * shown
 
 
 def test_public_images_and_predictions_are_tables(tracked: Tracked) -> None:
-    assert tracked.summary["spd_gan/nrows"] == 8
+    assert tracked.summary["spd_gan/nrows"] == 8 + 4
+    (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/spd_gan*.json")
+    moved = json.loads(path.read_text())
+    assert [row[0] for row in moved["data"]] == ["forget"] * 8 + ["holdout"] * 4
+    assert {row[-1] for row in moved["data"]} == {"SPD-GAN, term shift, ε = 0.2"}
     (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/predictions*.json")
     table = json.loads(path.read_text())
     assert table["columns"][:3] == ["subset", "index", "label"]
@@ -254,6 +260,16 @@ def test_public_images_and_predictions_are_tables(tracked: Tracked) -> None:
     assert set(table["columns"][3:]) == {f"{role} {what}" for role in roles for what in told}
     assert {row[0] for row in table["data"]} == {"forget", "retain", "test"}
     assert 0 < len(table["data"]) == tracked.summary["predictions/nrows"] <= 3 * 64
+
+
+def test_curves_of_attacks_are_a_table(tracked: Tracked, report: Report) -> None:
+    (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/roc*.json")
+    table = json.loads(path.read_text())
+    assert table["columns"] == ["attack", "role", "seed", "fpr", "tpr"]
+    (name, curves), *_ = report["curves"].items()
+    first = curves["models"][0]
+    mine = [row[3:] for row in table["data"] if row[:3] == [name, first["role"], first["seed"]]]
+    assert mine == [list(point) for point in zip(curves["fpr"], first["tpr"], strict=True)]
 
 
 def test_sampled_predictions_are_those_of_the_store(again: Finished) -> None:

@@ -9,8 +9,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from unlearn.inversion import Guesses, Probing, Recovery, Truth
+from unlearn.recipe import Recipe
 from unlearn.scores import Need, Scores
 from unlearn.types import Measurement, Predictions, Role, Subset
+
+ROUNDING = 1e-9  # of a difference of two shares
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Seen(Mapping[Subset, Predictions]):
     predictions: Mapping[Subset, Predictions] = field(default_factory=dict)
     scores: Mapping[Need, Scores] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # parameters by name, without buffers
+    recovered: tuple[Guesses, Truth] | None = None  # from the original and this model
+    relearned: Mapping[int, float] = field(default_factory=dict)  # forget accuracy by steps of relearning, from 0 on
 
     def __getitem__(self, subset: Subset) -> Predictions:
         return self.predictions[subset]
@@ -51,6 +57,21 @@ class Shadow:
 
 
 @dataclass(frozen=True)
+class Relearning:
+    """How a model is taught the forget set again: by a recipe, looked at after each `every` steps, until its accuracy
+    on it is back within `margin` of the original's, or `steps` are over."""
+
+    recipe: Recipe
+    steps: int
+    every: int
+    margin: float
+
+    def back(self, accuracy: float, original: float) -> bool:
+        """Whether that forget accuracy is as good as the original's, less the margin."""
+        return accuracy >= original - self.margin - ROUNDING
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What a metric may look at: the subject, and the references it asked for."""
 
@@ -60,6 +81,8 @@ class Evidence:
     untrained: Seen = field(default_factory=Seen)  # random weights
     seed: int = 0  # for attacks that draw at random
     shadows: tuple[Shadow, ...] = ()
+    subjects: tuple[Seen, ...] = ()  # models such as the subject, one from each seed of `siblings`
+    retrained_models: tuple[Seen, ...] = ()  # as many, and none of them among `subjects`
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,7 @@ class Metric(ABC):
     references: ClassVar[tuple[Role, ...]] = ()  # of original, retrained and untrained
     needs_spd_gan: ClassVar[bool] = False
     needs_relabel: ClassVar[bool] = False  # a request that corrects labels
+    needs_one_sample: ClassVar[bool] = False  # a request that removes a single one
 
     def needs(self) -> tuple[Need, ...]:
         """Statistics of its gradients."""
@@ -85,6 +109,28 @@ class Metric(ABC):
     def shadows(self) -> Shadows | None:
         """Shadow models, whose predictions on `subsets`, of forget, retain and holdout, are to stand beside."""
         return None
+
+    @property
+    def probing(self) -> Probing | None:
+        """How the images of `Subset.PROBES` are made, where that is among `subsets`."""
+        return None
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """How the one image that was forgotten is sought, for a metric that judges what is found."""
+        return None
+
+    @property
+    def relearning(self) -> Relearning | None:
+        """How the subject, and every reference, is to be taught the forget set again."""
+        return None
+
+    @property
+    def siblings(self) -> tuple[int, ...]:
+        """Seeds of training and unlearning from which models are to be made like the original, like the unlearned model
+        and, by as many of the baseline's seeds, like the retrained one; their predictions on `subsets` are then all
+        that it sees."""
+        return ()
 
     @abstractmethod
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import chain
 
 from unlearn.blend import Mix
 from unlearn.data.checkpoint import CheckpointFile
-from unlearn.evidence import Metric, Shadows
+from unlearn.evidence import Shadows
+from unlearn.readings import Models, Reading, readings
 from unlearn.retain import Condensed
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
+from unlearn.stages import shadow_model, sibling
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
-from unlearn.stages.evaluate import Evaluate, View
+from unlearn.stages.cost import say_cost
 from unlearn.stages.history import History
-from unlearn.stages.model import Finished, ModelStage
+from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Sampled, Samples, Scenario, Split, Subsets
 from unlearn.stages.score import Score
 from unlearn.stages.shadow import ShadowScenario
-from unlearn.stages.shadow_model import ShadowModel, say_cost, trained_once, unlearned_once
+from unlearn.stages.shadow_model import ShadowModel, trained_once, unlearned_once
+from unlearn.stages.sibling import Sibling
+from unlearn.stages.together import build
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
-from unlearn.stages.untrained import Untrained
 from unlearn.types import Measurement, Role, Subset
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One metric on one model, perhaps against one of several retrained models."""
-
-    role: Role
-    seed: int  # the model's own
-    reference_seed: int | None  # the retrained reference's training seed, where there is one
-    stage: Evaluate
 
 
 @dataclass(frozen=True)
@@ -53,13 +46,15 @@ class Plan:
     unlearned: Unlearn
     judged: Judged  # what the readings call unlearned: that, or its blend
     shadows: tuple[ShadowModel, ...]  # what attacks ask for, some of it the same
+    siblings: tuple[Sibling, ...]  # what metrics of many models ask for
     readings: tuple[Reading, ...]
 
     @property
     def shared(self) -> tuple[Stage, ...]:
         """What all strategies start from or are held against."""
         stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
-        return (*(stage for stage in stages if stage is not None), *trained_once(self.shadows))
+        theirs = (*trained_once(self.shadows), *(each.original for each in self.siblings))
+        return (*(stage for stage in stages if stage is not None), *theirs)
 
     @property
     def unlearning(self) -> tuple[Stage, ...]:
@@ -67,6 +62,11 @@ class Plan:
         condensed = (self.unlearned.condensed,) if self.unlearned.condensed else ()
         blended = (self.judged,) if isinstance(self.judged, Blended) else ()
         return (*self.unlearned.scores, *condensed, self.unlearned, *blended)
+
+    @property
+    def unlearned_for_metrics(self) -> tuple[Judged, ...]:
+        """By the strategy under test, beside what is judged itself."""
+        return (*unlearned_once(self.shadows), *(each.unlearned for each in self.siblings))
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,10 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    say_cost(todo.shadows, todo.original, todo.unlearning, workshop)
-    for stage in (*todo.shared, todo.unlearned, todo.judged, *unlearned_once(todo.shadows)):
-        workshop.need(stage)
+    training = (todo.original,) if isinstance(todo.original, Train) else ()
+    for extra in (shadow_model.extra(todo.shadows), sibling.extra(todo.siblings, todo.original, todo.retrained)):
+        say_cost(extra, training, todo.unlearning, workshop)
+    build((*todo.shared, todo.unlearned, todo.judged, *todo.unlearned_for_metrics), workshop)
     measured = []
     with workshop.console.working("evaluate") as tick:
         for done, reading in enumerate(todo.readings, start=1):
@@ -94,8 +95,7 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
 
 def share(config: RunConfig, workshop: Workshop) -> None:
     """Only build what the cells of a grid share."""
-    for stage in plan(config).shared:
-        workshop.need(stage)
+    build(plan(config).shared, workshop)
 
 
 def plan(config: RunConfig) -> Plan:
@@ -119,9 +119,12 @@ def plan(config: RunConfig) -> Plan:
     judged = _judged(config, unlearned)
     asked = dict.fromkeys(metric.shadows for metric in config.measures.values() if metric.shadows)
     shadows = {each: tuple(_shadows(config, scenario, each)) for each in asked}
-    readings = tuple(_readings(config, scenario, original, fresh, retrained, judged, shadows))
+    more = dict.fromkeys(chain(*(metric.siblings for metric in config.measures.values())))
+    siblings = {seed: _sibling(config, scenario, seed) for seed in more}
+    models = Models(original, fresh, retrained, judged, siblings, shadows)
+    read = tuple(readings(config, scenario, models))
     split, every = Split(clean[Subset.FORGET]), tuple(chain(*shadows.values()))
-    return Plan(split, perturb, original, fresh, retrained, unlearned, judged, every, readings)
+    return Plan(split, perturb, original, fresh, retrained, unlearned, judged, every, tuple(siblings.values()), read)
 
 
 def _clean(config: RunConfig) -> Scenario:
@@ -203,33 +206,9 @@ def _shadows(config: RunConfig, scenario: Scenario, asked: Shadows) -> Iterator[
         yield ShadowModel(own, trained, judged)
 
 
-def _readings(
-    config: RunConfig,
-    scenario: Scenario,
-    original: ModelStage,
-    fresh: Train | None,
-    retrained: tuple[Train, ...],
-    judged: Judged,
-    shadows: Mapping[Shadows, tuple[ShadowModel, ...]],
-) -> Iterator[Reading]:
-    for metric in config.measures.values():
-        against: tuple[Train | None, ...] = retrained if Role.RETRAINED in metric.references else (None,)
-        untouched = original if Role.ORIGINAL in metric.references else None
-        untrained = Untrained(original, config.seeds.evaluate) if Role.UNTRAINED in metric.references else None
-        controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
-        models: tuple[Finished, ...] = (original, *controls, *retrained, judged)
-        beside = tuple(each.view(metric) for each in shadows[metric.shadows]) if metric.shadows else ()
-        for model, judge in product(models, against):
-            subject, before, wanted, blank = (
-                _view(metric, scenario, each) for each in (model, untouched, judge, untrained)
-            )
-            stage = Evaluate(metric, model, subject, before, wanted, blank, config.seeds.evaluate, beside)
-            yield Reading(model.role, model.seed, judge.seed if judge else None, stage)
-
-
-def _view(metric: Metric, scenario: Scenario, model: Finished | None) -> View:
-    if model is None:
-        return View()
-    predictions = {subset: Predict(model, scenario[subset]) for subset in metric.subsets}
-    scores = tuple(Score(need, model, scenario[need.subset]) for need in metric.needs())
-    return View(predictions, scores, model if metric.weights else None)
+def _sibling(config: RunConfig, scenario: Scenario, seed: int) -> Sibling:
+    """Under the keys that a run with these seeds of training and unlearning has."""
+    own = replace(config, seeds=replace(config.seeds, train=seed, unlearn=seed))
+    original = _original(own, scenario)
+    assert isinstance(original, Train), "refused beforehand"
+    return Sibling(original, _judged(own, _unlearned(own, scenario, original)))

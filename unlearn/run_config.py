@@ -25,7 +25,7 @@ from unlearn.strategies.base import Strategy
 from unlearn.types import Role
 
 UNSEEN = re.compile(
-    r"test|holdout|mia_|membership|nomus|tug_of_war|/aus$|^average_"
+    r"test|holdout|recovery|mia_|membership|nomus|tug_of_war|/aus$|^average_"
 )  # in names of what a search may not look at
 END, BASELINE = "end", "baseline"
 
@@ -126,7 +126,18 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
-        yield from config.forget.check(config.population)
+        wrong = list(config.forget.check(config.population))
+        yield from wrong or _check_size(config)
+
+
+def _check_size(config: RunConfig) -> Iterator[Problem]:
+    """Metrics and attacks that speak of a single forgotten sample."""
+    alone = [f"{group}.{name}" for group, name, metric in _chosen(config) if metric.needs_one_sample]
+    size = config.forget.size(config.population) if alone else None
+    if size != 1:
+        came = f"forget={snake_case(type(config.forget).__name__)}" + ("" if size is None else f" of {size} samples")
+        expected = "a request that removes one sample: forget=indices that names one, or forget.count=1"
+        yield from (Problem(key, expected, came) for key in alone)
 
 
 def _check_request(config: RunConfig) -> Iterator[Problem]:
@@ -200,9 +211,14 @@ def check_metrics(config: RunConfig) -> Iterator[Problem]:
         )
     if config.objective and config.objective.startswith("selection/") and "selection" not in config.attacks:
         yield Problem("objective", "attacks=[default,selection], which measures it", config.objective)
+    for group, name, metric in _chosen(config):
+        yield from _missing(config, f"{group}.{name}", metric)
+
+
+def _chosen(config: RunConfig) -> Iterator[tuple[str, str, Metric]]:
+    """Group, name and settings of each metric and attack."""
     for group, chosen in (("metrics", config.metrics), ("attacks", config.attacks)):
-        for name, metric in chosen.items():
-            yield from _missing(config, f"{group}.{name}", metric)
+        yield from ((group, name, metric) for name, metric in chosen.items())
 
 
 def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
@@ -210,6 +226,11 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
     if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
         yield Problem(key, "perturbed data: spd_gan=probe or marker, or metrics=spd_gan_off", "spd_gan=off")
+    if metric.siblings and len(config.baseline.seeds) < len(metric.siblings):
+        expected = f"{len(metric.siblings)} or more, as many as {key} has models of each other kind"
+        yield Problem("baseline.seeds", expected, config.baseline.seeds)
+    if metric.siblings and isinstance(config.checkpoint, CheckpointFile):
+        yield Problem("checkpoint", f"none with {key}: originals of other seeds must be trained here", "file")
     if metric.shadows and metric.shadows.unlearned and config.forget.relabels:
         expected = "a request that removes its records: shadow models are not taught other labels"
         yield Problem(key, expected, f"forget={snake_case(type(config.forget).__name__)}")

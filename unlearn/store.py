@@ -8,8 +8,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,15 +122,29 @@ class ArtifactStore:
         found = self.lookup(kind, key)
         if found:
             return found
-        try:
-            with _held(self._lock(key), waiting):
-                entry = self._find(kind, key) or self._build(kind, key, build, describe)
-                shutil.rmtree(self.partial(key), ignore_errors=True)
-                return entry
-        except OSError as error:
-            raise StoreError(
-                f"paths.store: expected a writable folder with free space, came {self.root}: {error}"
-            ) from error
+        with self._writing(), _held(self._lock(key), waiting):
+            return self._find(kind, key) or self._build(kind, key, build, describe)
+
+    @contextmanager
+    def claim(self, kind: str, keys: Iterable[str]) -> Iterator[frozenset[str]]:
+        """Those of `keys` that are not there and that nobody else is building, nor will meanwhile: `put` them.
+
+        It waits for nobody, so two who claim the same share it out.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._writing(), ExitStack() as locks:
+            free = set()
+            for key in keys:
+                with suppress(Timeout):
+                    locks.enter_context(self._lock(key).acquire(blocking=False))
+                    free.add(key)
+            yield frozenset(key for key in free if self._find(kind, key) is None)
+
+    def put(self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]) -> Entry:
+        """What `get` builds, of a key that is claimed."""
+        return self._build(kind, key, build, describe)
 
     def partial(self, key: str) -> Path:
         """The folder where the build of an artefact may keep what a later attempt can go on from.
@@ -189,6 +203,15 @@ class ArtifactStore:
             folder.rename(aside)
             shutil.rmtree(aside)
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"paths.store: expected a writable folder with free space, came {self.root}: {error}"
+            ) from error
+
     def _lock(self, key: str) -> FileLock:
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
@@ -215,7 +238,9 @@ class ArtifactStore:
                 path.chmod(folder.stat().st_mode & 0o666)
                 _sync(path)
             _sync(folder)
-            return self._place(folder, self.root / kind / key, meta)
+            entry = self._place(folder, self.root / kind / key, meta)
+            shutil.rmtree(self.partial(key), ignore_errors=True)
+            return entry
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

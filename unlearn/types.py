@@ -44,6 +44,7 @@ class Subset(StrEnum):
     PERTURBED_FORGET = "perturbed_forget"  # D_f moved by SPD-GAN, under marker and probe alike
     PERTURBED_HOLDOUT = "perturbed_holdout"  # holdout moved by the same generator
     NOISY_FORGET = "noisy_forget"  # D_f under random noise as large as SPD-GAN's shift
+    PROBES = "probes"  # no data: images made of the original, so that it is sure of their class
 
 
 class ImageSource(Protocol):

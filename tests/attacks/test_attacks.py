@@ -26,6 +26,7 @@ from unlearn.attacks.roc import auc, balanced_accuracy, bootstrap, clopper_pears
 from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
+from unlearn.inversion import Guesses, Truth
 from unlearn.strategies.base import Strategy
 from unlearn.types import Measurement, Predictions, Role, Subset
 
@@ -266,7 +267,10 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
 
 def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> Seen:
     every = {Subset.FORGET: members, Subset.RETAIN: retain}
-    return Seen({subset: every.get(subset, others) for subset in attack.subsets})
+    image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    nothing = Guesses(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)), Truth(image, 0, 1, image, image)
+    found = {subset: every.get(subset, others) for subset in attack.subsets}
+    return Seen(found, recovered=nothing if attack.recovery else None)
 
 
 def shuffled(found: Predictions) -> Predictions:
@@ -299,11 +303,30 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+def test_every_area_has_the_scores_that_it_is_of(name: str) -> None:
+    """By name, and a high score speaks for membership: scikit-learn finds the same area in them."""
+    attack = ATTACKS[name]()
+    assert isinstance(attack, Attack)
+    sets = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1)), with_losses(drawn(150, 2, 0.6))
+    subject = subject_of(attack, *sets)
+    reference = subject if Role.ORIGINAL in attack.references else Seen()
+    evidence = Evidence(subject, reference, shadows=shadows_of(attack, subject))
+    areas = {key.removesuffix("_auc"): m for key, m in attack.measure(evidence).items() if key.endswith("_auc")}
+    rankings = attack.rankings(evidence)
+    assert set(rankings) == set(areas)
+    for key, (members, others) in rankings.items():
+        assert (len(members), len(others)) == (60, 90)
+        truth = np.arange(150) < 60
+        assert areas[key].value == pytest.approx(roc_auc_score(truth, np.concatenate([members, others])))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_reads_no_test_but_the_tables_one_and_has_its_own_module_and_yaml(name: str) -> None:
     """`selection` is for searches, which holdout does not enter; `svc_confidence` is what tables have, by test, and
-    `nomus` has test accuracy in it.
+    `nomus` has test accuracy in it. Inversion asks about images that the attacker makes.
     """
-    assert (Subset.HOLDOUT in ATTACKS[name].subsets) == (name not in {"selection", "svc_confidence"})
+    elsewhere = {"selection", "svc_confidence", "label_inference", "feature_recovery"}
+    assert (Subset.HOLDOUT in ATTACKS[name].subsets) == (name not in elsewhere)
     assert (Subset.TEST in ATTACKS[name].subsets) == (name in {"svc_confidence", "nomus"})
     assert ATTACKS[name].__module__ == f"unlearn.attacks.{name}"
     assert f"/schema/attacks/{name}@{name}" in (CONF / f"{name}.yaml").read_text()
@@ -320,7 +343,7 @@ def test_an_attack_says_how_to_read_it(name: str) -> None:
 
 
 def test_full_is_all_but_what_is_for_searches_and_what_costs_most(composed: Callable[..., DictConfig]) -> None:
-    assert set(composed("attacks=full").attacks) == set(ATTACKS) - {"selection", "u_lira"}
+    assert set(composed("attacks=full").attacks) == set(ATTACKS) - {"selection", "u_lira", "feature_recovery"}
 
 
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:

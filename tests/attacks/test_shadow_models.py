@@ -13,9 +13,10 @@ from torch import Tensor
 from unlearn.attacks.likelihood_ratio import log_ratio
 from unlearn.attacks.lira import Lira
 from unlearn.attacks.rmia import Rmia, dominated
-from unlearn.attacks.shadow_models import Observed, margin, told_apart
+from unlearn.attacks.shadow_models import Observed, told_apart
 from unlearn.attacks.u_lira import ULira
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
+from unlearn.margin import margin
 from unlearn.statistics import cross_entropy
 from unlearn.types import Measurement, Predictions, Subset
 

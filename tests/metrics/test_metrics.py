@@ -41,8 +41,20 @@ def js(p: float, q: float) -> float:
     return entropy[0] - (entropy[1] + entropy[2]) / 2
 
 
-ORIGINAL = views(forget=[0.9] * 8, perturbed_forget=[0.9] * 8, retain=[0.9, 0.9, 0.9, 0.1], test=[0.9, 0.1])
-RETRAINED = views(forget=[0.9] + [0.1] * 7, perturbed_forget=[0.9] + [0.1] * 7, retain=[0.9] * 4, test=[0.9, 0.9])
+ORIGINAL = views(
+    forget=[0.9] * 8,
+    perturbed_forget=[0.9] * 8,
+    perturbed_holdout=[0.9] * 4 + [0.7],
+    retain=[0.9, 0.9, 0.9, 0.1],
+    test=[0.9, 0.1],
+)
+RETRAINED = views(
+    forget=[0.9] + [0.1] * 7,
+    perturbed_forget=[0.9] + [0.1] * 7,
+    perturbed_holdout=[0.1] * 5,
+    retain=[0.9] * 4,
+    test=[0.9, 0.9],
+)
 SUBJECT = views(
     forget=[0.9] * 5 + [0.3] * 3,
     retain=[0.9, 0.9, 0.1, 0.1],
@@ -68,6 +80,7 @@ SUBJECT_SCORES: dict[tuple[str, Subset], Scores] = {
     ("mean_gradient", RETAIN): by_name(4, 3, 0, 0, 2),
 }
 RETRAINED_SCORES: dict[tuple[str, Subset], Scores] = {("mean_square", FORGET): by_name(0, 0, 0.5, 0.5, 1)}
+RELEARNED = {"subject": {0: 0.5, 1: 0.75, 2: 1.0}, "original": {0: 1.0}, "retrained": {0: 0.25, 3: 0.5, 4: 1.0}}
 WEIGHTS = {"subject": by_name(3, 3, 0, 0, 0), "original": by_name(3, 0, 0, 0, 4), "retrained": by_name(0, 0, 2, 0, 0)}
 EXPECTED = {
     "accuracy": {
@@ -97,12 +110,22 @@ EXPECTED = {
         "efficacy": 1 / 8,
     },
     "gradient_match": {"gradient_match": 1 - (24 / 25 + 0) / 2},
+    "relearn_time": {"relearn_steps": 2.0, "ain": 2 / 4},
+    "klom": {  # half of the subjects are where all retrained models are, the other half elsewhere or not
+        "klom_forget": 7 / 8 * math.log(2),
+        "klom_forget_p95": math.log(2),
+        "klom_retain": 2 / 4 * math.log(2),
+        "klom_retain_p95": math.log(2),
+        "klom_test": 0.0,
+        "klom_test_p95": 0.0,
+    },
     "unlearning_degree": {
         "unlearning_degree": 0.9 - 0.675,
         "unlearning_degree_accuracy": 3 / 8,
         "unlearning_degree_loss": 3 / 8 * math.log(3),
     },
     "unlearning_degree_calibrated": {"unlearning_degree_calibrated": (0.9 - 0.675) / (0.9 - 0.2)},
+    "unlearning_degree_control": {"unlearning_degree_control": (0.86 - 0.26) / (0.86 - 0.1)},
     "spd_gan_controls": {
         "perturbed_forget_accuracy": 5 / 8,
         "perturbed_holdout_accuracy": 0.2,
@@ -115,13 +138,17 @@ EXPECTED = {
 def measured(
     name: str, subject: Views, original: Views, retrained: Views, untrained: Views = UNTRAINED
 ) -> dict[str, Measurement]:
-    """What a metric makes of just what it declares to read; gradients and weights are those above, for all."""
+    """What a metric makes of just what it declares to read; gradients, weights and what was relearned are those above,
+    for all. Of many models the subjects are the subject and the retrained one, and the retrained ones all alike."""
     metric = METRICS[name]()
     assert isinstance(metric, Metric)
 
     def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> Seen:
         found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
-        return Seen({s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {})
+        again = RELEARNED[role] if metric.relearning else {}
+        return Seen(
+            {s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, relearned=again
+        )
 
     references = {
         Role.ORIGINAL: lambda: seen("original", original, {}),
@@ -129,7 +156,11 @@ def measured(
         Role.UNTRAINED: lambda: seen("untrained", untrained, {}),
     }
     looked_at = (make() if role in metric.references else Seen() for role, make in references.items())
-    return metric.measure(Evidence(seen("subject", subject, SUBJECT_SCORES), *looked_at))
+    mine = seen("subject", subject, SUBJECT_SCORES)
+    if not metric.siblings:
+        return metric.measure(Evidence(mine, *looked_at))
+    wanted = seen("retrained", retrained, RETRAINED_SCORES)
+    return metric.measure(Evidence(Seen(), subjects=(mine, wanted), retrained_models=(wanted, wanted)))
 
 
 def random_views(seed: int, n: int = 60) -> Views:
@@ -164,7 +195,13 @@ def sure(models: Views) -> Views:
 def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
     retrained = random_views(seed)
     original = sure(retrained)
-    for name in ("forgetting_rate", "forgetting_rate_relative", "unlearning_degree", "unlearning_degree_calibrated"):
+    for name in (
+        "forgetting_rate",
+        "forgetting_rate_relative",
+        "unlearning_degree",
+        "unlearning_degree_calibrated",
+        "unlearning_degree_control",
+    ):
         assert set(values(name, original, original, retrained).values()) == {0.0}
     assert set(values("memory_retention_rate", original, original, retrained).values()) == {1.0}
 
@@ -173,16 +210,18 @@ def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
 def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
     retrained = random_views(seed)
     original = sure(retrained)
-    for name in ("forgetting_rate_relative", "unlearning_degree_calibrated"):
+    for name in ("forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_control"):
         assert values(name, retrained, original, retrained) == {name: 1.0}
     for name, wanted in (("js_to_retrained", 0), ("activation_distance", 0), ("tug_of_war", 1)):
         assert values(name, retrained, original, retrained)[name] == pytest.approx(wanted, abs=1e-15)
 
 
-@pytest.mark.parametrize("name", ["forgetting_rate_relative", "unlearning_degree_calibrated"])
+@pytest.mark.parametrize(
+    "name", ["forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_control"]
+)
 def test_where_original_and_retrained_are_alike_the_relation_is_undefined(name: str) -> None:
     before, wanted, after = [0.9, 0.1] * 20, [0.9, 0.1] * 19 + [0.4, 0.6], [0.3] * 40
-    models = (views(forget=each, perturbed_forget=each) for each in (after, before, wanted))
+    models = (views(forget=each, perturbed_forget=each, perturbed_holdout=each) for each in (after, before, wanted))
     (found,) = measured(name, *models).values()
     assert (found.value, found.n) == (None, 40)
     assert "standard errors" in (found.reason or "")

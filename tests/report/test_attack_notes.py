@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,13 @@ import pytest
 
 from unlearn import config
 from unlearn.report.assemble import assemble
-from unlearn.report.attacks import ATTACK, OTHER
-from unlearn.report.figures import AVERAGED
+from unlearn.report.attacks import ATTACK, OTHER, SELECTED_OTHER, blind, judges
+from unlearn.report.figures import AVERAGED, SELECTION
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.report.table import show
 from unlearn.report.verdict import verdict
-from unlearn.types import Measurement, Role
+from unlearn.types import Measurement
 
 if TYPE_CHECKING:
     from conftest import Finished, Run
@@ -58,7 +57,8 @@ def test_a_strategy_is_not_graded_by_what_it_trained_on(by_another: Report) -> N
     floors = [by_another["metrics"][f"noise_floor/{metric}"] for metric in over]
     assert by_another["metrics"]["average_noise_floor"] == pytest.approx(fmean(floors))
     assert f"{OTHER} in place of {ATTACK}" in by_another["notes"]["grading"]
-    assert "AUC by entropy" in verdict(by_another)
+    assert by_another["judged_by"] == ["forget_accuracy", OTHER]
+    assert "Attack AUC by entropy: gap" in " ".join(verdict(by_another)["sure"]["lines"])
     assert by_another["metrics"][f"gap/{ATTACK}"] is not None  # it stands there, but grades nothing
 
 
@@ -79,15 +79,33 @@ def test_other_strategies_are_graded_as_ever(finished: Finished) -> None:
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_every_area_says_where_it_is_blind(finished: Finished, run: Run, apart: bool) -> None:
-    ran = run(finished.store, *DESCENT, "attacks=[threshold]", "attacks.threshold.bootstrap=100")
+def test_every_area_says_where_it_is_blind(apart: bool) -> None:
+    """Where the paired interval of original minus retrained holds 0; other metrics and the loss have their own note."""
+    found = Measurement(0.2, 100, 0.1, (0.1, 0.3) if apart else (-0.1, 0.5))
+    areas = dict.fromkeys(("mia_entropy_auc", "mia_modified_entropy_auc", "forget_accuracy", "selection_auc"), found)
+    told = blind(areas)
+    assert set(told) == (set() if apart else {"blind_attacks"})
+    assert apart or "by mia_entropy_auc, mia_modified_entropy_auc." in told["blind_attacks"]
+    assert set(blind({ATTACK: found})) == (set() if apart else {"attack"})
 
-    def bounded(role: Role, found: dict[str, Measurement]) -> dict[str, Measurement]:
-        interval = (0.7, 0.8) if apart and role is Role.ORIGINAL else (0.4, 0.6)
-        return {name: replace(m, interval=interval) if "auc" in name else m for name, m in found.items()}
 
-    measured = tuple((reading, bounded(reading.role, found)) for reading, found in ran.outcome.measurements)
-    told = assemble(replace(ran.outcome, measurements=measured), config.plain(ran.composed), {})["notes"]
-    assert "attack" not in told  # the loss was not asked
-    assert ("blind_attacks" in told) != apart
-    assert apart or "mia_entropy_auc, mia_modified_entropy_auc" in told["blind_attacks"]
+def test_a_search_is_not_graded_by_it_either(finished: Finished, run: Run) -> None:
+    """`selection` ranks by the loss too: its average gap holds entropy instead."""
+    report = report_of(run(finished.store, *DESCENT, "attacks=[selection]", "attacks.selection.bootstrap=100"))
+    over = [*SELECTION[:-1], SELECTED_OTHER]
+    assert report["statistics"]["selection/average_gap"]["over"] == [f"gap/{metric}" for metric in over]
+    assert report["metrics"]["selection/average_gap"] is not None
+    assert f"selection/average_gap holds {SELECTED_OTHER} in place of selection_auc" in report["notes"]["grading"]
+    assert report["metrics"]["average_gap"] is not None  # over accuracies alone: no attack was asked on holdout
+
+
+@pytest.mark.parametrize(
+    ("unfit", "expected"),
+    [
+        ((), ["forget_accuracy", ATTACK, "mia_lira_auc", "mia_rmia_auc"]),
+        (("logistic", "lira", "rmia"), ["forget_accuracy", OTHER]),
+    ],
+)
+def test_what_judges_forgetting(unfit: tuple[str, ...], expected: list[str]) -> None:
+    measured = ("mia_rmia_auc", "mia_lira_auc", OTHER, ATTACK, "test_accuracy", "forget_accuracy")
+    assert judges(iter(measured), unfit) == expected

@@ -49,6 +49,7 @@ const found = {
   charts: charts.filter(chart => box(chart).width > 200 && box(chart).height > 50 && chart.children.length > 3).length,
   letters: Math.min(...charts.flatMap(chart => letters(chart).map(text => box(text).height))),
   outside: charts.flatMap(c => letters(c).filter(t => !inside(box(t), box(c)))).map(t => t.textContent),
+  answers: [...document.querySelectorAll(".answer")].map(answer => box(answer).bottom),
   pictures: [...document.images].filter(image => image.complete && image.naturalWidth > 0).length,
 };
 parent.document.getElementById("found").textContent = JSON.stringify(found);
@@ -116,7 +117,7 @@ def luminance(color: str) -> float:
 def test_it_opens_without_a_complaint(browse: Browse, page: str) -> None:
     done = browse(page, "--dump-dom")
     assert console(done) == []
-    assert done.stdout.count("<svg") == 8
+    assert done.stdout.count("<svg") == 15
 
 
 @pytest.mark.parametrize(
@@ -138,10 +139,18 @@ def test_it_fits_everywhere(browse: Browse, page: str, width: int, scheme: str, 
     assert found["dark"] == (scheme == "dark")
     assert (luminance(found["ink"]) > luminance(found["paper"])) == (scheme == "dark")
     assert abs(luminance(found["ink"]) - luminance(found["paper"])) > 180
-    assert found["charts"] == 8
+    assert found["charts"] == 15
     assert found["outside"] == []
     assert found["letters"] > (9 if media == "screen" else 6)
-    assert found["pictures"] == 24
+    assert found["pictures"] == 36
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_all_three_answers_are_on_the_first_screen(browse: Browse, page: str, width: int) -> None:
+    """Which is 800 pixels high."""
+    answers = probed(browse, page, width)["answers"]
+    assert len(answers) == 3
+    assert max(answers) <= 800
 
 
 @pytest.mark.parametrize("width", [1200, 400])

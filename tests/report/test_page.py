@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 CHOICES = {"dataset": "digits", "strategy": "top_k", "forget": "random", "spd_gan": "marker"}
-SECTIONS = ["table", "accuracy", "confidence", "examples", "timings", "provenance"]
+SECTIONS = ["table", "accuracy", "confidence", "curves", "examples", "generator", "timings", "provenance"]
 HOSTILE = "<script>alert('x')</script>\"&{{ 7 * 7 }}"
 VOID = {"meta", "link", "img", "br"}
 
@@ -92,8 +92,10 @@ def no_baseline(finished: Finished, run: Run) -> Report:
 def test_it_has_its_parts_in_order(page: str, report: Report) -> None:
     outline = Outline(page)
     assert [section["id"] for section in outline.of("section")] == SECTIONS
-    assert len(outline.of("svg")) == 3 + 1 + 3 + 1
-    assert verdict(report) in outline.text("p")
+    assert len(outline.of("svg")) == 2 + 3 + 1 + 3 + 1 + 4 + 1
+    for answer in verdict(report).values():
+        assert answer["answer"] in outline.text("p")
+        assert all(line in outline.text("li") for line in answer["lines"])
     assert report["notes"]["spd_gan"] in outline.text("p")
     assert outline.text("h1") == "top_k on digits"
 
@@ -104,7 +106,7 @@ def test_it_needs_nothing_but_itself(page: str) -> None:
     assert all((image["src"] or "").startswith("data:image/png;base64,") for image in outline.of("img"))
     assert [link["href"] for link in outline.of("link")] == ["data:,"]
     assert not re.search(r"https?:|url\(|@import|\bon\w+=", page.replace(json.dumps(None), ""))
-    assert len(page) < 100_000
+    assert len(page) < 120_000
 
 
 def test_charts_are_well_formed(page: str) -> None:
@@ -150,9 +152,11 @@ def test_cells_tell_every_reading(page: str, report: Report) -> None:
 def test_without_a_baseline_it_has_less(no_baseline: Report) -> None:
     page = render(no_baseline, Examples())
     outline = Outline(page)
-    assert [section["id"] for section in outline.of("section")] == [s for s in SECTIONS if s != "examples"]
+    assert [section["id"] for section in outline.of("section")] == [
+        s for s in SECTIONS if s not in ("examples", "generator")
+    ]
     assert "Without a retrained model there are no gaps" in page
-    assert "no model was retrained" in outline.text("p")
+    assert "No model was retrained" in outline.text("li")
     assert 'class="reference"' not in page
     assert "No model was retrained to compare that with" in outline.text("p")
 
@@ -169,7 +173,7 @@ def test_a_run_that_measured_nothing_has_a_page(report: Report) -> None:
     timed = {key: value for key, value in report["metrics"].items() if key.endswith(("/seconds", "/speedup"))}
     page = render(report | {"metrics": timed, "confidence": {}, "notes": {}}, Examples())
     assert "No accuracy was measured" in page
-    assert "was not measured" in Outline(page).text("p")
+    assert "Not measured" in Outline(page).text("p")
 
 
 def test_why_pictures_are_left_out(report: Report) -> None:
@@ -201,9 +205,11 @@ def test_whatever_comes_from_users_is_escaped(report: Report) -> None:
 
 
 def test_pictures_are_captioned(report: Report) -> None:
-    shown = Example(3, 17, *(f"data:image/png;base64,{name}" for name in "abc"))
-    outline = Outline(render(report, Examples((shown,), 2.5)))
-    assert [image["src"] for image in outline.of("img")] == [f"data:image/png;base64,{name}" for name in "abc"]
+    shown, control = (Example(3, 17, *(f"data:image/png;base64,{name}" for name in names)) for names in ("abc", "def"))
+    outline = Outline(render(report, Examples((shown,), 2.5, control=(control,), caption="PGD, ε = 0.1")))
+    assert [image["src"] for image in outline.of("img")] == [f"data:image/png;base64,{name}" for name in "abcdef"]
+    assert "(PGD, ε = 0.1)" in outline.text("p")
+    assert "that no model learnt" in outline.text("p")
     assert "class 3 · index 17" in outline.text("figcaption")
     assert "times 2.5 around grey" in outline.text("p")
 
@@ -254,3 +260,16 @@ def test_confidence_is_counted_in_the_report(report: Report, finished: Finished)
             assert counts == np.histogram(truth, BINS, (0, 1))[0].tolist()
             assert sum(counts) == len(logits)
     assert set(report["confidence"]) == set(ROLES)
+
+
+def test_curves_are_drawn_with_what_cannot_be_read(page: str, report: Report) -> None:
+    (chart,) = (chart for chart in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL) if "ROC" in chart)
+    assert re.findall(r'class="roc (\w+)"', chart) == ["retrained", "retrained", "original", "unlearned"]
+    assert chart.count('class="unread"') == chart.count('class="guess"') == 1
+    curves = report["curves"]["mia_logistic"]
+    assert f"{curves['members']} members, {curves['non_members']} non-members" in Outline(page).text("p")
+
+
+def test_a_report_without_curves_says_so(report: Report) -> None:
+    old = {name: part for name, part in report.items() if name not in ("curves", "verdict")}
+    assert "No curve was kept" in render(old, Examples())

@@ -13,9 +13,9 @@ from scipy import stats
 from unlearn import config
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
-from unlearn.pipeline import Reading
+from unlearn.readings import Reading
 from unlearn.report.assemble import assemble
-from unlearn.report.paired import paired
+from unlearn.report.paired import look, paired
 from unlearn.stages.files import read_predictions
 from unlearn.statistics import normal_interval
 from unlearn.types import Measurement, Predictions, Role, Subset
@@ -39,7 +39,7 @@ def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
     (mine,) = readings(finished, Accuracy, Role.UNLEARNED)
     one, two = readings(finished, Accuracy, Role.RETRAINED)
     theirs = (right(one) + right(two)) / 2
-    found = paired(finished.outcome)["test_accuracy"]
+    found = paired(look(finished.outcome))["test_accuracy"]
     assert found.value == pytest.approx((right(mine) - theirs).mean())
     assert found.value == pytest.approx(finished_report(finished)["metrics"]["gap/test_accuracy"])
     assert found.standard_error == pytest.approx(stats.sem(right(mine) - theirs))
@@ -56,34 +56,45 @@ def test_a_distance_to_the_retrained_model_is_its_own_gap(finished: Finished) ->
     """A retrained model is at no distance from itself, and is not held against the other one here."""
     own = readings(finished, JsToRetrained, Role.UNLEARNED)
     distances = [reading.stage.load(finished.workshop)["js_to_retrained"] for reading in own]
-    found = paired(finished.outcome)["js_to_retrained"]
+    found = paired(look(finished.outcome))["js_to_retrained"]
     assert found.value == pytest.approx(np.mean([distance.value for distance in distances]))
     assert found.n == distances[0].n
 
 
 def test_every_interval_holds_its_gap_and_stands_in_the_report(finished: Finished) -> None:
     report = finished_report(finished)
-    found = paired(finished.outcome)
+    found = paired(look(finished.outcome))
     assert {"forget_accuracy", "retain_loss", "unlearning_degree", "noisy_forget_accuracy"} <= set(found)
-    assert not {"mia_logistic_auc", "forgetting_rate", "unlearning_degree_calibrated"} & set(found)
+    assert "mia_logistic_auc" in found
+    assert not {"mia_logistic_balanced_accuracy", "forgetting_rate", "unlearning_degree_calibrated"} & set(found)
     for metric, difference in found.items():
         gap, behind = report["metrics"][f"gap/{metric}"], report["statistics"][f"gap/{metric}"]
         assert behind["interval"] == list(difference.interval)
         assert behind["interval"][0] <= gap <= behind["interval"][1]
-    assert "interval" not in report["statistics"]["gap/mia_logistic_auc"]
+    assert "interval" not in report["statistics"]["gap/forgetting_rate"]
+
+
+def test_the_original_is_held_against_the_same_models_and_the_unlearned_against_it(finished: Finished) -> None:
+    """Gap, the original's own gap and the change between them add up, metric by metric."""
+    report = finished_report(finished)
+    for metric in ("forget_accuracy", "test_loss", "mia_logistic_auc", "js_to_retrained"):
+        behind, change = report["statistics"][f"gap/{metric}"], report["statistics"][f"unlearned/{metric}"]["change"]
+        assert behind["original"]["value"] + change["value"] == pytest.approx(report["metrics"][f"gap/{metric}"])
+        low, high = change["interval"]
+        assert low <= change["value"] <= high
 
 
 def test_identical_models_differ_by_nothing(finished: Finished) -> None:
     """A retrained model in the unlearned one's place, against itself."""
     (first, *_) = readings(finished, Accuracy, Role.RETRAINED)
     twice = tuple((replace(first, role=role), {}) for role in (Role.UNLEARNED, Role.RETRAINED))
-    for difference in paired(replace(finished.outcome, measurements=twice)).values():
+    for difference in paired(look(replace(finished.outcome, measurements=twice))).values():
         assert (difference.value, difference.interval) == (0.0, (0.0, 0.0))
 
 
 def test_without_a_retrained_model_there_is_no_gap(finished: Finished) -> None:
     alone = tuple((reading, found) for reading, found in finished.outcome.measurements if reading.role != "retrained")
-    assert paired(replace(finished.outcome, measurements=alone)) == {}
+    assert paired(look(replace(finished.outcome, measurements=alone))) == {}
 
 
 def test_a_mean_of_one_sample_has_no_interval() -> None:

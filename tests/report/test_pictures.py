@@ -51,16 +51,25 @@ def test_large_images_are_made_small() -> None:
 def test_changes_are_amplified_around_grey() -> None:
     clean = torch.full((1, 1, 1, 3), 100, dtype=torch.uint8)
     moved = torch.tensor([100, 110, 80], dtype=torch.uint8).view(1, 1, 1, 3)
-    found = pictured(clean, moved, torch.tensor([3]), torch.tensor([17]))
+    found = pictured({"clean": clean, "moved": moved, "labels": torch.tensor([3]), "index": torch.tensor([17])})
+    assert found.control == ()  # an artefact of an earlier version
     assert found.factor == 127 / 20
     (example,) = found.shown
     assert (example.label, example.index) == (3, 17)
     assert pixels(example.change).tolist() == [[128, 192, 1]]  # 128 + 6.35 * (0, 10, -20), 191.5 to even
 
 
+def test_the_control_is_amplified_alike() -> None:
+    clean, one = torch.full((1, 1, 1, 1), 100, dtype=torch.uint8), torch.ones(1)
+    kept = {"clean": clean, "moved": clean + 10, "labels": one, "index": one}
+    found = pictured(kept | {f"holdout_{name}": each for name, each in kept.items()} | {"holdout_moved": clean + 20})
+    assert found.factor == 127 / 20
+    assert [pixels(each.change).item() for each in (*found.shown, *found.control)] == [192, 255]
+
+
 def test_images_that_did_not_move_are_grey() -> None:
     image = drawn(2, 1, 4, 4)
-    found = pictured(image, image, torch.zeros(2), torch.zeros(2))
+    found = pictured({"clean": image, "moved": image, "labels": torch.zeros(2), "index": torch.zeros(2)})
     assert {value for example in found.shown for value in pixels(example.change).unique().tolist()} == {128}
 
 
@@ -100,10 +109,12 @@ def test_the_store_keeps_the_first_images_of_the_forget_set(finished: Finished) 
     assert stage is not None
     clean, kept = stage.forget.load(workshop), read_tensors(workshop.need(stage), "examples.safetensors")
     moved = read_tensors(workshop.need(stage), "moved.safetensors")
-    assert set(kept) == {"clean", "moved", "labels", "index"}
+    of = {"clean", "moved", "labels", "index"}
+    assert set(kept) == of | {f"holdout_{name}" for name in of}
     (images,) = clean.batches([torch.arange(8)])
     assert torch.equal(kept["clean"], images)
     assert torch.equal(kept["moved"], moved["forget"][:8])
+    assert torch.equal(kept["holdout_moved"], moved["holdout"][:4])
     assert torch.equal(kept["labels"], clean.labels[:8])
     assert torch.equal(kept["index"], moved["forget_index"][:8])
     assert not torch.equal(kept["moved"], kept["clean"])

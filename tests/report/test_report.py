@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from unlearn import config
@@ -18,10 +19,13 @@ from unlearn.errors import UnlearnError
 from unlearn.pipeline import Outcome
 from unlearn.report.assemble import assemble, stages
 from unlearn.report.figures import AVERAGED
+from unlearn.report.page import render
+from unlearn.report.pictures import Examples
 from unlearn.report.table import show
+from unlearn.report.verdict import verdict
 from unlearn.report.write import write
 from unlearn.scores import GradientStatistic, Need
-from unlearn.types import Measurement, Role, Subset
+from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:
     from conftest import Finished, Run
@@ -34,8 +38,11 @@ SCHEMA = {
     "notes": dict,
     "edited_parameters": int,
     "total_parameters": int,
+    "judged_by": list,
     "attacks": dict,
+    "curves": dict,
     "confidence": dict,
+    "spd_gan": dict,
     "artifacts": dict,
     "choices": dict,
     "config": dict,
@@ -43,6 +50,7 @@ SCHEMA = {
     "versions": dict,
     "hardware": dict,
     "command": str,
+    "verdict": dict,
 }
 SQUARES = ("mean_square", "sum_absolute")  # per sample
 FREE = {"average_gap", "average_noise_floor"}  # of no single metric
@@ -317,6 +325,13 @@ def test_the_table_has_its_rows_and_columns(report: Report) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_gaps_without_an_interval_are_named(report: Report) -> None:
+    text = " ".join(table(report).split())
+    told = text.partition("gaps without an interval, being no means over samples: ")[2]
+    assert told.startswith("forgetting rate, memory retention")
+    assert report["statistics"]["gap/test_accuracy"]["interval"]
+
+
 def test_unlearning_accuracy_is_printed_beside_forget_accuracy(report: Report) -> None:
     lines = table(report).splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("  forget accuracy"))
@@ -344,17 +359,51 @@ def test_zero_has_no_sign(report: Report) -> None:
     assert "-0.000" not in table(even)
 
 
-@pytest.mark.parametrize(("retrained", "blind"), [((0.5, 0.6), True), ((0.3, 0.4), False)])
-def test_an_attack_that_sees_no_difference_says_so(
-    finished: Finished, retrained: tuple[float, float], blind: bool
-) -> None:
-    """The original's interval is set to 0.55-0.65, the retrained models' to one that overlaps it or does not."""
+def test_an_attack_that_sees_no_difference_says_so(report: Report) -> None:
+    low, high = report["statistics"]["gap/mia_logistic_auc"]["original"]["interval"]
+    assert ("attack" in report["notes"]) == (low <= 0 <= high)
+    assert ("cannot tell" in table(report)) == (low <= 0 <= high)
 
-    def bounded(role: Role, found: dict[str, Measurement]) -> dict[str, Measurement]:
-        interval = retrained if role is Role.RETRAINED else (0.55, 0.65)
-        return {name: replace(m, interval=interval) if "auc" in name else m for name, m in found.items()}
 
-    measured = tuple((reading, bounded(reading.role, found)) for reading, found in finished.outcome.measurements)
-    told = assemble(replace(finished.outcome, measurements=measured), config.plain(finished.composed), {})
-    assert ("attack" in told["notes"]) == blind
-    assert ("cannot tell" in table(told)) == blind
+def test_the_verdict_in_the_report_is_the_one_on_the_page_and_below_the_table(report: Report) -> None:
+    assert report["verdict"] == verdict(report)
+    text = " ".join(table(report).split())
+    assert all(line in text for answer in report["verdict"].values() for line in answer["lines"])
+
+
+def test_curves_are_of_every_model_and_attack_that_ranks(report: Report) -> None:
+    """As many points as counts of mistakes, rising to 1, and their areas are the AUCs."""
+    assert set(report["curves"]) == {"mia_logistic"}
+    curves = report["curves"]["mia_logistic"]
+    assert [(model["role"], model["seed"]) for model in curves["models"]] == [
+        ("original", 0),
+        ("retrained", 0),
+        ("retrained", 1),
+        ("unlearned", 0),
+    ]
+    assert curves["members"] + curves["non_members"] == report["statistics"]["original/mia_logistic_auc"]["n"]
+    for model in curves["models"]:
+        assert len(model["tpr"]) == len(curves["fpr"])
+        assert model["tpr"] == sorted(model["tpr"])
+        assert (curves["fpr"][0], model["tpr"][-1]) == (0, 1)
+        reading = next(
+            reading["value"]
+            for reading in report["statistics"][f"{model['role']}/mia_logistic_auc"]["readings"]
+            if reading["seed"] == model["seed"]
+        )
+        assert np.trapezoid(model["tpr"], curves["fpr"]) == pytest.approx(reading, abs=0.03)
+
+
+def test_shadow_models_are_among_the_artifacts(finished: Finished, run: Run) -> None:
+    asked = "attacks=[lira]", "attacks.lira.models=4", "attacks.lira.bootstrap=100"
+    found = report_of(run(finished.store, *asked))
+    assert [name for name in found["artifacts"] if name.startswith("shadow")] == [f"shadow_{n}" for n in range(4)]
+    assert found["judged_by"] == ["forget_accuracy", "mia_lira_auc"]
+    assert set(found["curves"]) == {"mia_lira"}
+    assert "4 shadow models" in render(found, Examples())
+
+
+def test_scores_name_their_model(finished: Finished) -> None:
+    (score,) = finished.outcome.plan.unlearned.scores
+    assert score.label == "score mean_gradient on forget of original (seed 0)"
+    assert score.label in finished.console

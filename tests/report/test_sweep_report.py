@@ -16,6 +16,7 @@ from reports import FLOOR, Report, changed, grid, key, report, write
 
 from unlearn.cli.report import main
 from unlearn.errors import UnlearnError
+from unlearn.report.attacks import ATTACK, OTHER
 from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
 from unlearn.report.sweep.compare import Ranking, front, holm, p_value, rank
@@ -251,6 +252,20 @@ def test_more_comparisons_ask_for_more(tmp_path: Path) -> None:
 def test_the_verdict_says_what_the_numbers_say(tmp_path: Path, rows: Any, floor: float | None, words: str) -> None:
     (scenario,) = scenarios(tmp_path, *gaps(*rows, floor=floor))
     assert words in verdict(scenario)
+
+
+def test_strategies_graded_by_another_attack_are_named(tmp_path: Path) -> None:
+    """Two average gaps that hold different attacks do not compare: every form of the summary says so."""
+    cells = [report(name, k=0.1) for name in ("top_k", "random_k", "membership_loss")]
+    for cell in cells:
+        cell["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{ATTACK}"]
+    alike = summary(tmp_path / "alike", *cells)
+    cells[2]["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{OTHER}"]
+    apart = summary(tmp_path / "apart", *cells)
+    note = f"most hold {ATTACK}, but membership_loss by {OTHER}"
+    for form in (".md", ".html", "printed"):
+        assert note in " ".join(apart[form].split())
+        assert "not all of one kind" not in " ".join(alike[form].split())
 
 
 def test_csv_has_every_number_of_every_cell(tmp_path: Path) -> None:

@@ -2,143 +2,231 @@
 
 from __future__ import annotations
 
+import io
 from itertools import combinations
 from statistics import fmean
 from typing import Any
 
 import pytest
 
-from unlearn.report.verdict import verdict
+from unlearn.report.attacks import ATTACK
+from unlearn.report.judgement import Finding, criteria, distance
+from unlearn.report.table import show
+from unlearn.report.verdict import HEADS, SURE, verdict
 
-Values = dict[str, float | list[float]]
-ERROR = 0.01  # standard error of every accuracy
-
-
-def told(original: Values, retrained: Values, unlearned: Values, **more: Any) -> str:
-    """The verdict on accuracies by subset; `retrained` holds one value per model."""
-    report: dict[str, Any] = {"metrics": {}, "statistics": {}, "notes": more.get("notes", {})}
-    metrics, statistics = report["metrics"], report["statistics"]
-    for role, values in (("original", original), ("retrained", retrained), ("unlearned", unlearned)):
-        for subset, found in values.items():
-            each = found if isinstance(found, list) else [found]
-            metrics[f"{role}/{subset}_accuracy"] = fmean(each)
-            readings = [{"value": value, "standard_error": ERROR} for value in each]
-            statistics[f"{role}/{subset}_accuracy"] = {"readings": readings}
-    for subset, found in retrained.items():
-        assert isinstance(found, list)
-        pairs = [abs(a - b) for a, b in combinations(found, 2)]
-        metrics[f"noise_floor/{subset}_accuracy"] = fmean(pairs) if pairs else None
-    if "average" in more:
-        metrics["average_gap"], metrics["average_noise_floor"] = more["average"]
-        over = ["gap/forget_accuracy", "gap/test_accuracy", *more.get("over", [])]
-        statistics["average_gap"] = {"over": over}
-    return verdict(report)
+Report = dict[str, Any]
+FORGET = "forget_accuracy"
+HALF = 0.05  # of every interval
+Interval = tuple[float, float]
 
 
-KEPT = {"retain": 1.0, "test": 0.98}
-TWO = {"forget": [0.4, 0.5]}  # 0.1 from each other
-FULL = KEPT | {"forget": 1.0}
+def report(original: float | None, retrained: list[float], unlearned: float | None, metric: str = FORGET) -> Report:
+    """One metric; `retrained` holds one value per model. Every difference is known up to `HALF` at 95 %."""
+    found: Report = {
+        "metrics": {"unlearned/seconds": 2.0, "retrained/seconds": 10.0, "unlearned/speedup": 5.0},
+        "statistics": {"retrained/seconds": {"std": None}},
+        "notes": {},
+        "seeds": {"baseline": list(range(len(retrained)))},
+        "judged_by": [],
+    }
+    return beside(found, original, retrained, unlearned, metric)
+
+
+def beside(
+    found: Report, original: float | None, retrained: list[float], unlearned: float | None, metric: str
+) -> Report:
+    """With another metric, of which a model's None was not measured."""
+    metrics, statistics = found["metrics"], found["statistics"]
+    mean = fmean(retrained) if retrained else None
+    for role, value in (("original", original), ("retrained", mean), ("unlearned", unlearned)):
+        if value is not None:
+            metrics[f"{role}/{metric}"] = value
+            statistics[f"{role}/{metric}"] = {"n": 100, "std": None}
+    if unlearned is None or original is None:
+        return found
+    found["judged_by"].append(metric)
+    change = unlearned - original
+    statistics[f"unlearned/{metric}"]["change"] = {"value": change} | around(change, HALF if change else 0.0)
+    if mean is None:
+        return found
+    pairs = [abs(a - b) for a, b in combinations(retrained, 2)]
+    metrics |= {f"gap/{metric}": unlearned - mean, f"noise_floor/{metric}": fmean(pairs) if pairs else None}
+    statistics[f"retrained/{metric}"]["readings"] = [{"value": value} for value in retrained]
+    untouched = {"value": original - mean, "mean_absolute": distance(found, "original", metric)}
+    statistics[f"gap/{metric}"] = {
+        "n": 100,
+        "mean_absolute": distance(found, "unlearned", metric),
+        "original": untouched | around(original - mean),
+    } | around(unlearned - mean)
+    return found
+
+
+def around(value: float, half: float = HALF) -> dict[str, Any]:
+    return {"interval": [value - half, value + half]}
+
+
+def told(found: Report) -> tuple[str, str]:
+    """The finding, and all lines of the first answer."""
+    first = verdict(found)["forgotten"]
+    assert first["answer"] == HEADS[Finding(first["finding"])]
+    return first["finding"], " ".join(first["lines"])
+
+
+TWO = [0.4, 0.5]  # 0.1 from each other, 0.45 in the mean
 
 
 @pytest.mark.parametrize(
-    ("forget", "head", "distance"),
+    ("unlearned", "finding", "words"),
     [
-        (0.5, "forgot like a retrained one", "0.050"),  # 0.1 and 0 away
-        (0.55, "forgot like a retrained one", "0.100"),  # exactly the floor
-        (0.56, "forgot too little", "0.110"),
-        (0.34, "forgot too much", "0.110"),
+        (0.45, "indistinguishable", "no further from the 2 retrained models than they are from each other"),
+        (0.55, "indistinguishable", "Forget accuracy 0.550, retrained 0.450, original 1.000 (82 % of the way)"),
+        (0.56, "too_little", "still shows what the 2 retrained models do not"),  # 0.11 away, the floor is 0.1
+        (1.0, "too_little", "(0 % of the way)"),
+        (0.34, "too_much", "went past the 2 retrained models"),
+        (-0.2, "worse", "the untouched original was nearer"),
     ],
 )
-def test_the_floor_decides_on_forgetting(forget: float, head: str, distance: str) -> None:
-    text = told(FULL, TWO, KEPT | {"forget": forget})
-    assert text == (
-        f"The unlearned model {head}: its forget accuracy, {forget:.3f}, is {distance} away from the retrained models' "
-        "0.450, and they are 0.100 away from each other; retain and test accuracy held."
-    )
+def test_the_floor_decides_on_forgetting(unlearned: float, finding: str, words: str) -> None:
+    found = told(report(1.0, TWO, unlearned))
+    assert found[0] == finding
+    assert words in found[1]
 
 
-@pytest.mark.parametrize(
-    ("average", "words"),
-    [
-        ((0.02, 0.03), "it is 0.020 away from them, within their 0.030 from each other"),
-        ((0.03, 0.02), "beyond their 0.020"),
-    ],
-)
-def test_the_average_has_a_floor_of_its_own(average: tuple[float, float], words: str) -> None:
-    text = told(FULL, TWO, FULL | {"forget": 0.45}, average=average, over=["gap/mia_logistic_auc"])
-    assert "averaged over forget and test accuracy and attack AUC, it is" in text
-    assert words in text
+@pytest.mark.parametrize("unlearned", [0.94, 0.86])
+def test_beyond_the_floor_but_not_beyond_samples_is_neither(unlearned: float) -> None:
+    """Two retrained models happen to agree: nothing is within a floor of 0, and 0.04 is less than the interval."""
+    finding, words = told(report(1.0, [0.9, 0.9], unlearned))
+    assert finding == "unproven"
+    assert "not beyond sampling error" in words
+    assert told(report(1.0, [0.9, 0.9], 0.9))[0] == "indistinguishable"
 
 
-def test_an_average_that_is_undefined_is_not_told() -> None:
-    assert "averaged" not in told(FULL, TWO, FULL, average=(None, None))
-
-
-@pytest.mark.parametrize("unlearned", [0.98, 0.96, 1.0])
+@pytest.mark.parametrize("unlearned", [0.96, 0.98, 1.0])
 def test_where_the_original_passes_for_retrained_nothing_is_proved(unlearned: float) -> None:
     """As on unmarked data, where i.i.d. images are recognised whether or not they were trained on."""
-    text = told(KEPT | {"forget": 0.99}, {"forget": [0.97, 0.99]}, KEPT | {"forget": unlearned})
-    assert text.startswith(f"Forget accuracy cannot tell whether the unlearned model forgot ({unlearned:.3f})")
-    assert "even the original's 0.990 is only 0.010 away from the retrained models' 0.980, and up to 0.042 is" in text
-    assert not any(word in text for word in ("forgot like", "forgot too"))
+    finding, words = told(report(0.99, [0.97, 0.99], unlearned))
+    assert finding == "blind"
+    assert "Original and retrained cannot be told apart on it" in words
+    assert "original 0.990, retrained 0.980; 95 % of the difference is (-0.040 to 0.060)" in words
+    assert "spd_gan=marker" in words
 
 
-@pytest.mark.parametrize(("retrained", "among"), [([0.97, 0.99], ", and they are 0.020 away"), ([0.98], "; ")])
-def test_what_is_further_from_retraining_than_the_original_is_said_first(retrained: list[float], among: str) -> None:
-    text = told(KEPT | {"forget": 0.99}, {"forget": list(retrained)}, KEPT | {"forget": 0.5})
-    assert text.startswith("The unlearned model is further from retraining than the untouched original is")
-    assert f"0.480 away from the retrained 0.980, the original's 0.010{among}" in text
+def test_seeds_may_hide_what_samples_show() -> None:
+    finding, words = told(report(0.5, [0.1, 0.7], 0.4))
+    assert finding == "blind"
+    assert "retrained models differ by 0.600 themselves" in words
 
 
-def test_a_floor_that_is_small_by_chance_proves_nothing() -> None:
-    """Two retrained models happen to agree; three standard errors of a difference are 0.0424, two are 0.0283."""
-    assert "cannot tell" in told(FULL, {"forget": [0.96, 0.96]}, KEPT | {"forget": 0.93})
-    heads = {
-        forget: told(FULL, {"forget": [0.9, 0.9]}, KEPT | {"forget": forget}).partition(":")[0].partition("model ")[2]
-        for forget in (0.9, 0.88, 0.925, 0.87, 0.93)
-    }
-    assert heads == {
-        0.9: "forgot like a retrained one",
-        0.88: "forgot like a retrained one, up to sampling error",
-        0.925: "forgot like a retrained one, up to sampling error",
-        0.87: "forgot too much",
-        0.93: "forgot too little",
-    }
+def test_what_is_unchanged_is_told() -> None:
+    assert "answers as the original does" in told(report(0.99, [0.97, 0.99], 0.99))[1]
+    assert "answers as the original does" not in told(report(0.99, [0.97, 0.99], 0.98))[1]
+
+
+def test_every_criterion_must_be_within_its_floor() -> None:
+    """Forget accuracy is as it should be, and an attack still tells members."""
+    found = beside(report(1.0, TWO, 0.45), 0.8, [0.5, 0.52], 0.7, ATTACK)
+    finding, words = told(found)
+    assert finding == "too_little"
+    assert "Attack AUC 0.700, retrained 0.510, original 0.800" in words
+    assert "forget accuracy" not in words.lower()
+    assert told(beside(report(1.0, TWO, 0.45), 0.8, [0.5, 0.52], 0.51, ATTACK))[0] == "indistinguishable"
+
+
+def test_what_moved_the_wrong_way_is_told_so() -> None:
+    """Further from retraining than the original, but by no more than samples hide: it is not called worse."""
+    finding, words = told(report(0.6, [0.5, 0.52], 0.62))
+    assert finding == "too_little"
+    assert "(further than the original)" in words
+
+
+def test_a_criterion_that_shows_nothing_is_named() -> None:
+    finding, words = told(beside(report(1.0, TWO, 0.45), 0.51, [0.5, 0.52], 0.51, ATTACK))
+    assert finding == "indistinguishable"
+    assert words.endswith("Attack AUC cannot show forgetting here.")
 
 
 def test_one_retrained_model_gives_no_floor() -> None:
-    text = told(FULL, {"forget": [0.4]}, KEPT | {"forget": 0.6})
-    assert "0.200 away from the one retrained model's 0.400 (the original: 0.600 away)" in text
-    assert "no noise floor" in text
-    assert not any(word in text for word in ("forgot like", "forgot too"))
+    answers = verdict(report(1.0, [0.4], 0.6))
+    assert answers["forgotten"]["finding"] == "no_floor"
+    assert "baseline.seeds" in " ".join(answers["forgotten"]["lines"])
+    assert "one model was unlearned; no noise floor." in " ".join(answers["sure"]["lines"])
+    assert told(report(1.0, [0.4], -0.5))[0] == "worse"  # of which one is enough
 
 
-@pytest.mark.parametrize(("forget", "words"), [(0.6, "went from 1.000 to 0.600"), (1.0, "stayed at 1.000")])
-def test_without_a_baseline_it_only_says_what_changed(forget: float, words: str) -> None:
-    text = told(FULL, {}, KEPT | {"forget": forget})
-    assert text == (
-        f"Forget accuracy {words}, and no model was retrained to say where it should be; retain and test accuracy held."
-    )
+@pytest.mark.parametrize(("unlearned", "words"), [(0.6, "went from 1.000 to 0.600"), (1.0, "stayed at 1.000")])
+def test_without_a_baseline_it_only_says_what_changed(unlearned: float, words: str) -> None:
+    finding, lines = told(report(1.0, [], unlearned))
+    assert finding == "no_baseline"
+    assert words in lines
+    assert "No model was retrained" in lines
 
 
-def test_without_forget_accuracy_it_says_so() -> None:
-    assert told({}, {}, {}) == "Forget accuracy was not measured, so whether anything was forgotten cannot be said."
+def test_without_a_criterion_it_says_so() -> None:
+    assert told(report(None, [0.4], None))[0] == "unmeasured"
+
+
+def test_how_sure_is_by_gap_interval_and_floor() -> None:
+    lines = verdict(report(1.0, TWO, 0.56))["sure"]["lines"]
+    assert lines[0] == "Forget accuracy: gap +0.110 (0.060 to 0.160), noise floor 0.100, n 100."
+    assert lines[-1].endswith("one model was unlearned; the floor of 1 pair of 2 retrained models.")
+    found = report(1.0, TWO, 0.56)
+    del found["statistics"]["gap/forget_accuracy"]["interval"]
+    assert "gap +0.110, without an interval, noise floor" in verdict(found)["sure"]["lines"][0]
+
+
+def test_without_an_interval_nothing_is_sure() -> None:
+    found = report(1.0, TWO, 0.9)
+    for behind in (found["statistics"]["gap/forget_accuracy"], found["statistics"]["gap/forget_accuracy"]["original"]):
+        behind["interval"] = None
+    assert told(found)[0] == "blind"
 
 
 @pytest.mark.parametrize(
-    ("retain", "test", "words"),
+    ("after", "half", "words"),
     [
-        (1.0, 0.98, "retain and test accuracy held"),
-        (1.0, 0.953, "retain and test accuracy held"),  # 2 standard errors of the difference are 0.0283
-        (1.0, 0.95, "retain accuracy held but test accuracy fell (0.980 → 0.950)"),
-        (0.9, 0.5, "retain and test accuracy fell (1.000 → 0.900, 0.980 → 0.500)"),
-        (1.0, 1.0, "retain and test accuracy held"),
+        (0.95, 0.05, "Test accuracy held: 0.980 → 0.950"),
+        (0.9, 0.05, "Test accuracy fell: 0.980 → 0.900"),
+        (1.0, 0.01, "Test accuracy rose: 0.980 → 1.000; retrained 0.970."),
+        (0.98, 0.0, "Test accuracy held: 0.980 → 0.980"),
     ],
 )
-def test_retention_is_judged_by_sampling_error(retain: float, test: float, words: str) -> None:
-    assert words in told(FULL, TWO, {"forget": 0.45, "retain": retain, "test": test})
+def test_retention_is_judged_by_the_interval_of_the_change(after: float, half: float, words: str) -> None:
+    found = report(1.0, TWO, 0.45)
+    found["metrics"] |= {"original/test_accuracy": 0.98, "unlearned/test_accuracy": after}
+    found["metrics"]["retrained/test_accuracy"] = 0.97
+    found["statistics"]["unlearned/test_accuracy"] = {"change": {"value": after - 0.98} | around(after - 0.98, half)}
+    assert words in " ".join(verdict(found)["cost"]["lines"])
 
 
-def test_a_blind_attack_is_told() -> None:
-    assert told(FULL, TWO, FULL, notes={"attack": "."}).endswith("; the attack is blind here.")
-    assert "blind" not in told(FULL, TWO, FULL)
+@pytest.mark.parametrize(
+    ("metrics", "answer", "words"),
+    [
+        ({}, "5.0 times as fast as retraining", "2.0 s, retraining 10.0 s."),
+        ({"unlearned/speedup": 0.5}, "Slower than retraining (0.50×)", "2.0 s"),
+        ({"unlearned/speedup": None}, "2.0 s of unlearning", "no speed-up is given: other machine."),
+        ({"unlearned/seconds": 0.004}, "5.0 times as fast as retraining", "0.004 s, retraining"),
+    ],
+)
+def test_time_is_compared_where_it_can_be(metrics: dict[str, Any], answer: str, words: str) -> None:
+    found = report(1.0, TWO, 0.45)
+    found["metrics"] |= metrics
+    found["notes"] = {"unlearned/speedup": "other machine"} if metrics.get("unlearned/speedup", 1) is None else {}
+    cost = verdict(found)["cost"]
+    assert cost["answer"] == answer
+    assert words in " ".join(cost["lines"])
+
+
+def test_the_console_ends_with_the_same_words() -> None:
+    found, stream = report(1.0, TWO, 0.56) | {"edited_parameters": None}, io.StringIO()
+    show(found, stream)
+    text = " ".join(stream.getvalue().split())
+    for answer in verdict(found).values():
+        assert f"{answer['question']} {answer['answer']}." in text
+        assert all(line in text for line in answer["lines"])
+
+
+def test_every_finding_has_its_words() -> None:
+    assert set(HEADS) == set(Finding)
+    assert set(Finding) - set(SURE) == {Finding.WORSE, Finding.TOO_LITTLE, Finding.TOO_MUCH}
+    (each,) = criteria(report(1.0, TWO, 0.725))
+    assert each.way == pytest.approx(0.5)

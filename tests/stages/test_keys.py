@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
 
 from unlearn import config, pipeline
+from unlearn.checks import ADDED
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.discovery import options
 from unlearn.errors import ConfigError
@@ -39,6 +40,8 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
     ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
     ("forget", "relabel"): ("forget.file={corrections}", "strategy=identity"),
+    ("attacks", "feature_recovery"): ("forget.count=1",),
+    ("metrics", "klom"): ("baseline.seeds=[0,1,2,3,4,5,6,7]",),
     ("dataset", "image_folder"): ("dataset.root={images}",),
     ("dataset", "python"): ("dataset.factory=own_data:digits",),
     ("model", "python"): ("model.factory=own_net:build",),
@@ -46,6 +49,7 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
 # Valid values of leaves that know theirs by looking elsewhere.
 ANOTHER = {
     "dataset.channels": 1,
+    "metrics.klom.unlearn_seeds": [1, 2, 3, 4, 5, 6, 7, 8],
     **{f"attacks.{name}.models": 18 for name in ("lira", "rmia", "u_lira")},
     "dataset.factory": "own_data:pairs",
     "model.name": "resnet34",
@@ -337,6 +341,18 @@ def test_a_stage_stands_in_a_key_by_its_own() -> None:
     assert canonical(inner) == {"stage": inner.key}
     assert Toy(inner).spec == {"kind": "toy", "version": 1, "value": {"stage": inner.key}}
     assert Toy(inner).key != Toy(Toy(2)).key
+
+
+@dataclass(frozen=True)
+class Grown(Toy):
+    more: int | None = field(default=None, metadata=ADDED)
+
+    kind = "toy"
+
+
+def test_a_field_that_came_later_leaves_keys_as_they_were() -> None:
+    assert Grown(1).key == Toy(1).key
+    assert Grown(1, more=2).spec == Toy(1).spec | {"more": 2}
 
 
 def test_a_version_flips_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from unlearn.evidence import Metric
+from unlearn.attacks.roc import Ranked
+from unlearn.evidence import Evidence, Metric
 
 
 @dataclass(frozen=True)
@@ -16,3 +17,7 @@ class Attack(Metric):
     non_members: ClassVar[str] = "holdout samples of the forgotten classes"
     direction: ClassVar[str]  # what speaks for membership, and what a high value means
     descended_by: ClassVar[tuple[str, ...]] = ()  # strategies that train on what it ranks by: it cannot grade those
+
+    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+        """The scores that each `NAME_auc` ranks by, by NAME; asked for only where that AUC is defined."""
+        return {}

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.shadow_models import Observed, even, margin, observed, told_apart, undefined
+from unlearn.attacks.roc import Ranked
+from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
 from unlearn.checks import at_least
 from unlearn.evidence import Evidence
+from unlearn.margin import margin
 from unlearn.seeding import stream_seed
 from unlearn.types import Measurement, Subset
 
@@ -35,10 +37,18 @@ class LikelihoodRatio(Attack):
         if found.lack:
             measured = undefined(found, found.lack)
         else:
-            scores = log_ratio(found, forgotten, len(evidence.shadows) >= self.own_variance_from)
+            scores = self._scores(found, forgotten)
             seed = stream_seed(evidence.seed, name) % 2**32
             measured = told_apart(scores, found, 0.0, self.bootstrap, seed)
         return {f"mia_{name}_{key}": value for key, value in measured.items()}
+
+    def ranked(self, evidence: Evidence, name: str, forgotten: bool) -> dict[str, Ranked]:
+        """By these ratios."""
+        found = observed(evidence, margin)
+        return {f"mia_{name}": found.ranked(self._scores(found, forgotten))}
+
+    def _scores(self, found: Observed, forgotten: bool) -> Tensor:
+        return log_ratio(found, forgotten, len(found.shadows) >= self.own_variance_from)
 
 
 def log_ratio(found: Observed, forgotten: bool, own_variance: bool) -> Tensor:

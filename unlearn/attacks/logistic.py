@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import forget_and_peers, judge, too_few
-from unlearn.attacks.roc import RANKING, Floats, balanced_accuracy, ranking
+from unlearn.attacks.roc import RANKING, Floats, Ranked, balanced_accuracy, ranking
 from unlearn.checks import at_least, share
 from unlearn.evidence import Evidence
 from unlearn.seeding import stream_seed
@@ -48,6 +48,15 @@ class Logistic(Attack):
         seed = stream_seed(evidence.seed, "logistic") % 2**32
         measured = by_loss(members, others, self.splits, self.test_share, self.bootstrap, seed)
         return {f"mia_logistic_{name}": value for name, value in measured.items()}
+
+    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+        """By the loss."""
+        return {"mia_logistic": ranked_by_loss(*forget_and_peers(evidence.subject))}
+
+
+def ranked_by_loss(members: Predictions, others: Predictions) -> Ranked:
+    """A low loss speaks for membership."""
+    return Ranked(*(-cross_entropy(each).numpy() for each in (members, others)))
 
 
 def by_loss(

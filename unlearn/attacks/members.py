@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sized
+from typing import Any
 
 import torch
 
 from unlearn.types import Predictions, Subset
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FEWEST = 4  # of each kind
 
@@ -34,7 +31,7 @@ def by_index(predictions: Predictions) -> Predictions:
     return Predictions(predictions.logits[order], predictions.labels[order], predictions.index[order])
 
 
-def too_few(members: Tensor, others: Tensor, part: float = 1.0) -> str | None:
+def too_few(members: Sized, others: Sized, part: float = 1.0) -> str | None:
     """Why an attack cannot be fitted or scored on these, or on a `part` that needs two of each kind, if so."""
     fewest = max(FEWEST, math.ceil(2 / part))
     if min(len(members), len(others)) >= fewest:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
+from unlearn.attacks.roc import Ranked
 from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
 from unlearn.checks import at_least, positive
 from unlearn.evidence import Evidence, Shadows
 from unlearn.seeding import stream_seed
 from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Subset
+from unlearn.types import Measurement, Predictions, Subset
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,22 @@ class Rmia(Attack):
         return Shadows(self.models)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        found = observed(evidence, lambda predictions: -cross_entropy(predictions))
+        found = observed(evidence, _log_p)
         if found.lack:
             measured = undefined(found, found.lack)
         else:
             seed = stream_seed(evidence.seed, "rmia") % 2**32
             measured = told_apart(dominated(found, self.gamma), found, 0.5, self.bootstrap, seed)
         return {f"mia_rmia_{name}": value for name, value in measured.items()}
+
+    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+        """By the share that is outdone."""
+        found = observed(evidence, _log_p)
+        return {"mia_rmia": found.ranked(dominated(found, self.gamma))}
+
+
+def _log_p(predictions: Predictions) -> Tensor:
+    return -cross_entropy(predictions)
 
 
 def dominated(found: Observed, gamma: float) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import hypot
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,13 @@ RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 RANKING = ("auc", *RATES)
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
+
+
+class Ranked(NamedTuple):
+    """Scores of members float64 [m] and of non-members float64 [n], a high one speaking for membership."""
+
+    members: Floats
+    others: Floats
 
 
 def ranking(members: Floats, others: Floats, resamples: int, seed: int) -> dict[str, Measurement]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.logistic import Logistic, by_loss
-from unlearn.attacks.members import forget_and_peers
+from unlearn.attacks.logistic import Logistic, by_loss, ranked_by_loss
+from unlearn.attacks.members import forget_and_peers, too_few
+from unlearn.attacks.roc import Ranked, ranking
+from unlearn.attacks.threshold import entropy
 from unlearn.checks import at_least
 from unlearn.evidence import Evidence
 from unlearn.seeding import stream_seed
@@ -21,7 +23,8 @@ class Selection(Attack):
     The regression is fitted on one half of forget and validation and scored on the other, the mean over `splits`. With
     forget and retain accuracy the numbers make `selection/average_gap`, what a search minimises.
 
-    Numbers: `validation_accuracy`, `selection_auc`, `selection_balanced_accuracy`.
+    Numbers: `validation_accuracy`; `selection_auc`, by the loss; `selection_entropy_auc`, by the prediction's entropy,
+        which grades strategies that trained on losses; `selection_balanced_accuracy`.
     Range: 0 to 1.
     Reference: the retrained model's value.
     Trap: under SPD-GAN's marker the forget set is marked and validation is not, so the attack sees the mark too: only
@@ -42,6 +45,22 @@ class Selection(Attack):
         seed = stream_seed(evidence.seed, "selection") % 2**32
         attack = by_loss(members, others, self.splits, 0.5, self.bootstrap, seed)
         accuracy = mean(correct(evidence.subject[Subset.VALIDATION]))
-        return {"validation_accuracy": accuracy} | {
-            f"selection_{name}": attack[name] for name in ("auc", "balanced_accuracy")
+        return {
+            "validation_accuracy": accuracy,
+            "selection_auc": attack["auc"],
+            "selection_entropy_auc": self._by_entropy(evidence),
+            "selection_balanced_accuracy": attack["balanced_accuracy"],
         }
+
+    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+        """By the loss and by entropy."""
+        members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)
+        by_entropy = Ranked(*(-entropy(each).numpy() for each in (members, others)))
+        return {"selection": ranked_by_loss(members, others), "selection_entropy": by_entropy}
+
+    def _by_entropy(self, evidence: Evidence) -> Measurement:
+        ranked = self.rankings(evidence)["selection_entropy"]
+        reason = too_few(*ranked)
+        if reason:
+            return Measurement(None, sum(map(len, ranked)), reason=reason)
+        return ranking(*ranked, self.bootstrap, stream_seed(evidence.seed, "selection_entropy") % 2**32)["auc"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.members import forget_and_peers, too_few
-from unlearn.attacks.roc import RANKING, balanced_accuracy, ranking
+from unlearn.attacks.roc import RANKING, Ranked, balanced_accuracy, ranking
 from unlearn.checks import checked
 from unlearn.evidence import Evidence, Shadow
 from unlearn.types import Measurement, Predictions, Subset
@@ -32,6 +32,10 @@ class Observed:
     def lack(self) -> str | None:
         """Why nothing can be scored, if so."""
         return too_few(self.members[self.members], self.members[~self.members])
+
+    def ranked(self, scores: Tensor) -> Ranked:
+        """Scores float64 [n], parted."""
+        return Ranked(scores[self.members].numpy(), scores[~self.members].numpy())
 
 
 def observed(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> Observed:
@@ -57,18 +61,10 @@ def observed(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> 
     )
 
 
-def margin(predictions: Predictions) -> Tensor:
-    """phi = z_y - logsumexp over j != y of z_j, float64 [n]: log p / (1 - p) of the true class, which never saturates
-    as p does (Carlini et al. 2022)."""
-    logits, own = predictions.logits.double(), predictions.labels[:, None]
-    others = logits.scatter(1, own, -torch.inf).logsumexp(1)
-    return logits.gather(1, own)[:, 0] - others
-
-
 def told_apart(scores: Tensor, found: Observed, border: float, resamples: int, seed: int) -> dict[str, Measurement]:
     """What scores float64 [n] are worth, of which a high one speaks for membership: the `RANKING`, and
     `balanced_accuracy` where those above `border` are judged members."""
-    members, others = scores[found.members].numpy(), scores[~found.members].numpy()
+    members, others = found.ranked(scores)
     shares = float((members > border).mean()), float((others <= border).mean())
     judged = balanced_accuracy(shares[0], len(members), shares[1], len(others))
     return {"balanced_accuracy": judged} | ranking(members, others, resamples, seed)

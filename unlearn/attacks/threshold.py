@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import FEWEST, by_index, forget_and_peers, too_few
-from unlearn.attacks.roc import RANKING, Floats, balanced_accuracy, ranking
+from unlearn.attacks.roc import RANKING, Floats, Ranked, balanced_accuracy, ranking
 from unlearn.checks import at_least
 from unlearn.evidence import Evidence
 from unlearn.seeding import stream_seed
@@ -73,6 +73,15 @@ class Threshold(Attack):
                 f"mia_{name}_{what}": value for what, value in (ranked | {"balanced_accuracy": judged}).items()
             }
         return measured
+
+    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+        """By confidence and both entropies."""
+        pair = forget_and_peers(evidence.subject)
+        return {
+            f"mia_{name}": Ranked(*(signal.of(each).scores for each in pair))
+            for name, signal in SIGNALS.items()
+            if signal.ranks
+        }
 
 
 class Scored(NamedTuple):

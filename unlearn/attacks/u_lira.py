@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.attacks.likelihood_ratio import LikelihoodRatio
+from unlearn.attacks.roc import Ranked
 from unlearn.evidence import Evidence, Shadows
 from unlearn.types import Measurement
 
@@ -35,3 +36,7 @@ class ULira(LikelihoodRatio):
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         return self.ratios(evidence, "u_lira", forgotten=True)
+
+    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+        """By the ratio."""
+        return self.ranked(evidence, "u_lira", forgotten=True)

@@ -102,6 +102,7 @@ def _report(
     """The report, and the files it was written to, the one to look at last."""
     from unlearn.report.assemble import assemble
     from unlearn.report.audit import write_audit
+    from unlearn.report.inversion import recovery
     from unlearn.report.page import render
     from unlearn.report.pictures import examples, write_pictures
     from unlearn.report.write import write, write_text
@@ -112,7 +113,7 @@ def _report(
     if run.report.audit:
         paths = write_audit(outcome, report, output) + paths
     if run.report.html:
-        paths.append(write_text(render(report, pictures), output / "report.html"))
+        paths.append(write_text(render(report, pictures, recovery(run, outcome)), output / "report.html"))
     return report, paths
 
 

@@ -47,7 +47,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "strategy/recipe": ("unlearn.recipe", Recipe),
     "retain": ("unlearn.retain", Retain),
     "blend": ("unlearn.blend", Blend),
-    "spd_gan": ("unlearn.spd_gan.options", SpdGan),
+    "spd_gan": ("unlearn.spd_gan", SpdGan),
     "metrics": ("unlearn.metrics", Metric),
     "attacks": ("unlearn.attacks", Metric),
     "trainer": ("unlearn.modules.trainer", TrainerSettings),

@@ -63,6 +63,11 @@ class Forget(ABC):
         del dataset
         return None
 
+    def size(self, population: Population) -> int | None:
+        """How many it picks in that population; None where only labels or losses tell."""
+        del population
+        return None
+
     def check(self, population: Population) -> Iterator[Problem | str]:
         """Problems with this request in that population, found before anything is computed."""
         del population
@@ -87,6 +92,9 @@ class Counted(Forget):
     def wanted(self, n: int) -> int:
         """How many of `n`; at least one."""
         return self.count if self.count is not None else max(1, round((self.share or 0) * n))
+
+    def size(self, population: Population) -> int:
+        return self.wanted(population.members)
 
     def check(self, population: Population) -> Iterator[Problem | str]:
         members = population.members
@@ -185,6 +193,9 @@ class Indices(Forget):
 
     def requested(self, dataset: Dataset) -> Tensor:
         return find_records(Path(self.file), dataset, "forget.file")
+
+    def size(self, population: Population) -> int:
+        return len(self.requested(population.dataset))
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         return candidates.index[torch.isin(candidates.index, self.requested(candidates.dataset))]

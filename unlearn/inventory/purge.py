@@ -64,7 +64,7 @@ class Judge:
 
     def _judge(self, item: Item) -> Judgement:
         match item.kind:
-            case "evaluate":
+            case "evaluate" | "relearn":
                 return Judgement(Fate.STAYS, "numbers alone")
             case "split":
                 return Judgement(Fate.STAYS, "record numbers alone")

@@ -15,6 +15,7 @@ from unlearn.data.loader import Loader, StepLoader
 from unlearn.errors import DivergenceError
 from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.seeding import stream_seed
+from unlearn.spd_gan.look import LOOKS, look
 from unlearn.spd_gan.losses import Guide
 from unlearn.spd_gan.networks import Generator
 from unlearn.spd_gan.options import Gan
@@ -34,6 +35,8 @@ class SpdGanModule(pl.LightningModule):
         self.generator, self.discriminator = settings.networks(channels)
         self.tick: Tick = lambda done, total: None
         self._history: list[Tensor] = []
+        self._stride = max(1, settings.steps // ROWS)
+        self._looks: list[Tensor] = []  # at every so many steps
 
     def configure_optimizers(self) -> Any:
         """Adam with the usual first beta of a GAN."""
@@ -52,6 +55,8 @@ class SpdGanModule(pl.LightningModule):
         self._update(discriminator_step, loss_d)
 
         moved = self.generator(clean)
+        if step % self._stride == 0:
+            self._looks.append(look(self.guide.classifier, clean, moved, labels))
         term = self.settings.loss(moved, labels, self.guide)
         loss_g = 0.5 * (self.discriminator(moved) - 1).square().mean()
         self._update(generator_step, loss_g + self.settings.term_weight * term)
@@ -65,20 +70,19 @@ class SpdGanModule(pl.LightningModule):
         optimizer.step()
 
     def curve(self) -> Curve:
-        """Losses over the steps, thinned to some dozens of rows.
+        """Losses over the steps, and what each batch had come to before its update, thinned to some dozens of rows.
 
         Raises:
-            DivergenceError: one of them was not finite.
+            DivergenceError: a loss was not finite.
         """
         history = torch.stack(self._history).cpu()
         if not history.isfinite().all():
             step = int((~history.isfinite()).any(1).nonzero()[0, 0])
             raise DivergenceError(f"spd_gan: the loss was not finite at step {step}; lower spd_gan.lr")
-        stride = max(1, len(history) // ROWS)
-        names = ("discriminator_loss", "generator_loss", "term")
+        names = ("discriminator_loss", "generator_loss", "term", *LOOKS)
+        kept = torch.cat([history[:: self._stride], torch.stack(self._looks).cpu()], 1).tolist()
         return [
-            {"step": step, **dict(zip(names, history[step].tolist(), strict=True))}
-            for step in range(0, len(history), stride)
+            {"step": row * self._stride, **dict(zip(names, values, strict=True))} for row, values in enumerate(kept)
         ]
 
 

@@ -7,13 +7,18 @@ import sys
 from collections import defaultdict
 from typing import Any
 
+from unlearn.attacks.roc import Ranked
 from unlearn.discovery import snake_case
 from unlearn.errors import UnlearnError, nearest
 from unlearn.pipeline import Outcome, Plan
 from unlearn.report.attacks import blind, descended, described
-from unlearn.report.figures import Figures, Table, figures_of
+from unlearn.report.degree import add_intervals
+from unlearn.report.figures import Figures, Paired, Table, figures_of
+from unlearn.report.generator import moved_by
 from unlearn.report.notes import general_notes, selection_note
-from unlearn.report.paired import paired
+from unlearn.report.paired import Look, look, paired
+from unlearn.report.ranked import as_curves
+from unlearn.report.verdict import verdict
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.blend import Blended
 from unlearn.stages.checkpoint import Checkpoint
@@ -37,11 +42,18 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         for metric, value in measured.items():
             table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
     strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
-    figures = figures_of(table, strategy, descended(strategy, config["attacks"]), paired(outcome))
+    looks = look(outcome)
+    differences = Paired(
+        gap=paired(looks),
+        original=paired(looks, Role.ORIGINAL),
+        change=paired(looks, Role.UNLEARNED, Role.ORIGINAL),
+    )
+    figures = figures_of(table, strategy, descended(strategy, config["attacks"]), differences)
+    add_intervals(figures, outcome)
     _times(figures, outcome)
-    _say_where_attacks_are_blind(figures, table)
+    figures.notes |= blind(differences.original)
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
-    return {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
@@ -49,11 +61,14 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
         **_retain(outcome),
         **_blend(outcome),
+        "judged_by": figures.judged_by,
+        **moved_by(outcome),
         "attacks": described(outcome),
+        "curves": _curves(looks),
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
-            for name, stage in stages(outcome.plan).items()
+            for name, stage in (stages(outcome.plan) | shadows(outcome.plan)).items()
             if (entry := outcome.workshop.peek(stage))
         },
         "choices": choices,
@@ -63,6 +78,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "hardware": machine(outcome.workshop.hardware),
         "command": shlex.join(["unlearn", *sys.argv[1:]]),
     }
+    return report | {"verdict": verdict(report)}
 
 
 def objective(report: dict[str, Any], key: str) -> float:
@@ -94,6 +110,16 @@ def stages(plan: Plan) -> dict[str, Stage]:
     history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
     blended = {"blended": plan.judged} if isinstance(plan.judged, Blended) else {}
     return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
+
+
+def shadows(plan: Plan) -> dict[str, Stage]:
+    """The shadow models that attacks asked for, as they were trained and as they were unlearned."""
+    named: dict[str, Stage] = {}
+    for each in plan.shadows:
+        named[f"shadow_{each.trained.seed}"] = each.trained
+        if each.unlearned is not None:
+            named[f"shadow_{each.trained.seed}_unlearned"] = each.unlearned
+    return named
 
 
 def _named_scores(scores: tuple[Score, ...]) -> dict[str, Stage]:
@@ -135,12 +161,13 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + theirs)
 
 
-def _say_where_attacks_are_blind(figures: Figures, table: Table) -> None:
-    def bounds(role: Role, metric: str) -> list[tuple[float, float]]:
-        return [found.interval for found, _ in table.get((role, metric), {}).values() if found.interval]
-
-    areas = [metric for _, metric in table if metric.startswith("mia_") and metric.endswith("_auc")]
-    figures.notes |= blind({area: (bounds(Role.ORIGINAL, area), bounds(Role.RETRAINED, area)) for area in areas})
+def _curves(looks: list[Look]) -> dict[str, Any]:
+    """The ROC curves of every model, by the name that their AUC has without `_auc`."""
+    found: dict[str, list[tuple[str, int, Ranked]]] = defaultdict(list)
+    for each in looks:
+        for name, ranked in each.rankings.items():
+            found[name].append((each.reading.role, each.reading.seed, ranked))
+    return {name: as_curves(rankings) for name, rankings in found.items()}
 
 
 def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:

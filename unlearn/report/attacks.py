@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from unlearn.attacks.base import Attack
 from unlearn.discovery import options, snake_case
 from unlearn.pipeline import Outcome
+from unlearn.types import Measurement
 
 GRADER = "logistic"
 ATTACK = f"mia_{GRADER}_auc"  # in the average gap
 OTHER = "mia_entropy_auc"  # in its place where a strategy trained on what that ranks by: it knows no label, so no loss
-
-Intervals = list[tuple[float, float]]
+SELECTOR = "selection"
+SELECTED = f"{SELECTOR}_auc"  # as ATTACK, in what searches minimise
+SELECTED_OTHER = f"{SELECTOR}_entropy_auc"
+SHADOWS = {"lira": "mia_lira_auc", "rmia": "mia_rmia_auc", "u_lira": "mia_u_lira_auc"}  # they judge beside it
 
 
 def described(outcome: Outcome) -> dict[str, dict[str, str]]:
@@ -34,29 +37,35 @@ def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in attacks if name in known and strategy in known[name].descended_by)
 
 
-def grading(strategy: str, attacks: tuple[str, ...], measured: bool) -> str:
-    """The note on a strategy that trained on what these `attacks` rank by, and on what grades it, if `measured`."""
-    instead = (
-        f"its average gap holds {OTHER} in place of {ATTACK}"
-        if measured
-        else f"it has no average gap, which with attacks=full holds {OTHER} in place of {ATTACK}"
-    )
+def judges(measured: Iterable[str], unfit: Iterable[str]) -> list[str]:
+    """The metrics that say whether something was forgotten: forget accuracy, and the AUCs of attacks that are fit to.
+
+    The strongest attacks are by shadow models: a model that the loss alone does not give away may be found by them.
+    """
+    fit = {name: area for name, area in SHADOWS.items() if name not in unfit}
+    wanted = ["forget_accuracy", OTHER if GRADER in unfit else ATTACK, *fit.values()]
+    known = set(measured)
+    return [metric for metric in wanted if metric in known]
+
+
+def grading(strategy: str, attacks: tuple[str, ...], instead: Sequence[str]) -> str:
+    """The note on a strategy that trained on what these `attacks` rank by, and on what grades it instead."""
     return (
         f"{strategy} trained against an attacker of losses and confidences, which flatters it in whatever ranks by "
-        f"those ({', '.join(attacks)}): {instead}."
+        f"those ({', '.join(attacks)}): {' and '.join(instead)}."
     )
 
 
-def blind(areas: Mapping[str, tuple[Intervals, Intervals]]) -> dict[str, str]:
-    """Notes of the AUCs whose 95 % intervals overlap on the original and on a retrained model."""
-    found = [metric for metric, (before, wanted) in areas.items() if _overlap(before, wanted)]
+def blind(differences: Mapping[str, Measurement]) -> dict[str, str]:
+    """Notes of the AUCs in which original and retrained cannot be told apart: the 95 % interval of their difference,
+    paired, holds 0."""
+    areas = {metric: each.interval for metric, each in differences.items() if metric.startswith("mia_")}
+    found = [metric for metric, interval in areas.items() if interval and interval[0] <= 0 <= interval[1]]
     notes = {}
     if ATTACK in found:
-        notes["attack"] = "The attack cannot tell original and retrained apart: their 95 % intervals overlap."
+        notes["attack"] = (
+            "The attack cannot tell original and retrained apart: the 95 % interval of their difference in AUC holds 0."
+        )
     if rest := [metric for metric in found if metric != ATTACK]:
-        notes["blind_attacks"] = f"The 95 % intervals of original and retrained overlap in {', '.join(rest)}."
+        notes["blind_attacks"] = f"Original and retrained cannot be told apart, at 95 %, by {', '.join(rest)}."
     return notes
-
-
-def _overlap(before: Intervals, wanted: Intervals) -> bool:
-    return any(one[0] <= high and low <= one[1] for one in before for low, high in wanted)

@@ -29,6 +29,14 @@ class Axis:
         room = (high - low) * 0.07 or abs(high) * 0.1 or 0.1
         return cls(label, low - room if low < 0 or low - room > 0 else -room * 0.5, high + room, False, tuple(marks))
 
+    @classmethod
+    def near(cls, label: str, values: Iterable[float]) -> Axis:
+        """Around all values, with some room, and linear; 0 need not be on it."""
+        known = [value for value in values if isfinite(value)] or [0.0, 1.0]
+        low, high = min(known), max(known)
+        room = (high - low) * 0.08 or abs(high) * 0.1 or 0.1
+        return cls(label, low - room, high + room)
+
     def at(self, value: float) -> float:
         """As a share of the way from `low` to `high`, not beyond either."""
         if self.log:

@@ -8,11 +8,11 @@ from itertools import permutations
 from statistics import fmean, stdev
 from typing import Any
 
-from unlearn.report.attacks import ATTACK, GRADER, OTHER, grading
+from unlearn.report.attacks import ATTACK, GRADER, OTHER, SELECTED, SELECTED_OTHER, SELECTOR, grading, judges
 from unlearn.types import Measurement, Role
 
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
-SELECTED = ("forget_accuracy", "retain_accuracy", "validation_accuracy", "selection_auc")  # neither test nor holdout
+SELECTION = ("forget_accuracy", "retain_accuracy", "validation_accuracy", SELECTED)  # neither test nor holdout
 
 Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
 Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
@@ -26,6 +26,7 @@ class Figures:
     metrics: dict[str, float | None] = field(default_factory=dict)
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    judged_by: list[str] = field(default_factory=list)  # what says whether something was forgotten
 
     def add(self, key: str, values: list[float], reason: str, **behind: Any) -> None:
         """The mean of `values`, or null with `reason` where there are none."""
@@ -35,21 +36,30 @@ class Figures:
             self.notes[key] = reason
 
 
-def figures_of(
-    table: Table, strategy: str, unfit: tuple[str, ...], differences: Mapping[str, Measurement] | None = None
-) -> Figures:
+@dataclass(frozen=True)
+class Paired:
+    """Differences of two models over the same samples, by metric: what gives gaps their intervals."""
+
+    gap: Mapping[str, Measurement] = field(default_factory=dict)  # unlearned minus retrained
+    original: Mapping[str, Measurement] = field(default_factory=dict)  # minus retrained
+    change: Mapping[str, Measurement] = field(default_factory=dict)  # unlearned minus original
+
+
+def figures_of(table: Table, strategy: str, unfit: tuple[str, ...], paired: Paired | None = None) -> Figures:
     """All that follows from the readings: means, gaps, noise floors, averages.
 
-    `unfit` attacks do not grade the strategy; `differences` are paired ones by metric, for the intervals of gaps.
+    `unfit` attacks do not grade the strategy.
     """
+    paired = paired or Paired()
     figures = Figures()
     for (role, metric), readings in table.items():
         _summarise(figures, role, metric, readings)
     for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric, (differences or {}).get(metric))
+        _compare(figures, table, metric, paired)
+    for metric, found in paired.change.items():
+        figures.statistics[f"unlearned/{metric}"]["change"] = {"value": found.value} | _sure(found)
+    figures.judged_by = judges((metric for _, metric in table), unfit)
     _grade(figures, strategy, unfit)
-    if "gap/selection_auc" in figures.metrics:
-        _average(figures, "selection/", SELECTED)
     return figures
 
 
@@ -81,11 +91,11 @@ def _behind(readings: Readings) -> dict[str, Any]:
     }
 
 
-def _compare(figures: Figures, table: Table, metric: str, difference: Measurement | None) -> None:
+def _compare(figures: Figures, table: Table, metric: str, paired: Paired) -> None:
     """The signed gap of the unlearned model to the retrained ones, and theirs to one another.
 
     `mean_absolute`, one retrained model at a time, is what compares with the noise floor: the mean over their pairs.
-    `interval`, where the metric is a mean over samples, is of the gap (`paired`).
+    `interval` is of the gap, where samples can be paired (`paired`); `original` has the same of the original's gap.
     """
     retrained = table.get((Role.RETRAINED, metric))
     if retrained is None:
@@ -93,31 +103,52 @@ def _compare(figures: Figures, table: Table, metric: str, difference: Measuremen
     unlearned = table[Role.UNLEARNED, metric]
     seeds = sorted({seed for seed, _ in retrained})
 
-    def at(readings: Readings, seed: int, reference: int) -> float | None:
-        found, _ = readings.get((seed, reference)) or readings[seed, None]
-        return found.value
-
-    mine = next(iter(unlearned))[0]
-    gaps = _known([_minus(at(unlearned, mine, seed), at(retrained, seed, seed)) for seed in seeds])
-    floor = _known([_minus(at(retrained, a, b), at(retrained, b, b)) for a, b in permutations(seeds, 2)])
+    gaps = _gaps(unlearned, retrained)
+    floor = _known([_minus(_at(retrained, a, b), _at(retrained, b, b)) for a, b in permutations(seeds, 2)])
     reason = "undefined for the unlearned or a retrained model"
     behind = {"models": len(seeds), "n": max(found.n for found, _ in unlearned.values())}
     theirs = [key for _, key in retrained.values()]
     keys = [key for _, key in unlearned.values()] + theirs
-    absolute = fmean(map(abs, gaps)) if gaps else None
-    sure = (
-        {}
-        if difference is None
-        else {
-            "standard_error": difference.standard_error,
-            "interval": difference.interval and list(difference.interval),
-        }
-    )
-    figures.add(f"gap/{metric}", gaps, reason, **behind, mean_absolute=absolute, keys=keys, **sure)
+    told = {"mean_absolute": _absolute(gaps), "keys": keys, "original": _untouched(table, metric, paired)}
+    figures.add(f"gap/{metric}", gaps, reason, **behind, **told, **_sure(paired.gap.get(metric)))
     if len(seeds) < 2:
-        reason = "needs two or more baseline.seeds"
+        reason = "needs readings of two or more retrained models, by baseline.seeds"
     pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}
     figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **behind, **pairs)
+
+
+def _untouched(table: Table, metric: str, paired: Paired) -> dict[str, Any] | None:
+    """The original's own gap: what it is to do nothing. None where it was not measured."""
+    original = table.get((Role.ORIGINAL, metric))
+    if original is None:
+        return None
+    gaps = _gaps(original, table[Role.RETRAINED, metric])
+    found = {"value": fmean(gaps) if gaps else None, "mean_absolute": _absolute(gaps)}
+    return found | _sure(paired.original.get(metric))
+
+
+def _gaps(mine: Readings, retrained: Readings) -> list[float]:
+    """Of one model to each retrained one, signed."""
+    own = next(iter(mine))[0]
+    seeds = sorted({seed for seed, _ in retrained})
+    return _known([_minus(_at(mine, own, seed), _at(retrained, seed, seed)) for seed in seeds])
+
+
+def _at(readings: Readings, seed: int, reference: int) -> float | None:
+    found, _ = readings.get((seed, reference)) or readings[seed, None]
+    return found.value
+
+
+def _absolute(gaps: list[float]) -> float | None:
+    return fmean(map(abs, gaps)) if gaps else None
+
+
+def _sure(difference: Measurement | None) -> dict[str, Any]:
+    """What is known of a difference besides its value."""
+    if difference is None:
+        return {}
+    interval = difference.interval and list(difference.interval)
+    return {"standard_error": difference.standard_error, "interval": interval}
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
@@ -131,13 +162,26 @@ def _known(values: list[float | None]) -> list[float]:
 
 
 def _grade(figures: Figures, strategy: str, unfit: tuple[str, ...]) -> None:
-    """The average gap, by another attack where the strategy trained on what `ATTACK` ranks by, or by none."""
-    if GRADER not in unfit or f"gap/{ATTACK}" not in figures.metrics:
-        _average(figures, "", AVERAGED)
-        return
-    measured = f"gap/{OTHER}" in figures.metrics
-    figures.notes["grading"] = grading(strategy, unfit, measured)
-    _average(figures, "", (*AVERAGED[:-1], OTHER), "" if measured else figures.notes["grading"])
+    """The average gaps, by another attack where the strategy trained on what the usual one ranks by, or by none."""
+    grades = (("", AVERAGED, GRADER, OTHER), ("selection/", SELECTION, SELECTOR, SELECTED_OTHER))
+    replaced = [grade for grade in grades if grade[2] in unfit and f"gap/{grade[1][-1]}" in figures.metrics]
+    told = [_instead(figures, prefix, averaged[-1], other) for prefix, averaged, _, other in replaced]
+    if told:
+        figures.notes["grading"] = grading(strategy, unfit, told)
+    for grade in grades:
+        prefix, averaged, _, other = grade
+        if prefix and f"gap/{averaged[-1]}" not in figures.metrics:
+            continue
+        refused = grade in replaced and f"gap/{other}" not in figures.metrics
+        over = (*averaged[:-1], other) if grade in replaced else averaged
+        _average(figures, prefix, over, figures.notes["grading"] if refused else "")
+
+
+def _instead(figures: Figures, prefix: str, usual: str, other: str) -> str:
+    """What grades a strategy in place of the usual attack."""
+    if f"gap/{other}" in figures.metrics:
+        return f"its {prefix}average_gap holds {other} in place of {usual}"
+    return f"it has no {prefix}average_gap, which with attacks=full holds {other} in place of {usual}"
 
 
 def _average(figures: Figures, prefix: str, averaged: tuple[str, ...], refusal: str = "") -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from unlearn.pipeline import Outcome
-from unlearn.spd_gan.options import Noise
+from unlearn.spd_gan.direct import Direct
+from unlearn.spd_gan.options import Noise, Perturbing
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.strategies.base import Budget
 from unlearn.strategies.iterative import Iterative
@@ -17,6 +18,13 @@ def selection_note(objective: str) -> str:
         f"A search chose by {objective}: neither test nor holdout entered it, but the retrained models' figures may "
         "have, which nobody has who cannot retrain. Judge the best setting on seeds that the search has not seen."
     )
+
+
+def mover(settings: Perturbing) -> str:
+    """What moves the images, in words."""
+    if isinstance(settings, Noise):
+        return "random noise"
+    return settings.said if isinstance(settings, Direct) else "SPD-GAN"
 
 
 def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
@@ -57,10 +65,9 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
     if isinstance(strategy, Iterative) and strategy.budget != Budget():
         notes["budget"] = _budget_note(strategy, outcome)
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:
-        how = "random noise" if isinstance(plan.spd_gan.settings, Noise) else "SPD-GAN"
         notes["spd_gan"] = (
-            f"The forget set was marked by {how} before training: forget accuracy, gaps and attacks speak of marked "
-            "data and are not comparable with unmarked runs."
+            f"The forget set was marked by {mover(plan.spd_gan.settings)} before training: forget accuracy, gaps and "
+            "attacks speak of marked data and are not comparable with unmarked runs."
         )
     elif plan.spd_gan is not None:
         notes["spd_gan"] = (

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.report import svg
+from unlearn.report.curves import rocs
+from unlearn.report.dots import Dot, dots
+from unlearn.report.generator import caption, charts
+from unlearn.report.inversion import Recovery
+from unlearn.report.judgement import Difference, criteria
 from unlearn.report.pictures import Examples
 from unlearn.report.table import COLUMNS, cell, footer, rows
-from unlearn.report.verdict import verdict
+from unlearn.report.verdict import NAMES, verdict
 
 Report = dict[str, Any]
 ROLES = ("original", "retrained", "unlearned")
 SUBSETS = ("forget", "retain", "test")
+FOOTED = {"attack", "blind_attacks"}  # below the table
 MIRRORED = {"unlearning_accuracy"}  # its gap is that of forget accuracy, the sign turned
 
 
@@ -38,15 +44,17 @@ class Row:
     n: int | None
 
 
-def render(report: Report, examples: Examples) -> str:
+def render(report: Report, examples: Examples, recovery: Recovery | None = None) -> str:
     """The whole page: self-contained HTML that asks no network for anything."""
     footnotes: dict[str, int] = {}
-    notes = [text for key, text in report["notes"].items() if key not in report["metrics"]]
-    found = gaps(report)
+    notes = [text for key, text in report["notes"].items() if key not in report["metrics"] and key not in FOOTED]
+    found, told = gaps(report), report.get("spd_gan")
     page: str = template("page.html.j2").render(
         title=title(report),
         choices=report["choices"],
         verdict=verdict(report),
+        criteria=list(compared(report)),
+        rocs=list(rocs(report)),
         notes=notes,
         columns=list(COLUMNS.values()),
         rows=list(table(report, footnotes)),
@@ -58,6 +66,10 @@ def render(report: Report, examples: Examples) -> str:
         beyond=any(abs(gap.value) > svg.MOST for gap in found if gap.value is not None),
         confidences=list(confidences(report)),
         examples=examples,
+        recovery=recovery or Recovery(),
+        moved_by=told["by"] if told else "SPD-GAN",
+        moved=caption(told) if told else "",
+        moves=list(charts(told)) if told else [],
         timings=timings(report),
         speed=speed(report),
         report=report,
@@ -111,7 +123,7 @@ def _behind(statistics: dict[str, Any]) -> str:
     ]
     if statistics.get("interval"):
         low, high = statistics["interval"]
-        lines.append(f"95 % over the same samples: {low:.4f} to {high:.4f}")
+        lines.append(f"95 % over {statistics.get('over', 'the same samples')}: {low:.4f} to {high:.4f}")
     return "\n".join(lines)
 
 
@@ -121,6 +133,24 @@ def _uncertainty(reading: dict[str, Any]) -> str:
         return f" (95 % {low:.3f} to {high:.3f})"
     error = reading["standard_error"]
     return "" if error is None else f" (standard error {error:.4f})"
+
+
+def compared(report: Report) -> Iterator[tuple[str, str]]:
+    """Name and chart of each metric that judges forgetting: three models, intervals and noise floor."""
+    for each in criteria(report):
+        rows = [
+            _dot("original", each.original, each.untouched, each.retrained),
+            Dot("retrained", each.retrained, None, f"{each.retrained:.3f}", "retrained"),
+            _dot("unlearned", each.unlearned, each.gap, each.retrained),
+        ]
+        band = None if each.floor is None else (each.retrained - each.floor, each.retrained + each.floor)
+        yield NAMES[each.metric], dots(f"{NAMES[each.metric]} of the three models", rows, band)
+
+
+def _dot(role: str, value: float, apart: Difference, retrained: float) -> Dot:
+    """With the interval of its difference to the retrained models, from where they are."""
+    low_high = apart.interval and (retrained + apart.interval[0], retrained + apart.interval[1])
+    return Dot(role, value, low_high, f"{value:.3f}", role)
 
 
 def accuracies(report: Report) -> Iterator[tuple[str, str]]:
@@ -162,9 +192,21 @@ def confidences(report: Report) -> Iterator[tuple[str, str]]:
 
 def timings(report: Report) -> str:
     """Seconds of every stage, outlined where it was reused."""
-    parts = report["artifacts"]
+    parts = _with_shadows_as_one(report["artifacts"])
     shown = [svg.Bar(name, part["seconds"], f"{part['seconds']:.1f} s", part["status"]) for name, part in parts.items()]
     return svg.bars("seconds by stage", shown, top=max((part["seconds"] for part in parts.values()), default=1.0))
+
+
+def _with_shadows_as_one(parts: dict[str, Any]) -> dict[str, Any]:
+    """Shadow models are many and alike: their seconds are added up, reused where all of them were."""
+    shadows = [part for name, part in parts.items() if name.startswith("shadow_")]
+    rest = {name: part for name, part in parts.items() if not name.startswith("shadow_")}
+    if not shadows:
+        return rest
+    status = "reused" if all(part["status"] == "reused" for part in shadows) else "built"
+    return rest | {
+        f"{len(shadows)} shadow models": {"seconds": sum(part["seconds"] for part in shadows), "status": status}
+    }
 
 
 def speed(report: Report) -> str:

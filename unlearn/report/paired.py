@@ -1,54 +1,100 @@
-"""How sure a gap is, from the same samples under both models."""
+"""How sure a difference between two models is, from the same samples under both."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from unlearn.attacks.base import Attack
+from unlearn.attacks.roc import Ranked
 from unlearn.metrics.base import SampleMean
-from unlearn.pipeline import Outcome, Reading
+from unlearn.pipeline import Outcome
+from unlearn.readings import Reading
+from unlearn.report.ranked import area_difference
+from unlearn.seeding import stream_seed
 from unlearn.statistics import mean, normal_interval
 from unlearn.types import Measurement, Role
 
-Samples = Mapping[str, Tensor]
+ROLES = {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
 
 
-def paired(outcome: Outcome) -> dict[str, Measurement]:
-    """By metric: unlearned minus retrained, the mean over samples, with its 95 % interval (normal; our choice).
+@dataclass(frozen=True)
+class Look:
+    """What one reading of a model rests on, sample by sample: values whose means are metrics, scores that attacks rank
+    by. Both by name."""
 
-    Only of metrics that are means over samples. Of several retrained models each sample's difference is the mean over
-    them: the interval speaks of samples and of just these models, not of other training seeds. It is null for a single
-    sample, and has no width where the models differ on every sample alike, as two identical ones do.
+    reading: Reading
+    samples: Mapping[str, Tensor]
+    rankings: Mapping[str, Ranked]
+
+
+def look(outcome: Outcome) -> list[Look]:
+    """Every reading that rests on single samples; those of retrained models against one another are left out."""
+    found = (_look(outcome, reading, measured) for reading, measured in outcome.measurements if _own(reading))
+    return [each for each in found if each.samples or each.rankings]
+
+
+def _own(reading: Reading) -> bool:
+    if reading.role is Role.RETRAINED:
+        return reading.reference_seed in (None, reading.seed)
+    return reading.role in ROLES
+
+
+def _look(outcome: Outcome, reading: Reading, measured: Mapping[str, Measurement]) -> Look:
+    metric, samples, rankings = reading.stage.metric, dict[str, Tensor](), dict[str, Ranked]()
+    if isinstance(metric, SampleMean):
+        samples = metric.samples(reading.stage.evidence(outcome.workshop))
+    elif isinstance(metric, Attack) and any(measured[name].value is not None for name in measured if "_auc" in name):
+        rankings = metric.rankings(reading.stage.evidence(outcome.workshop))
+    return Look(reading, samples, rankings)
+
+
+def paired(
+    looks: Sequence[Look], subject: Role = Role.UNLEARNED, reference: Role = Role.RETRAINED
+) -> dict[str, Measurement]:
+    """By metric: subject minus reference, with its 95 % interval.
+
+    Of means over samples the interval is normal, of AUCs a percentile bootstrap in which all models share each draw of
+    members and non-members [ours]; other metrics have none. Of several retrained models the mean is taken: the interval
+    speaks of samples and of just these models, not of other training seeds. It is null for a single sample, and has no
+    width where the models differ on every sample alike, as two identical ones do.
     """
-    readings = [reading for reading, _ in outcome.measurements if isinstance(reading.stage.metric, SampleMean)]
     found: dict[str, Measurement] = {}
-    for kind in dict.fromkeys(type(reading.stage.metric) for reading in readings):
-        own = [reading for reading in readings if type(reading.stage.metric) is kind]
-        found |= _differences(outcome, own)
+    for kind in dict.fromkeys(type(each.reading.stage.metric) for each in looks):
+        own = [each for each in looks if type(each.reading.stage.metric) is kind]
+        pairs = _pairs(own, subject, reference)
+        found |= _means(pairs) | _areas(pairs)
     return found
 
 
-def _differences(outcome: Outcome, readings: list[Reading]) -> dict[str, Measurement]:
-    """Of one metric."""
-    mine = {reading.reference_seed: reading for reading in readings if reading.role is Role.UNLEARNED}
-    theirs = {
-        reading.seed: reading
-        for reading in readings
-        if reading.role is Role.RETRAINED and reading.reference_seed in (None, reading.seed)
-    }
-    if not theirs:
-        return {}
-    ours = {seed: _samples(outcome, reading) for seed, reading in mine.items()}
-    pairs = [(ours.get(seed, ours.get(None, {})), _samples(outcome, reading)) for seed, reading in theirs.items()]
+def _pairs(looks: Sequence[Look], subject: Role, reference: Role) -> list[tuple[Look, Look]]:
+    """The subject as it was held against each retrained model, or alone, beside each reference."""
+    mine = {each.reading.reference_seed: each for each in looks if each.reading.role is subject}
+    theirs = [each for each in looks if each.reading.role is reference]
+    seeds = [each.reading.seed if reference is Role.RETRAINED else each.reading.reference_seed for each in theirs]
+    return [(mine.get(seed) or mine[None], other) for seed, other in zip(seeds, theirs, strict=True) if mine]
+
+
+def _means(pairs: Sequence[tuple[Look, Look]]) -> dict[str, Measurement]:
+    names = pairs[0][0].samples if pairs else ()
     differences = {
-        name: torch.stack([ours[name] - theirs[name] for ours, theirs in pairs]).mean(0) for name in pairs[0][0]
+        name: torch.stack([ours.samples[name] - theirs.samples[name] for ours, theirs in pairs]).mean(0)
+        for name in names
     }
     return {name: normal_interval(mean(each)) for name, each in differences.items()}
 
 
-def _samples(outcome: Outcome, reading: Reading) -> Samples:
-    metric = reading.stage.metric
-    assert isinstance(metric, SampleMean)
-    return metric.samples(reading.stage.evidence(outcome.workshop))
+def _areas(pairs: Sequence[tuple[Look, Look]]) -> dict[str, Measurement]:
+    names = pairs[0][0].rankings if pairs else ()
+    return {
+        f"{name}_auc": area_difference(
+            pairs[0][0].rankings[name],
+            [theirs.rankings[name] for _, theirs in pairs],
+            stream_seed(pairs[0][0].reading.stage.seed, f"gap/{name}") % 2**32,
+        )
+        for name in names
+        if all(name in theirs.rankings for _, theirs in pairs)
+    }

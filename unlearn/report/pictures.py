@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from unlearn.data.datasets.base import Dataset
 from unlearn.pipeline import Outcome
+from unlearn.report.generator import caption, described
 from unlearn.report.write import write_text
 from unlearn.run_config import RunConfig
 from unlearn.stages.files import read_tensors
 
 PICTURES = "pictures.json"  # beside the report, for the page of a sweep
+KEPT = ("clean", "moved", "labels", "index")  # in the artefact, of each set of examples
 LONGEST = 96  # pixels of a side, so that the page stays light
 
 
@@ -34,11 +37,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page shows of moved images, or why it shows none; both empty where no image was moved."""
+    """What the page shows of moved images, or why it shows none; all empty where no image was moved."""
 
     shown: tuple[Example, ...] = ()
     factor: float = 1.0  # by which changes are amplified, the same for all
     why: str = ""
+    control: tuple[Example, ...] = ()  # of holdout; artefacts of earlier versions keep none
+    caption: str = ""  # what moved them, and how far
 
 
 def may_show(dataset: Dataset, asked: bool | None) -> bool:
@@ -46,20 +51,27 @@ def may_show(dataset: Dataset, asked: bool | None) -> bool:
     return dataset.public if asked is None else asked
 
 
+def withheld(dataset: Dataset, asked: bool | None) -> str:
+    """Why no images of the forgotten are shown, in words for the page; nothing where they may be."""
+    if asked is False:
+        return "Pictures are switched off; report.images=null shows those of public data sets."
+    if may_show(dataset, asked):
+        return ""
+    return (
+        "Pictures are left out: the forgotten images are not from a public data set. report.images=true shows them, "
+        "and this file then holds them."
+    )
+
+
 def examples(config: RunConfig, outcome: Outcome) -> Examples:
     """Up to eight moved images: images of the forgotten leave the store for public data or on request only."""
-    moved, asked = outcome.plan.spd_gan, config.report.images
+    moved = outcome.plan.spd_gan
     if moved is None:
         return Examples()
-    if asked is False:
-        return Examples(why="Pictures are switched off; report.images=null shows those of public data sets.")
-    if not may_show(config.dataset, asked):
-        return Examples(
-            why="Pictures are left out: the forgotten images are not from a public data set. report.images=true shows "
-            "them, and this file then holds them."
-        )
-    tensors = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
-    return pictured(tensors["clean"], tensors["moved"], tensors["labels"], tensors["index"])
+    if why := withheld(config.dataset, config.report.images):
+        return Examples(why=why)
+    kept = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
+    return replace(pictured(kept), caption=caption(described(moved)))
 
 
 def write_pictures(found: Examples, folder: Path) -> None:
@@ -74,16 +86,20 @@ def write_pictures(found: Examples, folder: Path) -> None:
         (folder / PICTURES).unlink(missing_ok=True)
 
 
-def pictured(clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Examples:
-    """From uint8 [m, c, h, w] before and after, labels and indices int64 [m]."""
-    change = moved.float() - clean.float()
-    factor = 127 / max(float(change.abs().max()), 1.0)
-    amplified = (128 + factor * change).round().clamp(0, 255).to(torch.uint8)
-    shown = tuple(
-        Example(int(label), int(at), *(data_uri(image) for image in images))
-        for label, at, *images in zip(labels, index, clean, moved, amplified, strict=True)
-    )
-    return Examples(shown, factor)
+def pictured(kept: Mapping[str, Tensor]) -> Examples:
+    """From what the artefact keeps: uint8 [m, c, h, w] before and after, labels and indices int64 [m]; of holdout too,
+    under names that begin so, unless it is of an earlier version."""
+    sets = [[kept[f"{of}{name}"] for name in KEPT if f"{of}{name}" in kept] for of in ("", "holdout_")]
+    changes = [moved.float() - clean.float() for clean, moved, *_ in filter(None, sets)]
+    factor = 127 / max(*(float(change.abs().max()) for change in changes), 1.0)
+    shown, control = (tuple(_examples(factor, *found)) if found else () for found in sets)
+    return Examples(shown, factor, control=control)
+
+
+def _examples(factor: float, clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Iterator[Example]:
+    amplified = (128 + factor * (moved.float() - clean.float())).round().clamp(0, 255).to(torch.uint8)
+    for label, at, *images in zip(labels, index, clean, moved, amplified, strict=True):
+        yield Example(int(label), int(at), *(data_uri(image) for image in images))
 
 
 def data_uri(image: Tensor) -> str:

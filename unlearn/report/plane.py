@@ -66,12 +66,12 @@ class Field:
 
 def scatter(title: str, x: Axis, y: Axis, points: Sequence[Point], band: float | None = None, along: str = "x") -> str:
     """Points over a band from 0 to `band` of the axis `along`; the front is joined by a line."""
-    drawn = _frame(x, y)
+    drawn = frame(x, y)
     if band is not None and band > 0:
         drawn.append(_band(x, y, band, along))
     chosen = sorted((point for point in points if point.front), key=lambda point: point.x)
     if len(chosen) > 1:
-        way = "L".join(f"{_x(x, point.x):.2f} {_y(y, point.y):.2f}" for point in chosen)
+        way = "L".join(f"{at_x(x, point.x):.2f} {at_y(y, point.y):.2f}" for point in chosen)
         drawn.append(element("path", style="front", d=f"M{way}"))
     for point in points:
         whiskers = len(points) <= CROWD or point.front or isinstance(point.style, str)
@@ -80,27 +80,27 @@ def scatter(title: str, x: Axis, y: Axis, points: Sequence[Point], band: float |
 
 
 def _band(x: Axis, y: Axis, band: float, along: str) -> Element:
-    left, right, top, bottom = _x(x, x.low), _x(x, x.high), _y(y, y.high), _y(y, y.low)
+    left, right, top, bottom = at_x(x, x.low), at_x(x, x.high), at_y(y, y.high), at_y(y, y.low)
     if along == "x":
-        right = _x(x, band)
+        right = at_x(x, band)
     else:
-        top = _y(y, band)
+        top = at_y(y, band)
     return element("rect", style="band", x=left, y=top, width=max(right - left, 1.0), height=max(bottom - top, 1.0))
 
 
 def _point(x: Axis, y: Axis, point: Point, whiskers: bool) -> Element:
-    at, up = _x(x, point.x), _y(y, point.y)
+    at, up = at_x(x, point.x), at_y(y, point.y)
     marks = _whiskers(x, y, point) if whiskers else []
     return _leading(point.target, point.label, *marks, _shape(point.style, at, up, point.front))
 
 
 def _whiskers(x: Axis, y: Axis, point: Point) -> list[Element]:
-    at, up = _x(x, point.x), _y(y, point.y)
+    at, up = at_x(x, point.x), at_y(y, point.y)
     ways = []
     if point.dx:
-        ways.append(f"M{_x(x, point.x - point.dx):.2f} {up:.2f}H{_x(x, point.x + point.dx):.2f}")
+        ways.append(f"M{at_x(x, point.x - point.dx):.2f} {up:.2f}H{at_x(x, point.x + point.dx):.2f}")
     if point.dy:
-        ways.append(f"M{at:.2f} {_y(y, point.y - point.dy):.2f}V{_y(y, point.y + point.dy):.2f}")
+        ways.append(f"M{at:.2f} {at_y(y, point.y - point.dy):.2f}V{at_y(y, point.y + point.dy):.2f}")
     return [element("path", style="spread", d="".join(ways))] if ways else []
 
 
@@ -123,31 +123,31 @@ def _shape(style: int | str, x: float, y: float, front: bool) -> Element:
 
 def lines(title: str, x: Axis, y: Axis, found: Sequence[Line], levels: Sequence[Level] = (), bands: bool = True) -> str:
     """A line for each series, with a band of its spread, over the levels of the references."""
-    drawn = _frame(x, y)
+    drawn = frame(x, y)
     drawn += [part for level in levels for part in _level(x, y, level)]
     drawn += [_ribbon(x, y, line) for line in found if bands and len(line.points) > 1]
     for line in found:
-        way = "L".join(f"{_x(x, point[0]):.2f} {_y(y, point[1]):.2f}" for point in line.points)
+        way = "L".join(f"{at_x(x, point[0]):.2f} {at_y(y, point[1]):.2f}" for point in line.points)
         drawn.append(element("path", style=f"line s{line.style % STYLES} d{line.dash % DASHES}", d=f"M{way}"))
         drawn += [
-            _leading(target, label, _shape(line.style, _x(x, at), _y(y, mean), False))
+            _leading(target, label, _shape(line.style, at_x(x, at), at_y(y, mean), False))
             for at, mean, _, label, target in line.points
         ]
     return drawing(title, HEIGHT, *drawn)
 
 
 def _level(x: Axis, y: Axis, level: Level) -> Iterator[Element]:
-    left, right = _x(x, x.low), _x(x, x.high)
+    left, right = at_x(x, x.low), at_x(x, x.high)
     if level.band:
-        low, high = (_y(y, end) for end in level.band)
+        low, high = (at_y(y, end) for end in level.band)
         yield element("rect", style="band", x=left, y=high, width=right - left, height=max(low - high, 1.0))
     if level.value is not None:
-        yield element("path", style=f"level {level.role}", d=f"M{left:.2f} {_y(y, level.value):.2f}H{right:.2f}")
+        yield element("path", style=f"level {level.role}", d=f"M{left:.2f} {at_y(y, level.value):.2f}H{right:.2f}")
 
 
 def _ribbon(x: Axis, y: Axis, line: Line) -> Element:
-    above = [f"{_x(x, at):.2f} {_y(y, mean + spread):.2f}" for at, mean, spread, *_ in line.points]
-    below = [f"{_x(x, at):.2f} {_y(y, mean - spread):.2f}" for at, mean, spread, *_ in reversed(line.points)]
+    above = [f"{at_x(x, at):.2f} {at_y(y, mean + spread):.2f}" for at, mean, spread, *_ in line.points]
+    below = [f"{at_x(x, at):.2f} {at_y(y, mean - spread):.2f}" for at, mean, spread, *_ in reversed(line.points)]
     return element("path", style=f"ribbon s{line.style % STYLES}", d=f"M{'L'.join([*above, *below])}z")
 
 
@@ -219,18 +219,18 @@ def _rung(rung: Rung, y: float, right: float, reach: Axis) -> Element:
     return _leading(rung.target, f"{rung.name}: {rung.text}", *parts)
 
 
-def _frame(x: Axis, y: Axis) -> list[Element]:
+def frame(x: Axis, y: Axis) -> list[Element]:
     """Grid, numbers and the names of both axes."""
     left, right, top, bottom = LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM
     drawn = []
     for value in y.ticks():
-        up = _y(y, value)
+        up = at_y(y, value)
         drawn += [
             element("line", style="grid", x1=left, x2=right, y1=up, y2=up),
             letters(_short(value), left - 5, up, "share"),
         ]
     for value in _apart(x):
-        at = _x(x, value)
+        at = at_x(x, value)
         drawn += [
             element("line", style="grid", x1=at, x2=at, y1=top, y2=bottom),
             letters(_short(value), at, bottom + 10, "tick"),
@@ -244,7 +244,7 @@ def _apart(x: Axis) -> list[float]:
     kept: list[float] = []
     for value in x.ticks():
         room = (len(_short(value)) + 1) * LETTER * 0.85
-        if not kept or _x(x, value) - _x(x, kept[-1]) >= room:
+        if not kept or at_x(x, value) - at_x(x, kept[-1]) >= room:
             kept.append(value)
     return kept
 
@@ -264,11 +264,13 @@ def _leading(target: str, label: str, *marks: Element) -> Element:
     return element("a", title, *marks, href=f"#{target}", **{"data-told": label})
 
 
-def _x(axis: Axis, value: float) -> float:
+def at_x(axis: Axis, value: float) -> float:
+    """Pixels from the left edge."""
     return LEFT + axis.at(value) * (WIDTH - RIGHT - LEFT)
 
 
-def _y(axis: Axis, value: float) -> float:
+def at_y(axis: Axis, value: float) -> float:
+    """Pixels from the top."""
     return HEIGHT - BOTTOM - axis.at(value) * (HEIGHT - BOTTOM - TOP)
 
 

@@ -1,4 +1,4 @@
-"""Measure again what an artefact says was measured, from the predictions that it was measured on."""
+"""Measure again what an artefact says was measured, from the predictions and curves that it was measured on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from unlearn.evidence import Evidence, Metric, Seen
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.files import read_predictions
 from unlearn.stages.keys import canonical
+from unlearn.stages.relearn import by_step
 from unlearn.store import Entry
 from unlearn.types import Measurement, Subset
 
 Find = Callable[[str], Entry]  # an artefact by its key
 ROOMS = ("unlearn.metrics", "unlearn.attacks")
 LOOKS = ("subject", "original", "retrained", "untrained")  # at models, as `Evaluate` has them
-KNOWN = {"kind", "version", "metric", "model", "seed", "shadows", *LOOKS}
+MANY = ("subjects", "retrained_models")  # where a metric is of many models
+KNOWN = {"kind", "version", "metric", "model", "seed", "shadows", *LOOKS, *MANY}
 
 
 class NotRepeatableError(Exception):
@@ -37,7 +39,9 @@ def remeasure(spec: dict[str, Any], find: Find) -> dict[str, Measurement]:
     if spec["shadows"]:
         raise NotRepeatableError("measured by shadow models")
     subject, original, retrained, untrained = (_seen(spec[role], find) for role in LOOKS)
-    return _metric(spec["metric"]).measure(Evidence(subject, original, retrained, untrained, spec["seed"]))
+    many = (tuple(_seen(view, find) for view in spec.get(name, ())) for name in MANY)
+    evidence = Evidence(subject, original, retrained, untrained, spec["seed"], (), *many)
+    return _metric(spec["metric"]).measure(evidence)
 
 
 def _metric(spec: dict[str, Any]) -> Metric:
@@ -55,4 +59,5 @@ def _metric(spec: dict[str, Any]) -> Metric:
 def _seen(view: dict[str, Any], find: Find) -> Seen:
     if view["scores"] or view["weights"]:
         raise NotRepeatableError("what reads weights or gradients is not measured again")
-    return Seen({Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()})
+    predictions = {Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()}
+    return Seen(predictions, relearned=by_step(find(view["relearned"]["stage"])) if "relearned" in view else {})

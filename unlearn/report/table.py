@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from unlearn.report.verdict import verdict
+
 ROWS = {
     "forget_accuracy": "forget accuracy",
     "unlearning_accuracy": "  1 - forget (UA)",
@@ -20,10 +22,16 @@ ROWS = {
     "memory_retention_rate": "memory retention",
     "unlearning_degree": "unlearning degree",
     "unlearning_degree_calibrated": "  calibrated",
+    "unlearning_degree_control": "  on holdout",
     "js_to_retrained": "JS to retrained",
     "activation_distance": "activation dist.",
     "zrf": "ZRF",
     "tug_of_war": "tug of war",
+    "relearn_steps": "relearn steps",
+    "ain": "  AIN",
+    "klom_forget": "KLoM, forget",
+    "klom_retain": "  retain",
+    "klom_test": "  test",
     "mia_logistic_auc": "attack AUC",
     "mia_entropy_auc": "  by entropy",
     "mia_modified_entropy_auc": "  by mod. entropy",
@@ -32,6 +40,9 @@ ROWS = {
     "mia_u_lira_auc": "  by U-LiRA",
     "mia_svc_confidence": "SVC confidence",
     "selection_auc": "  on validation",
+    "label_inference_success": "class inferred",
+    "feature_recovery_ssim": "recovered SSIM",
+    "feature_recovery_advantage": "  beyond its class",
     "seconds": "seconds",
     "speedup": "speed-up",
 }
@@ -43,13 +54,14 @@ COLUMNS = {
     "noise_floor": "floor",
 }
 SURE = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # whose gaps' intervals are printed
-FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×"}
+FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×", "relearn_steps": "{:.1f}"}
 
 
 def show(report: dict[str, Any], stream: TextIO) -> None:
-    """Print the notes, the table and the average gap of a report; fits 80 columns."""
+    """Print the notes, the table and the verdict of a report; fits 80 columns."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
@@ -65,6 +77,9 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     console.print(table)
     for line in footer(report):
         console.print(line)
+    for answer in verdict(report).values():
+        console.print("\n{question} [bold]{answer}.[/bold]".format(**answer))
+        console.print(Padding("\n".join(answer["lines"]), (0, 0, 0, 2)))
 
 
 def line(report: dict[str, Any]) -> str:
@@ -124,13 +139,20 @@ def footer(report: dict[str, Any]) -> list[str]:
     ]
     if intervals:
         lines.append(f"95 % of gaps, by sample: {', '.join(intervals)}")
+    unsure = [
+        name.strip()
+        for metric, name, _ in rows(report)
+        if metrics.get(f"gap/{metric}") is not None and not statistics[f"gap/{metric}"].get("interval")
+    ]
+    if unsure:
+        lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
+    lines += _degrees(report)
     if "blend" in report:
         lines.append(_blended(**report["blend"]))
     fresh = metrics.get("fresh/perturbed_forget_accuracy")
     if fresh is not None:
         lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
-    if "attack" in report["notes"]:
-        lines.append(report["notes"]["attack"])
+    lines += [report["notes"][note] for note in ("attack", "blind_attacks") if note in report["notes"]]
     average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")
     if average is not None:
         beside = "" if floor is None else f", between retrained models {floor:.3f}"
@@ -139,6 +161,16 @@ def footer(report: dict[str, Any]) -> list[str]:
     if selected is not None:
         lines.append(f"the same with validation in place of test and holdout: {selected:.3f}")
     return lines
+
+
+def _degrees(report: dict[str, Any]) -> Iterator[str]:
+    """The calibrated degree with its interval, and beside it that on equally moved images that no model learnt."""
+    for metric, name in (("calibrated", "calibrated degree"), ("control", "the same on the perturbed holdout")):
+        key = f"unlearned/unlearning_degree_{metric}"
+        behind = report["statistics"].get(key, {})
+        if behind.get("interval"):
+            low, high = behind["interval"]
+            yield f"{name} {report['metrics'][key]:.3f}, 95 % {low:.3f} to {high:.3f} over {behind['over']}"
 
 
 def _blended(a: float, validation_accuracy: float, target: float) -> str:

@@ -1,134 +1,199 @@
-"""What a run found, in one sentence made from its numbers."""
+"""The answers of a run, in words made from its numbers: was it forgotten, how sure are we, what did it cost?"""
 
 from __future__ import annotations
 
-from math import hypot
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
 
-from unlearn.report.attacks import ATTACK, OTHER
-from unlearn.statistics import RESOLUTION
+from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
+from unlearn.report.judgement import Criterion, Difference, Finding, criteria, difference, finding
 
 Report = dict[str, Any]
-FORGET = "forget_accuracy"
-TIE = 1e-9  # distances this close are equal: they were rounded on different ways
-ERRORS = 2.0  # standard errors of a difference, up to which two accuracies count as equal (our choice)
+Answer = dict[str, Any]
+NAMES = {
+    "forget_accuracy": "forget accuracy",
+    ATTACK: "attack AUC",
+    OTHER: "attack AUC by entropy",
+    **dict(zip(SHADOWS.values(), ("LiRA's AUC", "RMIA's AUC", "U-LiRA's AUC"), strict=True)),
+}
+HEADS = {
+    Finding.UNMEASURED: "Not measured",
+    Finding.NO_BASELINE: "Cannot be said without a retrained model",
+    Finding.NO_FLOOR: "Cannot be judged by one retrained model",
+    Finding.BLIND: "This forget set cannot show forgetting",
+    Finding.WORSE: "No: further from retraining than before",
+    Finding.TOO_LITTLE: "No: too little was forgotten",
+    Finding.TOO_MUCH: "Too much: unlike retrained models",
+    Finding.UNPROVEN: "Perhaps: outside the noise floor, within sampling error",
+    Finding.INDISTINGUISHABLE: "Yes: indistinguishable from retraining",
+}
+SURE = {
+    Finding.UNMEASURED: "Nothing to be sure of",
+    Finding.NO_BASELINE: "Not at all: there is no reference",
+    Finding.NO_FLOOR: "Not enough: the noise floor is unknown",
+    Finding.BLIND: "Sure only that nothing can be told",
+    Finding.UNPROVEN: "Not sure: there are too few images to tell",
+    Finding.INDISTINGUISHABLE: "As sure as these retrained models make it",
+}
+BEYOND = "Sure at 95 %"  # of what else was found
+BY = "by more than they differ from each other and by more than sampling error"
+HARDER = "A forget set that can: spd_gan=marker, forget=hard, or any with dataset.label_noise=0.2."
 
 
-def verdict(report: Report) -> str:
-    """One sentence: did the model forget as retrained ones would have, did it keep the rest, what cannot be said.
+def verdict(report: Report) -> dict[str, Answer]:
+    """`forgotten`, `sure` and `cost`: each a `question`, a short `answer`, and the `lines` that give its numbers.
 
-    Distances are mean absolute differences: of one model to each retrained one, or between retrained ones (the noise
-    floor). Forget accuracy judges only where the original itself lies beyond that floor and sampling error.
+    `forgotten` also names its `finding`. The report's notes are not repeated.
     """
-    parts = (_forgetting(report), _average(report), _retention(report), _attack(report))
-    return "; ".join(part for part in parts if part) + "."
+    found = criteria(report)
+    what, by = finding(report, found)
+    return {
+        "forgotten": {
+            "question": "Was it forgotten?",
+            "answer": HEADS[what],
+            "lines": _forgotten(report, what, by, found),
+            "finding": what.value,
+        },
+        "sure": {"question": "How sure are we?", "answer": SURE.get(what, BEYOND), "lines": _sure(report, found)},
+        "cost": {"question": "What did it cost?", "answer": _speed(report), "lines": _cost(report)},
+    }
 
 
-def _forgetting(report: Report) -> str:
-    before, wanted, mine = (
-        report["metrics"].get(f"{role}/{FORGET}") for role in ("original", "retrained", "unlearned")
+def _forgotten(report: Report, what: Finding, by: Sequence[Criterion], found: Sequence[Criterion]) -> list[str]:
+    """The reason, by what was measured."""
+    told = [f"{_capital(_values(each))}." for each in by]
+    if what is Finding.UNMEASURED:
+        return ["Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default."]
+    if what is Finding.NO_BASELINE:
+        return [f"{_changes(report)}.", "No model was retrained to say where it should be: baseline=retrain."]
+    if what is Finding.BLIND:
+        first = "Original and retrained cannot be told apart on it, so no number here shows what the strategy did."
+        same = ["What was unlearned answers as the original does."] if all(map(_unchanged, by)) else []
+        return [first, *same, *(f"{_capital(_untouched(each))}." for each in by), HARDER]
+    if what is Finding.NO_FLOOR:
+        return [*told, "How far retrained models are from each other is not known: baseline.seeds=[0,1,2]."]
+    hidden = [NAMES[each.metric] for each in found if not each.visible]
+    blind = [f"{_capital(_listed(hidden))} cannot show forgetting here."] if hidden else []
+    return [_manner(what, f"the {_models(report)} retrained models"), *told, *blind]
+
+
+def _manner(what: Finding, them: str) -> str:
+    return {
+        Finding.WORSE: "Unlearning moved it away from retraining: the untouched original was nearer.",
+        Finding.INDISTINGUISHABLE: f"It is no further from {them} than they are from each other.",
+        Finding.UNPROVEN: f"It is further from {them} than they are from each other, but not beyond sampling error.",
+        Finding.TOO_LITTLE: f"It still shows what {them} do not, {BY}.",
+        Finding.TOO_MUCH: f"It went past {them}, {BY}.",
+    }[what]
+
+
+def _values(each: Criterion) -> str:
+    """`forget accuracy 0.731, retrained 0.410, original 1.000 (46 % of the way)`"""
+    way = f"{100 * each.way:.0f} % of the way" if each.way >= 0 else "further than the original"
+    told = f"{NAMES[each.metric]} {each.unlearned:.3f}, retrained {each.retrained:.3f}, original {each.original:.3f}"
+    return f"{told} ({way})" if each.visible else told
+
+
+def _unchanged(each: Criterion) -> bool:
+    return each.change is not None and each.change.interval == (0.0, 0.0)
+
+
+def _untouched(each: Criterion) -> str:
+    """How little the original differs, and whether seeds or samples hide it."""
+    hidden = (
+        f"95 % of the difference is{_interval(each.untouched)}"
+        if not each.untouched.sure
+        else f"retrained models differ by {each.floor:.3f} themselves"
     )
-    if mine is None or before is None:
-        return "Forget accuracy was not measured, so whether anything was forgotten cannot be said"
-    if wanted is None:
-        change = f"stayed at {mine:.3f}" if mine == before else f"went from {before:.3f} to {mine:.3f}"
-        return f"Forget accuracy {change}, and no model was retrained to say where it should be"
-    floor = report["metrics"][f"noise_floor/{FORGET}"]
-    own, original = distance(report, "unlearned", FORGET), distance(report, "original", FORGET)
-    if own > max(floor or 0, original + ERRORS * _error(report, "unlearned", FORGET)) + TIE:
-        among = "" if floor is None else f", and they are {floor:.3f} away from each other"
-        return (
-            "The unlearned model is further from retraining than the untouched original is: its forget accuracy, "
-            f"{mine:.3f}, is {own:.3f} away from the retrained {wanted:.3f}, the original's {original:.3f}{among}"
-        )
-    if floor is None:
-        return (
-            f"Forget accuracy is {mine:.3f}, {own:.3f} away from the one retrained model's {wanted:.3f} (the original: "
-            f"{original:.3f} away), and a single one gives no noise floor to judge that by"
-        )
-    noise = max(floor, RESOLUTION * _error(report, "original", FORGET))
-    if original <= noise + TIE:
-        return (
-            f"Forget accuracy cannot tell whether the unlearned model forgot ({mine:.3f}): even the original's "
-            f"{before:.3f} is only {original:.3f} away from the retrained models' {wanted:.3f}, and up to "
-            f"{noise:.3f} is noise"
-        )
-    manner = _manner(own, floor, ERRORS * _error(report, "unlearned", FORGET), mine - wanted)
-    return (
-        f"The unlearned model {manner}: its forget accuracy, {mine:.3f}, is {own:.3f} away from the retrained models' "
-        f"{wanted:.3f}, and they are {floor:.3f} away from each other"
+    return f"{NAMES[each.metric]}: original {each.original:.3f}, retrained {each.retrained:.3f}; {hidden}"
+
+
+def _changes(report: Report) -> str:
+    pairs = [
+        (NAMES[metric], *(report["metrics"].get(f"{role}/{metric}") for role in ("original", "unlearned")))
+        for metric in report["judged_by"]
+    ]
+    told = [
+        f"{name} stayed at {after:.3f}" if before == after else f"{name} went from {before:.3f} to {after:.3f}"
+        for name, before, after in pairs
+        if before is not None and after is not None
+    ]
+    return _capital(_listed(told)) if told else "What was measured is undefined"
+
+
+def _models(report: Report) -> int:
+    return len(report["seeds"]["baseline"])
+
+
+def _sure(report: Report, found: Sequence[Criterion]) -> list[str]:
+    """Every gap with its interval and noise floor, and what these speak of."""
+    if not found:
+        return ["Without a retrained model there is neither a gap nor a noise floor."]
+    models = _models(report)
+    pairs = models * (models - 1) // 2
+    floor = f"the floor of {pairs} pair{'s' * (pairs > 1)} of {models} retrained models" if pairs else "no noise floor"
+    return [
+        *(_gap(each, report["statistics"][f"gap/{each.metric}"]["n"]) for each in found),
+        f"Intervals are 95 %, of the same images under both models, not of seeds: one model was unlearned; {floor}.",
+    ]
+
+
+def _gap(each: Criterion, n: int) -> str:
+    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}"
+    interval = _interval(each.gap) or ", without an interval"
+    return f"{_capital(NAMES[each.metric])}: gap {each.gap.value + 0.0:+.3f}{interval}{floor}, n {n:,}."
+
+
+def _speed(report: Report) -> str:
+    metrics = report["metrics"]
+    seconds, factor = metrics.get("unlearned/seconds"), metrics.get("unlearned/speedup")
+    if seconds is None:
+        return "Not timed"
+    if factor is None:
+        return f"{_short(seconds)} of unlearning"
+    return f"{factor:.1f} times as fast as retraining" if factor >= 1 else f"Slower than retraining ({factor:.2f}×)"
+
+
+def _cost(report: Report) -> list[str]:
+    """Seconds, and what accuracy was lost elsewhere."""
+    metrics = report["metrics"]
+    mine, theirs = (metrics.get(f"{role}/seconds") for role in ("unlearned", "retrained"))
+    told = [] if mine is None else [_seconds(report, mine, theirs)]
+    return [*told, *(words for subset in ("retain", "test") if (words := _retention(report, subset)))]
+
+
+def _seconds(report: Report, mine: float, theirs: float | None) -> str:
+    if theirs is None:
+        return f"{_short(mine)}; no model was retrained to compare that with."
+    why = report["notes"].get("unlearned/speedup")
+    return f"{_short(mine)}, retraining {_short(theirs)}" + (f"; no speed-up is given: {why}." if why else ".")
+
+
+def _retention(report: Report, subset: str) -> str:
+    """Accuracy before and after; it fell where the interval of the change is below 0 throughout."""
+    metric = f"{subset}_accuracy"
+    before, after, wanted = (
+        report["metrics"].get(f"{role}/{metric}") for role in ("original", "unlearned", "retrained")
     )
-
-
-def _manner(own: float, floor: float, error: float, gap: float) -> str:
-    if own <= floor + TIE:
-        return "forgot like a retrained one"
-    if own <= error + TIE:  # a floor of few models may be small by chance
-        return "forgot like a retrained one, up to sampling error"
-    return "forgot too little" if gap > 0 else "forgot too much"
-
-
-def distance(report: Report, role: str, metric: str) -> float:
-    """Mean absolute difference to each retrained model's value."""
-    value = report["metrics"][f"{role}/{metric}"]
-    return fmean(abs(value - each["value"]) for each in report["statistics"][f"retrained/{metric}"]["readings"])
-
-
-def _error(report: Report, role: str, metric: str) -> float:
-    """Standard error of the difference between one model and one retrained model, as if of different images."""
-    pair = (report["statistics"][f"{each}/{metric}"]["readings"][0] for each in (role, "retrained"))
-    return hypot(*(reading["standard_error"] or 0.0 for reading in pair))
-
-
-def _average(report: Report) -> str:
-    gap, floor = (report["metrics"].get(key) for key in ("average_gap", "average_noise_floor"))
-    if gap is None or floor is None:
+    if before is None or after is None:
         return ""
-    where = "within" if gap <= floor + TIE else "beyond"
-    return f"averaged over {_over(report)}, it is {gap:.3f} away from them, {where} their {floor:.3f} from each other"
+    change = difference(report["statistics"][f"unlearned/{metric}"].get("change"))
+    verb = "held" if change is None or not change.sure else "fell" if change.value < 0 else "rose"
+    beside = "" if wanted is None else f"; retrained {wanted:.3f}"
+    return f"{_capital(subset)} accuracy {verb}: {before:.3f} → {after:.3f}{beside}."
 
 
-def _over(report: Report) -> str:
-    """The metrics of the average, as words: `forget and test accuracy and attack AUC`."""
-    metrics = [key.partition("/")[2] for key in report["statistics"]["average_gap"]["over"]]
-    accuracies = [metric.removesuffix("_accuracy") for metric in metrics if metric.endswith("_accuracy")]
-    words = [f"{_listed(accuracies)} accuracy"] if accuracies else []
-    attacks = {ATTACK: "attack AUC", OTHER: "AUC by entropy"}
-    return " and ".join(words + [word for metric, word in attacks.items() if metric in metrics])
+def _short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.3f} s"
 
 
-def _retention(report: Report) -> str:
-    """Whether accuracy on retain and test is the original's, up to sampling error."""
-    measured = [subset for subset in ("retain", "test") if f"unlearned/{subset}_accuracy" in report["metrics"]]
-    fell = [subset for subset in measured if _fell(report, f"{subset}_accuracy")]
-    held = [subset for subset in measured if subset not in fell]
-    parts = [
-        f"{_listed(held)} accuracy held" if held else "",
-        f"{_listed(fell)} accuracy fell ({_values(report, fell)})" if fell else "",
-    ]
-    return " but ".join(part for part in parts if part)
+def _interval(found: Difference) -> str:
+    return f" ({found.interval[0] + 0.0:.3f} to {found.interval[1] + 0.0:.3f})" if found.interval else ""
 
 
-def _fell(report: Report, metric: str) -> bool:
-    before, after = (report["metrics"][f"{role}/{metric}"] for role in ("original", "unlearned"))
-    errors = [
-        report["statistics"][f"{role}/{metric}"]["readings"][0]["standard_error"] or 0.0
-        for role in ("original", "unlearned")
-    ]
-    return bool(before - after > ERRORS * hypot(*errors) + TIE)
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
-def _values(report: Report, subsets: list[str]) -> str:
-    pairs = (
-        [report["metrics"][f"{role}/{subset}_accuracy"] for role in ("original", "unlearned")] for subset in subsets
-    )
-    return ", ".join(f"{before:.3f} → {after:.3f}" for before, after in pairs)
-
-
-def _attack(report: Report) -> str:
-    return "the attack is blind here" if "attack" in report["notes"] else ""
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -113,7 +113,7 @@ class Workshop:
                 stage.kind,
                 stage.key,
                 lambda folder: stage.build(folder, self, tick),
-                lambda: self._describe(stage),
+                lambda: self.describe(stage),
                 lambda: self.tell(stage, "waiting for another process that builds it"),
             )
 
@@ -121,7 +121,8 @@ class Workshop:
         """A line about a stage that is being built."""
         self.console.say(f"  {stage.label:<28} {text}")
 
-    def _describe(self, stage: Stage) -> dict[str, Any]:
+    def describe(self, stage: Stage) -> dict[str, Any]:
+        """What its `meta.json` says besides what the store knows."""
         hardware = machine(replace(self.hardware, devices=stage.devices))
         told = {"label": stage.label, "spec": stage.spec, "versions": versions(), "hardware": hardware}
         return told | self.notes.get(stage.key, {})

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import torch
 
+from unlearn.checks import ADDED
 from unlearn.console import Tick
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
+from unlearn.stages.invert import Recovered
 from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
+from unlearn.stages.relearn import Relearn
 from unlearn.stages.score import Score
 from unlearn.stages.shadow import Half, Part
 from unlearn.types import Measurement, Subset
@@ -26,13 +29,17 @@ class View:
     predictions: Mapping[Subset, Predict] = field(default_factory=dict)
     scores: tuple[Score, ...] = ()
     weights: Finished | None = None
+    recovered: Recovered | None = field(default=None, metadata=ADDED)
+    relearned: Relearn | None = field(default=None, metadata=ADDED)
 
     def load(self, workshop: Workshop) -> Seen:
         """As a metric sees it, predictions on the CPU, scores and weights on the training device."""
         predictions = {subset: read_predictions(workshop.need(stage)) for subset, stage in self.predictions.items()}
         scores = {stage.need: stage.load(workshop) for stage in self.scores}
         parameters = {} if self.weights is None else dict(self.weights.load(workshop).named_parameters())
-        return Seen(predictions, scores, parameters)
+        recovered = None if self.recovered is None else self.recovered.load(workshop)
+        relearned = {} if self.relearned is None else self.relearned.load(workshop)
+        return Seen(predictions, scores, parameters, recovered, relearned)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,10 @@ class ShadowView:
 
 @dataclass(frozen=True)
 class Evaluate(Stage):
-    """Its file: `measurements.json`, by name. References that the metric does not ask for are empty."""
+    """Its file: `measurements.json`, by name. References that the metric does not ask for are empty.
+
+    A metric of many models sees `subjects` and `retrained_models` in place of `subject` and references.
+    """
 
     metric: Metric
     model: Finished
@@ -64,6 +74,8 @@ class Evaluate(Stage):
     untrained: View
     seed: int
     shadows: tuple[ShadowView, ...] = ()
+    subjects: tuple[View, ...] = field(default=(), metadata=ADDED)
+    retrained_models: tuple[View, ...] = field(default=(), metadata=ADDED)
 
     announced = False
 
@@ -80,7 +92,8 @@ class Evaluate(Stage):
         views = (self.subject, self.original, self.retrained, self.untrained)
         subject, original, retrained, untrained = (view.load(workshop) for view in views)
         shadows = tuple(view.load(workshop) for view in self.shadows)
-        return Evidence(subject, original, retrained, untrained, self.seed, shadows)
+        many = (tuple(view.load(workshop) for view in views) for views in (self.subjects, self.retrained_models))
+        return Evidence(subject, original, retrained, untrained, self.seed, shadows, *many)
 
     def load(self, workshop: Workshop) -> dict[str, Measurement]:
         """The measurements by name, without the role."""

@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -66,10 +66,16 @@ def canonical(value: Any) -> Any:
 
 
 def canonical_fields(value: Any) -> dict[str, Any]:
-    """Plain JSON for each field of a dataclass that is not a run-time one, and for what it says of itself."""
-    plain = {f.name: getattr(value, f.name) for f in fields(value) if not f.metadata.get("runtime")}
+    """Plain JSON for each field of a dataclass that is not a run-time one, nor a later one at its default, and for what
+    it says of itself."""
+    plain = {f.name: item for f in fields(value) if not _left_out(f, item := getattr(value, f.name))}
     own = value.identity() if isinstance(value, Identified) else {}
     return {name: canonical(item) for name, item in (plain | own).items()}
+
+
+def _left_out(spec: Field[Any], item: Any) -> bool:
+    """A run-time field, or one that came later and says nothing new."""
+    return bool(spec.metadata.get("runtime")) or (bool(spec.metadata.get("added")) and item == spec.default)
 
 
 @cache

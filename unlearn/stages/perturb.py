@@ -1,9 +1,9 @@
-"""Move the forget set slightly: SPD-GAN in either reading, or the marker's random-noise control."""
+"""Move the forget set slightly: SPD-GAN in either reading, or what the marker is held against."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,32 +11,47 @@ import torch
 from torch import Tensor
 
 from unlearn.console import Tick
+from unlearn.discovery import snake_case
 from unlearn.modules.trainer import Numerics
 from unlearn.seeding import stream
 from unlearn.spd_gan.options import Gan, Noise, noisy, noisy_like, quantise
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Samples, warm_up
-from unlearn.types import Curve, ImageSource
+from unlearn.stages.samples import Samples, augmentation, warm_up
+from unlearn.stages.train import Train
+from unlearn.types import Curve, ImageSource, Subset
 
 if TYPE_CHECKING:
+    from unlearn.batch import Batch
+    from unlearn.spd_gan.direct import Direct
     from unlearn.spd_gan.networks import Generator
 
 CHUNK = 512  # images moved at a time
-EXAMPLES = 8  # images kept for the report
+EXAMPLES = 8  # images kept for the report, of forget; half as many of holdout
+
+
+@dataclass(frozen=True)
+class Moved:
+    """D_f' and the holdout set moved alike, uint8 [n, c, h, w], and what it took."""
+
+    forget: Tensor
+    holdout: Tensor
+    curve: Curve = field(default_factory=Curve)
+    generator: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Perturb(Stage):
     """The perturbed forget set D_f', the holdout set moved alike, and D_f under random noise as large (the controls).
 
-    Its files: `moved.safetensors` (uint8 images with their data set indices), `generator.safetensors` and
-    `curve.json` (both empty for the noise control), and `examples.safetensors`, which the report shows without
-    reading the data: the first forget images `clean` and `moved` uint8 [m, c, h, w], their `labels` and `index`.
+    Its files: `moved.safetensors` (uint8 images with their data set indices), `generator.safetensors` (empty without
+    one), `curve.json` (empty for random noise), and `examples.safetensors`, which the report shows without reading the
+    data: the first forget images `clean` and `moved` uint8 [m, c, h, w], their `labels` and `index`, and the same of
+    holdout, `holdout_clean` and so on.
     """
 
-    settings: Gan | Noise
+    settings: Gan | Noise | Direct
     forget: Samples
     retain: Samples
     holdout: Samples
@@ -46,29 +61,40 @@ class Perturb(Stage):
 
     @property
     def label(self) -> str:
-        return f"spd_gan {type(self.settings).__name__.lower()} (seed {self.seed})"
+        return f"spd_gan {snake_case(type(self.settings).__name__)} (seed {self.seed})"
 
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         forget, holdout = self.forget.load(workshop), self.holdout.load(workshop)
-        generator, curve = None, Curve()
-        if isinstance(self.settings, Gan):
+        clean, others = _pixels(forget), _pixels(holdout)
+        if isinstance(self.settings, Noise):
+            found = Moved(self._noisy("forget", clean), self._noisy("holdout", others))
+        elif isinstance(self.settings, Gan):
             generator, curve = self._train(self.settings, forget, workshop, tick)
-        clean, moved = self._moved("forget", forget, generator)
-        _, moved_holdout = self._moved("holdout", holdout, generator)
+            found = Moved(_generated(generator, clean), _generated(generator, others), curve, generator.state_dict())
+        else:
+            labels = torch.cat([forget.labels, holdout.labels])
+            found = self._direct(self.settings, torch.cat([clean, others]), labels, forget.index, workshop, tick)
+        self._write(folder, forget, holdout, clean, others, found)
+
+    def _write(
+        self, folder: Path, forget: ImageSource, holdout: ImageSource, clean: Tensor, others: Tensor, found: Moved
+    ) -> None:
         draws = stream(self.seed, "noisy_forget", "spd_gan")
-        noise = [
-            noisy_like(a, b, draws) for a, b in zip(torch.split(clean, CHUNK), torch.split(moved, CHUNK), strict=True)
-        ]
-        tensors = {"forget": moved, "holdout": moved_holdout, "noisy_forget": torch.cat(noise)}
+        pairs = zip(torch.split(clean, CHUNK), torch.split(found.forget, CHUNK), strict=True)
+        noise = torch.cat([noisy_like(a, b, draws) for a, b in pairs])
+        tensors = {"forget": found.forget, "holdout": found.holdout, "noisy_forget": noise}
         indices = {"forget_index": forget.index, "holdout_index": holdout.index}
         write_tensors(folder / "moved.safetensors", tensors | indices)
-        whole = {"clean": clean, "moved": moved, "labels": forget.labels, "index": forget.index}
-        write_tensors(folder / "examples.safetensors", {name: each[:EXAMPLES].clone() for name, each in whole.items()})
-        write_tensors(folder / "generator.safetensors", generator.state_dict() if generator else {})
-        write_json(folder / "curve.json", curve)
+        shown = _first(EXAMPLES, forget, clean, found.forget)
+        control = _first(EXAMPLES // 2, holdout, others, found.holdout)
+        write_tensors(
+            folder / "examples.safetensors", shown | {f"holdout_{name}": each for name, each in control.items()}
+        )
+        write_tensors(folder / "generator.safetensors", found.generator)
+        write_json(folder / "curve.json", found.curve)
 
     def _train(self, settings: Gan, forget: ImageSource, workshop: Workshop, tick: Tick) -> tuple[Generator, Curve]:
         from unlearn.modules.prediction import features
@@ -84,16 +110,55 @@ class Perturb(Stage):
         guide = Guide.of(classifier, known, labels, self.forget.population.dataset.classes)
         return train_spd_gan(settings, guide, forget, self.seed, workshop.hardware, tick)
 
-    def _moved(self, name: str, data: ImageSource, generator: Generator | None) -> tuple[Tensor, Tensor]:
-        """All images, and all of them moved, uint8 [n, c, h, w]."""
-        clean = list(data.batches(torch.split(torch.arange(len(data)), CHUNK)))
-        return torch.cat(clean), torch.cat(list(self._move(name, clean, data.shape[0], generator)))
+    def _direct(
+        self, settings: Direct, clean: Tensor, labels: Tensor, index: Tensor, workshop: Workshop, tick: Tick
+    ) -> Moved:
+        """`index` is that of the forget set, whose images come first."""
+        from unlearn.data.loader import Loader
+        from unlearn.spd_gan.direct import Scene
 
-    @torch.no_grad()
-    def _move(self, name: str, batches: list[Tensor], channels: int, generator: Generator | None) -> Iterator[Tensor]:
-        draws, epsilon = stream(self.seed, f"noise/{name}", "spd_gan"), self.settings.bound(channels)
-        for clean in batches:
-            if generator is None:
-                yield noisy(clean, torch.full((len(clean),), epsilon, device=clean.device), draws)
-            else:
-                yield quantise(clean, generator(clean.float() / 255))
+        guide, n = self.guide, len(index)
+        assert isinstance(guide, Train), "the marker's guide is trained here"
+        augment = augmentation(self.forget.population.dataset)
+
+        def batches(marked: Tensor, epoch: int) -> Iterator[Batch]:
+            train = Samples(Subset.TRAIN, self.forget.population).load(workshop).replaced(index, marked)
+            return Loader(train, guide.recipe.batch_size, self.seed, "spd_gan", augment).batches(epoch)
+
+        scene = Scene(
+            clean=clean,
+            labels=labels,
+            forgotten=n,
+            epsilon=settings.bound(clean.shape[1]),
+            guide=guide.load(workshop),
+            fresh=lambda: guide.fresh("init/spd_gan", self.seed).to(clean.device),
+            recipe=guide.recipe,
+            batches=batches,
+            seed=self.seed,
+            draws=stream(self.seed, "start", "spd_gan"),
+            tick=tick,
+        )
+        pixels, curve = settings.move(scene)
+        moved = quantise(clean, pixels)
+        return Moved(moved[:n], moved[n:], curve)
+
+    def _noisy(self, name: str, clean: Tensor) -> Tensor:
+        draws, epsilon = stream(self.seed, f"noise/{name}", "spd_gan"), self.settings.bound(clean.shape[1])
+        return torch.cat(
+            [noisy(a, torch.full((len(a),), epsilon, device=a.device), draws) for a in torch.split(clean, CHUNK)]
+        )
+
+
+def _pixels(data: ImageSource) -> Tensor:
+    """All images, uint8 [n, c, h, w]."""
+    return torch.cat(list(data.batches(torch.split(torch.arange(len(data)), CHUNK))))
+
+
+@torch.no_grad()
+def _generated(generator: Generator, clean: Tensor) -> Tensor:
+    return torch.cat([quantise(each, generator(each.float() / 255)) for each in torch.split(clean, CHUNK)])
+
+
+def _first(most: int, data: ImageSource, clean: Tensor, moved: Tensor) -> dict[str, Tensor]:
+    whole = {"clean": clean, "moved": moved, "labels": data.labels, "index": data.index}
+    return {name: each[:most].clone() for name, each in whole.items()}

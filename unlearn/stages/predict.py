@@ -8,6 +8,7 @@ from pathlib import Path
 from unlearn.console import Tick
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_predictions
+from unlearn.stages.invert import Probes
 from unlearn.stages.model import Finished
 from unlearn.stages.samples import Samples, load
 
@@ -17,7 +18,7 @@ class Predict(Stage):
     """Its file: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n])."""
 
     model: Finished
-    samples: Samples
+    samples: Samples | Probes
 
     announced = False
 

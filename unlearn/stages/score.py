@@ -33,7 +33,7 @@ class Score(Stage):
 
     @property
     def label(self) -> str:
-        return f"score {self.need.statistic.name} on {self.need.subset}"
+        return f"score {self.need.statistic.name} on {self.need.subset} of {self.model.role} (seed {self.model.seed})"
 
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.samples.population.dataset, workshop)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearn.console import duration
 from unlearn.evidence import Metric
-from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Judged
+from unlearn.stages.cost import Extra
 from unlearn.stages.evaluate import ShadowView
-from unlearn.stages.model import ModelStage
 from unlearn.stages.predict import Predict
 from unlearn.stages.shadow import ShadowScenario
 from unlearn.stages.train import Train
@@ -45,19 +43,7 @@ def unlearned_once(shadows: Sequence[ShadowModel]) -> tuple[Judged, ...]:
     return tuple({stage.key: stage for stage in made}.values())
 
 
-def say_cost(
-    shadows: Sequence[ShadowModel], original: ModelStage, unlearning: tuple[Stage, ...], workshop: Workshop
-) -> None:
-    """How much of it is still to be done, and about how long that takes, where the store can tell by this run's."""
-    alone = (original,) if isinstance(original, Train) else ()
-    for what, stages, alike in (
-        ("training", trained_once(shadows), alone),
-        ("unlearning", unlearned_once(shadows), unlearning),
-    ):
-        count = sum(workshop.peek(stage) is None for stage in stages)
-        if count:
-            took = [entry.seconds for stage in alike if (entry := workshop.peek(stage))]
-            known = took and len(took) == len(alike)
-            each = shadows[0].scenario.half.share * sum(took)
-            long = f"about {duration(count * each)}" if known else "how long one takes is not known yet"
-            workshop.console.say(f"  {'shadow models':<28} {count} {what}{'s' * (count > 1)} to come, {long}")
+def extra(shadows: Sequence[ShadowModel]) -> Extra:
+    """What they cost: each learns, and forgets, about half of what the original does."""
+    half = shadows[0].scenario.half.share if shadows else 1.0
+    return Extra("shadow models", trained_once(shadows), unlearned_once(shadows), half)

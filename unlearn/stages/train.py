@@ -21,6 +21,7 @@ from unlearn.store import ArtifactStore
 from unlearn.types import Curve
 
 if TYPE_CHECKING:
+    from unlearn.data.loader import Loader, Rows
     from unlearn.modules.partial import Partial, Progress
 
 
@@ -54,10 +55,14 @@ class Train(ModelStage):
         except DivergenceError:
             kept.drop()  # it would diverge again
             raise
-        write_tensors(folder / "model.safetensors", classifier.state_dict())
-        write_json(folder / "curve.json", curve)
+        self.write(folder, classifier, curve)
         if earlier.epochs:
             workshop.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
+
+    def write(self, folder: Path, classifier: Classifier, curve: Curve) -> None:
+        """The artefact's files."""
+        write_tensors(folder / "model.safetensors", classifier.state_dict())
+        write_json(folder / "curve.json", curve)
 
     def initial(self, workshop: Workshop) -> Classifier:
         """What training starts from, on the training device."""
@@ -72,18 +77,24 @@ class Train(ModelStage):
 
         `kept` is where it leaves its last epoch; None: among the store's unfinished work.
         """
-        from unlearn.data.loader import Loader, PairedLoader, Share
+        from unlearn.data.loader import PairedLoader, Share
         from unlearn.modules.classifier import ClassifierModule
         from unlearn.modules.ranks import rank, world_size
 
         classifier = self.initial(workshop)
-        data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
         share = Share(rank(), world_size()) if world_size() > 1 else None
-        loader = PairedLoader({"train": Loader(data, self.recipe.batch_size, self.seed, self.role, augment, share)})
+        loader = PairedLoader({"train": self.loader(workshop, share)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
         kept = kept or self._kept(workshop)
         curve = module.run(workshop.hardware, self.validation.load(workshop), tick, kept, epochs)
         return classifier, curve
+
+    def loader(self, workshop: Workshop, rows: Rows | None = None) -> Loader:
+        """The batches that it learns from."""
+        from unlearn.data.loader import Loader
+
+        data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
+        return Loader(data, self.recipe.batch_size, self.seed, self.role, augment, rows)
 
     def _kept(self, workshop: Workshop) -> Partial:
         from unlearn.modules.partial import Partial

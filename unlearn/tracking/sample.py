@@ -42,3 +42,11 @@ def _rows(subset: Subset, found: Mapping[Role, Predictions]) -> Iterator[Row]:
     n, lists = len(first.labels), {name: column.tolist() for name, column in columns.items()}
     for at in range(0, n, max(1, -(-n // SAMPLED))):
         yield {"subset": str(subset)} | {name: column[at] for name, column in lists.items()}
+
+
+def points(curves: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The ROC curves of all attacks and models, a point a row: shares alone, no score of a sample."""
+    for attack, found in curves.items():
+        for model in found["models"]:
+            for fpr, tpr in zip(found["fpr"], model["tpr"], strict=True):
+                yield {"attack": attack, "role": model["role"], "seed": model["seed"], "fpr": fpr, "tpr": tpr}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,13 +17,14 @@ from unlearn.checks import one_of, positive
 from unlearn.errors import first_line
 from unlearn.pipeline import Outcome, Plan, plan
 from unlearn.report.assemble import stages
+from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import examples, may_show
 from unlearn.report.publishable import publishable, publishable_config, publishable_report
 from unlearn.report.write import write, write_text
 from unlearn.run_config import Page, RunConfig
 from unlearn.tracking.base import Job, Log, Logger, curves
-from unlearn.tracking.sample import sampled
+from unlearn.tracking.sample import points, sampled
 from unlearn.types import Curve
 
 FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
@@ -93,6 +94,8 @@ class Wandb(Logger):
             run.summary.update(summary(report))
             run.notes = "\n".join(text for key, text in report["notes"].items() if key not in report["metrics"])
             shown = replace(job.config, report=Page(images=self.images))
+            if report["curves"]:
+                run.log({"roc": _table(points(report["curves"]))}, step=step)
             if may_show(job.config.dataset, self.images):
                 run.log(_tables(shown, outcome), step=step)
             _attach(run, publishable_report(report), shown, outcome, folder / "report")
@@ -164,22 +167,37 @@ def _log_curves(run: Any, found: Mapping[str, Curve]) -> int:
 def _attach(run: Any, report: dict[str, Any], shown: RunConfig, outcome: Outcome, folder: Path) -> None:
     """The report as an artifact: a copy of its own, since the pictures of the user's may not leave the machine."""
     artifact = _wandb().Artifact(f"report-{run.id}", type="report")
-    page = write_text(render(report, examples(shown, outcome)), folder / "report.html")
+    page = write_text(render(report, examples(shown, outcome), recovery(shown, outcome)), folder / "report.html")
     for path in (write(report, folder), page):
         artifact.add_file(str(path), policy="immutable", skip_cache=True)
     run.log_artifact(artifact)
 
 
 def _tables(shown: RunConfig, outcome: Outcome) -> dict[str, Any]:
-    """Images that SPD-GAN moved, if there are any, and a sample of predictions."""
+    """Images that SPD-GAN moved or an attack recovered, if there are any, and a sample of predictions."""
     table = _wandb().Table
     rows = list(sampled(outcome))
-    found = {"predictions": table(columns=list(rows[0]), data=[list(row.values()) for row in rows])} if rows else {}
-    moved = examples(shown, outcome).shown
-    if moved:
-        data = [[each.index, each.label, *map(_image, (each.clean, each.moved, each.change))] for each in moved]
-        found["spd_gan"] = table(columns=["index", "label", "x", "x'", "x' - x, amplified"], data=data)
+    found = {"predictions": _table(rows)} if rows else {}
+    moved = examples(shown, outcome)
+    data = [
+        [name, each.index, each.label, *map(_image, (each.clean, each.moved, each.change)), moved.caption]
+        for name, part in (("forget", moved.shown), ("holdout", moved.control))
+        for each in part
+    ]
+    if data:
+        columns = ["subset", "index", "label", "x", "x'", f"x' - x, times {moved.factor:.1f}", "moved by"]
+        found["spd_gan"] = table(columns=columns, data=data)
+    recovered = recovery(shown, outcome).shown
+    if recovered:
+        data = [[each.name, each.told, _image(each.image)] for each in recovered]
+        found["recovery"] = table(columns=["what", "told", "image"], data=data)
     return found
+
+
+def _table(rows: Iterable[Mapping[str, Any]]) -> Any:
+    """Rows that all have the same columns, and one at least."""
+    known = list(rows)
+    return _wandb().Table(columns=list(known[0]), data=[list(row.values()) for row in known])
 
 
 def _image(uri: str) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
+from unlearn.report.judgement import TIE
 from unlearn.report.sweep.scenario import Row, Spread
-from unlearn.report.verdict import TIE
 
 GAP, FLOOR = "average_gap", "average_noise_floor"
 LEVEL = 0.05  # of the whole family of comparisons (our choice)

@@ -12,8 +12,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.report.attacks import GRADER
+from unlearn.report.judgement import distance
 from unlearn.report.sweep.read import Cell
-from unlearn.report.verdict import distance
 
 # How a cell is run, and its seeds: neither makes two cells incomparable, but for the numerics below.
 RUNTIME = {
@@ -141,7 +141,7 @@ class Scenario:
 
     def untouched(self, metric: str = "") -> Spread | None:
         """How far from retraining it is to do nothing, by one metric or as the average gap is."""
-        return Spread.of(_away(cell, [metric] if metric else _averaged(cell)) for cell in self.originals.cells)
+        return Spread.of(_away(cell, [metric] if metric else averaged(cell)) for cell in self.originals.cells)
 
     def seeds(self) -> str:
         """`0, 1, 2`, or every seed by name where they are set apart."""
@@ -280,7 +280,7 @@ def _retrained_keys(cell: Cell) -> tuple[str, ...]:
     return tuple(part["key"] for name, part in parts.items() if name.startswith("retrained"))
 
 
-def _averaged(cell: Cell) -> list[str]:
+def averaged(cell: Cell) -> list[str]:
     """The metrics of the average gap."""
     over = cell.report["statistics"].get("average_gap", {}).get("over", [])
     return [key.partition("/")[2] for key in over]

@@ -14,7 +14,7 @@ from unlearn.report.attacks import ATTACK
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words, worded
-from unlearn.report.sweep.verdict import verdict
+from unlearn.report.sweep.verdict import graded_apart, verdict
 
 COLUMNS = {
     "forget_accuracy": "forget",
@@ -145,15 +145,16 @@ def shown(scenario: Scenario) -> list[str]:
 
 
 def footer(scenario: Scenario) -> str:
-    """What stands behind a table: seeds, retrained models, versions, hardware."""
+    """What stands behind a table: what does not compare, seeds, retrained models, versions, hardware."""
     cells = scenario.cells
     retrained = sorted({str(cell.report["seeds"].get("baseline", [])) for cell in cells})
     versions = {f"{name} {cell.report['versions'].get(name)}" for cell in cells for name in SHOWN_VERSIONS}
     hardware = {_hardware(cell) for cell in cells}
-    return (
+    told = (
         f"Mean ± standard deviation over n runs; seeds {seed_words(cells)}; seeds of retrained models per run "
         f"{' or '.join(retrained)}; {', '.join(sorted(versions))}; {' or '.join(sorted(hardware))}."
     )
+    return f"{apart} {told}" if (apart := graded_apart(scenario)) else told
 
 
 def _hardware(cell: Cell) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from unlearn.report.judgement import TIE
 from unlearn.report.sweep.compare import FLOOR, GAP, show, within_floor
-from unlearn.report.sweep.scenario import Row, Scenario
-from unlearn.report.verdict import TIE
+from unlearn.report.sweep.scenario import Row, Scenario, averaged
 
 NAMED = 3  # settings that a sentence names
 
@@ -66,3 +68,22 @@ def _untouched(scenario: Scenario, floor: float) -> str:
             "anything was forgotten"
         )
     return f"; the original, untouched, is {found.mean:.3f} away"
+
+
+def graded_apart(scenario: Scenario) -> str:
+    """A note on strategies whose average gap holds another attack than that of most others; empty where none does."""
+    over = {row.strategy: tuple(averaged(row.cells[0])) for row in scenario.rows}
+    kinds = Counter(found for found in over.values() if found)
+    if len(kinds) < 2:
+        return ""
+    usual = kinds.most_common(1)[0][0]
+    told = [
+        f"{strategy} by {', '.join(m for m in found if m not in usual) or 'no attack'}"
+        for strategy, found in over.items()
+        if found and found != usual
+    ]
+    others = ", ".join(metric for found in kinds for metric in usual if metric not in found)
+    return (
+        f"Average gaps are not all of one kind: most hold {others}, but {'; '.join(told)} (see the notes). Between "
+        "those, neither ranks nor marks are comparisons of like with like."
+    )

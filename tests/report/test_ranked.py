@@ -1,0 +1,107 @@
+"""ROC curves and differences of AUCs, against scikit-learn and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from unlearn.attacks.roc import Ranked, tpr_at
+from unlearn.report.ranked import POINTS, area_difference, as_curves, curve, mistakes
+
+
+def drawn(seed: int, shift: float = 1.0, members: int = 150, others: int = 250, levels: int = 10**6) -> Ranked:
+    generator = np.random.default_rng(seed)
+    found = generator.normal(shift, 1, members), generator.normal(0, 1, others)
+    return Ranked(*((each * levels // 8).astype(np.float64) for each in found))
+
+
+@pytest.mark.parametrize("levels", [10**6, 16])
+def test_a_curve_is_scikit_learns_ties_included(levels: int) -> None:
+    """Ties are on the safe side: a threshold that a non-member meets is not met."""
+    ranked = drawn(0, levels=levels)
+    truth = np.arange(400) < 150
+    rates, recalls, _ = roc_curve(truth, np.concatenate(ranked), drop_intermediate=False)
+    counts = mistakes(250)
+    for count, share in zip(counts, curve(ranked, counts), strict=True):
+        assert share == pytest.approx(recalls[rates <= count / 250 + 1e-12].max())
+
+
+def test_a_curve_has_the_rates_of_the_attack() -> None:
+    ranked = drawn(1, others=1000)
+    assert curve(ranked, np.array([10]))[0] == pytest.approx(tpr_at(*ranked, 0.01, 100, 0).value)
+
+
+@pytest.mark.parametrize("others", [1, 4, 250, 10**5])
+def test_points_are_few_and_reach_both_ends(others: int) -> None:
+    found = mistakes(others)
+    assert (found[0], found[-1]) == (0, others)
+    assert len(found) <= POINTS + 1
+    assert (np.diff(found) > 0).all()
+
+
+def test_a_perfect_attack_and_a_guess() -> None:
+    found = as_curves([("original", 0, Ranked(np.ones(9), np.zeros(9))), ("unlearned", 0, Ranked(*2 * [np.zeros(9)]))])
+    assert (found["members"], found["non_members"]) == (9, 9)
+    perfect, guess = (model["tpr"] for model in found["models"])
+    assert set(perfect) == {1.0}
+    assert guess == [0.0] * (len(guess) - 1) + [1.0]  # all are tied: none is found before all are mistaken
+
+
+def test_a_difference_is_that_of_the_areas() -> None:
+    mine, theirs = drawn(2, 1.0), [drawn(3, 0.5), drawn(4, 0.0)]
+    truth = np.arange(400) < 150
+    areas = [roc_auc_score(truth, np.concatenate(each)) for each in (mine, *theirs)]
+    found = area_difference(mine, theirs, seed=0)
+    assert found.value == pytest.approx(areas[0] - np.mean(areas[1:]))
+    assert found.n == 400
+
+
+def placed(ranked: Ranked) -> tuple[np.ndarray, np.ndarray]:
+    """Share of non-members below each member, and of members above each non-member, ties counted half."""
+    wins = np.sign(ranked.members[:, None] - ranked.others) / 2 + 0.5
+    return wins.mean(1), wins.mean(0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_is_that_of_delong(seed: int) -> None:
+    """DeLong, DeLong and Clarke-Pearson 1988: the variance of a difference of paired areas in closed form."""
+    mine, theirs = drawn(5, levels=40), [drawn(6, 0.6, levels=40), drawn(7, 0.8)]
+    references = [np.mean(each, axis=0) for each in zip(*map(placed, theirs), strict=True)]
+    apart = [own - reference for own, reference in zip(placed(mine), references, strict=True)]
+    error = np.sqrt(sum(each.var(ddof=1) / len(each) for each in apart))
+    found = area_difference(mine, theirs, seed)
+    value = found.value or 0.0
+    assert found.standard_error == pytest.approx(error, rel=0.08)
+    assert found.interval == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.015)
+
+
+def test_models_that_score_alike_differ_by_less_than_apart() -> None:
+    """What pairing is for: the same samples under two models that nearly agree."""
+    mine = drawn(7)
+    noise = np.random.default_rng(8)
+    close = Ranked(*(each + noise.normal(0, 1000, len(each)) for each in mine))
+    low, high = area_difference(mine, [close], 0).interval or (0, 0)
+    apart_low, apart_high = area_difference(mine, [drawn(9)], 0).interval or (0, 0)
+    assert high - low < 0.2 * (apart_high - apart_low)
+
+
+def test_identical_models_differ_by_nothing_and_the_seed_decides() -> None:
+    ranked = drawn(10)
+    same = area_difference(ranked, [ranked, ranked], 0)
+    assert (same.value, same.standard_error, same.interval) == (0, 0, (0, 0))
+    other = drawn(11)
+    assert area_difference(ranked, [other], 1) == area_difference(ranked, [other], 1)
+    assert area_difference(ranked, [other], 1).interval != area_difference(ranked, [other], 2).interval
+
+
+def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
+    """Two models of one accuracy whose scores agree in part: the true difference is 0."""
+    held = 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        common = generator.normal(1, 1, 80), generator.normal(0, 1, 120)
+        mine, theirs = (Ranked(*(each + generator.normal(0, 0.7, len(each)) for each in common)) for _ in range(2))
+        low, high = area_difference(mine, [theirs], seed).interval or (1.0, 0.0)
+        held += low <= 0 <= high
+    assert held >= 89

@@ -1,0 +1,134 @@
+"""Relearning on a small run: who is trained, on what, and what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import Compose, Finished, Run
+from test_keys import reached
+from torch import nn
+
+from unlearn import config, pipeline
+from unlearn.data.loader import Loader, PairedLoader
+from unlearn.inventory.catalogue import Catalogue
+from unlearn.metrics.relearn_time import RelearnTime
+from unlearn.modules.relearner import RelearnerModule
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.seeding import stream
+from unlearn.stages.files import read_predictions
+from unlearn.stages.relearn import Relearn
+from unlearn.statistics import correct
+from unlearn.types import Images, Role, Subset
+
+AGAIN = ("metrics=[accuracy,relearn_time]", "attacks=none", "metrics.relearn_time.lr=0.002")
+
+
+@pytest.fixture(scope="module")
+def relearned(finished: Finished, run: Run) -> Finished:
+    """Under the marker, where retrained models know little of the forget set."""
+    return run(finished.store, *AGAIN, "metrics.relearn_time.steps=60")
+
+
+def of(run: Finished, role: Role) -> Relearn:
+    """The first model's of that role."""
+    reading = next(r for r in run.outcome.plan.readings if r.role is role and isinstance(r.stage.metric, RelearnTime))
+    assert reading.stage.subject.relearned is not None
+    return reading.stage.subject.relearned
+
+
+def test_curves_begin_with_the_forget_accuracy_and_end_where_the_originals_is(relearned: Finished) -> None:
+    before = relearned.value(Role.ORIGINAL, "forget_accuracy")
+    assert before is not None
+    for role in (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED):
+        curve = of(relearned, role).load(relearned.workshop)
+        assert curve[0] == relearned.value(role, "forget_accuracy")
+        assert list(curve) == list(range(len(curve)))
+        *early, last = curve.values()
+        assert last >= before - 0.01 - 1e-9
+        assert all(each < before - 0.01 for each in early)
+        assert relearned.value(role, "relearn_steps") == len(early)
+    assert relearned.value(Role.ORIGINAL, "relearn_steps") == 0
+    assert relearned.value(Role.RETRAINED, "ain") == 1
+    assert relearned.value(Role.RETRAINED, "relearn_steps") > 5  # type: ignore[operator]
+
+
+def test_the_curve_is_that_of_a_plain_loop(relearned: Finished) -> None:
+    """SGD with momentum and decay on the forget set's batches, written out."""
+    stage, workshop = of(relearned, Role.RETRAINED), relearned.workshop
+    model, data = stage.model.load(workshop).requires_grad_(True), stage.forget.load(workshop)
+    (pixels,) = data.batches([torch.arange(len(data))])
+    images, optimizer = pixels.float() / 255, torch.optim.SGD(model.parameters(), 0.002, 0.9, weight_decay=5e-4)
+    curve = [(model(images).argmax(1) == data.labels).double().mean().item()]
+    for epoch in range(60):
+        order = torch.randperm(len(data), generator=stream(0, "order", "relearned", epoch))
+        batches = list(order.split(16))
+        if len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        for batch in batches:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), data.labels[batch]).backward()
+            optimizer.step()
+            curve.append((model(images).argmax(1) == data.labels).double().mean().item())
+    found = list(stage.load(workshop).values())
+    assert found == curve[: len(found)]
+
+
+def test_fewer_looks_are_those_of_the_same_curve(relearned: Finished, run: Run) -> None:
+    seldom = run(relearned.store, *AGAIN, "metrics.relearn_time.steps=7", "metrics.relearn_time.every=3")
+    often, found = (of(each, Role.RETRAINED).load(each.workshop) for each in (relearned, seldom))
+    assert list(found) == [0, 3, 6, 7]  # the last one too
+    assert found == {step: often[step] for step in found}
+    assert seldom.value(Role.RETRAINED, "relearn_steps") is None
+    assert seldom.value(Role.RETRAINED, "ain") is None
+
+
+def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
+    stage = of(relearned, Role.RETRAINED)
+    again = correct(read_predictions(relearned.workshop.need(stage.original)))
+    assert again.mean().item() == relearned.value(Role.ORIGINAL, "forget_accuracy")
+    assert {path.name for path in relearned.workshop.need(stage).folder.iterdir()} == {"meta.json", "curve.json"}
+
+
+@pytest.mark.parametrize("strategy", ["top_k", "identity"])
+def test_what_strategies_share_is_relearned_once(composed: Compose, strategy: str) -> None:
+    here, there = (
+        pipeline.plan(config.instantiate(composed("metrics=relearn_time", f"strategy={each}", "spd_gan=off")))
+        for each in ("finetune", strategy)
+    )
+    curves = [
+        {k for k, s in reached(*(r.stage for r in p.readings)).items() if isinstance(s, Relearn)} for p in (here, there)
+    ]
+    assert [len(each) for each in curves] == [3, 3]
+    assert len(curves[0] & curves[1]) == 2
+
+
+def test_a_forget_set_of_one_image_passes_batch_normalisation() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)).eval()
+    image = torch.full((1, 1, 2, 2), 200, dtype=torch.uint8)
+    label = 1 - net(image / 255).argmax(1)
+    data = Images(image, label, torch.zeros(1, dtype=torch.int64))
+    loader = PairedLoader({Subset.FORGET: Loader(data, 16, 0, "relearned")})
+    how = RelearnTime(lr=0.1, momentum=0.0, steps=50).relearning
+    curve = RelearnerModule(net, how, loader, 0, data).relearn(TrainerSettings(accelerator="cpu"), bool)
+    assert [row["forget_accuracy"] for row in curve] == [0.0] * (len(curve) - 1) + [1.0]
+    assert len(curve) > 1
+
+
+def test_a_purge_leaves_curves(relearned: Finished) -> None:
+    from unlearn.inventory.members import Members
+    from unlearn.inventory.purge import Fate, Judge
+
+    catalogue = Catalogue.read(relearned.store)
+    members = Members(catalogue, relearned.config.dataset, torch.arange(300))
+    told = {Judge(catalogue, members).of(item.key).fate for item in catalogue.items.values() if item.kind == "relearn"}
+    assert told == {Fate.STAYS}
+
+
+def test_another_seed_is_another_order(relearned: Finished) -> None:
+    stage = of(relearned, Role.RETRAINED)
+    other = replace(stage, seed=1)
+    assert other.key != stage.key
+    assert other.load(relearned.workshop) != stage.load(relearned.workshop)

@@ -1,0 +1,58 @@
+"""A model that is taught the forget set again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.batch import Batch
+from unlearn.data.loader import PairedLoader
+from unlearn.evidence import Relearning
+from unlearn.modules.prediction import predict
+from unlearn.modules.recipe_module import RecipeModule
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.statistics import correct
+from unlearn.strategies.base import task
+from unlearn.types import Curve, ImageSource, Subset
+
+ROLE = "relearned"  # of the streams, the same for every model
+
+
+class RelearnerModule(RecipeModule):
+    """Minimises cross-entropy on the forget set until the model is right on it again, or steps are over."""
+
+    def __init__(self, model: nn.Module, how: Relearning, loader: PairedLoader, seed: int, forget: ImageSource) -> None:
+        super().__init__(model, how.recipe, loader, seed, ROLE)
+        self.how = how
+        self.forget = forget
+
+    def relearn(self, settings: TrainerSettings, back: Callable[[float], bool]) -> Curve:
+        """Forget accuracy after so many steps, 0 included, up to the first for which `back`.
+
+        Raises:
+            DivergenceError: a loss was not finite.
+        """
+        self.back = back
+        self.seen: Curve = []
+        if not self._look(0):
+            self.run(settings)
+        return self.seen
+
+    def loss(self, batch: dict[str, Batch]) -> Tensor:
+        return task(self.model, batch, Subset.FORGET, self.recipe.label_smoothing)  # type: ignore[arg-type]
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Look at it if it is time to."""
+        step = self.trainer.global_step
+        over = step >= self.how.steps
+        if over or step % self.how.every == 0:
+            self.trainer.should_stop = self._look(step) or over
+
+    def _look(self, step: int) -> bool:
+        with torch.no_grad():
+            accuracy = correct(predict(self.model, self.forget)).mean().item()
+        self.seen.append({"step": step, "forget_accuracy": accuracy})
+        return self.back(accuracy)

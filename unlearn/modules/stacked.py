@@ -1,0 +1,251 @@
+"""Several small models trained at once.
+
+A step of a small net is dispatch more than arithmetic. M nets whose weights and buffers are stacked to [M, ...] go
+through it as one, under vmap, and share the dispatch; each still learns what it would learn alone, to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from unlearn.batch import Batch, sequential
+from unlearn.console import Tick
+from unlearn.data.loader import Loader
+from unlearn.errors import DivergenceError
+from unlearn.modules.prediction import BATCH_SIZE
+from unlearn.recipe import Recipe
+from unlearn.seeding import stream_seed
+from unlearn.types import Curve, ImageSource
+
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+MOST = 32  # models at once: with more a kill loses more (our choice)
+# Floating-point operations of a forward pass of one batch: of one model, and of all. By scripts/bench/stacked.py, on a
+# CPU: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6) does not.
+MOST_WORK, TOGETHER = 50e6, 4e8
+Draw = Callable[[Tensor], Tensor]
+
+
+class Stack:
+    """M models of one architecture, on one device, as one net."""
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        self.models = models
+        self.parameters, self.buffers = stack_module_state(list(models))  # by name, [M, ...]
+        self.skeleton = copy.deepcopy(models[0])
+        self._device = next(models[0].parameters()).device
+        self._states: list[Tensor] = []
+        for layer in self.skeleton.modules():
+            if type(layer) in DROPOUT:
+                layer.forward = partial(self._drop, layer)
+
+    def __call__(self, images: Tensor, shared: bool = False) -> Tensor:
+        """Logits [M, b, C] of each model's own images [M, b, c, h, w], or of `shared` ones [b, c, h, w].
+
+        Raises:
+            RuntimeError: the net does what vmap refuses.
+        """
+        logits: Tensor = vmap(self._one, (0, 0, None if shared else 0))(self.parameters, self.buffers, images)
+        return logits
+
+    def train(self, mode: bool = True) -> None:
+        """Or eval."""
+        self.skeleton.train(mode)
+
+    def seed(self, seeds: Sequence[int]) -> None:
+        """What `torch.manual_seed` is to each model alone."""
+        self._states = [torch.Generator(self._device).manual_seed(seed).get_state() for seed in seeds]
+
+    @torch.no_grad()
+    def hand_back(self) -> None:
+        """Give the models what became of them."""
+        stacked = self.parameters | self.buffers
+        for number, model in enumerate(self.models):
+            for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+                tensor.copy_(stacked[name][number])
+
+    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Any:
+        return functional_call(self.skeleton, (parameters, buffers), (images,))
+
+    def _drop(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if not layer.training or layer.p == 0:
+            return x
+        mask: Tensor = _Mask.apply(x, partial(self._masks, layer))
+        return x * mask
+
+    def _masks(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """What `layer` makes of ones, [M, ...], each model in its own state of torch's global generator."""
+        generator = torch.default_generator
+        if self._device.type == "cuda":
+            generator = torch.cuda.default_generators[self._device.index or 0]
+        masks = torch.ones(x.shape, dtype=x.dtype, device=x.device)
+        for number, ones in enumerate(masks):
+            generator.set_state(self._states[number])
+            masks[number] = type(layer).forward(layer, ones)
+            self._states[number] = generator.get_state()
+        return masks
+
+
+class _Mask(torch.autograd.Function):
+    """A constant that is drawn for the whole stack: here vmap lets one see it."""
+
+    @staticmethod
+    def forward(x: Tensor, draw: Draw) -> Tensor:
+        return draw(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, draw: Draw) -> tuple[Tensor, int]:
+        return draw(x.detach().movedim(in_dims[0], 0)), 0
+
+
+def group_size(model: nn.Module, batch: Batch) -> int:
+    """How many models to train at once, 0 to 32; 0: one by one is as fast, for a step is arithmetic enough.
+
+    A rule and no timing, so that the same run gives the same bits. Beyond TOGETHER a stack outgrows the caches.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(model)(batch.images)
+    work = counter.get_total_flops()
+    return 0 if work > MOST_WORK else min(MOST, int(TOGETHER) // max(1, work))
+
+
+def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
+    """Whether a net can be stacked: models alone and stacked, a batch each: gradients, with dropout, and buffers.
+
+    False where vmap refuses it or would run it model by model, or where it keeps or draws what a stack cannot see.
+    The models stay as they are.
+    """
+    (alone, stacked), seeds = (copy.deepcopy(list(models)) for _ in range(2)), range(len(models))
+    try:
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="(?s).*performance drop")
+            for seed, model, batch in zip(seeds, alone, batches, strict=True):
+                torch.manual_seed(seed)
+                batch.cross_entropy(model.train()(batch.images)).backward()  # type: ignore[no-untyped-call]
+            stack = Stack(stacked)
+            stack.train()
+            stack.seed(seeds)
+            images = torch.stack([batch.images for batch in batches])
+            labels = torch.stack([batch.labels for batch in batches])
+            loss = _cross_entropy(stack(images), labels, 0.0).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            stack.hand_back()
+        return all(_agree(stack, number, model) for number, model in enumerate(alone))
+    except Exception:  # a net of one's own may fail in any way; trained alone it does not
+        return False
+
+
+def _agree(stack: Stack, number: int, alone: nn.Module) -> bool:
+    """Of one model, after one backward pass."""
+    states = zip(stack.models[number].state_dict().values(), alone.state_dict().values(), strict=True)
+    stacked = {name: p.grad for name, p in stack.parameters.items() if p.grad is not None}
+    grads = {name: p.grad for name, p in alone.named_parameters() if p.grad is not None}
+    same = stacked.keys() == grads.keys() and all(_close(stacked[name][number], grads[name]) for name in grads)
+    return same and all(_close(*pair) for pair in states)
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def fit_stacked(
+    models: Sequence[nn.Module], loaders: Sequence[Loader], recipe: Recipe, validation: ImageSource, tick: Tick
+) -> list[Curve]:
+    """Train each model on its loader's batches as `ClassifierModule` does; returns their curves.
+
+    Weights agree with those of training one by one to rounding, except where rounding is all there is to learn from:
+    adam makes steps of it, as for a bias in front of batch normalisation. The loaders give equally many batches of
+    equal sizes. The recipe must not stop early. Models are left in eval mode.
+
+    Raises:
+        DivergenceError: a loss or a weight of some model was not finite.
+    """
+    stack = Stack(models)
+    learning = [p for p in stack.parameters.values() if p.requires_grad]
+    optimizer = recipe.make_optimizer(learning)
+    scheduler = recipe.make_scheduler(optimizer)
+    curves: list[Curve] = [[] for _ in models]
+    for epoch in range(recipe.epochs):
+        stack.train()
+        stack.seed([stream_seed(loader.seed, "dropout", loader.role, epoch) for loader in loaders])
+        losses = []
+        for images, labels in _side_by_side(loaders, epoch):
+            optimizer.zero_grad()
+            loss = _cross_entropy(stack(images), labels, recipe.label_smoothing)
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            if recipe.clip is not None:
+                _clip(learning, recipe.clip)
+            optimizer.step()
+            losses.append(loss.detach())
+        scheduler.step()
+        head = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
+        _refuse_divergence(losses, learning)
+        rows = zip(torch.stack(losses).mean(0).tolist(), _validate(stack, validation), strict=True)
+        for curve, (loss_, validated) in zip(curves, rows, strict=True):
+            curve.append(head | {"loss": loss_} | validated)
+        tick(epoch + 1, recipe.epochs)
+    stack.hand_back()
+    for model in models:
+        model.eval()
+    return curves
+
+
+def _side_by_side(loaders: Sequence[Loader], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images float32 [M, b, c, h, w] and labels int64 [M, b]."""
+    for batches in zip(*(loader.batches(epoch) for loader in loaders), strict=True):
+        yield torch.stack([batch.images for batch in batches]), torch.stack([batch.labels for batch in batches])
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy of each model [M], of logits [M, b, C]."""
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing, reduction="none")
+    return losses.view(labels.shape).mean(1)
+
+
+def _clip(parameters: Sequence[Tensor], most: float) -> None:
+    """`torch.nn.utils.clip_grad_norm_` on each model."""
+    grads = [p.grad.flatten(1) if p.grad.dim() > 1 else p.grad[:, None] for p in parameters if p.grad is not None]
+    norms = torch.stack([grad.norm(dim=1) for grad in grads]).norm(dim=0)
+    factor = (most / (norms + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factor[:, None])
+
+
+def _refuse_divergence(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    if not all(bool(each.isfinite().all()) for each in (*losses, *parameters)):
+        raise DivergenceError("one of several models diverged; trained alone it tells when")
+
+
+@torch.no_grad()
+def _validate(stack: Stack, data: ImageSource) -> list[dict[str, float]]:
+    """As `RecipeModule` does, on batches that take no more memory than one model's."""
+    stack.train(False)
+    chunks = sequential(data, max(1, BATCH_SIZE // len(stack.models)))
+    logits = torch.cat([stack(batch.images, shared=True).float().cpu() for batch in chunks], dim=1).double()
+    labels = data.labels.cpu()
+    return [
+        {
+            "validation_loss": F.cross_entropy(each, labels).item(),
+            "validation_accuracy": (each.argmax(1) == labels).double().mean().item(),
+        }
+        for each in logits
+    ]

@@ -1,0 +1,68 @@
+"""How sure a calibrated unlearning degree is: of samples, and of which model was retrained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from unlearn.metrics.unlearning_degree_calibrated import UnlearningDegreeCalibrated
+from unlearn.metrics.unlearning_degree_control import UnlearningDegreeControl
+from unlearn.pipeline import Outcome
+from unlearn.readings import Reading
+from unlearn.report.figures import Figures
+from unlearn.seeding import stream
+from unlearn.statistics import confidence
+from unlearn.types import Role
+
+DEGREES = {
+    "unlearning_degree_calibrated": UnlearningDegreeCalibrated,
+    "unlearning_degree_control": UnlearningDegreeControl,
+}
+DRAWS, AT_ONCE = 2000, 100  # of the bootstrap
+LEVELS = (0.025, 0.975)
+ALONE = "samples alone: one retrained model cannot tell how much they differ (baseline.seeds)"
+
+
+def add_intervals(figures: Figures, outcome: Outcome) -> None:
+    """Give every calibrated degree that is defined its 95 % `interval`, and say what it is `over`."""
+    for metric, kind in DEGREES.items():
+        found: dict[Role, list[Reading]] = defaultdict(list)
+        for reading, _ in outcome.measurements:
+            if isinstance(reading.stage.metric, kind) and reading.role is not Role.RETRAINED:
+                found[reading.role].append(reading)
+        for role, readings in found.items():
+            if figures.metrics[f"{role}/{metric}"] is not None:
+                over = f"samples and {len(readings)} retrained models" if len(readings) > 1 else ALONE
+                told = {"interval": [*interval(*_confidences(readings, outcome))], "over": over}
+                figures.statistics[f"{role}/{metric}"] |= told
+
+
+def _confidences(readings: Sequence[Reading], outcome: Outcome) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Of the true class, float64 [n]: the original's, the subject's, and each retrained model's."""
+    seen = [reading.stage.evidence(outcome.workshop) for reading in readings]
+    (subset,) = readings[0].stage.metric.subsets
+    before, subject = (confidence(each[subset]) for each in (seen[0].original, seen[0].subject))
+    return before, subject, [confidence(each.retrained[subset]) for each in seen]
+
+
+def interval(before: Tensor, subject: Tensor, retrained: Sequence[Tensor]) -> tuple[float, float]:
+    """95 % of (s_0 - s) / (s_0 - s_r) by the percentile bootstrap, from confidences float64 [n] (our choice).
+
+    Each draw takes n samples with replacement, and one of the retrained models: what a single unlearned model is to be
+    like is one of them, not their mean. It is [0, 0] for the original itself.
+    """
+    draws = stream(0, "bootstrap", "degree")
+    values = torch.cat(list(_draws(before - subject, torch.stack([before - each for each in retrained]), draws)))
+    low, high = values.quantile(torch.tensor(LEVELS, dtype=torch.float64)).tolist()
+    return low, high
+
+
+def _draws(lost: Tensor, wanted: Tensor, draws: torch.Generator) -> Iterator[Tensor]:
+    models, n = wanted.shape
+    for _ in range(DRAWS // AT_ONCE):
+        samples = torch.randint(n, (AT_ONCE, n), generator=draws)
+        model = torch.randint(models, (AT_ONCE, 1), generator=draws)
+        yield lost[samples].mean(1) / wanted[model, samples].mean(1)

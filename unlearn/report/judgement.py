@@ -1,0 +1,155 @@
+"""What the numbers of a run allow to say about forgetting, before any words are found for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import fmean
+from typing import Any
+
+Report = dict[str, Any]
+TIE = 1e-9  # distances this close are equal: they were rounded on different ways
+
+
+class Finding(StrEnum):
+    """Whether something was forgotten."""
+
+    UNMEASURED = "unmeasured"
+    NO_BASELINE = "no_baseline"  # no model was retrained
+    NO_FLOOR = "no_floor"  # a single one was
+    BLIND = "blind"  # original and retrained cannot be told apart
+    WORSE = "worse"  # further from retraining than the original is
+    TOO_LITTLE = "too_little"
+    TOO_MUCH = "too_much"
+    UNPROVEN = "unproven"  # beyond the noise floor, but the gap's interval holds 0
+    INDISTINGUISHABLE = "indistinguishable"  # within the noise floor
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two models in one metric; the 95 % interval is of the same samples under both, None where there is none."""
+
+    value: float
+    interval: tuple[float, float] | None
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is not 0, as far as samples can tell."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One metric by which forgetting is judged. Distances are mean absolute differences to each retrained model."""
+
+    metric: str
+    original: float
+    retrained: float
+    unlearned: float
+    gap: Difference  # unlearned minus retrained
+    untouched: Difference  # original minus retrained
+    change: Difference | None  # unlearned minus original
+    distance: float  # of the unlearned model
+    away: float  # of the original
+    floor: float | None  # of retrained models from each other
+
+    @property
+    def visible(self) -> bool:
+        """Whether it can show forgetting: the original is apart from retrained models, beyond samples and seeds."""
+        return self.untouched.sure and self.away > (self.floor or 0.0) + TIE
+
+    @property
+    def inside(self) -> bool:
+        """Whether the unlearned model is as close to retrained ones as those are to each other."""
+        return self.floor is not None and self.distance <= self.floor + TIE
+
+    @property
+    def worse(self) -> bool:
+        """Whether it is further from retrained models than the original is, as far as samples can tell."""
+        moved = self.change is not None and self.change.sure
+        return self.gap.sure and moved and self.distance > max(self.floor or 0.0, self.away) + TIE
+
+    @property
+    def short(self) -> bool:
+        """Whether the gap is on the original's side of the retrained models, where that can be seen."""
+        return self.visible and self.gap.value * self.untouched.value > 0
+
+    @property
+    def way(self) -> float:
+        """How far it went from the original to retraining: 0 untouched, 1 like retrained."""
+        return 1 - self.gap.value / self.untouched.value if self.untouched.value else 1.0
+
+
+def criteria(report: Report) -> list[Criterion]:
+    """Those of the report's metrics that are known for all three models."""
+    return [_criterion(report, metric) for metric in report["judged_by"] if _known(report, metric)]
+
+
+def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
+    """What can be said, and the criteria that say it.
+
+    Indistinguishable from retraining is only what is within the noise floor in every criterion, one of which at least
+    can show forgetting. What is beyond it counts against a model where the gap's 95 % interval leaves out 0 [ours].
+    """
+    if not any(f"unlearned/{metric}" in report["metrics"] for metric in report["judged_by"]):
+        return Finding.UNMEASURED, []
+    if not found:
+        return Finding.NO_BASELINE, []
+    if worse := [each for each in found if each.worse]:
+        return Finding.WORSE, worse
+    if any(each.floor is None for each in found):
+        return Finding.NO_FLOOR, list(found)
+    if not any(each.visible for each in found):
+        return Finding.BLIND, list(found)
+    return _against_the_floor(found)
+
+
+def _against_the_floor(found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
+    outside = [each for each in found if not each.inside]
+    if not outside:
+        return Finding.INDISTINGUISHABLE, [each for each in found if each.visible]
+    apart = [each for each in outside if each.gap.sure]
+    if not apart:
+        return Finding.UNPROVEN, outside
+    short = [each for each in apart if each.short]
+    return (Finding.TOO_LITTLE, short) if short else (Finding.TOO_MUCH, apart)
+
+
+def distance(report: Report, role: str, metric: str) -> float:
+    """Mean absolute difference to each retrained model's value."""
+    value = report["metrics"][f"{role}/{metric}"]
+    return fmean(abs(value - each["value"]) for each in report["statistics"][f"retrained/{metric}"]["readings"])
+
+
+def difference(told: dict[str, Any] | None, value: float | None = None) -> Difference | None:
+    """As a report's statistics have it; `value` where those do not."""
+    if told is None:
+        return None
+    low_high = told.get("interval")
+    return Difference(told["value"] if value is None else value, (low_high[0], low_high[1]) if low_high else None)
+
+
+def _known(report: Report, metric: str) -> bool:
+    keys = [f"{role}/{metric}" for role in ("original", "retrained", "unlearned", "gap")]
+    return all(report["metrics"].get(key) is not None for key in keys)
+
+
+def _criterion(report: Report, metric: str) -> Criterion:
+    metrics, statistics = report["metrics"], report["statistics"]
+    behind = statistics[f"gap/{metric}"]
+    gap, untouched = difference(behind, metrics[f"gap/{metric}"]), difference(behind["original"])
+    assert gap is not None
+    assert untouched is not None
+    return Criterion(
+        metric,
+        original=metrics[f"original/{metric}"],
+        retrained=metrics[f"retrained/{metric}"],
+        unlearned=metrics[f"unlearned/{metric}"],
+        gap=gap,
+        untouched=untouched,
+        change=difference(statistics[f"unlearned/{metric}"].get("change")),
+        distance=behind["mean_absolute"],
+        away=behind["original"]["mean_absolute"],
+        floor=metrics[f"noise_floor/{metric}"],
+    )

@@ -1,0 +1,148 @@
+"""What an attacker who holds the original and a model made of it makes of the two: probing images, a recovered one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unlearn.batch import sequential
+from unlearn.console import Tick
+from unlearn.data.split import Population
+from unlearn.inversion import Guesses, Probing, Recovery, Truth, truth
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import read_tensors, write_json, write_tensors
+from unlearn.stages.model import Finished, ModelStage
+from unlearn.stages.samples import Samples, Scenario, warm_up
+from unlearn.types import Images, ImageSource, Subset
+
+PEERS_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Probes(Stage):
+    """Images of whose class the original is sure, shared by all models that are asked about them.
+
+    Its file: `probes.safetensors` (images uint8 [n, c, h, w] and their classes, `labels` int64 [n]).
+    """
+
+    original: ModelStage
+    settings: Probing
+    seed: int
+
+    announced = False
+    subset = Subset.PROBES
+
+    @property
+    def population(self) -> Population:
+        """That of the original, none of whose images are read."""
+        return self.original.samples.population
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        dataset = self.population.dataset
+        images, labels = self.settings.images(self.original.load(workshop), dataset.shape, dataset.classes, self.seed)
+        write_tensors(folder / "probes.safetensors", {"images": images, "labels": labels})
+
+    def load(self, workshop: Workshop) -> ImageSource:
+        """The images, numbered from 0, on the training device."""
+        found = read_tensors(workshop.need(self), "probes.safetensors")
+        return Images(**found, index=torch.arange(len(found["labels"]))).to(workshop.hardware.device)
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A run's scenario with probing images in it."""
+
+    scenario: Scenario
+    probes: Probes
+
+    def __getitem__(self, subset: Subset) -> Samples | Probes:
+        return self.probes if subset is Subset.PROBES else self.scenario[subset]
+
+
+@dataclass(frozen=True)
+class Recover(Stage):
+    """The image whose forgetting explains best how the weights of the original became the model's; no data are read.
+
+    Its file: `guesses.safetensors` (`Guesses` by field).
+    """
+
+    original: ModelStage
+    model: Finished
+    settings: Recovery
+    seed: int
+
+    @property
+    def label(self) -> str:
+        return f"recover by {self.model.role} (seed {self.model.seed})"
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.original.samples.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        original, dataset = self.original.load(workshop), self.original.samples.population.dataset
+        after = dict(self.model.load(workshop).named_parameters())
+        change = {name: after[name] - before for name, before in original.named_parameters()}
+        guesses = self.settings.guesses(original, change, dataset.shape, dataset.classes, self.seed, tick)
+        write_tensors(folder / "guesses.safetensors", vars(guesses))
+
+    def load(self, workshop: Workshop) -> Guesses:
+        """On the CPU."""
+        return Guesses(**read_tensors(workshop.need(self), "guesses.safetensors"))
+
+
+@dataclass(frozen=True)
+class Forgotten(Stage):
+    """The one image that was forgotten, and what somebody knows of it who knows its class: the truth and the controls.
+
+    Its files: `truth.safetensors` (`image`, and `mean` and `nearest` if there are peers: float32 [c, h, w] in [0, 1])
+    and `truth.json` (`label`, `index` in the data set, and how many `peers`).
+    """
+
+    forget: Samples
+    others: Samples  # of which those of the same class are the peers
+
+    announced = False
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.forget.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        forget, others = self.forget.load(workshop), self.others.load(workshop)
+        (only,) = sequential(forget, 1)
+        label = int(only.labels)
+        found = truth(only.images[0], label, _of_class(others, label))
+        tensors = {"image": found.image, "mean": found.mean, "nearest": found.nearest}
+        write_tensors(folder / "truth.safetensors", {name: each for name, each in tensors.items() if each is not None})
+        write_json(folder / "truth.json", {"label": label, "index": int(forget.index), "peers": found.peers})
+
+    def load(self, workshop: Workshop) -> Truth:
+        """On the CPU."""
+        entry = workshop.need(self)
+        tensors, told = read_tensors(entry, "truth.safetensors"), entry.json("truth.json")
+        return Truth(tensors["image"], told["label"], told["peers"], tensors.get("mean"), tensors.get("nearest"))
+
+    def index(self, workshop: Workshop) -> int:
+        """Of the image, in the training part of the data set."""
+        return int(workshop.need(self).json("truth.json")["index"])
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What is sought by one model, and the truth it is held against."""
+
+    by: Recover
+    forgotten: Forgotten
+
+    def load(self, workshop: Workshop) -> tuple[Guesses, Truth]:
+        """On the CPU."""
+        return self.by.load(workshop), self.forgotten.load(workshop)
+
+
+def _of_class(data: ImageSource, label: int) -> Iterator[Tensor]:
+    """Batches float32 [b, c, h, w] of its images of one class."""
+    same = data.take((data.labels == label).nonzero()[:, 0])
+    return (batch.images for batch in sequential(same, PEERS_BATCH))

@@ -1,0 +1,61 @@
+"""How fast a model learns the forget set again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn.console import Tick
+from unlearn.evidence import Relearning
+from unlearn.modules.trainer import Numerics
+from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.files import read_predictions, write_json
+from unlearn.stages.model import Finished
+from unlearn.stages.predict import Predict
+from unlearn.stages.samples import Sampled, augmentation, warm_up
+from unlearn.statistics import correct
+from unlearn.store import Entry
+from unlearn.types import Subset
+
+
+@dataclass(frozen=True)
+class Relearn(Stage):
+    """A model is taught the forget set alone; every model sees the same batches in the same order.
+
+    Its file: `curve.json`, a row for each look: `step`, from 0 on, and `forget_accuracy`. The weights are not kept.
+    """
+
+    how: Relearning
+    model: Finished
+    original: Predict  # on the forget set: where to come back to
+    forget: Sampled
+    seed: int
+    numerics: Numerics
+
+    @property
+    def label(self) -> str:
+        return f"relearn {self.model.role} (seed {self.model.seed})"
+
+    def prepare(self, workshop: Workshop) -> None:
+        warm_up(self.forget.population.dataset, workshop)
+
+    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        from unlearn.data.loader import Loader, PairedLoader
+        from unlearn.modules.relearner import ROLE, RelearnerModule
+
+        data, augment = self.forget.load(workshop), augmentation(self.forget.population.dataset)
+        loader = PairedLoader({Subset.FORGET: Loader(data, self.how.recipe.batch_size, self.seed, ROLE, augment)})
+        model = self.model.load(workshop).requires_grad_(True)
+        before = correct(read_predictions(workshop.need(self.original))).mean().item()
+        module = RelearnerModule(model, self.how, loader, self.seed, data)
+        curve = module.relearn(workshop.hardware, lambda accuracy: self.how.back(accuracy, before))
+        write_json(folder / "curve.json", curve)
+
+    def load(self, workshop: Workshop) -> dict[int, float]:
+        """Forget accuracy (0-1) by steps, from 0 on."""
+        return by_step(workshop.need(self))
+
+
+def by_step(entry: Entry) -> dict[int, float]:
+    """What the artefact says."""
+    return {int(row["step"]): row["forget_accuracy"] for row in entry.json("curve.json")}

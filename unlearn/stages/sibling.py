@@ -1,0 +1,28 @@
+"""Models that a run would have made from other seeds, for metrics that look at many models of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unlearn.stages.blend import Judged
+from unlearn.stages.cost import Extra
+from unlearn.stages.model import ModelStage
+from unlearn.stages.train import Train
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """An original of another seed of training, and what the unlearning under test makes of it by that same seed.
+
+    Who is forgotten, and SPD-GAN's images of them, are the run's own: all models are asked about the same samples.
+    """
+
+    original: Train
+    unlearned: Judged
+
+
+def extra(siblings: Sequence[Sibling], original: ModelStage, retrained: Sequence[Train]) -> Extra:
+    """What they cost, with the retrained models that they are held against."""
+    trained = [each.original for each in siblings if each.original.key != original.key]
+    return Extra("models of other seeds", [*trained, *retrained] if siblings else [], [s.unlearned for s in siblings])

@@ -1,0 +1,94 @@
+"""Stages in order, and shadow models at once where that is faster."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+
+from unlearn.errors import DivergenceError
+from unlearn.stages.base import Stage, Workshop, inputs
+from unlearn.stages.train import Train
+from unlearn.types import Images, Role
+
+FEWEST = 4  # models in a group: fewer gain nothing (our choice)
+
+
+def build(stages: Sequence[Stage], workshop: Workshop) -> None:
+    """All of them, in their order.
+
+    Retrained models are never trained at once: their seconds are what unlearning's cost is held against.
+    """
+    shadows = [stage for stage in stages if isinstance(stage, Train) and stage.role is Role.SHADOW]
+    for stage in stages:
+        if shadows and stage is shadows[0]:
+            train_together(shadows, workshop)
+        workshop.need(stage)
+
+
+def train_together(stages: Iterable[Train], workshop: Workshop) -> None:
+    """Build those that are missing and can be stacked, in groups; what is left trains alone when it is needed.
+
+    `stages` differ in samples and seed alone. Artefacts, keys and curves are those of training one by one, numbers to
+    rounding; `seconds` are each model's share of its group's. What is interrupted loses its group.
+    """
+    missing = [stage for stage in stages if _lonely(stage, workshop)]
+    if len(missing) < FEWEST:
+        return
+    for needed in (needed for stage in missing for needed in inputs(stage)):
+        workshop.need(needed)
+    missing[0].prepare(workshop)
+    size = _group_size(missing[:2], workshop)
+    for group in _groups(missing, size, workshop) if size else ():
+        with workshop.store.claim(group[0].kind, [stage.key for stage in group]) as free:
+            ours = [stage for stage in group if stage.key in free]
+            with suppress(DivergenceError):  # who it was, and when, is told when it trains alone
+                if len(ours) >= FEWEST:
+                    _train(ours, workshop)
+
+
+def _lonely(stage: Train, workshop: Workshop) -> bool:
+    """Whether it is to be trained, from its start, in the one way that a stack does it."""
+    plain = stage.numerics.precision == "32" and stage.numerics.devices == 1 and not workshop.hardware.detect_anomaly
+    whole = stage.recipe.epochs > 0 and stage.recipe.patience is None
+    here = workshop.hardware.device == "cpu"  # on CUDA it has not been measured
+    return plain and whole and here and not workshop.peek(stage) and not workshop.store.partial(stage.key).exists()
+
+
+def _group_size(two: Sequence[Train], workshop: Workshop) -> int:
+    from unlearn.modules.stacked import agree, group_size
+
+    loaders = [stage.loader(workshop) for stage in two]
+    if not all(isinstance(loader.data, Images) for loader in loaders):
+        return 0
+    models, batches = [stage.initial(workshop) for stage in two], [next(loader.batches(0)) for loader in loaders]
+    size = group_size(models[0], batches[0])
+    return size if size and agree(models, batches) else 0
+
+
+def _groups(stages: Sequence[Train], most: int, workshop: Workshop) -> Iterator[list[Train]]:
+    """Those of equally many samples, shared out evenly; two halves of an odd number differ by one."""
+    sizes: dict[int, list[Train]] = {}
+    for stage in stages:
+        sizes.setdefault(len(stage.samples.load(workshop)), []).append(stage)
+    for alike in sizes.values():
+        count = math.ceil(len(alike) / most)
+        yield from (alike[number::count] for number in range(count))
+
+
+def _train(stages: Sequence[Train], workshop: Workshop) -> None:
+    from unlearn.modules.stacked import fit_stacked
+
+    label = f"train {len(stages)} shadow models"
+    start = time.perf_counter()
+    with workshop.console.working(label) as tick:
+        models, loaders = [each.initial(workshop) for each in stages], [each.loader(workshop) for each in stages]
+        curves = fit_stacked(models, loaders, stages[0].recipe, stages[0].validation.load(workshop), tick)
+    seconds = time.perf_counter() - start
+    for stage, model, curve in zip(stages, models, curves, strict=True):
+        workshop.notes[stage.key] = {"stacked": len(stages), "seconds": seconds / len(stages)}
+        write, describe = partial(stage.write, classifier=model, curve=curve), partial(workshop.describe, stage)
+        workshop.entries[stage.key] = workshop.store.put(stage.kind, stage.key, write, describe)
+    workshop.console.done(label, False, seconds)
