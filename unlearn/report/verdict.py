@@ -35,7 +35,7 @@ SURE = {
     Finding.UNPROVEN: "Not sure: there are too few images to tell",
     Finding.INDISTINGUISHABLE: "As sure as these retrained models make it",
 }
-BEYOND = "Sure at 95 %"  # of what else was found
+BEYOND = "95 % as to images; as to seeds, {models}"  # of what else was found
 BY = "by more than they differ from each other and by more than sampling error"
 HARDER = "A forget set that can: spd_gan=marker, forget=hard, or any with dataset.label_noise=0.2."
 
@@ -54,7 +54,11 @@ def verdict(report: Report) -> dict[str, Answer]:
             "lines": _forgotten(report, what, by, found),
             "finding": what.value,
         },
-        "sure": {"question": "How sure are we?", "answer": SURE.get(what, BEYOND), "lines": _sure(report, found)},
+        "sure": {
+            "question": "How sure are we?",
+            "answer": SURE.get(what, BEYOND.format(models=_models(report))),
+            "lines": _sure(report, found),
+        },
         "cost": {"question": "What did it cost?", "answer": _speed(report), "lines": _cost(report)},
     }
 
@@ -119,6 +123,11 @@ def _changes(report: Report) -> str:
         if before is not None and after is not None
     ]
     return _capital(_listed(told)) if told else "What was measured is undefined"
+
+
+def _sureness(report: Report, what: Finding) -> str:
+    models = _models(report)
+    return SURE.get(what) or BEYOND.format(models=f"{models} retrained model{'s' * (models > 1)}")
 
 
 def _models(report: Report) -> int:
