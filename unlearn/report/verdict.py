@@ -56,7 +56,7 @@ def verdict(report: Report) -> dict[str, Answer]:
         },
         "sure": {
             "question": "How sure are we?",
-            "answer": SURE.get(what, BEYOND.format(models=_models(report))),
+            "answer": _sureness(report, what),
             "lines": _sure(report, found),
         },
         "cost": {"question": "What did it cost?", "answer": _speed(report), "lines": _cost(report)},
