@@ -85,11 +85,11 @@ def pictured(kept: Mapping[str, Tensor]) -> Examples:
     sets = [[kept[f"{of}{name}"] for name in KEPT if f"{of}{name}" in kept] for of in ("", "holdout_")]
     changes = [moved.float() - clean.float() for clean, moved, *_ in filter(None, sets)]
     factor = 127 / max(*(float(change.abs().max()) for change in changes), 1.0)
-    shown, control = (tuple(_examples(*found, factor)) if found else () for found in sets)
+    shown, control = (tuple(_examples(factor, *found)) if found else () for found in sets)
     return Examples(shown, factor, control=control)
 
 
-def _examples(clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor, factor: float) -> Iterator[Example]:
+def _examples(factor: float, clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Iterator[Example]:
     amplified = (128 + factor * (moved.float() - clean.float())).round().clamp(0, 255).to(torch.uint8)
     for label, at, *images in zip(labels, index, clean, moved, amplified, strict=True):
         yield Example(int(label), int(at), *(data_uri(image) for image in images))

@@ -72,7 +72,7 @@ class Direct(Perturbing, ABC):
     def climb(self, net: nn.Module, moved: Tensor, scene: Scene, sign: int = 1) -> Tensor:
         """One step up the loss of a net in eval mode, or down it with `sign` -1, kept within epsilon and [0, 1]."""
         size = sign * self.step_size * scene.epsilon
-        parts = zip(*(each.split(CHUNK) for each in (scene.pixels, moved, scene.labels)), strict=True)
+        parts = zip(*(torch.split(each, CHUNK) for each in (scene.pixels, moved, scene.labels)), strict=True)
         return torch.cat(
             [
                 (now + size * _slope(net, now, labels)).clamp(clean - scene.epsilon, clean + scene.epsilon).clamp(0, 1)

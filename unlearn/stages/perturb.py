@@ -83,7 +83,7 @@ class Perturb(Stage):
         self, folder: Path, forget: ImageSource, holdout: ImageSource, clean: Tensor, others: Tensor, found: Moved
     ) -> None:
         draws = stream(self.seed, "noisy_forget", "spd_gan")
-        pairs = zip(clean.split(CHUNK), found.forget.split(CHUNK), strict=True)
+        pairs = zip(torch.split(clean, CHUNK), torch.split(found.forget, CHUNK), strict=True)
         noise = torch.cat([noisy_like(a, b, draws) for a, b in pairs])
         tensors = {"forget": found.forget, "holdout": found.holdout, "noisy_forget": noise}
         indices = {"forget_index": forget.index, "holdout_index": holdout.index}
@@ -144,17 +144,19 @@ class Perturb(Stage):
 
     def _noisy(self, name: str, clean: Tensor) -> Tensor:
         draws, epsilon = stream(self.seed, f"noise/{name}", "spd_gan"), self.settings.bound(clean.shape[1])
-        return torch.cat([noisy(a, torch.full((len(a),), epsilon, device=a.device), draws) for a in clean.split(CHUNK)])
+        return torch.cat(
+            [noisy(a, torch.full((len(a),), epsilon, device=a.device), draws) for a in torch.split(clean, CHUNK)]
+        )
 
 
 def _pixels(data: ImageSource) -> Tensor:
     """All images, uint8 [n, c, h, w]."""
-    return torch.cat(list(data.batches(torch.arange(len(data)).split(CHUNK))))
+    return torch.cat(list(data.batches(torch.split(torch.arange(len(data)), CHUNK))))
 
 
 @torch.no_grad()
 def _generated(generator: Generator, clean: Tensor) -> Tensor:
-    return torch.cat([quantise(each, generator(each.float() / 255)) for each in clean.split(CHUNK)])
+    return torch.cat([quantise(each, generator(each.float() / 255)) for each in torch.split(clean, CHUNK)])
 
 
 def _first(most: int, data: ImageSource, clean: Tensor, moved: Tensor) -> dict[str, Tensor]:
