@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unlearn.metrics.unlearning_degree_calibrated import UnlearningDegreeCalibrated
-from unlearn.metrics.unlearning_degree_control import UnlearningDegreeControl
+from unlearn.metrics.unlearning_degree_holdout import UnlearningDegreeHoldout
 from unlearn.pipeline import Outcome
 from unlearn.readings import Reading
 from unlearn.report.figures import Figures
@@ -19,7 +19,7 @@ from unlearn.types import Role
 
 DEGREES = {
     "unlearning_degree_calibrated": UnlearningDegreeCalibrated,
-    "unlearning_degree_control": UnlearningDegreeControl,
+    "unlearning_degree_holdout": UnlearningDegreeHoldout,
 }
 DRAWS, AT_ONCE = 2000, 100  # of the bootstrap
 LEVELS = (0.025, 0.975)

@@ -22,7 +22,7 @@ ROWS = {
     "memory_retention_rate": "memory retention",
     "unlearning_degree": "unlearning degree",
     "unlearning_degree_calibrated": "  calibrated",
-    "unlearning_degree_control": "  on holdout",
+    "unlearning_degree_holdout": "  on holdout",
     "js_to_retrained": "JS to retrained",
     "activation_distance": "activation dist.",
     "zrf": "ZRF",
