@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 Report = dict[str, Any]
+LEVEL = 0.05  # of calling a true retraining something else, in each criterion
 TIE = 1e-9  # distances this close are equal: they were rounded on different ways
 
 
@@ -20,9 +22,10 @@ class Finding(StrEnum):
     NO_FLOOR = "no_floor"  # a single one was
     BLIND = "blind"  # original and retrained cannot be told apart
     WORSE = "worse"  # further from retraining than the original is
+    UNTOUCHED = "untouched"  # it answers as the original does, which is not how retrained models do
     TOO_LITTLE = "too_little"
     TOO_MUCH = "too_much"
-    UNPROVEN = "unproven"  # beyond the noise floor, but the gap's interval holds 0
+    UNPROVEN = "unproven"  # beyond the noise floor, but samples or seeds alone may do that
     INDISTINGUISHABLE = "indistinguishable"  # within the noise floor
 
 
@@ -53,6 +56,7 @@ class Criterion:
     distance: float  # of the unlearned model
     away: float  # of the original
     floor: float | None  # of retrained models from each other
+    reach: float | None  # a gap up to which the unlearned model may be another retrained one, as far as seeds tell
 
     @property
     def visible(self) -> bool:
@@ -61,14 +65,24 @@ class Criterion:
 
     @property
     def inside(self) -> bool:
-        """Whether the unlearned model is as close to retrained ones as those are to each other."""
-        return self.floor is not None and self.distance <= self.floor + TIE
+        """Whether the gap lies within the noise floor."""
+        return self.floor is not None and abs(self.gap.value) <= self.floor + TIE
+
+    @property
+    def apart(self) -> bool:
+        """Whether neither samples nor, where there are several retrained models, seeds explain the gap."""
+        return self.gap.sure and abs(self.gap.value) > (self.reach or 0.0) + TIE
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it says of every sample what the original says."""
+        return self.change is not None and self.change.interval == (0.0, 0.0)
 
     @property
     def worse(self) -> bool:
-        """Whether it is further from retrained models than the original is, as far as samples can tell."""
+        """Whether it is further from retrained models than the original is, as far as samples and seeds can tell."""
         moved = self.change is not None and self.change.sure
-        return self.gap.sure and moved and self.distance > max(self.floor or 0.0, self.away) + TIE
+        return self.apart and moved and self.distance > max(self.floor or 0.0, self.away) + TIE
 
     @property
     def short(self) -> bool:
@@ -90,7 +104,8 @@ def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[C
     """What can be said, and the criteria that say it.
 
     Indistinguishable from retraining is only what is within the noise floor in every criterion, one of which at least
-    can show forgetting. What is beyond it counts against a model where the gap's 95 % interval leaves out 0 [ours].
+    can show forgetting. What is beyond it counts against a model where the gap's 95 % interval leaves out 0, and the
+    gap is wider than that of one more retrained model may be, at 95 % [ours].
     """
     if not any(f"unlearned/{metric}" in report["metrics"] for metric in report["judged_by"]):
         return Finding.UNMEASURED, []
@@ -106,10 +121,13 @@ def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[C
 
 
 def _against_the_floor(found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
+    visible = [each for each in found if each.visible]
+    if all(each.unchanged for each in found):
+        return Finding.UNTOUCHED, visible
     outside = [each for each in found if not each.inside]
     if not outside:
-        return Finding.INDISTINGUISHABLE, [each for each in found if each.visible]
-    apart = [each for each in outside if each.gap.sure]
+        return Finding.INDISTINGUISHABLE, visible
+    apart = [each for each in outside if each.apart]
     if not apart:
         return Finding.UNPROVEN, outside
     short = [each for each in apart if each.short]
@@ -135,6 +153,14 @@ def _known(report: Report, metric: str) -> bool:
     return all(report["metrics"].get(key) is not None for key in keys)
 
 
+def reach(values: Sequence[float]) -> float | None:
+    """How far from the mean of k draws one more lies at 95 % at most: t sqrt(1 + 1 / k) times their deviation."""
+    from scipy.special import stdtrit  # the quantile of Student's t
+
+    k = len(values)
+    return float(stdtrit(k - 1, 1 - LEVEL / 2)) * math.sqrt(1 + 1 / k) * stdev(values) if k > 1 else None
+
+
 def _criterion(report: Report, metric: str) -> Criterion:
     metrics, statistics = report["metrics"], report["statistics"]
     behind = statistics[f"gap/{metric}"]
@@ -152,4 +178,5 @@ def _criterion(report: Report, metric: str) -> Criterion:
         distance=behind["mean_absolute"],
         away=behind["original"]["mean_absolute"],
         floor=metrics[f"noise_floor/{metric}"],
+        reach=reach([each["value"] for each in statistics[f"retrained/{metric}"]["readings"]]),
     )

@@ -22,9 +22,10 @@ HEADS = {
     Finding.NO_FLOOR: "Cannot be judged by one retrained model",
     Finding.BLIND: "This forget set cannot show forgetting",
     Finding.WORSE: "No: further from retraining than before",
+    Finding.UNTOUCHED: "No: it answers as the original does",
     Finding.TOO_LITTLE: "No: too little was forgotten",
     Finding.TOO_MUCH: "Too much: unlike retrained models",
-    Finding.UNPROVEN: "Perhaps: outside the noise floor, within sampling error",
+    Finding.UNPROVEN: "Perhaps: outside the noise floor, not beyond chance",
     Finding.INDISTINGUISHABLE: "Yes: indistinguishable from retraining",
 }
 SURE = {
@@ -32,11 +33,13 @@ SURE = {
     Finding.NO_BASELINE: "Not at all: there is no reference",
     Finding.NO_FLOOR: "Not enough: the noise floor is unknown",
     Finding.BLIND: "Sure only that nothing can be told",
-    Finding.UNPROVEN: "Not sure: there are too few images to tell",
+    Finding.UNTOUCHED: "Sure: nothing changed",
+    Finding.UNPROVEN: "Not sure: too few retrained models, or images",
     Finding.INDISTINGUISHABLE: "As sure as these retrained models make it",
 }
-BEYOND = "95 % as to images; as to seeds, {models}"  # of what else was found
-BY = "by more than they differ from each other and by more than sampling error"
+BEYOND = "Sure at 95 %, as to images and seeds"  # of what else was found
+ALONE = "Sure at 95 % as to images; seeds are unknown"  # the same by one retrained model
+BY = "by more than images and seeds explain"
 HARDER = "A forget set that can: spd_gan=marker, forget=hard, or any with dataset.label_noise=0.2."
 
 
@@ -72,7 +75,7 @@ def _forgotten(report: Report, what: Finding, by: Sequence[Criterion], found: Se
         return [f"{_changes(report)}.", "No model was retrained to say where it should be: baseline=retrain."]
     if what is Finding.BLIND:
         first = "Original and retrained cannot be told apart on it, so no number here shows what the strategy did."
-        same = ["What was unlearned answers as the original does."] if all(map(_unchanged, by)) else []
+        same = ["What was unlearned answers as the original does."] if all(each.unchanged for each in by) else []
         return [first, *same, *(f"{_capital(_untouched(each))}." for each in by), HARDER]
     if what is Finding.NO_FLOOR:
         return [*told, "How far retrained models are from each other is not known: baseline.seeds=[0,1,2]."]
@@ -85,7 +88,8 @@ def _manner(what: Finding, them: str) -> str:
     return {
         Finding.WORSE: "Unlearning moved it away from retraining: the untouched original was nearer.",
         Finding.INDISTINGUISHABLE: f"It is no further from {them} than they are from each other.",
-        Finding.UNPROVEN: f"It is further from {them} than they are from each other, but not beyond sampling error.",
+        Finding.UNTOUCHED: f"{_capital(them)} answer otherwise; it says what the original says of every image.",
+        Finding.UNPROVEN: f"It is further from {them} than they are from each other, but chance may do that.",
         Finding.TOO_LITTLE: f"It still shows what {them} do not, {BY}.",
         Finding.TOO_MUCH: f"It went past {them}, {BY}.",
     }[what]
@@ -98,17 +102,14 @@ def _values(each: Criterion) -> str:
     return f"{told} ({way})" if each.visible else told
 
 
-def _unchanged(each: Criterion) -> bool:
-    return each.change is not None and each.change.interval == (0.0, 0.0)
-
-
 def _untouched(each: Criterion) -> str:
     """How little the original differs, and whether seeds or samples hide it."""
-    hidden = (
-        f"95 % of the difference is{_interval(each.untouched)}"
-        if not each.untouched.sure
-        else f"retrained models differ by {each.floor:.3f} themselves"
-    )
+    if each.untouched.interval is None:
+        hidden = "so few images give no interval"
+    elif not each.untouched.sure:
+        hidden = f"95 % of the difference is{_interval(each.untouched)}"
+    else:
+        hidden = f"retrained models differ by {each.floor:.3f} themselves"
     return f"{NAMES[each.metric]}: original {each.original:.3f}, retrained {each.retrained:.3f}; {hidden}"
 
 
@@ -126,8 +127,7 @@ def _changes(report: Report) -> str:
 
 
 def _sureness(report: Report, what: Finding) -> str:
-    models = _models(report)
-    return SURE.get(what) or BEYOND.format(models=f"{models} retrained model{'s' * (models > 1)}")
+    return SURE.get(what) or (BEYOND if _models(report) > 1 else ALONE)
 
 
 def _models(report: Report) -> int:
@@ -135,20 +135,24 @@ def _models(report: Report) -> int:
 
 
 def _sure(report: Report, found: Sequence[Criterion]) -> list[str]:
-    """Every gap with its interval and noise floor, and what these speak of."""
+    """Every gap with its interval, noise floor and reach, and what these speak of."""
     if not found:
         return ["Without a retrained model there is neither a gap nor a noise floor."]
     models = _models(report)
-    pairs = models * (models - 1) // 2
-    floor = f"the floor of {pairs} pair{'s' * (pairs > 1)} of {models} retrained models" if pairs else "no noise floor"
+    seeds = (
+        f"Seeds, by {models} retrained models: the floor is how far they are from each other, and one more would be "
+        "within ± of them at 95 %."
+        if models > 1
+        else "One retrained model says nothing of seeds."
+    )
     return [
         *(_gap(each, report["statistics"][f"gap/{each.metric}"]["n"]) for each in found),
-        f"Intervals are 95 %, of the same images under both models, not of seeds: one model was unlearned; {floor}.",
+        f"In brackets 95 % as to images, the same ones under both models. {seeds}",
     ]
 
 
 def _gap(each: Criterion, n: int) -> str:
-    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}"
+    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}, ±{each.reach or 0:.3f}"
     interval = _interval(each.gap) or ", without an interval"
     return f"{_capital(NAMES[each.metric])}: gap {each.gap.value + 0.0:+.3f}{interval}{floor}, n {n:,}."
 
