@@ -25,7 +25,7 @@ def report(original: float | None, retrained: list[float], unlearned: float | No
     """One metric; `retrained` holds one value per model. Every difference is known up to `HALF` at 95 %."""
     found: Report = {
         "metrics": {"unlearned/seconds": 2.0, "retrained/seconds": 10.0, "unlearned/speedup": 5.0},
-        "statistics": {"retrained/seconds": {"std": None}},
+        "statistics": {"retrained/seconds": {"std": None}, "unlearned/speedup": {"std": 0.5}},
         "notes": {},
         "seeds": {"baseline": list(range(len(retrained)))},
         "judged_by": [],
@@ -106,6 +106,35 @@ def test_a_fresh_retraining_is_seldom_called_something_else(models: int) -> None
     assert sum(each == "indistinguishable" for each in found) >= 500
 
 
+def test_models_that_agree_by_chance_prove_nothing() -> None:
+    """One image of a hundred more or less is within the floor, and four are within reach."""
+    assert told(report(1.0, [0.9] * 3, 0.91))[0] == "indistinguishable"
+    assert told(report(1.0, [0.9] * 3, 0.94))[0] == "unproven"
+    assert verdict(report(1.0, [0.9] * 3, 0.91))["sure"]["lines"][0].endswith("noise floor 0.010, ±0.050, n 100.")
+
+
+def test_an_original_below_retrained_models_remembers_nothing() -> None:
+    assert told(report(0.4, [0.5, 0.505, 0.51], 0.6))[0] == "blind"
+
+
+def test_accuracy_that_retrained_models_have_is_part_of_the_price() -> None:
+    found = report(1.0, TWO, 0.45)
+    found["metrics"] |= {f"{role}/test_accuracy": 0.9 for role in ("original", "retrained")}
+    found["metrics"] |= {"unlearned/test_accuracy": 0.8, "gap/test_accuracy": -0.1}
+    found["statistics"]["unlearned/test_accuracy"] = {"change": {"value": -0.1} | around(-0.1)}
+    found["statistics"]["gap/test_accuracy"] = around(-0.1)
+    answer = "5.0 times as fast as retraining; 10.0 points of test accuracy lost"
+    assert verdict(found)["cost"]["answer"] == answer
+    found["statistics"]["gap/test_accuracy"] = around(-0.1, 0.2)
+    assert verdict(found)["cost"]["answer"] == "5.0 times as fast as retraining"
+
+
+def test_a_speed_up_that_varies_says_so() -> None:
+    found = report(1.0, TWO, 0.45)
+    found["statistics"]["unlearned/speedup"]["std"] = 3.0
+    assert verdict(found)["cost"]["answer"] == "5.0 ± 3.0 times as fast as retraining"
+
+
 def test_reach_is_the_interval_for_one_more() -> None:
     draws = np.random.default_rng(1).normal(0, 1, (4000, 4))
     hit = [abs(row[0] - row[1:].mean()) <= (reach(row[1:].tolist()) or 0) for row in draws]
@@ -155,7 +184,7 @@ def test_every_criterion_must_be_within_its_floor() -> None:
 
 def test_what_moved_the_wrong_way_is_told_so() -> None:
     """Further from retraining than the original, but by no more than samples hide: it is not called worse."""
-    finding, words = told(report(0.6, [0.5, 0.505], 0.62))
+    finding, words = told(report(0.6, [0.5, 0.505, 0.51, 0.505], 0.62))
     assert finding == "too_little"
     assert "(further than the original)" in words
 

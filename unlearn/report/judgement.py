@@ -55,13 +55,14 @@ class Criterion:
     change: Difference | None  # unlearned minus original
     distance: float  # of the unlearned model
     away: float  # of the original
-    floor: float | None  # of retrained models from each other
+    floor: float | None  # of retrained models from each other, by a sample at least
     reach: float | None  # a gap up to which the unlearned model may be another retrained one, as far as seeds tell
 
     @property
     def visible(self) -> bool:
-        """Whether it can show forgetting: the original is apart from retrained models, beyond samples and seeds."""
-        return self.untouched.sure and self.away > (self.floor or 0.0) + TIE
+        """Whether it can show forgetting: the original is above retrained models, as one is that remembers, beyond
+        samples and seeds."""
+        return self.untouched.sure and self.untouched.value > (self.floor or 0.0) + TIE
 
     @property
     def inside(self) -> bool:
@@ -103,9 +104,9 @@ def criteria(report: Report) -> list[Criterion]:
 def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
     """What can be said, and the criteria that say it.
 
-    Indistinguishable from retraining is only what is within the noise floor in every criterion, one of which at least
-    can show forgetting. What is beyond it counts against a model where the gap's 95 % interval leaves out 0, and the
-    gap is wider than that of one more retrained model may be, at 95 % [ours].
+    Indistinguishable from retraining is only what is within the noise floor in every criterion that can show
+    forgetting, of which there must be one. What is beyond it counts against a model where the gap's 95 % interval
+    leaves out 0, and the gap is wider than that of one more retrained model may be, at 95 % [ours].
     """
     if not any(f"unlearned/{metric}" in report["metrics"] for metric in report["judged_by"]):
         return Finding.UNMEASURED, []
@@ -113,10 +114,10 @@ def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[C
         return Finding.NO_BASELINE, []
     if worse := [each for each in found if each.worse]:
         return Finding.WORSE, worse
-    if any(each.floor is None for each in found):
-        return Finding.NO_FLOOR, list(found)
     if not any(each.visible for each in found):
         return Finding.BLIND, list(found)
+    if any(each.floor is None for each in found):
+        return Finding.NO_FLOOR, list(found)
     return _against_the_floor(found)
 
 
@@ -124,7 +125,7 @@ def _against_the_floor(found: Sequence[Criterion]) -> tuple[Finding, list[Criter
     visible = [each for each in found if each.visible]
     if all(each.unchanged for each in found):
         return Finding.UNTOUCHED, visible
-    outside = [each for each in found if not each.inside]
+    outside = [each for each in found if not each.inside and (each.visible or each.apart)]
     if not outside:
         return Finding.INDISTINGUISHABLE, visible
     apart = [each for each in outside if each.apart]
@@ -153,17 +154,18 @@ def _known(report: Report, metric: str) -> bool:
     return all(report["metrics"].get(key) is not None for key in keys)
 
 
-def reach(values: Sequence[float]) -> float | None:
-    """How far from the mean of k draws one more lies at 95 % at most: t sqrt(1 + 1 / k) times their deviation."""
+def reach(values: Sequence[float], least: float = 0.0) -> float | None:
+    """How far from the mean of k draws one more lies at 95 % at most: t sqrt(1 + 1 / k) times their deviation, which is
+    taken to be `least` at least: a few models that agree do so by chance."""
     from scipy.special import stdtrit  # the quantile of Student's t
 
     k = len(values)
-    return float(stdtrit(k - 1, 1 - LEVEL / 2)) * math.sqrt(1 + 1 / k) * stdev(values) if k > 1 else None
+    return float(stdtrit(k - 1, 1 - LEVEL / 2)) * math.sqrt(1 + 1 / k) * max(stdev(values), least) if k > 1 else None
 
 
 def _criterion(report: Report, metric: str) -> Criterion:
     metrics, statistics = report["metrics"], report["statistics"]
-    behind = statistics[f"gap/{metric}"]
+    behind, floor = statistics[f"gap/{metric}"], metrics[f"noise_floor/{metric}"]
     gap, untouched = difference(behind, metrics[f"gap/{metric}"]), difference(behind["original"])
     assert gap is not None
     assert untouched is not None
@@ -177,6 +179,6 @@ def _criterion(report: Report, metric: str) -> Criterion:
         change=difference(statistics[f"unlearned/{metric}"].get("change")),
         distance=behind["mean_absolute"],
         away=behind["original"]["mean_absolute"],
-        floor=metrics[f"noise_floor/{metric}"],
-        reach=reach([each["value"] for each in statistics[f"retrained/{metric}"]["readings"]]),
+        floor=None if floor is None else max(floor, 1 / behind["n"]),
+        reach=reach([each["value"] for each in statistics[f"retrained/{metric}"]["readings"]], 1 / behind["n"]),
     )

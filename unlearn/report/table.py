@@ -170,7 +170,7 @@ def _degrees(report: dict[str, Any]) -> Iterator[str]:
         behind = report["statistics"].get(key, {})
         if behind.get("interval"):
             low, high = behind["interval"]
-            yield f"{name} {report['metrics'][key]:.3f}, 95 % {low:.3f} to {high:.3f} over {behind['over']}"
+            yield f"{name} {report['metrics'][key]:.3f}, {low:.3f} to {high:.3f} over {behind['over']}"
 
 
 def _blended(a: float, validation_accuracy: float, target: float) -> str:
