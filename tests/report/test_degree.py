@@ -57,7 +57,7 @@ def test_the_report_tells_it_beside_its_control(finished: Finished) -> None:
             assert ("interval" in behind) is (value is not None)
         told = [line for line in footer(report) if "over samples and 2 retrained models" in line]
         assert len(told) == sum(
-            report["metrics"][f"unlearned/unlearning_degree_{name}"] is not None for name in ("calibrated", "control")
+            report["metrics"][f"unlearned/unlearning_degree_{name}"] is not None for name in ("calibrated", "holdout")
         )
 
 
