@@ -110,7 +110,9 @@ def test_models_that_agree_by_chance_prove_nothing() -> None:
     """One image of a hundred more or less is within the floor, and four are within reach."""
     assert told(report(1.0, [0.9] * 3, 0.91))[0] == "indistinguishable"
     assert told(report(1.0, [0.9] * 3, 0.94))[0] == "unproven"
-    assert verdict(report(1.0, [0.9] * 3, 0.91))["sure"]["lines"][0].endswith("noise floor 0.010, ±0.050, n 100.")
+    assert verdict(report(1.0, [0.9] * 3, 0.91))["sure"]["lines"][0].endswith(
+        "noise floor 0.010, another seed ±0.050, n 100."
+    )
 
 
 def test_an_original_below_retrained_models_remembers_nothing() -> None:
@@ -217,8 +219,8 @@ def test_without_a_criterion_it_says_so() -> None:
 
 def test_how_sure_is_by_gap_interval_and_floor() -> None:
     lines = verdict(report(1.0, SIX, 0.56))["sure"]["lines"]
-    assert lines[0] == "Forget accuracy: gap +0.110 (0.060 to 0.160), noise floor 0.047, ±0.104, n 100."
-    assert "Seeds, by 6 retrained models" in lines[-1]
+    assert lines[0] == "Forget accuracy: gap +0.110 (0.060 to 0.160), noise floor 0.047, another seed ±0.104, n 100."
+    assert "how far the 6 retrained models are from each other" in lines[-1]
     found = report(1.0, TWO, 0.56)
     del found["statistics"]["gap/forget_accuracy"]["interval"]
     assert "gap +0.110, without an interval, noise floor" in verdict(found)["sure"]["lines"][0]

@@ -145,19 +145,19 @@ def _sure(report: Report, found: Sequence[Criterion]) -> list[str]:
         return ["Without a retrained model there is neither a gap nor a noise floor."]
     models = _models(report)
     seeds = (
-        f"Seeds, by {models} retrained models: the floor is how far they are from each other, and one more would be "
-        "within ± of them at 95 %."
+        f"Noise floor: how far the {models} retrained models are from each other. Another seed: how far from them one "
+        "more would be, at 95 %."
         if models > 1
         else "One retrained model says nothing of seeds."
     )
     return [
         *(_gap(each, report["statistics"][f"gap/{each.metric}"]["n"]) for each in found),
-        f"In brackets 95 % as to images, the same ones under both models. {seeds}",
+        f"In brackets: 95 % as to images, the same ones under both models. {seeds}",
     ]
 
 
 def _gap(each: Criterion, n: int) -> str:
-    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}, ±{each.reach or 0:.3f}"
+    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}, another seed ±{each.reach or 0:.3f}"
     interval = _interval(each.gap) or ", without an interval"
     return f"{capital(NAMES[each.metric])}: gap {each.gap.value + 0.0:+.3f}{interval}{floor}, n {n:,}."
 
