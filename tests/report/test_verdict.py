@@ -116,7 +116,10 @@ def test_models_that_agree_by_chance_prove_nothing() -> None:
 
 
 def test_an_original_below_retrained_models_remembers_nothing() -> None:
-    assert told(report(0.4, [0.5, 0.505, 0.51], 0.6))[0] == "blind"
+    finding, words = told(report(0.4, [0.5, 0.505, 0.51], 0.6))
+    assert finding == "blind"
+    assert "original 0.400, retrained 0.505; an original that remembers would be above" in words
+    assert told(report(0.4, [0.5], 0.45))[0] == "blind"
 
 
 def test_accuracy_that_retrained_models_have_is_part_of_the_price() -> None:

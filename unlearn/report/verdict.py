@@ -113,8 +113,10 @@ def _untouched(each: Criterion) -> str:
         hidden = "so few images give no interval"
     elif not each.untouched.sure:
         hidden = f"95 % of the difference is{_interval(each.untouched)}"
+    elif each.untouched.value < 0:
+        hidden = "an original that remembers would be above"
     else:
-        hidden = f"retrained models differ by {each.floor:.3f} themselves"
+        hidden = f"retrained models differ by {each.floor or 0:.3f} themselves"
     return f"{NAMES[each.metric]}: original {each.original:.3f}, retrained {each.retrained:.3f}; {hidden}"
 
 
