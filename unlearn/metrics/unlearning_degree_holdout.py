@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import calibrated, confidence
+from unlearn.metrics.unlearning_degree_calibrated import degree
 from unlearn.types import Measurement, Role, Subset
 
 
@@ -30,8 +30,4 @@ class UnlearningDegreeHoldout(Metric):
     needs_spd_gan = True
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        before = confidence(evidence.original[Subset.PERTURBED_HOLDOUT])
-        lost = before - confidence(evidence.subject[Subset.PERTURBED_HOLDOUT])
-        wanted = before - confidence(evidence.retrained[Subset.PERTURBED_HOLDOUT])
-        what = "true-class confidence of original minus retrained on the perturbed holdout"
-        return {"unlearning_degree_holdout": calibrated(lost, wanted, what)}
+        return {"unlearning_degree_holdout": degree(evidence, Subset.PERTURBED_HOLDOUT)}
