@@ -336,7 +336,7 @@ def time(desk: Desk) -> None:
 
 
 def command(desk: Desk) -> None:
-    desk.forge(desk.record | {"command": "unlearn"})
+    desk.forge(desk.record | {"command": "unlearn seed=7"})
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_same_command_again_builds_nothing_and_loads_little(
     assert {part["status"] for part in two["artifacts"].values()} == {"reused"}
     assert two["metrics"] == one["metrics"]
     pictures = [(folder / name / "report.html").read_text().count("data:image/png") for name in ("one", "two")]
-    assert pictures == [24, 24]  # a cached run shows them without reading the data
+    assert pictures == [36, 36]  # a cached run shows them without reading the data
     assert (folder / "two" / "pictures.json").is_file()  # for the page of a sweep
 
 

@@ -56,15 +56,21 @@ class Shadow:
     forgot: Mapping[Subset, Tensor]
 
 
+LOOKS = 16  # at a model that relearns, at least, while its steps double
+
+
 @dataclass(frozen=True)
 class Relearning:
-    """How a model is taught the forget set again: by a recipe, looked at after each `every` steps, until its accuracy
-    on it is back within `margin` of the original's, or `steps` are over."""
+    """How a model is taught the forget set again: by a recipe, until its accuracy on it is back within `margin` of the
+    original's, or `steps` are over."""
 
     recipe: Recipe
     steps: int
-    every: int
     margin: float
+
+    def due(self, step: int) -> bool:
+        """Whether to look at it after so many steps: after each, later after each sixteenth of them [ours]."""
+        return step >= self.steps or step % max(1, (1 << step.bit_length() - 1) // LOOKS) == 0
 
     def back(self, accuracy: float, original: float) -> bool:
         """Whether that forget accuracy is as good as the original's, less the margin."""

@@ -50,11 +50,20 @@ class Plan:
     readings: tuple[Reading, ...]
 
     @property
-    def shared(self) -> tuple[Stage, ...]:
-        """What all strategies start from or are held against."""
+    def own(self) -> tuple[Stage, ...]:
+        """What the strategy starts from and is held against."""
         stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
-        theirs = (*trained_once(self.shadows), *(each.original for each in self.siblings))
-        return (*(stage for stage in stages if stage is not None), *theirs)
+        return tuple(stage for stage in stages if stage is not None)
+
+    @property
+    def trained_for_metrics(self) -> tuple[Train, ...]:
+        """By the original's recipe, beside it, whatever the strategy."""
+        return (*trained_once(self.shadows), *(each.original for each in self.siblings))
+
+    @property
+    def shared(self) -> tuple[Stage, ...]:
+        """What cells of a grid have in common."""
+        return (*self.own, *self.trained_for_metrics)
 
     @property
     def unlearning(self) -> tuple[Stage, ...]:
@@ -81,10 +90,11 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
+    build((*todo.own, todo.unlearned, todo.judged), workshop)
     training = (todo.original,) if isinstance(todo.original, Train) else ()
-    for extra in (shadow_model.extra(todo.shadows), sibling.extra(todo.siblings, todo.original, todo.retrained)):
+    for extra in (shadow_model.extra(todo.shadows), sibling.extra(todo.siblings)):
         say_cost(extra, training, todo.unlearning, workshop)
-    build((*todo.shared, todo.unlearned, todo.judged, *todo.unlearned_for_metrics), workshop)
+    build((*todo.trained_for_metrics, *todo.unlearned_for_metrics), workshop)
     measured = []
     with workshop.console.working("evaluate") as tick:
         for done, reading in enumerate(todo.readings, start=1):
@@ -207,7 +217,7 @@ def _shadows(config: RunConfig, scenario: Scenario, asked: Shadows) -> Iterator[
 
 
 def _sibling(config: RunConfig, scenario: Scenario, seed: int) -> Sibling:
-    """Under the keys that a run with these seeds of training and unlearning has."""
+    """Under the keys of a run with these seeds of training and unlearning, where nobody is moved or ranked by them."""
     own = replace(config, seeds=replace(config.seeds, train=seed, unlearn=seed))
     original = _original(own, scenario)
     assert isinstance(original, Train), "refused beforehand"

@@ -125,7 +125,7 @@ EXPECTED = {
         "unlearning_degree_loss": 3 / 8 * math.log(3),
     },
     "unlearning_degree_calibrated": {"unlearning_degree_calibrated": (0.9 - 0.675) / (0.9 - 0.2)},
-    "unlearning_degree_control": {"unlearning_degree_control": (0.86 - 0.26) / (0.86 - 0.1)},
+    "unlearning_degree_holdout": {"unlearning_degree_holdout": (0.86 - 0.26) / (0.86 - 0.1)},
     "spd_gan_controls": {
         "perturbed_forget_accuracy": 5 / 8,
         "perturbed_holdout_accuracy": 0.2,
@@ -200,7 +200,7 @@ def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
         "forgetting_rate_relative",
         "unlearning_degree",
         "unlearning_degree_calibrated",
-        "unlearning_degree_control",
+        "unlearning_degree_holdout",
     ):
         assert set(values(name, original, original, retrained).values()) == {0.0}
     assert set(values("memory_retention_rate", original, original, retrained).values()) == {1.0}
@@ -210,14 +210,14 @@ def test_the_untouched_original_has_forgotten_nothing(seed: int) -> None:
 def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
     retrained = random_views(seed)
     original = sure(retrained)
-    for name in ("forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_control"):
+    for name in ("forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_holdout"):
         assert values(name, retrained, original, retrained) == {name: 1.0}
     for name, wanted in (("js_to_retrained", 0), ("activation_distance", 0), ("tug_of_war", 1)):
         assert values(name, retrained, original, retrained)[name] == pytest.approx(wanted, abs=1e-15)
 
 
 @pytest.mark.parametrize(
-    "name", ["forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_control"]
+    "name", ["forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_holdout"]
 )
 def test_where_original_and_retrained_are_alike_the_relation_is_undefined(name: str) -> None:
     before, wanted, after = [0.9, 0.1] * 20, [0.9, 0.1] * 19 + [0.4, 0.6], [0.3] * 40

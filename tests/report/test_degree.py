@@ -51,13 +51,13 @@ def test_it_reaches_from_one_retrained_model_to_the_other() -> None:
 def test_the_report_tells_it_beside_its_control(finished: Finished) -> None:
     """The small run; what is undefined there has no interval."""
     report = assemble(finished.outcome, config.plain(finished.composed), {})
-    for metric in ("unlearning_degree_calibrated", "unlearning_degree_control"):
+    for metric in ("unlearning_degree_calibrated", "unlearning_degree_holdout"):
         for role in ("original", "unlearned"):
             behind, value = report["statistics"][f"{role}/{metric}"], report["metrics"][f"{role}/{metric}"]
             assert ("interval" in behind) is (value is not None)
         told = [line for line in footer(report) if "over samples and 2 retrained models" in line]
         assert len(told) == sum(
-            report["metrics"][f"unlearned/unlearning_degree_{name}"] is not None for name in ("calibrated", "control")
+            report["metrics"][f"unlearned/unlearning_degree_{name}"] is not None for name in ("calibrated", "holdout")
         )
 
 

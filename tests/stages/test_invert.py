@@ -24,7 +24,6 @@ from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.run_config import Page
 from unlearn.stages.base import inputs
-from unlearn.stages.evaluate import View
 from unlearn.stages.samples import load
 from unlearn.tracking.wandb import _tables
 from unlearn.types import Role, Subset
@@ -88,7 +87,6 @@ def test_probing_images_are_made_of_the_original_alone_and_shared(composed: Comp
 
 def test_nothing_else_is_keyed_by_it(composed: Compose) -> None:
     """What metrics read that do not ask for it has the key it had."""
-    assert set(View().identity()) == set()
     stage = next(iter(plan_of(composed, "attacks=none").readings)).stage
     assert set(stage.spec["subject"]) == {"class", "predictions", "scores", "weights"}
 

@@ -240,7 +240,7 @@ def test_a_fresh_original_is_a_control_of_the_probe_alone(probed: Finished, run:
     assert model.samples == probed.outcome.plan.original.samples
     assert model.key != probed.outcome.plan.original.key
     read = {r.stage.metric.__class__.__name__ for r in fresh.outcome.plan.readings if r.role is Role.FRESH}
-    assert read == {"UnlearningDegree", "UnlearningDegreeCalibrated", "UnlearningDegreeControl", "SpdGanControls"}
+    assert read == {"UnlearningDegree", "UnlearningDegreeCalibrated", "UnlearningDegreeHoldout", "SpdGanControls"}
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, 0.2), (3, 8 / 255)])

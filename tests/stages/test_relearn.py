@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from unlearn.stages.relearn import Relearn
 from unlearn.statistics import correct
 from unlearn.types import Images, Role, Subset
 
-AGAIN = ("metrics=[accuracy,relearn_time]", "attacks=none", "metrics.relearn_time.lr=0.002")
+AGAIN = ("metrics=[accuracy,relearn_time]", "attacks=none", "metrics.relearn_time.lr=0.02")
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +76,21 @@ def test_the_curve_is_that_of_a_plain_loop(relearned: Finished) -> None:
     assert found == curve[: len(found)]
 
 
-def test_fewer_looks_are_those_of_the_same_curve(relearned: Finished, run: Run) -> None:
-    seldom = run(relearned.store, *AGAIN, "metrics.relearn_time.steps=7", "metrics.relearn_time.every=3")
+def test_fewer_steps_are_those_of_the_same_curve(relearned: Finished, run: Run) -> None:
+    seldom = run(relearned.store, *AGAIN, "metrics.relearn_time.steps=7")
     often, found = (of(each, Role.RETRAINED).load(each.workshop) for each in (relearned, seldom))
-    assert list(found) == [0, 3, 6, 7]  # the last one too
-    assert found == {step: often[step] for step in found}
+    assert found == {step: often[step] for step in range(8)}
     assert seldom.value(Role.RETRAINED, "relearn_steps") is None
     assert seldom.value(Role.RETRAINED, "ain") is None
+
+
+def test_steps_are_known_to_a_sixteenth() -> None:
+    how = RelearnTime(steps=500).relearning
+    looks = [step for step in range(1, 501) if how.due(step)]
+    assert looks[:33] == [*range(1, 33), 34]
+    assert looks[-1] == 500
+    assert max(after / before for before, after in pairwise(looks[16:])) <= 1 + 1 / 16
+    assert len(looks) < 100
 
 
 def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
@@ -111,8 +120,10 @@ def test_a_forget_set_of_one_image_passes_batch_normalisation() -> None:
     label = 1 - net(image / 255).argmax(1)
     data = Images(image, label, torch.zeros(1, dtype=torch.int64))
     loader = PairedLoader({Subset.FORGET: Loader(data, 16, 0, "relearned")})
-    how = RelearnTime(lr=0.1, momentum=0.0, steps=50).relearning
-    curve = RelearnerModule(net, how, loader, 0, data).relearn(TrainerSettings(accelerator="cpu"), bool)
+    how = RelearnTime(lr=0.1, slower=1.0, momentum=0.0, steps=50).relearning
+    curve = RelearnerModule(net, how, loader, 0, data).relearn(
+        TrainerSettings(accelerator="cpu"), bool, lambda *_: None
+    )
     assert [row["forget_accuracy"] for row in curve] == [0.0] * (len(curve) - 1) + [1.0]
     assert len(curve) > 1
 

@@ -25,9 +25,9 @@ class FeatureRecovery(Attack):
     the class: the mean of its holdout images, and the one of them nearest to the truth, which an attacker could not
     even pick. It recovers single images, so the request must be for one and the attack is asked for by name.
 
-    Measured on digits: gradient ascent, after 20 steps as after one, and influence give the image away (on MNIST: one
-    step); after fine-tuning, an edit by top_k or retraining, which is the reference, it finds less than the class
-    shows.
+    Measured on digits, of the sample with the highest loss (`forget=hard`): gradient ascent, after 20 steps as after
+    one, and influence give the image away (on MNIST: one step); after fine-tuning, an edit by top_k or retraining,
+    which is the reference, it finds less than the class shows.
 
     Numbers: against the true image `feature_recovery_mse`, `feature_recovery_psnr` in dB, `feature_recovery_ssim` by
         windows of 7 x 7, and `feature_recovery_class`, 1 if the class is the true one; `feature_recovery_cosine`, which

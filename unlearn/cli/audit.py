@@ -103,3 +103,7 @@ def _tell(findings: Iterable[Finding]) -> int:
     agree, differ, unchecked = counts.values()
     print(f"{agree} agree, {differ} differ, {unchecked} could not be checked")
     return int(counts[State.DIFFERS] > 0)
+
+
+if __name__ == "__main__":
+    main()

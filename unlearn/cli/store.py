@@ -181,3 +181,7 @@ def _purge(arguments: Namespace, overrides: list[str]) -> int:
     if others:
         raise ConfigError(["purge: expected one data set, came a grid"])
     return purge(_store(arguments, runs), arguments, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ class RelearnTime(Metric):
     Direction: none; well under 1 something was kept, well over 1 the forgetting shows.
     Reference: the retrained model.
     Trap: steps hang on batch size and learning rate, and where a retrained model is nearly right on D_f there is little
-        to relearn; a lower rate tells more models apart.
+        to relearn; above 32 steps they are counted to a sixteenth.
     Source: Chundawat et al. 2023, "Zero-shot machine unlearning", steps and index. Training on D_f alone, by the
         original's optimizer at a constant rate, from the same batches for all models, and a margin as a share of D_f
         rather than of the accuracy, are ours.
@@ -35,10 +35,10 @@ class RelearnTime(Metric):
 
     margin: float = share(0.01)  # of D_f, below the original's accuracy
     steps: int = at_least(1, 500)  # after these it is given up
-    every: int = at_least(1, 1)  # steps between looks at the forget accuracy: the resolution
     batch_size: int = at_least(1, 64)
     optimizer: str = one_of("sgd", "adam", "adamw")
-    lr: float = positive(0.05)
+    lr: float = positive(0.05)  # of the training
+    slower: float = positive(10.0)  # times than that: at its pace one step is too much to tell models apart
     momentum: float = share(0.9)
     weight_decay: float = at_least(0, 5e-4)
 
@@ -49,11 +49,11 @@ class RelearnTime(Metric):
             epochs=self.steps,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
-            lr=self.lr,
+            lr=self.lr / self.slower,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return Relearning(fitted, self.steps, self.every, self.margin)
+        return Relearning(fitted, self.steps, self.margin)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         before = correct(evidence.original[Subset.FORGET])

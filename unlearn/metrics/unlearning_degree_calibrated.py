@@ -26,8 +26,12 @@ class UnlearningDegreeCalibrated(Metric):
     needs_spd_gan = True
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        before = confidence(evidence.original[Subset.PERTURBED_FORGET])
-        lost = before - confidence(evidence.subject[Subset.PERTURBED_FORGET])
-        wanted = before - confidence(evidence.retrained[Subset.PERTURBED_FORGET])
-        what = "true-class confidence of original minus retrained"
-        return {"unlearning_degree_calibrated": calibrated(lost, wanted, what)}
+        return {"unlearning_degree_calibrated": degree(evidence, Subset.PERTURBED_FORGET)}
+
+
+def degree(evidence: Evidence, subset: Subset) -> Measurement:
+    """(s_0 - s) / (s_0 - s_r) on a subset, s the mean probability of the true class."""
+    before = confidence(evidence.original[subset])
+    lost, wanted = (before - confidence(seen[subset]) for seen in (evidence.subject, evidence.retrained))
+    where = str(subset).replace("_", " ")
+    return calibrated(lost, wanted, f"true-class confidence of original minus retrained on the {where} set")

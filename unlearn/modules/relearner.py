@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.batch import Batch
+from unlearn.console import Tick
 from unlearn.data.loader import PairedLoader
 from unlearn.evidence import Relearning
 from unlearn.modules.prediction import predict
@@ -29,13 +30,13 @@ class RelearnerModule(RecipeModule):
         self.how = how
         self.forget = forget
 
-    def relearn(self, settings: TrainerSettings, back: Callable[[float], bool]) -> Curve:
+    def relearn(self, settings: TrainerSettings, back: Callable[[float], bool], tell: Tick) -> Curve:
         """Forget accuracy after so many steps, 0 included, up to the first for which `back`.
 
         Raises:
             DivergenceError: a loss was not finite.
         """
-        self.back = back
+        self.back, self.tell = back, tell
         self.seen: Curve = []
         if not self._look(0):
             self.run(settings)
@@ -47,9 +48,9 @@ class RelearnerModule(RecipeModule):
     def on_train_batch_end(self, *_: Any) -> None:
         """Look at it if it is time to."""
         step = self.trainer.global_step
-        over = step >= self.how.steps
-        if over or step % self.how.every == 0:
-            self.trainer.should_stop = self._look(step) or over
+        self.tell(step, self.how.steps)
+        if self.how.due(step):
+            self.trainer.should_stop = self._look(step) or step >= self.how.steps
 
     def _look(self, step: int) -> bool:
         with torch.no_grad():

@@ -172,9 +172,10 @@ def fit_stacked(
 ) -> list[Curve]:
     """Train each model on its loader's batches as `ClassifierModule` does; returns their curves.
 
-    Weights agree with those of training one by one to rounding, except where rounding is all there is to learn from:
-    adam makes steps of it, as for a bias in front of batch normalisation. The loaders give equally many batches of
-    equal sizes. The recipe must not stop early. Models are left in eval mode.
+    Each step agrees with that of training one by one to rounding, which a long training makes more of, as between two
+    processors: after 20 epochs on digits single weights were up to 0.02 apart. Where rounding is all there is to learn
+    from, adam makes steps of it, as for a bias in front of batch normalisation. The loaders give equally many batches
+    of equal sizes. The recipe must not stop early. Models are left in eval mode.
 
     Raises:
         DivergenceError: a loss or a weight of some model was not finite.
@@ -198,10 +199,11 @@ def fit_stacked(
             losses.append(loss.detach())
         scheduler.step()
         head = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
-        _refuse_divergence(losses, learning)
-        rows = zip(torch.stack(losses).mean(0).tolist(), _validate(stack, validation), strict=True)
-        for curve, (loss_, validated) in zip(curves, rows, strict=True):
-            curve.append(head | {"loss": loss_} | validated)
+        validated = _validate(stack, validation)
+        _refuse_divergence([*losses, torch.tensor([row["validation_loss"] for row in validated])], learning)
+        rows = zip(torch.stack(losses).mean(0).tolist(), validated, strict=True)
+        for curve, (loss_, row) in zip(curves, rows, strict=True):
+            curve.append(head | {"loss": loss_} | row)
         tick(epoch + 1, recipe.epochs)
     stack.hand_back()
     for model in models:

@@ -68,7 +68,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "confidence": _confidence(outcome),
         "artifacts": {
             name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
-            for name, stage in (stages(outcome.plan) | shadows(outcome.plan)).items()
+            for name, stage in (stages(outcome.plan) | others(outcome.plan)).items()
             if (entry := outcome.workshop.peek(stage))
         },
         "choices": choices,
@@ -112,14 +112,12 @@ def stages(plan: Plan) -> dict[str, Stage]:
     return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
 
 
-def shadows(plan: Plan) -> dict[str, Stage]:
-    """The shadow models that attacks asked for, as they were trained and as they were unlearned."""
-    named: dict[str, Stage] = {}
-    for each in plan.shadows:
-        named[f"shadow_{each.trained.seed}"] = each.trained
-        if each.unlearned is not None:
-            named[f"shadow_{each.trained.seed}_unlearned"] = each.unlearned
-    return named
+def others(plan: Plan) -> dict[str, Stage]:
+    """Models that metrics and attacks asked for, as they were trained and as they were unlearned."""
+    pairs = [("shadow", each.trained, each.unlearned) for each in plan.shadows]
+    pairs += [("sibling", each.original, each.unlearned) for each in plan.siblings]
+    named: dict[str, Stage] = {f"{kind}_{trained.seed}": trained for kind, trained, _ in pairs}
+    return named | {f"{kind}_{trained.seed}_unlearned": made for kind, trained, made in pairs if made is not None}
 
 
 def _named_scores(scores: tuple[Score, ...]) -> dict[str, Stage]:

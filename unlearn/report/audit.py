@@ -81,7 +81,7 @@ def figure(figures: Figures, key: str) -> dict[str, Any]:
     """A number with its interval, where it has one: its own, or that of the one reading it is."""
     behind = figures.statistics[key]
     readings = behind.get("readings", [])
-    interval = readings[0]["interval"] if len(readings) == 1 else behind.get("interval")
+    interval = behind.get("interval") or (readings[0]["interval"] if len(readings) == 1 else None)
     return {"value": figures.metrics[key], "interval": interval and list(interval)}
 
 

@@ -112,7 +112,7 @@ def _compare(figures: Figures, table: Table, metric: str, paired: Paired) -> Non
     told = {"mean_absolute": _absolute(gaps), "keys": keys, "original": _untouched(table, metric, paired)}
     figures.add(f"gap/{metric}", gaps, reason, **behind, **told, **_sure(paired.gap.get(metric)))
     if len(seeds) < 2:
-        reason = "needs readings of two or more retrained models, by baseline.seeds"
+        reason = "needs two or more baseline.seeds, and a number of single models"
     pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}
     figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **behind, **pairs)
 

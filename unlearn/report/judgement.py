@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 Report = dict[str, Any]
+LEVEL = 0.05  # of calling a true retraining something else, in each criterion
 TIE = 1e-9  # distances this close are equal: they were rounded on different ways
 
 
@@ -20,9 +22,10 @@ class Finding(StrEnum):
     NO_FLOOR = "no_floor"  # a single one was
     BLIND = "blind"  # original and retrained cannot be told apart
     WORSE = "worse"  # further from retraining than the original is
+    UNTOUCHED = "untouched"  # it answers as the original does, which is not how retrained models do
     TOO_LITTLE = "too_little"
     TOO_MUCH = "too_much"
-    UNPROVEN = "unproven"  # beyond the noise floor, but the gap's interval holds 0
+    UNPROVEN = "unproven"  # beyond the noise floor, but samples or seeds alone may do that
     INDISTINGUISHABLE = "indistinguishable"  # within the noise floor
 
 
@@ -52,23 +55,35 @@ class Criterion:
     change: Difference | None  # unlearned minus original
     distance: float  # of the unlearned model
     away: float  # of the original
-    floor: float | None  # of retrained models from each other
+    floor: float | None  # of retrained models from each other, by a sample at least
+    reach: float | None  # a gap up to which the unlearned model may be another retrained one, as far as seeds tell
 
     @property
     def visible(self) -> bool:
-        """Whether it can show forgetting: the original is apart from retrained models, beyond samples and seeds."""
-        return self.untouched.sure and self.away > (self.floor or 0.0) + TIE
+        """Whether it can show forgetting: the original is above retrained models, as one is that remembers, beyond
+        samples and seeds."""
+        return self.untouched.sure and self.untouched.value > (self.floor or 0.0) + TIE
 
     @property
     def inside(self) -> bool:
-        """Whether the unlearned model is as close to retrained ones as those are to each other."""
-        return self.floor is not None and self.distance <= self.floor + TIE
+        """Whether the gap lies within the noise floor."""
+        return self.floor is not None and abs(self.gap.value) <= self.floor + TIE
+
+    @property
+    def apart(self) -> bool:
+        """Whether neither samples nor, where there are several retrained models, seeds explain the gap."""
+        return self.gap.sure and abs(self.gap.value) > (self.reach or 0.0) + TIE
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it says of every sample what the original says."""
+        return self.change is not None and self.change.interval == (0.0, 0.0)
 
     @property
     def worse(self) -> bool:
-        """Whether it is further from retrained models than the original is, as far as samples can tell."""
+        """Whether it is further from retrained models than the original is, as far as samples and seeds can tell."""
         moved = self.change is not None and self.change.sure
-        return self.gap.sure and moved and self.distance > max(self.floor or 0.0, self.away) + TIE
+        return self.apart and moved and self.distance > max(self.floor or 0.0, self.away) + TIE
 
     @property
     def short(self) -> bool:
@@ -89,8 +104,9 @@ def criteria(report: Report) -> list[Criterion]:
 def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
     """What can be said, and the criteria that say it.
 
-    Indistinguishable from retraining is only what is within the noise floor in every criterion, one of which at least
-    can show forgetting. What is beyond it counts against a model where the gap's 95 % interval leaves out 0 [ours].
+    Indistinguishable from retraining is only what is within the noise floor in every criterion that can show
+    forgetting, of which there must be one. What is beyond it counts against a model where the gap's 95 % interval
+    leaves out 0, and the gap is wider than that of one more retrained model may be, at 95 % [ours].
     """
     if not any(f"unlearned/{metric}" in report["metrics"] for metric in report["judged_by"]):
         return Finding.UNMEASURED, []
@@ -98,18 +114,21 @@ def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[C
         return Finding.NO_BASELINE, []
     if worse := [each for each in found if each.worse]:
         return Finding.WORSE, worse
-    if any(each.floor is None for each in found):
-        return Finding.NO_FLOOR, list(found)
     if not any(each.visible for each in found):
         return Finding.BLIND, list(found)
+    if any(each.floor is None for each in found):
+        return Finding.NO_FLOOR, list(found)
     return _against_the_floor(found)
 
 
 def _against_the_floor(found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
-    outside = [each for each in found if not each.inside]
+    visible = [each for each in found if each.visible]
+    if all(each.unchanged for each in found):
+        return Finding.UNTOUCHED, visible
+    outside = [each for each in found if not each.inside and (each.visible or each.apart)]
     if not outside:
-        return Finding.INDISTINGUISHABLE, [each for each in found if each.visible]
-    apart = [each for each in outside if each.gap.sure]
+        return Finding.INDISTINGUISHABLE, visible
+    apart = [each for each in outside if each.apart]
     if not apart:
         return Finding.UNPROVEN, outside
     short = [each for each in apart if each.short]
@@ -135,9 +154,18 @@ def _known(report: Report, metric: str) -> bool:
     return all(report["metrics"].get(key) is not None for key in keys)
 
 
+def reach(values: Sequence[float], least: float = 0.0) -> float | None:
+    """How far from the mean of k draws one more lies at 95 % at most: t sqrt(1 + 1 / k) times their deviation, which is
+    taken to be `least` at least: a few models that agree do so by chance."""
+    from scipy.special import stdtrit  # the quantile of Student's t
+
+    k = len(values)
+    return float(stdtrit(k - 1, 1 - LEVEL / 2)) * math.sqrt(1 + 1 / k) * max(stdev(values), least) if k > 1 else None
+
+
 def _criterion(report: Report, metric: str) -> Criterion:
     metrics, statistics = report["metrics"], report["statistics"]
-    behind = statistics[f"gap/{metric}"]
+    behind, floor = statistics[f"gap/{metric}"], metrics[f"noise_floor/{metric}"]
     gap, untouched = difference(behind, metrics[f"gap/{metric}"]), difference(behind["original"])
     assert gap is not None
     assert untouched is not None
@@ -151,5 +179,6 @@ def _criterion(report: Report, metric: str) -> Criterion:
         change=difference(statistics[f"unlearned/{metric}"].get("change")),
         distance=behind["mean_absolute"],
         away=behind["original"]["mean_absolute"],
-        floor=metrics[f"noise_floor/{metric}"],
+        floor=None if floor is None else max(floor, 1 / behind["n"]),
+        reach=reach([each["value"] for each in statistics[f"retrained/{metric}"]["readings"]], 1 / behind["n"]),
     )

@@ -1,4 +1,4 @@
-"""Measure again what an artefact says was measured, from the predictions and curves that it was measured on."""
+"""Measure again what an artefact says was measured, from what it was measured on."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen
+from unlearn.inversion import Guesses, Truth
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.files import read_predictions
+from unlearn.stages.invert import guesses_in, truth_in
 from unlearn.stages.keys import canonical
 from unlearn.stages.relearn import by_step
 from unlearn.store import Entry
@@ -60,4 +62,12 @@ def _seen(view: dict[str, Any], find: Find) -> Seen:
     if view["scores"] or view["weights"]:
         raise NotRepeatableError("what reads weights or gradients is not measured again")
     predictions = {Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()}
-    return Seen(predictions, relearned=by_step(find(view["relearned"]["stage"])) if "relearned" in view else {})
+    relearned = by_step(find(view["relearned"]["stage"])) if "relearned" in view else {}
+    return Seen(predictions, recovered=_recovered(view, find), relearned=relearned)
+
+
+def _recovered(view: dict[str, Any], find: Find) -> tuple[Guesses, Truth] | None:
+    if "recovered" not in view:
+        return None
+    guesses, truth = (find(view["recovered"][part]["stage"]) for part in ("by", "forgotten"))
+    return guesses_in(guesses), truth_in(truth)

@@ -22,7 +22,7 @@ ROWS = {
     "memory_retention_rate": "memory retention",
     "unlearning_degree": "unlearning degree",
     "unlearning_degree_calibrated": "  calibrated",
-    "unlearning_degree_control": "  on holdout",
+    "unlearning_degree_holdout": "  on holdout",
     "js_to_retrained": "JS to retrained",
     "activation_distance": "activation dist.",
     "zrf": "ZRF",
@@ -170,7 +170,7 @@ def _degrees(report: dict[str, Any]) -> Iterator[str]:
         behind = report["statistics"].get(key, {})
         if behind.get("interval"):
             low, high = behind["interval"]
-            yield f"{name} {report['metrics'][key]:.3f}, 95 % {low:.3f} to {high:.3f} over {behind['over']}"
+            yield f"{name} {report['metrics'][key]:.3f}, {low:.3f} to {high:.3f} over {behind['over']}"
 
 
 def _blended(a: float, validation_accuracy: float, target: float) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
-from unlearn.report.judgement import Criterion, Difference, Finding, criteria, difference, finding
+from unlearn.report.cost import account, price
+from unlearn.report.judgement import Criterion, Difference, Finding, criteria, finding
+from unlearn.report.phrases import capital, listed
 
 Report = dict[str, Any]
 Answer = dict[str, Any]
@@ -22,9 +24,10 @@ HEADS = {
     Finding.NO_FLOOR: "Cannot be judged by one retrained model",
     Finding.BLIND: "This forget set cannot show forgetting",
     Finding.WORSE: "No: further from retraining than before",
+    Finding.UNTOUCHED: "No: it answers as the original does",
     Finding.TOO_LITTLE: "No: too little was forgotten",
     Finding.TOO_MUCH: "Too much: unlike retrained models",
-    Finding.UNPROVEN: "Perhaps: outside the noise floor, within sampling error",
+    Finding.UNPROVEN: "Perhaps: outside the noise floor, not beyond chance",
     Finding.INDISTINGUISHABLE: "Yes: indistinguishable from retraining",
 }
 SURE = {
@@ -32,11 +35,13 @@ SURE = {
     Finding.NO_BASELINE: "Not at all: there is no reference",
     Finding.NO_FLOOR: "Not enough: the noise floor is unknown",
     Finding.BLIND: "Sure only that nothing can be told",
-    Finding.UNPROVEN: "Not sure: there are too few images to tell",
+    Finding.UNTOUCHED: "Sure: nothing changed",
+    Finding.UNPROVEN: "Not sure: too few retrained models, or images",
     Finding.INDISTINGUISHABLE: "As sure as these retrained models make it",
 }
-BEYOND = "Sure at 95 %"  # of what else was found
-BY = "by more than they differ from each other and by more than sampling error"
+BEYOND = "Sure at 95 %, as to images and seeds"  # of what else was found
+ALONE = "Sure at 95 % as to images; seeds are unknown"  # the same by one retrained model
+BY = "by more than images and seeds explain"
 HARDER = "A forget set that can: spd_gan=marker, forget=hard, or any with dataset.label_noise=0.2."
 
 
@@ -54,26 +59,33 @@ def verdict(report: Report) -> dict[str, Answer]:
             "lines": _forgotten(report, what, by, found),
             "finding": what.value,
         },
-        "sure": {"question": "How sure are we?", "answer": SURE.get(what, BEYOND), "lines": _sure(report, found)},
-        "cost": {"question": "What did it cost?", "answer": _speed(report), "lines": _cost(report)},
+        "sure": {
+            "question": "How sure are we?",
+            "answer": _sureness(report, what),
+            "lines": _sure(report, found),
+        },
+        "cost": {"question": "What did it cost?", "answer": price(report), "lines": account(report)},
     }
 
 
 def _forgotten(report: Report, what: Finding, by: Sequence[Criterion], found: Sequence[Criterion]) -> list[str]:
     """The reason, by what was measured."""
-    told = [f"{_capital(_values(each))}." for each in by]
+    told = [f"{capital(_values(each))}." for each in by]
     if what is Finding.UNMEASURED:
         return ["Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default."]
     if what is Finding.NO_BASELINE:
         return [f"{_changes(report)}.", "No model was retrained to say where it should be: baseline=retrain."]
     if what is Finding.BLIND:
-        first = "Original and retrained cannot be told apart on it, so no number here shows what the strategy did."
-        same = ["What was unlearned answers as the original does."] if all(map(_unchanged, by)) else []
-        return [first, *same, *(f"{_capital(_untouched(each))}." for each in by), HARDER]
+        names = listed([NAMES[each.metric] for each in by])
+        first = (
+            f"Original and retrained cannot be told apart on it by {names}, which thus show nothing of the strategy."
+        )
+        same = ["What was unlearned answers as the original does."] if all(each.unchanged for each in by) else []
+        return [first, *same, *(f"{capital(_untouched(each))}." for each in by), HARDER]
     if what is Finding.NO_FLOOR:
         return [*told, "How far retrained models are from each other is not known: baseline.seeds=[0,1,2]."]
     hidden = [NAMES[each.metric] for each in found if not each.visible]
-    blind = [f"{_capital(_listed(hidden))} cannot show forgetting here."] if hidden else []
+    blind = [f"{capital(listed(hidden))} cannot show forgetting here."] if hidden else []
     return [_manner(what, f"the {_models(report)} retrained models"), *told, *blind]
 
 
@@ -81,7 +93,8 @@ def _manner(what: Finding, them: str) -> str:
     return {
         Finding.WORSE: "Unlearning moved it away from retraining: the untouched original was nearer.",
         Finding.INDISTINGUISHABLE: f"It is no further from {them} than they are from each other.",
-        Finding.UNPROVEN: f"It is further from {them} than they are from each other, but not beyond sampling error.",
+        Finding.UNTOUCHED: f"{capital(them)} answer otherwise; it says what the original says of every image.",
+        Finding.UNPROVEN: f"It is further from {them} than they are from each other, but chance may do that.",
         Finding.TOO_LITTLE: f"It still shows what {them} do not, {BY}.",
         Finding.TOO_MUCH: f"It went past {them}, {BY}.",
     }[what]
@@ -94,17 +107,16 @@ def _values(each: Criterion) -> str:
     return f"{told} ({way})" if each.visible else told
 
 
-def _unchanged(each: Criterion) -> bool:
-    return each.change is not None and each.change.interval == (0.0, 0.0)
-
-
 def _untouched(each: Criterion) -> str:
     """How little the original differs, and whether seeds or samples hide it."""
-    hidden = (
-        f"95 % of the difference is{_interval(each.untouched)}"
-        if not each.untouched.sure
-        else f"retrained models differ by {each.floor:.3f} themselves"
-    )
+    if each.untouched.interval is None:
+        hidden = "so few images give no interval"
+    elif not each.untouched.sure:
+        hidden = f"95 % of the difference is{_interval(each.untouched)}"
+    elif each.untouched.value < 0:
+        hidden = "an original that remembers would be above"
+    else:
+        hidden = f"retrained models differ by {each.floor or 0:.3f} themselves"
     return f"{NAMES[each.metric]}: original {each.original:.3f}, retrained {each.retrained:.3f}; {hidden}"
 
 
@@ -118,7 +130,11 @@ def _changes(report: Report) -> str:
         for name, before, after in pairs
         if before is not None and after is not None
     ]
-    return _capital(_listed(told)) if told else "What was measured is undefined"
+    return capital(listed(told)) if told else "What was measured is undefined"
+
+
+def _sureness(report: Report, what: Finding) -> str:
+    return SURE.get(what) or (BEYOND if _models(report) > 1 else ALONE)
 
 
 def _models(report: Report) -> int:
@@ -126,74 +142,27 @@ def _models(report: Report) -> int:
 
 
 def _sure(report: Report, found: Sequence[Criterion]) -> list[str]:
-    """Every gap with its interval and noise floor, and what these speak of."""
+    """Every gap with its interval, noise floor and reach, and what these speak of."""
     if not found:
         return ["Without a retrained model there is neither a gap nor a noise floor."]
     models = _models(report)
-    pairs = models * (models - 1) // 2
-    floor = f"the floor of {pairs} pair{'s' * (pairs > 1)} of {models} retrained models" if pairs else "no noise floor"
+    seeds = (
+        f"Noise floor: how far the {models} retrained models are from each other. Another seed: how far from them one "
+        "more would be, at 95 %."
+        if models > 1
+        else "One retrained model says nothing of seeds."
+    )
     return [
         *(_gap(each, report["statistics"][f"gap/{each.metric}"]["n"]) for each in found),
-        f"Intervals are 95 %, of the same images under both models, not of seeds: one model was unlearned; {floor}.",
+        f"In brackets: 95 % as to images, the same ones under both models. {seeds}",
     ]
 
 
 def _gap(each: Criterion, n: int) -> str:
-    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}"
+    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}, another seed ±{each.reach or 0:.3f}"
     interval = _interval(each.gap) or ", without an interval"
-    return f"{_capital(NAMES[each.metric])}: gap {each.gap.value + 0.0:+.3f}{interval}{floor}, n {n:,}."
-
-
-def _speed(report: Report) -> str:
-    metrics = report["metrics"]
-    seconds, factor = metrics.get("unlearned/seconds"), metrics.get("unlearned/speedup")
-    if seconds is None:
-        return "Not timed"
-    if factor is None:
-        return f"{_short(seconds)} of unlearning"
-    return f"{factor:.1f} times as fast as retraining" if factor >= 1 else f"Slower than retraining ({factor:.2f}×)"
-
-
-def _cost(report: Report) -> list[str]:
-    """Seconds, and what accuracy was lost elsewhere."""
-    metrics = report["metrics"]
-    mine, theirs = (metrics.get(f"{role}/seconds") for role in ("unlearned", "retrained"))
-    told = [] if mine is None else [_seconds(report, mine, theirs)]
-    return [*told, *(words for subset in ("retain", "test") if (words := _retention(report, subset)))]
-
-
-def _seconds(report: Report, mine: float, theirs: float | None) -> str:
-    if theirs is None:
-        return f"{_short(mine)}; no model was retrained to compare that with."
-    why = report["notes"].get("unlearned/speedup")
-    return f"{_short(mine)}, retraining {_short(theirs)}" + (f"; no speed-up is given: {why}." if why else ".")
-
-
-def _retention(report: Report, subset: str) -> str:
-    """Accuracy before and after; it fell where the interval of the change is below 0 throughout."""
-    metric = f"{subset}_accuracy"
-    before, after, wanted = (
-        report["metrics"].get(f"{role}/{metric}") for role in ("original", "unlearned", "retrained")
-    )
-    if before is None or after is None:
-        return ""
-    change = difference(report["statistics"][f"unlearned/{metric}"].get("change"))
-    verb = "held" if change is None or not change.sure else "fell" if change.value < 0 else "rose"
-    beside = "" if wanted is None else f"; retrained {wanted:.3f}"
-    return f"{_capital(subset)} accuracy {verb}: {before:.3f} → {after:.3f}{beside}."
-
-
-def _short(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.3f} s"
+    return f"{capital(NAMES[each.metric])}: gap {each.gap.value + 0.0:+.3f}{interval}{floor}, n {n:,}."
 
 
 def _interval(found: Difference) -> str:
     return f" ({found.interval[0] + 0.0:.3f} to {found.interval[1] + 0.0:.3f})" if found.interval else ""
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -16,11 +16,9 @@ from unlearn.checks import at_least, positive
 from unlearn.console import Tick
 from unlearn.models.base import Classifier
 from unlearn.recipe import Recipe
-from unlearn.spd_gan.look import LOOKS, look
+from unlearn.spd_gan.look import CHUNK, LOOKS, look
 from unlearn.spd_gan.options import Perturbing
 from unlearn.types import Curve
-
-CHUNK = 512  # images at a time
 
 
 @dataclass(frozen=True)

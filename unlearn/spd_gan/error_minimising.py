@@ -60,7 +60,7 @@ def _learn(net: nn.Module, optimizer: Optimizer, scene: Scene, marked: Tensor, e
         for batch in scene.batches(marked, epoch):
             loss = batch.cross_entropy(net(batch.images), scene.recipe.label_smoothing)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             if scene.recipe.clip:
                 nn.utils.clip_grad_norm_(net.parameters(), scene.recipe.clip)
             optimizer.step()

@@ -17,6 +17,7 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import Finished, ModelStage
 from unlearn.stages.samples import Samples, Scenario, warm_up
+from unlearn.store import Entry
 from unlearn.types import Images, ImageSource, Subset
 
 PEERS_BATCH = 512
@@ -91,7 +92,7 @@ class Recover(Stage):
 
     def load(self, workshop: Workshop) -> Guesses:
         """On the CPU."""
-        return Guesses(**read_tensors(workshop.need(self), "guesses.safetensors"))
+        return guesses_in(workshop.need(self))
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,7 @@ class Forgotten(Stage):
 
     def load(self, workshop: Workshop) -> Truth:
         """On the CPU."""
-        entry = workshop.need(self)
-        tensors, told = read_tensors(entry, "truth.safetensors"), entry.json("truth.json")
-        return Truth(tensors["image"], told["label"], told["peers"], tensors.get("mean"), tensors.get("nearest"))
+        return truth_in(workshop.need(self))
 
     def index(self, workshop: Workshop) -> int:
         """Of the image, in the training part of the data set."""
@@ -140,6 +139,17 @@ class Recovered:
     def load(self, workshop: Workshop) -> tuple[Guesses, Truth]:
         """On the CPU."""
         return self.by.load(workshop), self.forgotten.load(workshop)
+
+
+def guesses_in(entry: Entry) -> Guesses:
+    """What the artefact of `Recover` says."""
+    return Guesses(**read_tensors(entry, "guesses.safetensors"))
+
+
+def truth_in(entry: Entry) -> Truth:
+    """What the artefact of `Forgotten` says."""
+    tensors, told = read_tensors(entry, "truth.safetensors"), entry.json("truth.json")
+    return Truth(tensors["image"], told["label"], told["peers"], tensors.get("mean"), tensors.get("nearest"))
 
 
 def _of_class(data: ImageSource, label: int) -> Iterator[Tensor]:

@@ -48,7 +48,7 @@ class Relearn(Stage):
         model = self.model.load(workshop).requires_grad_(True)
         before = correct(read_predictions(workshop.need(self.original))).mean().item()
         module = RelearnerModule(model, self.how, loader, self.seed, data)
-        curve = module.relearn(workshop.hardware, lambda accuracy: self.how.back(accuracy, before))
+        curve = module.relearn(workshop.hardware, lambda accuracy: self.how.back(accuracy, before), tick)
         write_json(folder / "curve.json", curve)
 
     def load(self, workshop: Workshop) -> dict[int, float]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from unlearn.stages.blend import Judged
 from unlearn.stages.cost import Extra
-from unlearn.stages.model import ModelStage
 from unlearn.stages.train import Train
 
 
@@ -22,7 +21,6 @@ class Sibling:
     unlearned: Judged
 
 
-def extra(siblings: Sequence[Sibling], original: ModelStage, retrained: Sequence[Train]) -> Extra:
-    """What they cost, with the retrained models that they are held against."""
-    trained = [each.original for each in siblings if each.original.key != original.key]
-    return Extra("models of other seeds", [*trained, *retrained] if siblings else [], [s.unlearned for s in siblings])
+def extra(siblings: Sequence[Sibling]) -> Extra:
+    """What they cost."""
+    return Extra("models of other seeds", [s.original for s in siblings], [s.unlearned for s in siblings])

@@ -67,6 +67,9 @@ def _untouched(scenario: Scenario, floor: float) -> str:
             f"; but the original, untouched, is only {found.mean:.3f} away as well: these metrics cannot tell whether "
             "anything was forgotten"
         )
+    nearest = scenario.rows[0].spread(GAP)
+    if nearest and nearest.mean >= found.mean - TIE:
+        return f"; no setting is closer than the original, untouched, which is {found.mean:.3f} away"
     return f"; the original, untouched, is {found.mean:.3f} away"
 
 

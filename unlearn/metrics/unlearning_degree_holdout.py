@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import calibrated, confidence
+from unlearn.metrics.unlearning_degree_calibrated import degree
 from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)
-class UnlearningDegreeControl(Metric):
+class UnlearningDegreeHoldout(Metric):
     """(s_0 - s) / (s_0 - s_r) on holdout images that were moved as the forget set was: the calibrated degree's control.
 
     s is the mean probability of the true class. No model learnt these images: what original and retrained differ in
     here is how images look that were moved, not whose they are.
 
-    Numbers: `unlearning_degree_control`.
+    Numbers: `unlearning_degree_holdout`.
     Range: any number, not clipped; 0 untouched, 1 like retrained.
     Direction: none.
     Reference: the calibrated degree beside it: a control as high as that tells that the look was forgotten.
@@ -30,8 +30,4 @@ class UnlearningDegreeControl(Metric):
     needs_spd_gan = True
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        before = confidence(evidence.original[Subset.PERTURBED_HOLDOUT])
-        lost = before - confidence(evidence.subject[Subset.PERTURBED_HOLDOUT])
-        wanted = before - confidence(evidence.retrained[Subset.PERTURBED_HOLDOUT])
-        what = "true-class confidence of original minus retrained on the perturbed holdout"
-        return {"unlearning_degree_control": calibrated(lost, wanted, what)}
+        return {"unlearning_degree_holdout": degree(evidence, Subset.PERTURBED_HOLDOUT)}
