@@ -74,8 +74,9 @@ class Schemas(dict[str, Any]):
         kind = option(self.package, self.base, file.removesuffix(".yaml"))
         if kind is None:
             raise KeyError(file)
-        self[file] = ConfigNode(file, _open(OmegaConf.structured(kind)), self.group, package=None, provider=None)
-        return self[file]
+        made = ConfigNode(file, _open(OmegaConf.structured(kind)), self.group, package=None, provider=None)
+        self[file] = made
+        return made
 
     def __contains__(self, file: object) -> bool:
         try:
