@@ -1,6 +1,6 @@
 # Everything starts from python3 and make: `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint type format docs bench wheel lock clean
+.PHONY: help env demo test test-all lint type format docs bench performance wheel lock clean
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
@@ -39,7 +39,10 @@ docs: env ## write docs/evaluation.md from the docstrings
 	$(BIN)/python scripts/docs/evaluation.py
 
 bench: env ## time the hot paths against their rivals
-	@for f in scripts/bench/*.py; do $(BIN)/python $$f; done
+	$(BIN)/python scripts/bench/table.py
+
+performance: bench ## time them, and write docs/performance.md
+	$(BIN)/python scripts/docs/performance.py
 
 wheel: env ## build dist/unlearn-*.whl, which runs anywhere: the configs are inside
 	$(BIN)/hatchling build -t wheel

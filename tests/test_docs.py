@@ -1,4 +1,4 @@
-"""docs/evaluation.md says what the docstrings say."""
+"""docs/evaluation.md says what the docstrings say; docs/performance.md what the benches said."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from unlearn.evidence import Evidence, Metric
 from unlearn.types import Measurement
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "docs" / "evaluation.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 @pytest.fixture(scope="module")
 def evaluation() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("evaluation", SCRIPT)
+    return script("docs/evaluation.py")
+
+
+def script(file: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"script_{Path(file).stem}", SCRIPTS / file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -49,3 +55,54 @@ class Trapless(Metric):
 def test_a_docstring_without_a_trap_is_refused(evaluation: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"metrics.trapless: expected `Trap: \.\.\.` at the end of its docstring"):
         evaluation.Entry.of("metrics", "trapless", Trapless)
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    return script("bench/table.py")
+
+
+def row(table: ModuleType, **more: Any) -> Any:
+    return table.Row("one", "another", 2.0, 30.0, "ms", 15.0, **more)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "goal", "at_most", "met"),
+    [(15.0, 8.0, False, True), (7.9, 8.0, False, False), (1.2, 1.3, True, True), (1.4, 1.3, True, False)],
+)
+def test_a_row_says_whether_its_goal_is_met(
+    table: ModuleType, ratio: float, goal: float, at_most: bool, met: bool
+) -> None:
+    found = table.Row("one", "another", 2.0, 30.0, "ms", ratio, goal, at_most)
+    assert found.met is met
+    assert ("MISSED" in str(found)) is not met
+    assert row(table).met is None
+
+
+def test_both_sides_are_timed_in_turn(table: ModuleType) -> None:
+    calls: list[str] = []
+    sides = {name: (lambda name=name, each=each: calls.append(name) or each) for name, each in (("a", 1.0), ("b", 3.0))}
+    assert table.compare(sides["a"], sides["b"], n=2) == (1.0, 3.0, 3.0)
+    assert calls == ["a", "b", "a", "b"]
+
+
+def test_the_page_of_the_benches(table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    performance = script("docs/performance.py")
+    monkeypatch.setattr(table, "OUT", tmp_path)
+    points = [row(table, chart="cells", at=float(at), limit=at / 2) for at in (1, 2, 40)]
+    table.run("some.py", [row(table, goal=20.0, note="a | b"), *points])
+    assert set(performance.write(tmp_path, tmp_path)) == {"performance.md", "performance-cells.svg"}
+    page = (tmp_path / "performance.md").read_text()
+    assert "| one | 2 | 30 | ms wall | 15.00 | ≥ 20, **missed** | 5 | another; a \\| b |" in page
+    assert "| 40 | 2 | 30 | 20 | ms wall | 15.00 | 5 |" in page
+    svg = ElementTree.parse(tmp_path / "performance-cells.svg").getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert [each.text for each in svg if "name" in each.get("class", "")] == ["ours", "rival", "limit"]
+
+
+def test_every_bench_gives_rows() -> None:
+    for path in sorted((SCRIPTS / "bench").glob("*.py")):
+        text = path.read_text()
+        assert path.stem == "table" or text.endswith('if __name__ == "__main__":\n    run(__file__, rows())\n'), (
+            path.name
+        )

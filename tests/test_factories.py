@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import itertools
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unlearn.errors import ConfigError
-from unlearn.factories import load, source_hash
+from unlearn.factories import load, source_hash, statements
 
 NUMBER = itertools.count()
 Write = Callable[..., str]
@@ -133,3 +134,26 @@ def test_of_an_installed_package_other_packages_do_not_count(write: Write, monke
 def test_a_module_without_source_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.factory: expected a module with Python source, came 'math:sqrt'"):
         source_hash("math:sqrt", "model.factory")
+
+
+def test_all_statements_are_found_without_looking_into_expressions() -> None:
+    source = """
+try:
+    with f(lambda: 1) as x: y = [z for z in x]
+except* E: import a
+else:
+    for i in x: pass
+    else: from b import c
+finally:
+    while 0: "text"
+match x:
+    case [1]:
+        async def g(): return (yield)
+"""
+    for text in (source, Path(__file__).read_text()):
+        tree = ast.parse(text)
+        kinds = (ast.stmt, ast.excepthandler, ast.match_case)
+        every = {node for node in ast.walk(tree) if isinstance(node, kinds)}
+        found = list(statements(tree))
+        assert set(found) == every
+        assert len(found) == len(every)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 
@@ -20,13 +24,40 @@ def options(package: ModuleType | str, base: type) -> dict[str, type]:
     if hasattr(module, "__path__"):
         names = sorted(info.name for info in pkgutil.iter_modules(module.__path__))
         modules = [importlib.import_module(f"{module.__name__}.{name}") for name in names]
-    found = [
-        member
-        for each in modules
-        for _, member in inspect.getmembers(each, inspect.isclass)
-        if member.__module__ == each.__name__ and issubclass(member, base) and not inspect.isabstract(member)
-    ]
+    found = [kind for each in modules for kind in _concrete(each, base)]
     return {snake_case(kind.__name__): kind for kind in found if not kind.__subclasses__()}
+
+
+def option(package: str, base: type, name: str) -> type | None:
+    """One of `options(package, base)`, for which no other module is imported than those that have a class so named."""
+    for module in _places(package)[name]:
+        for kind in _concrete(importlib.import_module(module), base):
+            if snake_case(kind.__name__) == name and not kind.__subclasses__():
+                return kind
+    return None
+
+
+def _concrete(module: ModuleType, base: type) -> list[type]:
+    return [
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if member.__module__ == module.__name__ and issubclass(member, base) and not inspect.isabstract(member)
+    ]
+
+
+@cache
+def _places(package: str) -> defaultdict[str, list[str]]:
+    """By option name, the modules whose source has such a class at its top level."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    inner = pkgutil.iter_modules(spec.submodule_search_locations) if spec.submodule_search_locations else []
+    files = {f"{package}.{each.name}": Path(spec.origin).with_name(f"{each.name}.py") for each in inner}
+    found = defaultdict(list)
+    for module, path in (files or {package: Path(spec.origin)}).items():
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found[snake_case(name)].append(module)
+    return found
 
 
 def snake_case(name: str) -> str:

@@ -123,11 +123,20 @@ def _with_parents(name: str) -> list[str]:
 def syntax(source: str | bytes) -> ast.Module:
     """The syntax tree of a file, without docstrings."""
     tree = ast.parse(source)
-    for node in ast.walk(tree):
+    for node in (tree, *statements(tree)):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):
             body[:1] = [] if len(body) > 1 else [ast.Pass()]
     return tree
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements within a node, at any depth; `ast.walk` would look into their expressions as well."""
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        inner = getattr(node, field, None)
+        for each in inner if isinstance(inner, list) else ():
+            yield each
+            yield from statements(each)
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -1,27 +1,22 @@
 """Our batches against torchvision transforms, PIL and a DataLoader without workers; equal pixels first.
 
-    python scripts/bench/data.py
-
-prints images a second and the median ratio of interleaved repetitions, on one thread: random crop with padding 4,
-mirroring and scaling to [0, 1] of CIFAR-shaped images, and plain MNIST-shaped ones.
+Random crop with padding 4, mirroring and scaling to [0, 1] of CIFAR-shaped images, and plain MNIST-shaped ones.
 """
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterator
 
 import torch
 from PIL import Image
+from table import Row, compare, run
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from unlearn.data.loader import Augmentation, Loader
 from unlearn.types import Images
 
-N, BATCH, REPETITIONS = 5000, 128, 5
+N, BATCH = 5000, 128
 
 
 class AsPil(Dataset[tuple[torch.Tensor, int]]):
@@ -38,18 +33,21 @@ class AsPil(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(Image.fromarray(self.arrays[i])), 0
 
 
-def main() -> None:
-    """Print one row per case."""
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, 1 thread, n = {REPETITIONS}")
+def rows() -> Iterator[Row]:
+    """One row a case."""
     augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
-    row("CIFAR shape, crop + flip", (3, 32, 32), Augmentation(crop_padding=4, flip=True), transforms.Compose(augment))
-    row("MNIST shape, plain", (1, 28, 28), Augmentation(), transforms.ToTensor())
+    cropped = Augmentation(crop_padding=4, flip=True)
+    yield case("CIFAR shape, crop + flip", (3, 32, 32), cropped, transforms.Compose(augment), 25.0)
+    yield case("MNIST shape, plain", (1, 28, 28), Augmentation(), transforms.ToTensor(), 60.0)
 
 
-def row(
-    name: str, shape: tuple[int, int, int], augmentation: Augmentation, transform: Callable[[Image.Image], torch.Tensor]
-) -> None:
+def case(
+    name: str,
+    shape: tuple[int, int, int],
+    augmentation: Augmentation,
+    transform: Callable[[Image.Image], torch.Tensor],
+    goal: float,
+) -> Row:
     """Time both sides in turn."""
     pixels = torch.randint(0, 256, (N, *shape), dtype=torch.uint8)
     data = Images(pixels, torch.zeros(N, dtype=torch.int64), torch.arange(N))
@@ -57,19 +55,9 @@ def row(
     torch.testing.assert_close(plain[7][0], pixels[7].float() / 255)  # the same pixels before augmentation
     loader = Loader(data, BATCH, seed=0, role="bench", augmentation=augmentation)
     rival = DataLoader(AsPil(pixels, transform), BATCH, shuffle=True)
-    pairs = [(seconds(lambda: loader.batches(0)), seconds(lambda: rival)) for _ in range(REPETITIONS)]
-    mine, theirs = (N / median(column) for column in zip(*pairs, strict=True))
-    ratio = median(b / a for a, b in pairs)
-    print(f"{name:26} ours {mine:9.0f}/s   torchvision + PIL + DataLoader(0) {theirs:7.0f}/s   ratio {ratio:.1f}")
-
-
-def seconds(batches: Callable[[], object]) -> float:
-    """One pass."""
-    start = time.perf_counter()
-    for _ in batches():  # type: ignore[attr-defined]
-        pass
-    return time.perf_counter() - start
+    pair = compare(lambda: list(map(len, loader.batches(0))), lambda: list(map(len, rival)))
+    return Row(name, "torchvision, PIL, DataLoader(0)", N / pair.ours, N / pair.rival, "images/s", pair.ratio, goal)
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, rows())

@@ -1,21 +1,19 @@
 """Our training loop against a bare one: the same MNIST-sized CNN, batches, optimizer and seeds; equal weights first.
 
-    python scripts/bench/loop.py
-
-prints the median ratio of interleaved repetitions on one thread; 1.00 would be Lightning for free. The last column is
-ours with a checkpoint after every epoch against ours without: the most that keeping them can cost.
+1.00 would be Lightning for free. `keeping` is ours with a checkpoint after every epoch against ours without: the most
+that keeping them can cost.
 """
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.nn.functional as F
+from table import Row, compare, run
 
 from unlearn.data.loader import Loader, PairedLoader
 from unlearn.models.base import Classifier
@@ -27,25 +25,30 @@ from unlearn.recipe import Recipe
 from unlearn.seeding import stream_seed
 from unlearn.types import Images
 
-CASES = {"MNIST CNN, batch 128": ((1, 28, 28), 128, 6400), "digits CNN, batch 64": ((1, 8, 8), 64, 6400)}
-REPETITIONS = 5
+CASES = {  # images, batch, how many, goal
+    "MNIST CNN, batch 128": ((1, 28, 28), 128, 6400, 1.05),
+    "digits CNN, batch 64": ((1, 8, 8), 64, 6400, None),
+}
 SETTINGS = TrainerSettings(accelerator="cpu", deterministic=False)
 
 
-def main() -> None:
-    """Print one row per case."""
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {platform.processor() or platform.machine()}, 1 thread, n = {REPETITIONS}")
-    for name, (shape, batch, n) in CASES.items():
+def rows() -> Iterator[Row]:
+    """Each case, and what keeping checkpoints adds to it."""
+    for name, (shape, batch, n, goal) in CASES.items():
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (n, *shape), generator=generator, dtype=torch.uint8)
         data = Images(pixels, torch.randint(0, 10, (n,), generator=generator), torch.arange(n))
         recipe = Recipe(epochs=2, batch_size=batch)
         torch.testing.assert_close(ours(data, recipe)[1], bare(data, recipe)[1], rtol=0, atol=0)
-        rows = [(ours(data, recipe)[0], bare(data, recipe)[0], kept(data, recipe)) for _ in range(REPETITIONS)]
-        mine, theirs, _ = (median(column) for column in zip(*rows, strict=True))
-        ratio, keeping = median(a / b for a, b, _ in rows), median(c / a for a, _, c in rows)
-        print(f"{name:24} ours {mine:6.2f} s   bare loop {theirs:6.2f} s   ratio {ratio:.2f}   keeping {keeping:.3f}")
+        pair = compare(
+            lambda data=data, recipe=recipe: ours(data, recipe)[0],
+            lambda data=data, recipe=recipe: bare(data, recipe)[0],
+        )
+        yield Row(name, "a bare loop", pair.ours, pair.rival, "s", 1 / pair.ratio, goal, at_most=True)
+        pair = compare(
+            lambda data=data, recipe=recipe: kept(data, recipe), lambda data=data, recipe=recipe: ours(data, recipe)[0]
+        )
+        yield Row(f"keeping, {name}", "without checkpoints", pair.ours, pair.rival, "s", 1 / pair.ratio, at_most=True)
 
 
 def fresh(data: Images) -> Classifier:
@@ -93,4 +96,4 @@ def loader(data: Images, recipe: Recipe) -> PairedLoader:
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, rows())

@@ -1,24 +1,19 @@
 """Models trained at once against the same ones trained one after another: equal weights first.
 
-    python scripts/bench/stacked.py
-
-prints the median ratio of interleaved repetitions on one thread, in processor time, so that neighbours on the machine
-weigh equally on both; in turn, SOME of the models stand for all. `choice` is what the shadow models of a run get, by
-the arithmetic of a step (`modules/stacked.py`).
+In milliseconds of processor time a step and model, so that neighbours on the machine weigh equally on both; in turn,
+SOME of the models stand for all. `choice` is what the shadow models of a run get, by the arithmetic of a step
+(`modules/stacked.py`).
 """
 
 from __future__ import annotations
 
 import copy
-import os
-import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
-from statistics import median
 
 import torch
+from table import Pair, Row, compare, run
 from torch import nn
 
 from unlearn.data.loader import Loader, PairedLoader
@@ -33,7 +28,7 @@ from unlearn.types import Images
 
 Shape = tuple[int, int, int]
 DIGITS, MNIST = (1, 8, 8), (1, 28, 28)
-REPETITIONS, SOME = 5, 2
+SOME = 2
 EPOCHS = 4  # in turn: enough steps that what a training costs once does not count
 SETTINGS = TrainerSettings(accelerator="cpu", deterministic=False)
 
@@ -43,6 +38,9 @@ def normalised() -> nn.Module:
     convolutions = [nn.Conv2d(1, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, bias=False)]
     return nn.Sequential(*convolutions, nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
 
+
+GOALS = {16: 3.5, 64: 1.8}  # by batch, of 32 models of digits
+NEVER = 0.95  # under this, wherever they are stacked
 
 Case = tuple[Callable[[], nn.Module], Shape, int, int]  # net, images, batch, models
 CASES: tuple[tuple[str, Case], ...] = (
@@ -61,17 +59,22 @@ CASES: tuple[tuple[str, Case], ...] = (
 )
 
 
-def main() -> None:
-    """Print one row per case."""
-    torch.set_num_threads(1)
-    malloc = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")} or "as it comes"
-    print(f"torch {torch.__version__}, {cpu()}, 1 thread, allocator {malloc}, n = {REPETITIONS}")
-    for name, case in CASES:
-        row(name, *case)
+def rows() -> Iterator[Row]:
+    """One row a case."""
+    for name, (net, shape, batch, count) in CASES:
+        made, worst, choice = measured(net, shape, batch, count)
+        goal = GOALS[batch] if shape == DIGITS and count == 32 else NEVER if choice else None
+        note = f"weights within {worst:.0e}, choice: {f'stacked, at most {choice}' if choice else 'in turn'}"
+        title = f"{count} x {name}, batch {batch}"
+        yield Row(title, "in turn", made.ours, made.rival, "ms", made.ratio, goal, clock="cpu", note=note)
 
 
-def row(name: str, net: Callable[[], nn.Module], shape: Shape, batch: int, count: int) -> None:
-    """Equal weights, then both sides in turn."""
+def measured(net: Callable[[], nn.Module], shape: Shape, batch: int, count: int) -> tuple[Pair, float, int]:
+    """Milliseconds a step and model of both sides, how far weights differ, and how many a run would stack (0: none).
+
+    Raises:
+        AssertionError: weights differ.
+    """
     n = batch * (10 if shape == MNIST else 40)
     models = [fresh(net, seed) for seed in range(count)]
     loaders = [Loader(data(shape, n, seed), batch, seed, "bench") for seed in range(count)]
@@ -79,18 +82,10 @@ def row(name: str, net: Callable[[], nn.Module], shape: Shape, batch: int, count
     longer = replace(recipe, epochs=EPOCHS)
     worst = difference(models, loaders, recipe)
     if worst > 1e-6:
-        raise AssertionError(f"{name}: weights differ by {worst:.1e}")
-    pairs = [(at_once(models, loaders, recipe), in_turn(models, loaders, longer)) for _ in range(REPETITIONS)]
-    mine, theirs = (1e3 * median(column) for column in zip(*pairs, strict=True))
+        raise AssertionError(f"weights differ by {worst:.1e}")
+    pair = compare(lambda: 1e3 * at_once(models, loaders, recipe), lambda: 1e3 * in_turn(models, loaders, longer))
     batches = [next(loader.batches(0)) for loader in loaders[:2]]
-    size = group_size(models[0], batches[0]) if agree(models[:2], batches) else 0
-    choice = f"stacked, at most {size}" if size else "in turn"
-    print(
-        f"{name:24} batch {batch:3}   {count:2} models   stacked {mine:6.2f} ms a step and model   "
-        f"in turn {theirs:6.2f} ms   ratio {median(b / a for a, b in pairs):5.2f}   choice: {choice}   "
-        f"weights within {worst:.0e}",
-        flush=True,
-    )
+    return pair, worst, group_size(models[0], batches[0]) if agree(models[:2], batches) else 0
 
 
 def difference(models: list[Classifier], loaders: list[Loader], recipe: Recipe) -> float:
@@ -133,11 +128,5 @@ def in_turn(models: list[Classifier], loaders: list[Loader], recipe: Recipe) -> 
     return (time.process_time() - start) / SOME / len(loaders[0]) / recipe.epochs
 
 
-def cpu() -> str:
-    """The processor's name."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].split(":")[1].strip() if names else platform.machine()
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, rows())

@@ -389,12 +389,17 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """`hashed(a=source, b=source)`: the hash of module `unlearn.a` in a package of these modules."""
 
     def make(**sources: str) -> str:
-        code_hash.cache_clear()
+        forget()
         monkeypatch.setattr(keys, "_source", {f"unlearn.{name}": text for name, text in sources.items()}.__getitem__)
         return code_hash("unlearn.a")
 
     yield make
-    code_hash.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    for cached in (code_hash, keys._read):
+        cached.cache_clear()
 
 
 PLAIN = 'class A:\n    """One."""\n\n    def f(self, x):\n        """Two."""\n        return x + 1\n'

@@ -117,6 +117,17 @@ def test_top_k_asks_for_its_scores_and_reads_them() -> None:
     assert selection.masks(net(), 0.01, context({wanted: high, PLAIN: low}))["2.bias"].all()
 
 
+@pytest.mark.parametrize(("scope", "count", "idle"), [("global", 5, 0), ("global", 8, 3), ("per_layer", 21, 16)])
+def test_scores_of_zero_that_are_selected_are_told(scope: str, count: int, idle: int) -> None:
+    scores = {name: torch.zeros_like(p) for name, p in net().named_parameters()}
+    scores["0.weight"].view(-1)[3:8] = torch.arange(1.0, 6)
+    there = context({PLAIN: scores})
+    TopK(scope=scope).masks(there.original, count, there)
+    told = there.notes.get("selection", "0 of the selected weights have a score of 0")
+    assert told.startswith(f"{idle} of the selected weights have a score of 0")
+    assert set(there.notes) == ({"selection"} if idle else set())
+
+
 def test_top_k_by_ratio_takes_what_only_the_forgotten_need() -> None:
     """The largest on D_f matter as much on D_r; those of 2.bias matter to the forgotten alone."""
     selection = TopK(sensitivity=Sensitivity("ratio"))

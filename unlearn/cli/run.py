@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -49,6 +50,7 @@ def main() -> None:
         print(f"unlearn {version('unlearn')}")
         return
     arguments = sys.argv[1:] = spelled_out(flags_first(arguments))
+    gc.disable()  # while importing, which leaves no garbage but has it looked for
     import hydra
 
     from unlearn import config
@@ -58,12 +60,14 @@ def main() -> None:
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, stop)
     config.register()
+    gc.freeze()  # nor shall it be looked for again among what was imported
+    gc.enable()
     cell = update_wrapper(partial(job, arguments), job)
     go = hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(cell)
     if PASSED_ON & {argument.partition("=")[0] for argument in arguments}:
         go()
     else:
-        sys.exit(_checked(lambda: _guarded(go), arguments))
+        sys.exit(_checked(go, cell, arguments))
 
 
 def _guarded(go: Callable[[], Any]) -> int:
@@ -82,14 +86,14 @@ def _guarded(go: Callable[[], Any]) -> int:
     return 0
 
 
-def _checked(go: Callable[[], int], arguments: list[str]) -> int:
-    """Run what passes the checks; returns the exit status."""
+def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[str]) -> int:
+    """Run what passes the checks, a grid by `go` and one job by `cell`; returns the exit status."""
     from unlearn import config
     from unlearn.console import Stopped
     from unlearn.errors import ConfigError
 
     try:
-        whole, grid = config.preflight(config.CommandLine.parse(arguments))
+        whole, grid, _, composed = config.preflight(config.CommandLine.parse(arguments))
     except ConfigError as error:
         _refuse(error.problems)
     except Stopped:
@@ -97,11 +101,11 @@ def _checked(go: Callable[[], int], arguments: list[str]) -> int:
     except SystemExit as end:
         _refuse([f"a function of your own ended the process, with status {end.code}, while it was tried"])
     if not grid.multirun:
-        return go()
+        return _guarded(lambda: config.run_composed(composed, cell))
     from unlearn.cli import sweep
 
     sys.argv[1:] = grid.arguments(whole, arguments)
-    return sweep.run(go, grid, whole, arguments)
+    return sweep.run(lambda: _guarded(go), grid, whole, arguments)
 
 
 def flags_first(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Grid
 from unlearn.config.preflight import cells, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
+from unlearn.config.single import run_composed
 
 __all__ = [
     "CONF",
@@ -17,4 +18,5 @@ __all__ = [
     "plain",
     "preflight",
     "register",
+    "run_composed",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.clusters import check_installed, lacking
@@ -34,16 +34,29 @@ MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
 EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
 
 
-def preflight(command: CommandLine) -> tuple[Grid, Grid]:
-    """Check every cell of a command line before the first one starts; returns the grid, and the part of it to run.
+class Checked(NamedTuple):
+    """A command line in which nothing is wrong."""
 
-    That is all of it, but with `until=baseline` cells that share all their stages are one.
+    whole: Grid
+    part: Grid  # of it, to run: all of it, but with `until=baseline` cells that share all their stages are one
+    configs: list[RunConfig]  # of each cell of the whole
+    composed: DictConfig  # the last cell's, as Hydra composes it
+
+
+def preflight(command: CommandLine) -> Checked:
+    """Check every cell of a command line before the first one starts.
 
     Raises:
         ConfigError: with all problems of all cells, each named by the first cell that has it.
     """
-    whole, grid, _ = _checked(command)
-    return whole, grid
+    if command.config_dir is not None and not Path(command.config_dir).is_dir():
+        raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        grid, configs, composed = _Preflight(command, GlobalHydra.instance().config_loader()).checked()
+    if all(config.until == BASELINE for config in configs):
+        marks = [frozenset(stage.key for stage in plan(config).shared) for config in configs]
+        return Checked(grid, grid.narrowed(marks), configs, composed)
+    return Checked(grid, grid, configs, composed)
 
 
 def cells(command: CommandLine) -> list[RunConfig]:
@@ -52,21 +65,9 @@ def cells(command: CommandLine) -> list[RunConfig]:
     Raises:
         ConfigError: with all problems of all cells.
     """
-    whole, grid, configs = _checked(command)
-    by_cell = dict(zip(whole.cells, configs, strict=True))
-    return [by_cell[cell] for cell in grid.cells]
-
-
-def _checked(command: CommandLine) -> tuple[Grid, Grid, list[RunConfig]]:
-    """The grid, the part of it to run, and the config of each cell of the whole."""
-    if command.config_dir is not None and not Path(command.config_dir).is_dir():
-        raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        grid, configs = _Preflight(command, GlobalHydra.instance().config_loader()).checked()
-    if all(config.until == BASELINE for config in configs):
-        marks = [frozenset(stage.key for stage in plan(config).shared) for config in configs]
-        return grid, grid.narrowed(marks), configs
-    return grid, grid, configs
+    found = preflight(command)
+    by_cell = dict(zip(found.whole.cells, found.configs, strict=True))
+    return [by_cell[cell] for cell in found.part.cells]
 
 
 class _Preflight:
@@ -76,21 +77,22 @@ class _Preflight:
     def __init__(self, command: CommandLine, loader: ConfigLoader) -> None:
         self.command = command
         self.loader = loader
-        self.folder = Path(command.config_dir).resolve() if command.config_dir else None
-        self.search = [f"hydra.searchpath=[file://{self.folder}]"] if self.folder else []
+        own = [Path(command.config_dir).resolve()] if command.config_dir else []
+        self.folders = [CONF, *own]  # read here: Hydra copies its whole list of sources to answer what they hold
+        self.search = [f"hydra.searchpath=[file://{folder}]" for folder in own]
         self.composed: dict[tuple[str, ...], DictConfig] = {}
-        # Hydra copies its whole list of sources to answer one of these.
         self._options = cache(self._find_options)
-        self._is_group = cache(self._find_group)
 
-    def checked(self) -> tuple[Grid, list[RunConfig]]:
-        """The cells and their configs: every problem is told once, with the first cell that has it."""
-        grid = self._axes()
+    def checked(self) -> tuple[Grid, list[RunConfig], DictConfig]:
+        """The cells, their configs, and the last one as Hydra composes it; a problem is told once, with the first cell
+        that has it."""
+        grid, composed = self._axes(), OmegaConf.create()
         configs, first_cell = list[RunConfig](), dict[str, str]()
         for number, cell in enumerate(grid.cells):
             where = f"cell {number} ({' '.join(cell)}): " if len(grid.cells) > 1 else ""
             try:
-                configs.append(self._config(cell))
+                composed, config = self._config(cell)
+                configs.append(config)
             except ConfigError as error:
                 for problem in error.problems:
                     first_cell.setdefault(problem, where)
@@ -99,13 +101,12 @@ class _Preflight:
             first_cell.setdefault(str(told), "")
         if first_cell:
             raise ConfigError([where + problem for problem, where in first_cell.items()])
-        return grid, configs
+        return grid, configs, composed
 
     def _axes(self) -> Grid:
         """The grid on the command line times the one that a `sweep` option holds, in the order of Hydra's sweeper."""
         parsed = self._parse(self.command.overrides)
-        fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-        hydra = self._hydra(fixed)
+        hydra = self._hydra([line for o in parsed if not o.is_sweep_override() for line in _lines(o)])
         multirun = self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
         swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
         if swept and not multirun:
@@ -121,8 +122,9 @@ class _Preflight:
         return Grid(tuple(Axis(key, tuple(_values(o))) for key, o in by_key.items()), multirun, trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
+        """Hydra's own settings, under the options that all cells have."""
         try:
-            found: DictConfig = compose("config", [*self.search, *fixed], return_hydra_config=True).hydra
+            found: DictConfig = self._compose(self._chosen(self._parse(fixed))).hydra
         except COMPOSING:
             return OmegaConf.create()  # its problems are told cell by cell
         return found
@@ -137,22 +139,23 @@ class _Preflight:
             raise ConfigError(nameless)
         return found
 
-    def _config(self, cell: Cell) -> RunConfig:
-        """What a cell is told.
+    def _config(self, cell: Cell) -> tuple[DictConfig, RunConfig]:
+        """What a cell is told, as Hydra composes it and as we read it.
 
         Raises:
             ConfigError: with all its problems.
         """
         parsed = self._parse(list(cell))
-        chosen = [o for o in parsed if self._is_choice(o)]
-        wrong = {str(o.input_line): told for o in chosen if (told := list(self._unknown_option(o)))}
+        chosen = self._chosen(parsed)
+        wrong = {line: told for o in parsed if (line := str(o.input_line)) in chosen and (told := self._unknown(o))}
         found = list(chain.from_iterable(wrong.values()))
         try:
-            composed = self._compose(tuple(line for o in chosen if (line := str(o.input_line)) not in wrong))
+            composed = self._compose(tuple(line for line in chosen if line not in wrong))
         except COMPOSING as error:
             raise ConfigError([*found, _told(error)]) from error
+        hydra = _without_hydra(composed)
         for override in parsed:
-            if override not in chosen:
+            if str(override.input_line) not in chosen:
                 found += self._apply(override, composed)
         try:
             config = instantiate(composed)
@@ -160,23 +163,32 @@ class _Preflight:
             raise ConfigError([*found, *error.problems]) from error
         if found:
             raise ConfigError(found)
-        return config
+        with open_dict(composed):
+            composed.hydra = hydra
+        composed.hydra.overrides.task = [str(o.input_line) for o in parsed if not o.is_hydra_override()]
+        return composed, config
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
         if chosen not in self.composed:
-            self.composed[chosen] = compose("config", [*self.search, *chosen])
+            self.composed[chosen] = compose("config", [*self.search, *chosen], return_hydra_config=True)
         return copy.deepcopy(self.composed[chosen])
 
     def _find_options(self, group: str) -> list[str]:
-        own = [path.stem for path in (self.folder / group).glob("*.yaml")] if self.folder else []
-        return sorted({*self.loader.get_group_options(group), *own})
+        return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")})
 
-    def _find_group(self, key: str) -> bool:
-        return bool(self.loader.list_groups(key) or self._options(key))
+    def _groups(self) -> list[str]:
+        return [path.name for folder in self.folders for path in folder.iterdir() if path.is_dir()]
 
-    def _is_choice(self, override: Override) -> bool:
-        """Whether it picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
-        return override.is_hydra_override() or self._is_group(override.key_or_group)
+    def _chosen(self, parsed: list[Override]) -> tuple[str, ...]:
+        """What picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
+        return tuple(
+            str(o.input_line)
+            for o in parsed
+            if o.is_hydra_override() or any((folder / o.key_or_group).is_dir() for folder in self.folders)
+        )
+
+    def _unknown(self, override: Override) -> list[str]:
+        return list(self._unknown_option(override))
 
     def _unknown_option(self, override: Override) -> Iterator[str]:
         group, taken = override.key_or_group, override.value()
@@ -194,7 +206,7 @@ class _Preflight:
         key, keys = override.key_or_group, list(_keys(composed))
         free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
         if key not in keys and not free:
-            close = nearest(key, [*keys, *self.loader.list_groups("")])
+            close = nearest(key, [*keys, *self._groups()])
             yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
         elif override.is_delete():
             if not _delete(composed, key):
@@ -205,6 +217,13 @@ class _Preflight:
             except OmegaConfBaseException as error:
                 came = override.get_value_element_as_str()
                 yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    """Take Hydra's own settings out."""
+    with flag_override(composed, ["struct", "readonly"], False):
+        found: DictConfig = composed.pop("hydra")
+    return found
 
 
 def _delete(composed: DictConfig, key: str) -> bool:
@@ -241,6 +260,10 @@ def _values(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
     return list(override.sweep_string_iterator())
+
+
+def _lines(override: Override) -> Iterator[str]:
+    return (f"{override.get_key_element()}={value}" for value in _values(override))
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

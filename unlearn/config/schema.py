@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import MISSING, Container, DictConfig, OmegaConf
@@ -20,7 +22,7 @@ from unlearn.clusters import Cluster
 from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.forget import Forget
-from unlearn.discovery import options
+from unlearn.discovery import option
 from unlearn.errors import ConfigError, Problem, first_line
 from unlearn.evidence import Metric
 from unlearn.models.base import Model
@@ -60,12 +62,35 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
 
 
+class Schemas(dict[str, Any]):
+    """Options of a group by file name, as Hydra's store holds them, each made when it is first asked for: to import
+    and make all of them takes longer than to compose a config of some."""
+
+    def __init__(self, group: str, package: str, base: type) -> None:
+        super().__init__()
+        self.group, self.package, self.base = group, package, base
+
+    def __missing__(self, file: str) -> ConfigNode:
+        kind = option(self.package, self.base, file.removesuffix(".yaml"))
+        if kind is None:
+            raise KeyError(file)
+        made = ConfigNode(file, _open(OmegaConf.structured(kind)), self.group, package=None, provider=None)
+        self[file] = made
+        return made
+
+    def __contains__(self, file: object) -> bool:
+        try:
+            return self[str(file)] is not None
+        except KeyError:
+            return False
+
+
 def register() -> None:
     """Put every option's schema where `conf/` looks for it: `schema/<group>/<option>`."""
-    store = ConfigStore.instance()
-    for group, (package, base) in GROUPS.items():
-        for name, kind in options(package, base).items():
-            store.store(group=f"schema/{group}".rstrip("/"), name=name, node=_open(OmegaConf.structured(kind)))
+    root = ConfigStore.instance().repo
+    for group, (package, base) in GROUPS.items():  # a group stands before those within it
+        *above, last = path = ["schema", *group.split("/")] if group else ["schema"]
+        reduce(getitem, above, root)[last] = Schemas("/".join(path), package, base)
 
 
 def _open(node: Any) -> Any:

@@ -52,13 +52,14 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     add_intervals(figures, outcome)
     _times(figures, outcome)
     figures.notes |= blind(differences.original)
+    edited = outcome.workshop.need(outcome.plan.unlearned).json("edited.json")
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
     report = {
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
-        "notes": general_notes(outcome) | chosen | figures.notes,
-        **outcome.workshop.need(outcome.plan.unlearned).json("edited.json"),
+        "notes": general_notes(outcome) | edited.pop("notes", {}) | chosen | figures.notes,
+        **edited,
         **_retain(outcome),
         **_blend(outcome),
         "judged_by": figures.judged_by,

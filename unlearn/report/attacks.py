@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from unlearn.attacks.base import Attack
-from unlearn.discovery import options, snake_case
+from unlearn.discovery import option, snake_case
 from unlearn.pipeline import Outcome
 from unlearn.types import Measurement
 
@@ -33,8 +33,8 @@ def described(outcome: Outcome) -> dict[str, dict[str, str]]:
 
 def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
     """Those of the attacks that rank by what a strategy trained on."""
-    known = {name: kind for name, kind in options("unlearn.attacks", Attack).items() if issubclass(kind, Attack)}
-    return tuple(name for name in attacks if name in known and strategy in known[name].descended_by)
+    found = {name: option("unlearn.attacks", Attack, name) for name in attacks}
+    return tuple(n for n, kind in found.items() if kind and issubclass(kind, Attack) and strategy in kind.descended_by)
 
 
 def judges(measured: Iterable[str], unfit: Iterable[str]) -> list[str]:

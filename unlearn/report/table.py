@@ -71,7 +71,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "relabel", "retain", "budget", "spd_gan", "grading", "objective"):
+    for note in ("checkpoint", "split", "relabel", "retain", "budget", "selection", "spd_gan", "grading", "objective"):
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from unlearn.factories import syntax
+from unlearn.factories import statements, syntax
 
 # Shared words and helpers, on which no result hangs alone, and what the stages' versions cover.
 NOT_HASHED = tuple(
@@ -93,11 +93,17 @@ def code_hash(module: str) -> str:
 def _collect(module: str, seen: dict[str, str]) -> None:
     if module in seen or module.startswith(NOT_HASHED):
         return
+    seen[module], imported = _read(module)
+    for each in imported:
+        _collect(each, seen)
+
+
+@cache
+def _read(module: str) -> tuple[str, tuple[str, ...]]:
+    """A module's code, and what it imports of this package."""
     tree = syntax(_source(module))
-    seen[module] = ast.unparse(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("unlearn."):
-            _collect(node.module, seen)
+    inner = [node.module or "" for node in statements(tree) if isinstance(node, ast.ImportFrom)]
+    return ast.unparse(tree), tuple(name for name in inner if name.startswith("unlearn."))
 
 
 def _source(module: str) -> str:

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 class Unlearn(Stage):
     """The unlearned model.
 
-    Its files: `model.safetensors`, `curve.json`, `edited.json` (how many entries the edit chose, of how many; null for
-    a strategy without one), and `ended.json`: of each phase the field of the budget that ended it, or null.
+    Its files: `model.safetensors`, `curve.json`, `edited.json` (how many entries the edit chose, of how many, null for
+    a strategy without one, and notes for the report), and `ended.json`: of each phase the field of the budget that
+    ended it, or null.
     On several devices each process does all of it; they share the batches of the phases.
     """
 
@@ -96,7 +97,9 @@ class Unlearn(Stage):
         ]
         curve = [{"phase": float(number)} | row for number, module in enumerate(done) for row in module.curve]
         masks = edit.masks if self.strategy.edits else None
-        return Unlearned(model, curve, masks, [module.ended for module in done])
+        for note in context.notes.values():
+            workshop.console.say(f"  {self.label}: {note}")
+        return Unlearned(model, curve, masks, [module.ended for module in done], context.notes)
 
     @property
     def _samples(self) -> dict[Subset, Sampled | Condense]:
@@ -158,6 +161,7 @@ class Unlearned:
     curve: Curve
     masks: Masks | None
     ended: list[str | None]
+    notes: dict[str, str]
 
     def write(self, folder: Path, label: str) -> None:
         """The files of `Unlearn`.
@@ -174,7 +178,8 @@ class Unlearned:
         write_json(folder / "ended.json", self.ended)
         edited = None if self.masks is None else sum(int(torch.count_nonzero(mask)) for mask in self.masks.values())
         total = sum(p.numel() for p in self.model.parameters())
-        write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total})
+        notes = {"notes": self.notes} if self.notes else {}
+        write_json(folder / "edited.json", {"edited_parameters": edited, "total_parameters": total} | notes)
 
 
 class Loaded(Mapping[Subset, ImageSource]):

@@ -88,6 +88,7 @@ class Context:
     seed: int
     tick: Tick = lambda done, total: None  # tells progress of a long edit
     condensed_from: int | None = None  # n_r, where fewer images stand in for the retain set
+    notes: dict[str, str] = field(default_factory=dict)  # to be filled with what the report must say of how it went
 
     @property
     def n_retain(self) -> int:

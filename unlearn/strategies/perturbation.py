@@ -52,8 +52,8 @@ class Perturbation(Repair):
         masks = self.selection.masks(model, self.k, context)
         parameters = dict(model.named_parameters())
         replacements = self._replacements(parameters, context)
-        for name, mask in masks.items():
-            parameters[name][mask] = replacements[name][mask]  # indexing leaves all other bits alone
+        for name, mask in masks.items():  # by one pass, which leaves all other bits alone
+            torch.where(mask, replacements[name], parameters[name], out=parameters[name])
         return Edit(masks, self.refresh_bn)
 
     def movable_entries(self, context: Context, edit: Edit) -> Masks | None:

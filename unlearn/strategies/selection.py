@@ -19,6 +19,10 @@ from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
 Chooser = Callable[[Mapping[str, Tensor], int], Masks]
+IDLE = (
+    "{:,} of the selected weights have a score of 0, which says nothing of them: they were taken by their place alone. "
+    "A smaller strategy.k leaves them out."
+)
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # first: batch and instance
 
 
@@ -102,7 +106,17 @@ class Sensitive(Selection):
     def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
         found = self.sensitivity.combine(context.scores)
         scores = {name: found[name] if name in found else torch.zeros_like(p) for name, p in eligible.items()}
-        return lambda some, count: largest({name: scores[name] for name in some}, count)
+        idle = 0
+
+        def choose(some: Mapping[str, Tensor], count: int) -> Masks:
+            nonlocal idle
+            ranked = {name: scores[name] for name in some}
+            idle += max(0, count - sum(int(each.count_nonzero()) for each in ranked.values()))
+            if idle:
+                context.notes["selection"] = IDLE.format(idle)
+            return largest(ranked, count)
+
+        return choose
 
 
 @dataclass(frozen=True)

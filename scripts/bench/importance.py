@@ -1,0 +1,78 @@
+"""Squared gradients of single samples: many at once (`unlearn/per_sample.py`) against one by one; equal in float64
+first."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from table import MB, Row, compare, extra_memory, run
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from unlearn.models.cnn import Cnn
+from unlearn.models.resnet18 import Resnet18
+from unlearn.per_sample import _one_by_one, sums
+
+CASES = {  # net, images, how many of them, goal
+    "ResNet-18, ImageNet stem": (lambda: resnet18(num_classes=10), (3, 32, 32), 96, 5.0),
+    "ResNet-18, 3x3 stem": (lambda: Resnet18().net((3, 32, 32), 10), (3, 32, 32), 64, 1.0),
+    "MNIST CNN": (lambda: Cnn().net((1, 28, 28), 10), (1, 28, 28), 1024, 2.0),
+}
+SAME = 1e-12  # relative to the largest of a tensor
+
+
+def rows() -> Iterator[Row]:
+    """Memory and time of each net."""
+    for name, (build, shape, n, goal) in CASES.items():
+        torch.manual_seed(0)
+        net, images, labels = build().eval(), torch.rand(n, *shape), torch.randint(0, 10, (n,))
+        size = sum(p.numel() * p.element_size() for p in net.parameters()) / MB
+        one_by_one(net, images[:2], labels[:2])
+        used = extra_memory(lambda net=net, images=images, labels=labels: at_once(net, images, labels))
+        least = 1.0 if size > 32 else None  # a smaller net's parameters are nothing beside a batch
+        yield Row(f"memory, {name}", "3x the parameters", used, 3 * size, "MB", used / (3 * size), least, True, 1, "")
+        note = f"float64 within {difference(net, images[:8], labels[:8]):.0e}"
+        pair = compare(
+            lambda net=net, images=images, labels=labels: at_once(net, images, labels),
+            lambda net=net, images=images, labels=labels: one_by_one(net, images, labels),
+            clock=time.process_time,
+        )
+        mine, theirs = 1e3 * pair.ours / n, 1e3 * pair.rival / n
+        yield Row(f"{name}, a sample", "one by one", mine, theirs, "ms", pair.ratio, goal, clock="cpu", note=note)
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """A sum of one number per sample."""
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def at_once(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """As scores are made, the check that the net can be trusted included."""
+    return sums(net, [(images, labels)], loss, torch.square)[0]
+
+
+def one_by_one(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """By a backward pass for each."""
+    return _one_by_one(net, images, labels, loss, torch.square)
+
+
+def difference(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The largest of any entry, relative to its tensor's largest.
+
+    Raises:
+        AssertionError: it is more than rounding.
+    """
+    exact, pixels = copy.deepcopy(net).double(), images.double()
+    fast, slow = at_once(exact, pixels, labels), one_by_one(exact, pixels, labels)
+    worst = max(float((fast[name] - each).abs().max() / each.abs().max()) for name, each in slow.items())
+    if worst > SAME:
+        raise AssertionError(f"they differ by {worst:.1e}")
+    return worst
+
+
+if __name__ == "__main__":
+    run(__file__, rows())

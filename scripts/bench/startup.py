@@ -1,0 +1,65 @@
+"""`--help`, a refusal and a run whose artefacts are all there against `import torch, hydra`: each in a new process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from table import Row, compare, run
+
+RIVAL = ["-c", "import torch, hydra"]
+HEAVY = ("pytorch_lightning", "torchvision", "wandb", "sklearn", "matplotlib")
+CASES = {"--help": (["--help"], 0), "a refusal": (["strategy.k=7.5"], 2), "a cached run": ([], 0)}
+SPY = f"""
+import atexit, sys
+atexit.register(lambda: print("LOADED", [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr))
+from unlearn.cli.run import main
+main()
+"""
+
+
+def rows() -> Iterator[Row]:
+    """One row a command, after a first run has filled the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (arguments, status) in CASES.items():
+            start(["-m", "unlearn", *arguments], folder, status)
+            said = start(["-c", SPY, *arguments], folder, status)
+            if "LOADED []" not in said:
+                raise AssertionError(f"{name}: {said.splitlines()[-1]}")
+            pair = compare(
+                lambda arguments=arguments, status=status: spent(["-m", "unlearn", *arguments], folder, status),
+                lambda: spent(RIVAL, folder, 0),
+            )
+            ours, rival = 1e3 * pair.ours, 1e3 * pair.rival
+            yield Row(name, "import torch, hydra", ours, rival, "ms", 1 / pair.ratio, 1.3, at_most=True, clock="cpu")
+
+
+def spent(arguments: list[str], folder: str, status: int) -> float:
+    """Processor seconds of a process and its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start(arguments, folder, status)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def start(arguments: list[str], folder: str, status: int) -> str:
+    """Run to the end; returns what was said on standard error.
+
+    Raises:
+        AssertionError: another exit status.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=Path(folder), env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != status:
+        raise AssertionError(f"{' '.join(command)}: {done.stderr}")
+    return done.stderr
+
+
+if __name__ == "__main__":
+    run(__file__, rows())

@@ -1,0 +1,73 @@
+"""Exactly K largest entries: `unlearn/largest.py` against `torch.topk` on the concatenation; equal masks first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+from table import MB, Row, compare, extra_memory, run
+from torch import Tensor
+
+from unlearn.largest import largest
+
+SHARES = {11_000_000: (0.01, 0.1, 0.5), 100_000_000: (0.1,)}
+GOALS = {11_000_000: 8.0, 100_000_000: 6.0}
+ZEROS = 0.62  # of a ResNet-18's gradients on 32 pixels
+
+
+def rows() -> Iterator[Row]:
+    """Memory first, in a process that has freed little; then time."""
+    for n, shares in SHARES.items():
+        for kind in ("random", "62 % zeros"):
+            scores = made(n, kind)
+            for share in shares:
+                yield from case(f"{n / 1e6:.0f} M, {share:.0%}, {kind}", scores, round(share * n), GOALS[n])
+
+
+def made(n: int, kind: str) -> dict[str, Tensor]:
+    """Scores in tensors of uneven sizes, as those of a net."""
+    draws = torch.Generator().manual_seed(0)
+    values = torch.randn(n, generator=draws).abs_()
+    if kind != "random":
+        values[torch.rand(n, generator=draws) < ZEROS] = 0
+    sizes = [n // 2, 1, n // 5, n // 100]
+    return {f"{i}": part.clone() for i, part in enumerate(values.split([*sizes, n - sum(sizes)]))}
+
+
+def case(name: str, scores: dict[str, Tensor], count: int, goal: float) -> Iterator[Row]:
+    """Memory and time of one selection."""
+    n = sum(each.numel() for each in scores.values())
+    used, bound = extra_memory(lambda: largest(scores, count)), n / MB + 32
+    yield Row(f"memory, {name}", "a byte an entry and 32 MB", used, bound, "MB", used / bound, 1.0, True, 1, "")
+    check(scores, largest(scores, count), count)
+    pair = compare(lambda: largest(scores, count), lambda: rival(scores, count), clock=time.process_time)
+    yield Row(name, "torch.topk", 1e3 * pair.ours, 1e3 * pair.rival, "ms", pair.ratio, goal, clock="cpu")
+
+
+def rival(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The usual way: put everything together, take K, and cut it up again."""
+    whole = torch.cat([each.flatten() for each in scores.values()])
+    mask = torch.zeros(len(whole), dtype=torch.bool)
+    mask[whole.topk(count, sorted=False).indices] = True
+    parts = mask.split([each.numel() for each in scores.values()])
+    return {name: part.view(each.shape) for part, (name, each) in zip(parts, scores.items(), strict=True)}
+
+
+def check(scores: dict[str, Tensor], masks: dict[str, Tensor], count: int) -> None:
+    """K entries, none of them under one that is left out, equal ones in order.
+
+    Raises:
+        AssertionError: they are others.
+    """
+    whole, mask = (torch.cat([each.flatten() for each in parts.values()]) for parts in (scores, masks))
+    limit = whole[mask].min()
+    ties = mask[whole == limit]
+    if int(mask.sum()) != count or bool((mask != (whole >= limit))[whole != limit].any()):
+        raise AssertionError("another set than the largest")
+    if not bool(ties[: int(ties.sum())].all()):
+        raise AssertionError("ties are not in order")
+
+
+if __name__ == "__main__":
+    run(__file__, rows())

@@ -1,0 +1,126 @@
+"""Writes docs/performance.md and its plots from what `make bench` left in build/bench: `make performance`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from unlearn.report.axis import Axis
+from unlearn.report.plane import HEIGHT, LEFT, TOP, Line, lines
+from unlearn.report.svg import WIDTH, letters
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHES, DOCS = ROOT / "build" / "bench", ROOT / "docs"
+SVG = "http://www.w3.org/2000/svg"
+CHARTS = {  # title, and what it grows with
+    "largest": ("Selection of the 10 % largest scores", "parameters"),
+    "chance": ("Selection of 10 % by chance", "parameters"),
+    "edit": ("Noise on 10 % of the weights, chosen by chance", "parameters"),
+    "forget set": ("Squared gradients of each sample, MNIST CNN", "samples of the forget set"),
+    "cells": ("A grid over noise scales, digits", "cells"),
+    "shadows": ("Shadow models, digits CNN, batch 16: a step of all", "shadow models"),
+}
+SIDES = ("ours", "rival", "limit")
+STYLE = """
+svg { background: #fff; font: 12px system-ui, sans-serif; color-scheme: light }
+text { fill: #333 } .share { text-anchor: end; dominant-baseline: middle; font-size: 10px }
+.tick { text-anchor: middle; dominant-baseline: middle; font-size: 10px }
+.grid { stroke: #ddd } .axis { stroke: #888; fill: none } .line { fill: none; stroke-width: 1.75 }
+.line.s0 { stroke: #0b6e4f } .line.s1 { stroke: #b3541e } .line.s2 { stroke: #777; stroke-dasharray: 4 3 }
+.mark.s0, .name.s0 { fill: #0b6e4f } .mark.s1, .name.s1 { fill: #b3541e } .mark.s2, .name.s2 { fill: #777 }
+"""
+
+
+def benches(folder: Path) -> dict[str, dict[str, Any]]:
+    """What each script left, by name.
+
+    Raises:
+        SystemExit: nothing is there.
+    """
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    if not found:
+        raise SystemExit(f"{folder}: expected what `make bench` leaves, came nothing")
+    return found
+
+
+def page(found: dict[str, dict[str, Any]]) -> str:
+    """The page as it should be."""
+    headers = [bench["header"] for bench in found.values()]
+    machine = {key: sorted({str(header[key]) for header in headers}) for key in headers[0]}
+    tables = {name: [row for row in bench["rows"] if row["at"] is None] for name, bench in found.items()}
+    words = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    words.filters |= {"short": short, "goal": goal, "escaped": escaped}
+    return words.get_template("performance.md.j2").render(
+        machine=machine,
+        tables={name: rows for name, rows in tables.items() if rows},
+        charts={chart: (*CHARTS[chart], rows) for chart, rows in curves(found).items()},
+    )
+
+
+def curves(found: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Points by chart, in order."""
+    points = [row for bench in found.values() for row in bench["rows"] if row["at"] is not None]
+    points.sort(key=lambda row: (list(CHARTS).index(row["chart"]), row["at"]))
+    return {chart: list(rows) for chart, rows in groupby(points, key=lambda row: str(row["chart"]))}
+
+
+def plot(chart: str, rows: list[dict[str, Any]]) -> str:
+    """A curve for each side, as an SVG file that stands alone."""
+    title, along = CHARTS[chart]
+    unit = rows[0]["unit"]
+    sides = {side: [(row["at"], row[side]) for row in rows if row[side] is not None] for side in SIDES}
+    x = Axis.over(along, [row["at"] for row in rows])
+    y = Axis.over(unit, [value for points in sides.values() for _, value in points])
+    found = [
+        Line(side, SIDES.index(side), 0, tuple((at, value, 0.0, f"{short(value)} {unit}", "") for at, value in points))
+        for side, points in sides.items()
+        if points
+    ]
+    svg = ElementTree.fromstring(lines(title, x, y, found, bands=False))
+    svg.attrib |= {"xmlns": SVG, "width": str(2 * WIDTH), "height": str(2 * HEIGHT)}
+    style = ElementTree.Element("style")
+    style.text = STYLE
+    svg.insert(0, style)
+    names = [letters(line.label, LEFT + 10, TOP + 12 + 16 * n, f"name s{line.style}") for n, line in enumerate(found)]
+    svg.extend(names)
+    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+
+
+def short(value: float) -> str:
+    """Three digits or more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def goal(row: dict[str, Any]) -> str:
+    """The goal, and whether it is met."""
+    if row["goal"] is None:
+        return ""
+    met = row["ratio"] <= row["goal"] if row["at_most"] else row["ratio"] >= row["goal"]
+    return f"{'≤' if row['at_most'] else '≥'} {row['goal']:g}{'' if met else ', **missed**'}"
+
+
+def escaped(text: str) -> str:
+    """What may stand in a table's cell."""
+    return text.replace("|", "\\|")
+
+
+def write(folder: Path, docs: Path) -> list[str]:
+    """The page and its plots; returns the names of the files."""
+    found = benches(folder)
+    files = {"performance.md": page(found)}
+    files |= {f"performance-{chart.replace(' ', '-')}.svg": plot(chart, rows) for chart, rows in curves(found).items()}
+    for name, text in files.items():
+        (docs / name).write_text(text)
+    return list(files)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"wrote {', '.join(write(BENCHES, DOCS))}\n")
