@@ -63,6 +63,9 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 def register() -> None:
     """Put every option's schema where `conf/` looks for it: `schema/<group>/<option>`."""
     store = ConfigStore.instance()
+    # Hydra copies its sources, and with them all of the store, for each of its caches: half of what composing takes.
+    # What is loaded from the store is a copy already.
+    store.__deepcopy__ = lambda memo: store  # type: ignore[attr-defined]
     for group, (package, base) in GROUPS.items():
         for name, kind in options(package, base).items():
             store.store(group=f"schema/{group}".rstrip("/"), name=name, node=_open(OmegaConf.structured(kind)))
