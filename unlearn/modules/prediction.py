@@ -61,7 +61,7 @@ def _passed(model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSo
     """What `forward` makes of each batch, in order."""
     arrange = _arrangement(model, forward, data)
     size = CPU_BATCH_SIZE if data.labels.device.type == "cpu" else BATCH_SIZE
-    for pixels in data.batches(torch.arange(len(data)).split(size)):
+    for pixels in data.batches(torch.split(torch.arange(len(data)), size)):
         yield forward(arrange(pixels.float().div_(255)))
 
 
