@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from unlearn import config
@@ -274,3 +276,12 @@ def test_a_folder_of_options_that_is_not_there_is_refused(tmp_path: Path) -> Non
 def test_arguments_must_be_finite() -> None:
     (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments={width:nan}")
     assert problem.startswith("model.arguments: expected finite numbers")
+
+
+def test_the_store_of_schemas_is_shared_and_what_is_loaded_from_it_is_not() -> None:
+    config.register()
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    name = "schema/model/cnn.yaml"
+    store.load(name).node.width = 7
+    assert store.load(name).node.width == 16

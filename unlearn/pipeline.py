@@ -170,14 +170,12 @@ def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb |
         return None
     forget, retain, holdout = (clean[subset] for subset in (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT))
     needed = None if isinstance(config.spd_gan, Noise) else guide
-    numerics = replace(config.trainer.numerics, precision="32", devices=1)  # as SPD-GAN is always trained
-    return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, numerics)
+    return Perturb(config.spd_gan, forget, retain, holdout, needed, config.seeds.train, config.trainer.numerics.plain)
 
 
 def _unlearned(config: RunConfig, scenario: Subsets, original: ModelStage) -> Unlearn:
     forget, retain = scenario[Subset.FORGET], scenario[Subset.RETAIN]
     numerics, seed = config.trainer.numerics, config.seeds.unlearn
-    alone = replace(numerics, precision="32", devices=1)
     condense = isinstance(config.retain, Condensed) and config.strategy.reads_retain
     return Unlearn(
         strategy=config.strategy,
@@ -189,7 +187,7 @@ def _unlearned(config: RunConfig, scenario: Subsets, original: ModelStage) -> Un
         seed=seed,
         numerics=numerics if config.strategy.trains else replace(numerics, devices=1),
         relabelled=scenario[Subset.RELABELLED] if config.forget.relabels else None,
-        condensed=Condense(config.retain, original, forget, retain, seed, alone) if condense else None,
+        condensed=Condense(config.retain, original, forget, retain, seed, numerics.plain) if condense else None,
         history=_history(original, config.strategy.history),
     )
 

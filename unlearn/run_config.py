@@ -20,6 +20,7 @@ from unlearn.data.split import Population
 from unlearn.discovery import options, snake_case
 from unlearn.errors import Problem, UnlearnError
 from unlearn.evidence import Metric
+from unlearn.modules.layout import refused
 from unlearn.spd_gan.options import Off
 from unlearn.strategies.base import Strategy
 from unlearn.types import Role
@@ -126,6 +127,8 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
+        if config.trainer.channels_last:
+            yield from refused(_empty_net(config), config.dataset.shape)
         wrong = list(config.forget.check(config.population))
         yield from wrong or _check_size(config)
 

@@ -73,6 +73,7 @@ def test_a_search_tells_the_setting_of_every_row(tmp_path: Path) -> None:
         ({"forget__share": 0.2}, 2),
         ({"train__lr": 0.2}, 2),
         ({"trainer__precision": "bf16-mixed"}, 2),
+        ({"trainer__channels_last": True}, 2),
         ({"trainer__devices": 2}, 2),
         ({"trainer__threads": 8}, 1),
         ({"dataset__root": "elsewhere", "dataset__workers": 0}, 1),

@@ -177,12 +177,17 @@ def test_how_it_is_run_is_not_in_the_keys(composed: Compose, override: str) -> N
     assert keys_of(composed(override)) == keys_of(composed())
 
 
-def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose) -> None:
-    here, there = plan_of(composed()), plan_of(composed("trainer.precision=bf16-mixed"))
+@pytest.mark.parametrize("override", ["trainer.precision=bf16-mixed", "trainer.channels_last=true"])
+def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose, override: str) -> None:
+    here, there = plan_of(composed()), plan_of(composed(override))
     assert here.original.key != there.original.key
     assert here.unlearned.key != there.unlearned.key
-    noise = [plan_of(composed("spd_gan=noise", f"trainer.precision={p}")).spd_gan for p in ("32", "bf16-mixed")]
+    noise = [plan_of(composed("spd_gan=noise", *more)).spd_gan for more in ((), (override,))]
     assert noise[0].key == noise[1].key  # type: ignore[union-attr]
+
+
+def test_the_usual_layout_leaves_keys_as_they_were(composed: Compose) -> None:
+    assert "channels_last" not in plan_of(composed()).original.spec["numerics"]
 
 
 def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -> None:

@@ -87,10 +87,13 @@ class Schemas(dict[str, Any]):
 
 def register() -> None:
     """Put every option's schema where `conf/` looks for it: `schema/<group>/<option>`."""
-    root = ConfigStore.instance().repo
+    store = ConfigStore.instance()
+    # Hydra copies its sources, and with them all of the store, for each of its caches: half of what composing takes.
+    # What is loaded from the store is a copy already.
+    store.__deepcopy__ = lambda memo: store  # type: ignore[attr-defined]
     for group, (package, base) in GROUPS.items():  # a group stands before those within it
         *above, last = path = ["schema", *group.split("/")] if group else ["schema"]
-        reduce(getitem, above, root)[last] = Schemas("/".join(path), package, base)
+        reduce(getitem, above, store.repo)[last] = Schemas("/".join(path), package, base)
 
 
 def _open(node: Any) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 
-from unlearn.batch import sequential
 from unlearn.models.base import Classifier
+from unlearn.modules.layout import channels_last, suits
 from unlearn.types import ImageSource, Predictions
 
-BATCH_SIZE = 512
+BATCH_SIZE = 512  # on a GPU, and where the batches are what is averaged over
+CPU_BATCH_SIZE = 128  # whose activations stay near the processor (scripts/bench/precision.py)
 
 
 @torch.no_grad()
@@ -18,7 +21,7 @@ def predict(model: nn.Module, data: ImageSource) -> Predictions:
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        logits = [model(batch.images).float().cpu() for batch in sequential(data, BATCH_SIZE)]
+        logits = [each.float().cpu() for each in _passed(model, model, data)]
     finally:
         for module in training:
             module.training = True
@@ -35,13 +38,14 @@ def refresh_batch_norm(model: nn.Module, data: ImageSource) -> None:
     if not norms or len(data) < 2:
         return
     model.eval()
+    arrange = _arrangement(model, model, data)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's way to ask for the plain average
         norm.train()
     for images in data.batches(torch.arange(len(data)).tensor_split(max(1, len(data) // BATCH_SIZE))):
-        model(images.float().div_(255))
+        model(arrange(images.float().div_(255)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -50,4 +54,19 @@ def refresh_batch_norm(model: nn.Module, data: ImageSource) -> None:
 @torch.no_grad()
 def features(model: Classifier, data: ImageSource) -> Tensor:
     """Penultimate features [n, d] of every sample in order, for a model in eval mode."""
-    return torch.cat([model.features(batch.images)[0] for batch in sequential(data, BATCH_SIZE)])
+    return torch.cat(list(_passed(model, lambda images: model.features(images)[0], data)))
+
+
+def _passed(model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSource) -> Iterator[Tensor]:
+    """What `forward` makes of each batch, in order."""
+    arrange = _arrangement(model, forward, data)
+    size = CPU_BATCH_SIZE if data.labels.device.type == "cpu" else BATCH_SIZE
+    for pixels in data.batches(torch.split(torch.arange(len(data)), size)):
+        yield forward(arrange(pixels.float().div_(255)))
+
+
+def _arrangement(
+    model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSource
+) -> Callable[[Tensor], Tensor]:
+    """How its images are to lie."""
+    return channels_last if suits(model, forward, data.shape) else lambda images: images

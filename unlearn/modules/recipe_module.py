@@ -17,6 +17,7 @@ from unlearn.batch import Batch
 from unlearn.console import Tick
 from unlearn.data.loader import PairedLoader, SerialLoader
 from unlearn.errors import DivergenceError
+from unlearn.modules.layout import channels_last
 from unlearn.modules.partial import OURS, Partial, made_by
 from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings, fit
@@ -60,6 +61,7 @@ class RecipeModule(pl.LightningModule, ABC):
         self.tick = tick or self.tick
         self.validation = validation
         self.partial = partial
+        self._channels_last = settings.channels_last
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._earlier, self._began = 0.0, time.perf_counter()
         self._kept = self._began
@@ -91,6 +93,8 @@ class RecipeModule(pl.LightningModule, ABC):
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor:
         """One step; losses are looked at once an epoch, so that the device need not wait."""
+        if self._channels_last:
+            batch = {name: each._replace(images=channels_last(each.images)) for name, each in batch.items()}
         loss = self.loss(batch)
         self._losses.append(loss.detach())
         return loss

@@ -22,7 +22,6 @@ from unlearn.batch import Batch, sequential
 from unlearn.console import Tick
 from unlearn.data.loader import Loader
 from unlearn.errors import DivergenceError
-from unlearn.modules.prediction import BATCH_SIZE
 from unlearn.recipe import Recipe
 from unlearn.seeding import stream_seed
 from unlearn.types import Curve, ImageSource
@@ -32,6 +31,7 @@ MOST = 32  # models at once: with more a kill loses more (our choice)
 # Floating-point operations of a forward pass of one batch: of one model, and of all. By scripts/bench/stacked.py, on a
 # CPU: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6) does not.
 MOST_WORK, TOGETHER = 50e6, 4e8
+VALIDATED = 512  # images of all models together in a pass that evaluates
 Draw = Callable[[Tensor], Tensor]
 
 
@@ -241,7 +241,7 @@ def _refuse_divergence(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -
 def _validate(stack: Stack, data: ImageSource) -> list[dict[str, float]]:
     """As `RecipeModule` does, on batches that take no more memory than one model's."""
     stack.train(False)
-    chunks = sequential(data, max(1, BATCH_SIZE // len(stack.models)))
+    chunks = sequential(data, max(1, VALIDATED // len(stack.models)))
     logits = torch.cat([stack(batch.images, shared=True).float().cpu() for batch in chunks], dim=1).double()
     labels = data.labels.cpu()
     return [

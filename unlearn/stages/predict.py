@@ -20,6 +20,7 @@ class Predict(Stage):
     model: Finished
     samples: Samples | Probes
 
+    version = 2  # logits round as those of channels last; those of one report must be of one kind
     announced = False
 
     @property

@@ -51,7 +51,7 @@ def train_together(stages: Iterable[Train], workshop: Workshop) -> None:
 
 def _lonely(stage: Train, workshop: Workshop) -> bool:
     """Whether it is to be trained, from its start, in the one way that a stack does it."""
-    plain = stage.numerics.precision == "32" and stage.numerics.devices == 1 and not workshop.hardware.detect_anomaly
+    plain = stage.numerics == stage.numerics.plain and not workshop.hardware.detect_anomaly
     whole = stage.recipe.epochs > 0 and stage.recipe.patience is None
     here = workshop.hardware.device == "cpu"  # on CUDA it has not been measured
     return plain and whole and here and not workshop.peek(stage) and not workshop.store.partial(stage.key).exists()
