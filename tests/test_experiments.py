@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,6 +19,15 @@ TOY = [
     *("train.epochs=1", "spd_gan.steps=3", "strategy.recipe.epochs=1"),
     *("baseline.seeds=[0]", "attacks.logistic.bootstrap=100"),
 ]
+IN_PLACE = {  # of data that torchvision takes by their hash alone, and of a net that takes minutes
+    "cifar10_table": (
+        "dataset=python",
+        "dataset.factory=own_data:pairs",
+        "dataset.size_px=16",
+        "dataset.workers=0",
+        "model=cnn",
+    ),
+}
 
 
 def write_mnist(root: Path, n: int) -> None:
@@ -44,10 +54,15 @@ def unlearn(*arguments: str, cwd: Path) -> dict[str, float | None]:
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
 def test_experiment_runs(experiment: str, tmp_path: Path) -> None:
     write_mnist(tmp_path / "data", 400)
+    shutil.copy(ROOT / "tests" / "own_data.py", tmp_path)
     unmarked = '/spd_gan: "off"' in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text()
     toy = [each for each in TOY if not (unmarked and each.startswith("spd_gan."))]
-    metrics = unlearn(f"+experiment={experiment}", "dataset.limit=400", *toy, cwd=tmp_path)
-    assert metrics["original/forgetting_rate"] == 0
+    alone = "/attacks: " in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text()
+    toy = [each for each in toy if not (alone and each.startswith("attacks."))]
+    more = IN_PLACE.get(experiment, ())
+    metrics = unlearn(f"+experiment={experiment}", *more, "dataset.limit=400", *toy, cwd=tmp_path)
+    assert metrics["gap/forget_accuracy"] is not None
+    assert metrics.get("original/forgetting_rate", 0) == 0
 
 
 def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:

@@ -104,8 +104,40 @@ def test_a_sample_that_misleads_costs_time_alone(share: float, monkeypatch: pyte
         assert all(torch.equal(mask, expected[name]) for name, mask in largest(scores, count).items())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.0, 1e-5, 0.1, 0.37, 0.5, 0.62, 1.0])
+def test_the_way_of_a_gpu_takes_the_same(kind: str, share: float) -> None:
+    """It runs on a CPU as well, only slower."""
+    scores = large(kind)
+    count = round(share * 4 * SAMPLE)
+    expected = by_sorting(scores, count)
+    found = module._on_device(scores, 4 * SAMPLE, count)
+    assert all(torch.equal(found[name], expected[name]) for name in scores)
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.9, 3.0), (-3.0, -2.9)])
+def test_there_too_a_sample_may_mislead(low: float, high: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = large("distinct")
+    monkeypatch.setattr(module, "_bracket_on_device", lambda *_: (low, high))
+    expected = by_sorting(scores, SAMPLE)
+    assert all(
+        torch.equal(mask, expected[name]) for name, mask in module._on_device(scores, 4 * SAMPLE, SAMPLE).items()
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_a_gpu_it_takes_what_it_takes_on_a_cpu(kind: str) -> None:
+    scores = large(kind)
+    expected = largest(scores, SAMPLE)
+    found = largest({name: each.cuda() for name, each in scores.items()}, SAMPLE)
+    assert all(mask.is_cuda and torch.equal(mask.cpu(), expected[name]) for name, mask in found.items())
+
+
 def test_a_nan_among_many_is_refused() -> None:
     scores = large("distinct")
     scores["d"][-1] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         largest(scores, 5)
+    with pytest.raises(ValueError, match="NaN"):
+        module._on_device(scores, 4 * SAMPLE, 5)

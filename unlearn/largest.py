@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -28,10 +29,12 @@ def largest(scores: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     Raises:
         ValueError: a score is NaN, or `count` exceeds the number of entries.
     """
-    flats = [_flat(each) for each in scores.values()]
-    n = sum(map(len, flats))
+    n = sum(each.numel() for each in scores.values())
     if count > n:
         raise ValueError(f"{count} of {n} entries")
+    if any(each.is_cuda for each in scores.values()):
+        return _on_device(scores, n, count)
+    flats = [_flat(each) for each in scores.values()]
     limit = np.inf if count == 0 else _kth(flats, n, count)
     masks = [np.greater(flat, limit) for flat in flats]
     _fill(flats, masks, limit, count - sum(map(np.count_nonzero, masks)))
@@ -90,10 +93,15 @@ def _bracket(flats: list[Flat], n: int, share: float) -> tuple[float, float]:
     cuts = np.searchsorted(index, ends)
     parts = zip(flats, ends, (0, *cuts), cuts, strict=False)
     drawn = np.sort(np.concatenate([flat[index[a:b] - (end - len(flat))] for flat, end, a, b in parts]))[::-1]
-    slack = SLACK * (SAMPLE * share * (1 - share)) ** 0.5 + SLACK
-    first, last = int(SAMPLE * share - slack), int(SAMPLE * share + slack)
+    first, last = _places(share)
     high = drawn[first] if first >= 0 else np.inf
     return float(drawn[last] if last < SAMPLE else -np.inf), float(high)
+
+
+def _places(share: float) -> tuple[int, int]:
+    """Where in the sorted sample the two stand; outside of it: at an end."""
+    slack = SLACK * (SAMPLE * share * (1 - share)) ** 0.5 + SLACK
+    return int(SAMPLE * share - slack), int(SAMPLE * share + slack)
 
 
 def _count(flats: list[Flat], compare: np.ufunc, limit: float) -> int:
@@ -109,3 +117,56 @@ def _fill(flats: list[Flat], masks: list[npt.NDArray[np.bool_]], limit: float, m
             ties = start + np.flatnonzero(flat[start : start + CHUNK] == limit)[:missing]
             mask[ties] = True
             missing -= len(ties)
+
+
+def _on_device(scores: Mapping[str, Tensor], n: int, count: int) -> dict[str, Tensor]:
+    """The same where the scores are, a pass over a tensor at a time: for GPUs, to which copying is what takes time."""
+    flats = [each.detach().reshape(-1) for each in scores.values()]
+    limit = math.inf if count == 0 else _kth_on_device(flats, n, count)
+    masks = [flat > limit for flat in flats]
+    missing = count - _total(masks)
+    for flat, mask in zip(flats, masks, strict=True):
+        if missing == 0:
+            break
+        ties = (flat == limit).nonzero()[:missing, 0]
+        mask[ties] = True
+        missing -= len(ties)
+    return {name: mask.view(each.shape) for mask, (name, each) in zip(masks, scores.items(), strict=True)}
+
+
+def _kth_on_device(flats: list[Tensor], n: int, count: int) -> float:
+    """The `count`-th largest entry."""
+    if any(bool(flat.isnan().any()) for flat in flats):
+        raise ValueError(NAN)
+    if n > SAMPLE:
+        low, high = _bracket_on_device(flats, n, count / n)
+        inside = torch.cat([flat[(flat > low) & (flat < high)] for flat in flats])
+        reached = _total([flat >= high for flat in flats])
+        if 0 < count - reached <= len(inside):
+            return float(inside.sort(descending=True).values[count - reached - 1])
+        if 0 <= reached - count < _total([flat == high for flat in flats]):
+            return high
+        if 0 < count - reached - len(inside) <= _total([flat == low for flat in flats]):
+            return low
+    return float(torch.cat(flats).sort(descending=True).values[count - 1])
+
+
+def _bracket_on_device(flats: list[Tensor], n: int, share: float) -> tuple[float, float]:
+    """As `_bracket`."""
+    index = torch.from_numpy(np.sort(np.random.default_rng(0).integers(0, n, SAMPLE)))
+    ends = torch.tensor([flat.numel() for flat in flats]).cumsum(0)
+    cuts = [0, *torch.searchsorted(index, ends).tolist()]
+    starts = [0, *ends.tolist()]
+    parts = [
+        flat[(index[a:b] - start).to(flat.device)]
+        for flat, start, a, b in zip(flats, starts, cuts, cuts[1:], strict=False)
+    ]
+    drawn = torch.cat(parts).sort(descending=True).values
+    first, last = _places(share)
+    low, high = (float(drawn[place]) if 0 <= place < SAMPLE else None for place in (last, first))
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def _total(masks: list[Tensor]) -> int:
+    """How many are true."""
+    return int(torch.stack([mask.count_nonzero() for mask in masks]).sum())

@@ -196,10 +196,16 @@ class _Preflight:
             return
         known = self._options(group)
         for name in taken if isinstance(taken, list) else [taken]:
-            if name is not None and str(name) not in known:
+            if name is not None and not self._has(group, str(name)):
                 yield str(Problem(group, f"one of {', '.join(known)}" + nearest(str(name), known), name))
             elif group == "cluster":
                 yield from check_installed(str(name))
+
+    def _has(self, group: str, name: str) -> bool:
+        """Whether that is an option of the group, or of a folder in it; folders with a schema are groups themselves."""
+        folder, _, option = name.rpartition("/")
+        inner = f"{group}/{folder}".rstrip("/")
+        return option in self._options(inner) and not (folder and self._options(f"schema/{inner}"))
 
     def _apply(self, override: Override, composed: DictConfig) -> Iterator[str]:
         """Set one value as Hydra will, and say what is wrong with it."""

@@ -1,0 +1,84 @@
+"""The published table of random forgetting on CIFAR-10, ours beside it.
+
+    python scripts/gpu/published.py DIR
+
+DIR holds reports of `+experiment=cifar10_table +sweep=published`, of one seed or of several. All in percent: UA = 100 -
+forget accuracy, RA and TA retain and test accuracy, MIA the attack `svc_confidence`; the gap is the mean distance of
+the four from the retrained model, of each seed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+# CIFAR-10, ResNet-18, a random tenth, means of ten seeds: the tables of SalUn (Fan et al. 2024), and of Retrain.
+PUBLISHED = {
+    "retrained": (5.24, 100.00, 94.26, 12.88, 0.0),
+    "finetune": (0.63, 99.88, 94.06, 2.70, 3.78),
+    "random_label": (7.61, 99.67, 92.83, 37.36, 7.15),
+    "gradient_ascent": (0.69, 99.50, 94.01, 1.70, 4.12),
+    "influence": (1.07, 99.20, 93.20, 2.67, 4.06),
+    "boundary_shrink": (1.78, 98.29, 92.69, 8.96, 2.67),
+    "l1_sparse": (4.19, 97.74, 91.59, 9.84, 2.26),
+    "salun": (2.85, 99.62, 93.93, 14.39, 1.15),
+}
+COLUMNS = ("UA", "RA", "TA", "MIA", "gap")
+METRICS = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_svc_confidence")
+NOTE = (
+    "influence: ours is a Newton step by conjugate gradients, theirs ('IU') by WoodFisher; boundary_shrink: our recipe."
+)
+Row = tuple[float, ...]
+
+
+def main(folder: Path) -> None:
+    """Print it."""
+    reports = [json.loads(path.read_text()) for path in sorted(folder.rglob("report.json"))]
+    if not reports:
+        print(f"{folder}: no cell is finished yet")
+        return
+    print(f"{'':18}" + "".join(f"{name:>24}" for name in COLUMNS))
+    found = measured(reports)
+    for name, theirs in PUBLISHED.items():
+        cells = (
+            [cell(values, known) for values, known in zip(zip(*found[name], strict=True), theirs, strict=True)]
+            if name in found
+            else ["-"]
+        )
+        print(f"{name:18}" + "".join(f"{each:>24}" for each in cells))
+    print("ours (published)")
+    told, device = reports[0]["config"], reports[0]["hardware"]["device"]
+    print(f"{told['train']['epochs']} epochs, precision {told['trainer']['precision']}; {device}; ", end="")
+    print(", ".join(f"{name} {reports[0]['versions'][name]}" for name in ("torch", "pytorch-lightning", "commit")))
+    print(NOTE)
+
+
+def measured(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[Row]]:
+    """Of each strategy, and of the retrained models, a row a seed."""
+    rows: dict[str, dict[str, Row]] = {}
+    for report in reports:
+        name, seed = report["choices"]["strategy"].rpartition("/")[2], json.dumps(report["seeds"])
+        wanted, got = (percent(report["metrics"], role) for role in ("retrained", "unlearned"))
+        rows.setdefault("retrained", {})[seed] = (*wanted, 0.0)
+        rows.setdefault(name, {})[seed] = (*got, mean(abs(a - b) for a, b in zip(got, wanted, strict=True)))
+    return {name: list(by_seed.values()) for name, by_seed in rows.items()}
+
+
+def percent(metrics: Mapping[str, float], role: str) -> Row:
+    """UA, RA, TA, MIA."""
+    forget, *others = (100 * metrics[f"{role}/{metric}"] for metric in METRICS)
+    return (100 - forget, *others)
+
+
+def cell(values: Sequence[float], published: float) -> str:
+    """Mean and standard deviation, and the published mean."""
+    spread = f"±{stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{spread} ({published:.2f})"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,206 @@
+"""What a GPU makes of the hot paths, each beside its rival: equal results first, then both sides in turn.
+
+    python scripts/gpu/rows.py cifar10.npz
+
+DEVICE=cuda (the default) or cpu; TOY=1: sizes that a CPU manages in a minute. Median wall times of interleaved
+repetitions, after one of each that does not count; the device is waited for.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn.batch import sequential
+from unlearn.data.loader import Augmentation, Loader, PairedLoader
+from unlearn.largest import largest
+from unlearn.models.base import Classifier
+from unlearn.models.cnn import Cnn
+from unlearn.models.resnet18 import Resnet18
+from unlearn.modules.classifier import ClassifierModule
+from unlearn.modules.stacked import fit_stacked
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.recipe import Recipe
+from unlearn.scores import GradientStatistic
+from unlearn.stages.machine import machine, versions
+from unlearn.types import Images
+
+DEVICE, TOY = os.environ.get("DEVICE", "cuda"), os.environ.get("TOY", "") not in ("", "0")
+SETTINGS = TrainerSettings(accelerator="cpu" if DEVICE == "cpu" else "gpu", deterministic=False)
+REPETITIONS = 1 if TOY else 5
+TRAINED, ONE_BY_ONE, SCORED, STACKED = (32, 2, 4, 64) if TOY else (20_000, 64, 2048, 6400)  # images
+MODELS, ENTRIES = (4, 10**6) if TOY else (32, 10**8)
+NORMALISATION = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+
+def main(path: str) -> None:
+    """Print the table."""
+    torch.set_num_threads(1)  # a GPU waits for one, and toys need no more
+    with np.load(path) as packed:
+        images, labels = torch.from_numpy(packed["train"]), torch.from_numpy(packed["train_labels"])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    data = Images(images, labels, torch.arange(len(labels))).take(order)
+    hardware, found = machine(SETTINGS), versions()
+    print(f"{datetime.now(UTC):%Y-%m-%d}; {hardware['device']}; {hardware['cpu']}, {hardware['cores']} cores; ", end="")
+    print(", ".join(f"{name} {found[name]}" for name in ("torch", "pytorch-lightning", "python", "commit")))
+    print(f"CIFAR-10 from {Path(path).name}, n = {REPETITIONS}" + "; TOY, a small CNN for ResNet-18: no figures" * TOY)
+    training(data.take(torch.arange(min(TRAINED, len(data)))))
+    importance(data)
+    stacked(data)
+    for share in (0.01, 0.1, 0.5):
+        selection(share)
+
+
+def row(name: str, unit: str, ours: Callable[[], float], rivals: Mapping[str, Callable[[], float]]) -> None:
+    """Each side gives seconds per unit of work; printed is how much of it a second holds, and the ratio."""
+    sides = (ours, *rivals.values())
+    for side in () if TOY else sides:
+        side()
+    rounds = [[side() for side in sides] for _ in range(REPETITIONS)]
+    mine = median(times[0] for times in rounds)
+    print(f"{name:46} {1 / mine:12.1f} {unit}", flush=True)
+    for place, rival in enumerate(rivals, start=1):
+        theirs, ratio = median(times[place] for times in rounds), median(times[place] / times[0] for times in rounds)
+        print(f"{'  beside ' + rival:46} {1 / theirs:12.1f} {unit}   ratio {ratio:.2f}", flush=True)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Until the device has done it."""
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def resnet18() -> Classifier:
+    """The same initial weights every time; at toy size a small CNN in its place."""
+    torch.manual_seed(0)
+    return Classifier((Cnn() if TOY else Resnet18()).net((3, 32, 32), 10), *NORMALISATION)
+
+
+def training(data: Images) -> None:
+    """One epoch of ResNet-18, batch 256, random crop and flip."""
+    recipe = Recipe(epochs=1, batch_size=16 if TOY else 256, lr=0.01)
+    resident = data.to(DEVICE)
+
+    def ours(precision: str) -> float:
+        loader = Loader(resident, recipe.batch_size, 0, "bench", Augmentation(crop_padding=4, flip=True))
+        module = ClassifierModule(resnet18().to(DEVICE), recipe, PairedLoader({"train": loader}), 0, "bench")
+        settings = TrainerSettings(SETTINGS.accelerator, deterministic=False, precision=precision)
+        return seconds(lambda: module.run(settings)) / len(data)
+
+    from usual import fit, loader_of  # the rival, beside this file
+
+    for workers in (0, min(16, os.cpu_count() or 1)):
+        batches = loader_of(data, recipe.batch_size, workers)
+        name = f"PIL, DataLoader({workers}), Lightning"
+
+        def rival(batches: Any = batches) -> float:
+            return seconds(lambda: fit(resnet18(), batches, recipe, DEVICE)) / len(data)
+
+        row("ResNet-18, float32, data on the device", "images/s", lambda: ours("32"), {name: rival})
+    row("ResNet-18, bf16-mixed", "images/s", lambda: ours("bf16-mixed"), {"float32": lambda: ours("32")})
+
+
+def importance(data: Images) -> None:
+    """Mean squared gradients of ResNet-18, as the score stage makes them."""
+    model = resnet18().eval().to(DEVICE)
+    statistic = GradientStatistic("mean_square")
+
+    def ours(n: int) -> dict[str, Tensor]:
+        some = data.take(torch.arange(n)).to(DEVICE)
+        return statistic.compute(model, ((b.images, b.labels) for b in sequential(some, 256)))
+
+    def rival(n: int) -> dict[str, Tensor]:
+        some = data.take(torch.arange(n)).to(DEVICE)
+        total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+        for batch in sequential(some, 1):
+            grads = torch.autograd.grad(F.cross_entropy(model(batch.images), batch.labels), list(model.parameters()))
+            for each, grad in zip(total.values(), grads, strict=True):
+                each.add_(grad.square() / n)
+        return total
+
+    mine, theirs = ours(ONE_BY_ONE), rival(ONE_BY_ONE)
+    off = max(float((mine[name] - each).norm() / each.norm()) for name, each in theirs.items())
+    name = f"importance (equal to {off:.0e})"
+    slow = {"batches of one": lambda: seconds(lambda: rival(ONE_BY_ONE)) / ONE_BY_ONE}
+    row(name, "images/s", lambda: seconds(lambda: ours(SCORED)) / SCORED, slow)
+
+
+def stacked(data: Images) -> None:
+    """Small CNNs, each on images of its own; in turn, two of them stand for all."""
+    recipe = Recipe(epochs=1, batch_size=64, lr=0.01)
+    parts = [data.take((torch.arange(STACKED) + 97 * seed) % len(data)).to(DEVICE) for seed in range(MODELS)]
+    loaders = [Loader(part, recipe.batch_size, seed, "bench") for seed, part in enumerate(parts)]
+    few = parts[0].take(torch.arange(16, device=DEVICE))
+    fresh: list[nn.Module] = []
+    for seed in range(MODELS):
+        torch.manual_seed(seed)
+        fresh.append(Classifier(Cnn().net((3, 32, 32), 10), *NORMALISATION).to(DEVICE))
+
+    def at_once() -> list[nn.Module]:
+        models = copy.deepcopy(fresh)
+        fit_stacked(models, loaders, recipe, few, lambda done, total: None)
+        return models
+
+    def in_turn() -> list[nn.Module]:
+        models = copy.deepcopy(fresh[:2])
+        for model, loader in zip(models, loaders, strict=False):
+            module = ClassifierModule(model, recipe, PairedLoader({"train": loader}), loader.seed, loader.role)
+            module.run(SETTINGS, few)
+        return models
+
+    pairs = zip(at_once(), in_turn(), strict=False)
+    states = [zip(a.state_dict().values(), b.state_dict().values(), strict=True) for a, b in pairs]
+    off = max(float((a - b).abs().max()) for each in states for a, b in each)
+    name = f"{MODELS} CNNs stacked, batch 64 (equal to {off:.0e})"
+    slow = {"one after another": lambda: seconds(in_turn) / 2}
+    row(name, "models/s", lambda: seconds(at_once) / MODELS, slow)
+
+
+def selection(share: float) -> None:
+    """Exactly K of 62 tensors that are on the device."""
+    draws = torch.Generator(DEVICE).manual_seed(0)
+    values = torch.randn(ENTRIES, generator=draws, device=DEVICE).abs()
+    scores = {str(number): part for number, part in enumerate(values.tensor_split(62))}
+    count = round(share * ENTRIES)
+
+    def topk() -> Tensor:
+        mask = torch.zeros(ENTRIES, dtype=torch.bool, device=DEVICE)
+        mask[torch.cat(list(scores.values())).topk(count, sorted=False).indices] = True
+        return mask
+
+    copied = {name: each.cpu() for name, each in scores.items()}
+    mine, expected = largest(scores, count), largest(copied, count)
+    if not all(torch.equal(mine[name].cpu(), mask) for name, mask in expected.items()):
+        raise AssertionError("largest: another selection on the device than on the CPU")
+    rivals = {
+        "torch.topk of the concatenation": lambda: seconds(topk),
+        "largest on the CPU, copies included": lambda: seconds(on_cpu),
+    }
+
+    def on_cpu() -> None:
+        found = largest({name: each.cpu() for name, each in scores.items()}, count)
+        for mask in found.values():
+            mask.to(DEVICE)
+
+    row(f"the largest {share:.0%} of {ENTRIES:.0e}", "times/s", lambda: seconds(lambda: largest(scores, count)), rivals)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# What one GPU makes of the hot paths, and as much of the published CIFAR-10 table as fits: one command of under ten
+# minutes, which goes on where it was stopped whenever it is given again.
+#
+#   scripts/gpu/table.sh FOLDER
+#
+# FOLDER holds cifar10.npz, or what scripts/gpu/pack.py makes it of: cifar10-jpeg.tar.xz, or a folder cifar10-jpeg. It
+# keeps store, reports and the table (table.txt); nothing is downloaded.
+#
+#   DEVICE=cuda|cpu        default cuda
+#   TOY=1                  sizes that show on a CPU, in two minutes, that all of it works; no figures
+#   MINUTES=9.5            for all of it; what is unfinished then is left to the next call
+#   PRECISION=bf16-mixed   of the published table; 32 is what they had, and takes several times as long
+#   SEEDS=0                of the published table: 0,1,2
+#   WHEELS=folder          installs what is missing from these wheels, into FOLDER/venv
+#   PYTHON=python3         with torch and torchvision for the GPU
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+folder=$(mkdir -p "${1:?FOLDER}" && cd "$1" && pwd)
+python=${PYTHON:-python3}
+export DEVICE=${DEVICE:-cuda} TOY=${TOY:-} PACKED=$folder/cifar10.npz
+export PYTHONPATH=$root:$here${PYTHONPATH:+:$PYTHONPATH}
+end=$(awk "BEGIN { print int($(date +%s) + 60 * ${MINUTES:-9.5}) }")
+
+left() { echo $((end - $(date +%s))); }
+
+# until SECONDS_TO_SPARE COMMAND: ended politely when so much is left; its own status, or 0 if it was ended
+until_then() {
+    local most=$(($(left) - $1)) status=0
+    shift
+    if ((most < 5)); then
+        echo "no time left for: $1 ${2:-} ${3:-}"
+        return
+    fi
+    timeout --signal=TERM --kill-after=20 "$most" "$@" || status=$?
+    if ((status == 124 || status == 137)); then
+        echo "time is over: the same command goes on from here"
+        return
+    fi
+    return "$status"
+}
+
+if [ -n "${WHEELS:-}" ]; then
+    [ -d "$folder/venv" ] || "$python" -m venv --system-site-packages "$folder/venv"
+    python=$folder/venv/bin/python
+fi
+missing=$("$python" "$here/needs.py" | tr '\n' ' ')
+if [ -n "$missing" ] && [ -n "${WHEELS:-}" ]; then
+    # shellcheck disable=SC2086
+    "$python" -m pip install --quiet --no-index --no-deps --find-links "$WHEELS" $missing
+    missing=$("$python" "$here/needs.py" | tr '\n' ' ')
+fi
+if [ -n "$missing" ]; then
+    echo "missing: $missing" >&2
+    echo "where there is an internet: pip wheel --no-deps -w wheels $missing; here: WHEELS=wheels $0 $*" >&2
+    exit 2
+fi
+"$python" - <<'CHECK'
+import os, sys, torch
+if os.environ["DEVICE"] != "cpu" and not torch.cuda.is_available():
+    sys.exit("DEVICE: expected a CUDA device, came none; DEVICE=cpu TOY=1 tries it on a CPU")
+CHECK
+
+if [ ! -f "$PACKED" ]; then
+    for source in "$folder"/cifar10-jpeg.tar.xz "$folder"/cifar10-jpeg; do
+        [ ! -e "$source" ] || [ -f "$PACKED" ] || "$python" "$here/pack.py" "$source" "$PACKED" ${TOY:+40}
+    done
+    [ -f "$PACKED" ] || { echo "$folder: expected cifar10.npz, cifar10-jpeg.tar.xz or cifar10-jpeg" >&2; exit 2; }
+fi
+
+if ! grep -qs "the largest 50%" "$folder/rows.txt"; then # measured once
+    spare=$([ -n "$TOY" ] && echo 20 || echo 240)
+    until_then "$spare" "$python" "$here/rows.py" "$PACKED" 2>"$folder/rows.log" | tee "$folder/rows.txt" ||
+        { tail -5 "$folder/rows.log"; exit 1; }
+fi
+
+run=(
+    +experiment=cifar10_table +sweep=published "seed=${SEEDS:-0}"
+    dataset=python dataset.factory=packed:cifar10 dataset.crop_padding=4 dataset.flip=true
+    "dataset.mean=[0.4914,0.4822,0.4465]" "dataset.std=[0.2470,0.2435,0.2616]"
+    "paths.store=$folder/store" "paths.output=$folder/reports" report.html=false logger=none
+)
+if [ "$DEVICE" = cpu ]; then run+=(trainer=cpu); else run+=(trainer=gpu "trainer.precision=${PRECISION:-bf16-mixed}"); fi
+if [ -n "$TOY" ]; then run+=(model=cnn train.epochs=1); fi
+until_then 10 "$python" -m unlearn "${run[@]}" >"$folder/sweep.log" 2>&1 || { tail -5 "$folder/sweep.log"; exit 1; }
+tail -3 "$folder/sweep.log"
+
+{
+    cat "$folder/rows.txt"
+    echo
+    "$python" "$here/published.py" "$folder/reports"
+} | tee "$folder/table.txt"
