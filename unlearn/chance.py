@@ -29,7 +29,7 @@ def drawn(like: Mapping[str, Tensor], count: int, seed: int) -> dict[str, Tensor
     if count > n:
         raise ValueError(f"{count} of {n} entries")
     mask = _taken(n, count, seed, SLACK)
-    parts = torch.from_numpy(mask).split([each.numel() for each in like.values()])
+    parts = torch.split(torch.from_numpy(mask), [each.numel() for each in like.values()])
     return {name: part.view(each.shape).to(each.device) for part, (name, each) in zip(parts, like.items(), strict=True)}
 
 
@@ -43,7 +43,7 @@ def _taken(n: int, count: int, seed: int, slack: float) -> npt.NDArray[np.bool_]
         undecided = np.flatnonzero((drawn_here <= high) > under)
         near.append(start + undecided)
         levels.append(drawn_here[undecided])
-    index, missing = np.concatenate(near), count - np.count_nonzero(mask)
+    index, missing = np.concatenate(near), count - int(np.count_nonzero(mask))
     if not 0 <= missing <= len(index):  # one seed in 10^15
         return _taken(n, count, seed, 2.0 * n)  # every entry is near
     mask[index[_lowest(np.concatenate(levels), missing, seed)]] = True

@@ -65,7 +65,7 @@ def _kth(flats: list[Flat], n: int, count: int) -> float:
             if np.isnan(chunk.max()):
                 raise ValueError(NAN)
             top = chunk >= high
-            reached += np.count_nonzero(top)
+            reached += int(np.count_nonzero(top))
             between.append(chunk[(chunk > low) > top])
     inside = np.concatenate(between)
     place = count - reached  # among those inside

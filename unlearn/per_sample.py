@@ -45,7 +45,7 @@ def sums(model: nn.Module, batches: Batches, function: Function, power: Power) -
         if n == 0:
             way, size = (_at_once, _fitting(model, images)) if _trusted(model, images, labels) else (way, len(images))
         n += len(labels)
-        for part in zip(images.split(size), labels.split(size), strict=True):
+        for part in zip(torch.split(images, size), torch.split(labels, size), strict=True):
             _add(total, way(model, *part, function, power))
     return total, n
 
@@ -64,7 +64,7 @@ def _gradients(model: nn.Module, images: Tensor, labels: Tensor, function: Funct
 def _one_by_one(model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power) -> Named:
     """For every net, by a backward pass per sample."""
     total: Named = {}
-    for one in zip(images.split(1), labels.split(1), strict=True):
+    for one in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
         for name, each in _gradients(model, *one, function).items():
             _add(total, {name: power(each)})  # of one parameter at a time, for the sake of memory
     return total
@@ -164,7 +164,7 @@ class _Sums:
             self.ran.add(name)
             self._add(name, layer, taken, gradient)
 
-        output.register_hook(backward)
+        output.register_hook(backward)  # type: ignore[no-untyped-call]
 
     def _add(self, name: str, layer: nn.Module, taken: Tensor, gradient: Tensor) -> None:
         for own, parameter in layer.named_parameters(recurse=False):
@@ -180,7 +180,7 @@ class _Sums:
             return self.power((_positions(layer, gradient) * _normalised(layer, taken)).sum(2)).sum(0)
         total = torch.zeros_like(layer.weight).flatten(1)  # type: ignore[arg-type]
         size = self._fit(total.shape[1] * math.prod(gradient.shape[2:]), len(taken), taken)
-        for part, g in zip(taken.split(size), _positions(layer, gradient).split(size), strict=True):
+        for part, g in zip(torch.split(taken, size), torch.split(_positions(layer, gradient), size), strict=True):
             self._products(_columns(layer, part), g, total)
         return total
 
@@ -197,7 +197,7 @@ class _Sums:
                     total.addmm_(*pair, alpha=1 if p == q else 2)
         else:
             rows = self._fit(len(a) * a.shape[1], g.shape[1], a)
-            for part, own in zip(total.split(rows), g.split(rows, dim=1), strict=True):
+            for part, own in zip(torch.split(total, rows), torch.split(g, rows, dim=1), strict=True):
                 made = torch.bmm(own, a.transpose(1, 2))
                 part.add_(self.power(made, out=made).sum(0))
 
