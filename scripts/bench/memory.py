@@ -1,13 +1,12 @@
 """How much memory a whole run holds at its peak, beside its limit: twice the model, the data set, and the activations
 of one batch.
 
-    MNIST=folder PACKED=cifar10.npz python scripts/bench/memory.py [ARGUMENT ...]
+    MNIST=folder PACKED=cifar10.npz python scripts/bench/memory.py
 
 A run is a process of its own, of which the kernel says how much it held (`/usr/bin/time -v` says the same). What the
 same libraries take when they are only imported is subtracted, but not what they take when they are first used, which
 is nearly all that the rows of digits show. MNIST is the folder that torchvision reads, PACKED what scripts/gpu/pack.py
 makes (of 200 images of each class, or predictions take minutes); without them, their rows are left out, by name.
-ARGUMENTs are given to every run.
 
 `model`: parameters and buffers. `data set`: the bytes of all its images, whether they take part or not. `batch`: what
 one training step keeps for its backward pass, and its images. Gradients and momenta, which training needs besides, are
@@ -18,16 +17,18 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
-from importlib import import_module, metadata
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MIB = 2**20
+from table import MB, Row
+from table import run as show
+
+LARGE = 64 * MB
 PACKED = str(Path(__file__).resolve().parents[1] / "gpu")  # where `packed.py` is
 CIFAR = (
     *("dataset=python", "dataset.factory=packed:cifar10", "dataset.crop_padding=4", "dataset.flip=true"),
@@ -52,31 +53,29 @@ CASES = (
 )
 
 
-def main(more: list[str]) -> None:
-    """Print one row per case. This process stays slim: a child's peak is never under its parent's."""
-    shown = f"torch {metadata.version('torch')}, Python {platform.python_version()}, {os.cpu_count()} cores"
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {shown}; MiB")
-    print(f"{'':40}{'peak':>8}{'imports':>9}{'own':>8}{'model':>8}{'data set':>10}{'batch':>8}{'limit':>8}{'ratio':>7}")
+def rows() -> Iterator[Row]:
+    """Of each case what it held beyond its imports. This process stays slim: a child's peak is never under its
+    parent's."""
     for case in CASES:
         if case.needs is None or case.needs in os.environ:
-            row(case, more)
+            yield row(case)
         else:
-            print(f"{case.name:40}left out: {case.needs} is not set")
+            print(f"{case.name}: left out, {case.needs} is not set")
 
 
-def row(case: Case, more: list[str]) -> None:
+def row(case: Case) -> Row:
     """Run it, import what it imported, and compute its limit."""
     with tempfile.TemporaryDirectory() as folder:
         place = f"dataset.root={os.environ['MNIST']}" if case.needs == "MNIST" else "seed=0"
-        paths = (f"paths.store={folder}/store", f"paths.output={folder}/out")
-        arguments = (*case.arguments, place, *paths, *more)
-        peak = child("run", folder, *arguments)
-        own = peak - child("import", folder)
+        arguments = (*case.arguments, place, f"paths.store={folder}/store", f"paths.output={folder}/out")
+        own = child("run", folder, *arguments) - child("import", folder)
         child("sizes", folder, *arguments)
         model, data, batch = json.loads(Path(folder, "sizes.json").read_text())
     limit = 2 * model + data + batch
-    numbers = f"{peak / MIB:8.0f}{(peak - own) / MIB:9.0f}{own / MIB:8.1f}{model / MIB:8.2f}{data / MIB:10.1f}"
-    print(f"{case.name:40}{numbers}{batch / MIB:8.1f}{limit / MIB:8.1f}{own / limit:7.2f}", flush=True)
+    parts = f"model {model / MB:.2f}, data set {data / MB:.1f}, batch {batch / MB:.1f}"
+    against = "2 models, data set, batch"
+    goal = 1.0 if limit > LARGE else None  # what libraries take on first use is more than all of a small run
+    return Row(case.name, against, own / MB, limit / MB, "MB", own / limit, goal, True, 1, "", parts)
 
 
 def child(what: str, folder: str, *arguments: str) -> int:
@@ -158,4 +157,4 @@ if __name__ == "__main__":
     elif what == "--sizes":
         sizes(rest[0], rest[1:])
     else:
-        main(sys.argv[1:])
+        show(__file__, rows())

@@ -1,24 +1,19 @@
 """Channels last and bfloat16 against float32 in the usual layout: training steps, predictions, and accuracy.
 
-    python scripts/bench/precision.py [accuracy]
-
-prints the median ratio of interleaved repetitions, on one thread and in its own processor time. `accuracy` trains a
-CNN on the bundled digits from SEEDS as well, both ways: the test accuracies should differ by less than 0.3 points.
-bfloat16 is left out on a processor that does not compute in it.
+bfloat16 is left out on a processor that does not compute in it. Accuracy is that of a CNN on the bundled digits, both
+ways from SEEDS: the test accuracies should differ by less than 0.3 points.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
+from table import Row, compare, run
 from torch import Tensor
 
 from unlearn.batch import Batch, sequential
@@ -29,59 +24,59 @@ from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
 from unlearn.modules.classifier import ClassifierModule
 from unlearn.modules.layout import channels_last
-from unlearn.modules.prediction import BATCH_SIZE, predict
+from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.recipe import Recipe
 from unlearn.statistics import correct
 from unlearn.types import Images
 
-REPETITIONS, SEEDS = 5, (0, 1, 2)
+SEEDS = (0, 1, 2)
+POINTS = 0.3  # of accuracy
+RIVAL = 512  # images of a batch, as they were predicted before
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
-Case = tuple[Model, tuple[int, int, int], int, int]  # batch, images of a prediction
+Case = tuple[Model, tuple[int, int, int], int, int, float, float | None]  # batch, images predicted, goals of both
 CASES: tuple[tuple[str, Case], ...] = (
-    ("CNN, MNIST", (Cnn(), MNIST, 128, 4096)),
-    ("CNN of width 32, CIFAR", (Cnn(width=32), CIFAR, 128, 2048)),
-    ("ResNet-18, CIFAR", (Resnet18(), CIFAR, 64, 512)),
+    ("MNIST CNN", (Cnn(), MNIST, 128, 4096, 2.0, 2.0)),
+    ("CIFAR CNN of width 32", (Cnn(width=32), CIFAR, 128, 2048, 2.0, 2.0)),
+    ("ResNet-18, CIFAR", (Resnet18(), CIFAR, 64, 512, 1.4, None)),
 )
-WAYS = {"float32, usual": (False, False), "float32, channels last": (False, True), "bfloat16 + c. l.": (True, True)}
+USUAL, LAST, MIXED = (False, False), (False, True), (True, True)  # mixed precision, channels last
 
 
-def main() -> None:
-    """Print the rows of every case."""
-    torch.set_num_threads(1)
-    malloc = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")} or "as it comes"
-    print(f"torch {torch.__version__}, {cpu()}, 1 thread, allocator {malloc}, n = {REPETITIONS}, processor time")
-    able = {"avx512_bf16", "amx_bf16"} & flags()
-    ways = {name: way for name, way in WAYS.items() if able or not way[0]}
+def rows() -> Iterator[Row]:
+    """Steps and predictions of every case, and accuracy."""
+    able = bool({"avx512_bf16", "amx_bf16"} & flags())
     if not able:
         print("bfloat16: left out, this processor has neither avx512_bf16 nor amx_bf16")
-    for name, (model, shape, batch, n) in CASES:
-        steps(name, model, shape, batch, ways)
-        predictions(name, model, shape, n)
-    if "accuracy" in sys.argv[1:] and able:
-        accuracy()
+    for name, (model, shape, size, n, step_goal, predict_goal) in CASES:
+        yield step(f"step in float32, {name}", model, shape, size, LAST, None)
+        if able:
+            yield step(f"step in bfloat16, {name}", model, shape, size, MIXED, step_goal)
+        yield prediction(name, model, shape, n, predict_goal)
+    if able:
+        yield accuracy()
 
 
-def steps(name: str, model: Model, shape: tuple[int, int, int], size: int, ways: dict[str, tuple[bool, bool]]) -> None:
+def step(
+    name: str, model: Model, shape: tuple[int, int, int], size: int, way: tuple[bool, bool], goal: float | None
+) -> Row:
     """Losses of a first step that agree, then a step of each in turn."""
-    images, labels = torch.rand(size, *shape), torch.randint(0, 10, (size,))
-    models = {way: fresh(model, shape) for way in ways}
-    losses = {way: loss(models[way], Batch(images, labels), *how).item() for way, how in ways.items()}
-    assert all(abs(each - losses["float32, usual"]) < 0.05 for each in losses.values()), losses
+    batch = Batch(torch.rand(size, *shape), torch.randint(0, 10, (size,)))
+    mine, theirs = fresh(model, shape), fresh(model, shape)
+    torch.testing.assert_close(loss(mine, batch, *way), loss(theirs, batch, *USUAL), rtol=0, atol=0.05)
+    pair = compare(lambda: stepped(mine, batch, way), lambda: stepped(theirs, batch, USUAL))
+    against = "float32, usual layout"
+    return Row(name, against, 1e3 * pair.ours, 1e3 * pair.rival, "ms", pair.ratio, goal, clock="cpu")
 
-    def step(way: str) -> float:
-        optimizer = Recipe(lr=0.001).make_optimizer(models[way].parameters())
-        start = time.thread_time()
-        loss(models[way], Batch(images, labels), *ways[way]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-        return time.thread_time() - start
 
-    rows = [{way: step(way) for way in ways} for _ in range(REPETITIONS + 1)][1:]
-    for way in list(ways)[1:]:
-        usual, mine = (1e3 * median(row[each] for row in rows) for each in ("float32, usual", way))
-        ratio = median(row["float32, usual"] / row[way] for row in rows)
-        print(f"{name:24} step, batch {size:3}   {way:24} {mine:8.2f} ms   usual {usual:8.2f} ms   ratio {ratio:.2f}")
+def stepped(model: Classifier, batch: Batch, way: tuple[bool, bool]) -> float:
+    """Processor seconds of a step."""
+    optimizer = Recipe(lr=0.001).make_optimizer(model.parameters())
+    start = time.process_time()
+    loss(model, batch, *way).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    optimizer.zero_grad()
+    return time.process_time() - start
 
 
 def loss(model: Classifier, batch: Batch, mixed: bool, last: bool) -> Tensor:
@@ -90,33 +85,29 @@ def loss(model: Classifier, batch: Batch, mixed: bool, last: bool) -> Tensor:
         return F.cross_entropy(model.train()(channels_last(batch.images) if last else batch.images), batch.labels)
 
 
-def predictions(name: str, model: Model, shape: tuple[int, int, int], n: int) -> None:
+def prediction(name: str, model: Model, shape: tuple[int, int, int], n: int, goal: float | None) -> Row:
     """Equal logits, then both sides in turn."""
     classifier = fresh(model, shape).eval()
     data = Images(torch.randint(0, 256, (n, *shape), dtype=torch.uint8), torch.randint(0, 10, (n,)), torch.arange(n))
     torch.testing.assert_close(predict(classifier, data).logits, usual(classifier, data), rtol=1e-5, atol=1e-5)
-    sides: tuple[Callable[[], object], ...] = (lambda: predict(classifier, data), lambda: usual(classifier, data))
-    pairs = [tuple(map(seconds, sides)) for _ in range(REPETITIONS)]
-    mine, theirs = (1e6 * median(column) / n for column in zip(*pairs, strict=True))
-    ratio = median(b / a for a, b in pairs)
-    print(
-        f"{name:24} predict, {n:4} images   ours {mine:8.1f} us an image   usual {theirs:8.1f} us   ratio {ratio:.2f}"
-    )
+    pair = compare(lambda: predict(classifier, data), lambda: usual(classifier, data), clock=time.process_time)
+    mine, theirs = 1e6 * pair.ours / n, 1e6 * pair.rival / n
+    against = f"usual layout, batch {RIVAL}"
+    return Row(f"prediction, {name}", against, mine, theirs, "us", pair.ratio, goal, clock="cpu")
 
 
 @torch.no_grad()
 def usual(model: Classifier, data: Images) -> Tensor:
     """Logits in float32, in the usual layout."""
-    return torch.cat([model(batch.images) for batch in sequential(data, BATCH_SIZE)])
+    return torch.cat([model(batch.images) for batch in sequential(data, RIVAL)])
 
 
-def accuracy() -> None:
-    """Test accuracy of a CNN on digits, by precision, as means over SEEDS."""
-    found = {way: [trained(seed, *how) for seed in SEEDS] for way, how in WAYS.items()}
-    for way, each in found.items():
-        print(f"{'CNN, digits':24} test accuracy over {len(SEEDS)} seeds   {way:24} {100 * fmean(each):.2f} %")
-    apart = abs(fmean(found["bfloat16 + c. l."]) - fmean(found["float32, usual"]))
-    print(f"{'CNN, digits':24} bfloat16 is {100 * apart:.2f} points from float32")
+def accuracy() -> Row:
+    """Test accuracy of a CNN on digits, as means over SEEDS, in points."""
+    mixed, plain = (100 * fmean(trained(seed, *way) for seed in SEEDS) for way in (MIXED, USUAL))
+    apart, note = abs(mixed - plain), f"{mixed:.2f} % and {plain:.2f} %"
+    name = "accuracy in bfloat16, digits CNN, points"
+    return Row(name, "0.3 from float32", apart, POINTS, "", apart / POINTS, 1.0, True, len(SEEDS), "", note)
 
 
 def trained(seed: int, mixed: bool, last: bool) -> float:
@@ -135,29 +126,15 @@ def fresh(model: Model, shape: tuple[int, int, int], seed: int = 0) -> Classifie
     return Classifier(model.net(shape, 10), (0.5,) * shape[0], (0.5,) * shape[0])
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Of this thread."""
-    start = time.thread_time()
-    work()
-    return time.thread_time() - start
-
-
 def flags() -> set[str]:
     """What the processor can do."""
-    return {word for line in cpuinfo() if line.startswith("flags") for word in line.split()}
-
-
-def cpu() -> str:
-    """The processor's name."""
-    names = [line.split(":")[1].strip() for line in cpuinfo() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def cpuinfo() -> list[str]:
-    """Empty where the system does not tell."""
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    return {
+        word
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("flags")
+        for word in line.split()
+    }
 
 
 if __name__ == "__main__":
-    main()
+    run(__file__, rows())

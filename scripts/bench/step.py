@@ -1,23 +1,17 @@
 """Training through our loader against the same steps on one fixed batch: what gathering images costs.
 
-    python scripts/bench/step.py
-
-prints the median ratio of interleaved repetitions, on one thread and in its own processor time; 1.00 would be a loader
-for free. The rival's images lie ready as floats; ours are taken in a random order, cropped and mirrored as the data
-set asks.
+1.00 would be a loader for free. The rival's images lie ready as floats; ours are taken in a random order, cropped and
+mirrored as the data set asks.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
-from statistics import median
 
 import torch
+from table import Row, compare, run
 
 from unlearn.batch import Batch
 from unlearn.data.loader import Augmentation, Loader
@@ -27,7 +21,7 @@ from unlearn.models.resnet18 import Resnet18
 from unlearn.recipe import Recipe
 from unlearn.types import Images
 
-REPETITIONS = 7
+GOAL, REPETITIONS = 1.03, 7
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 CROPPED = Augmentation(crop_padding=4, flip=True)
 Case = tuple[Model, tuple[int, int, int], Augmentation, int, int]  # images, batch, steps a repetition
@@ -38,32 +32,40 @@ CASES: tuple[tuple[str, Case], ...] = (
 )
 
 
-def main() -> None:
-    """Print one row per case."""
-    torch.set_num_threads(1)
-    malloc = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")} or "as it comes"
-    print(f"torch {torch.__version__}, {cpu()}, 1 thread, allocator {malloc}, n = {REPETITIONS}, processor time")
-    for name, case in CASES:
-        row(name, *case)
+def rows() -> Iterator[Row]:
+    """Of every case: equal weights after a step on the same batch, then both sides in turn."""
+    for name, (model, shape, augmentation, size, steps) in CASES:
+        loader = loaded(shape, augmentation, size, steps)
+        fixed, one, other = next(loader.batches(0)), fresh(model, shape), fresh(model, shape)
+        train(one, islice(loader.batches(0), 1))
+        train(other, [fixed])
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+        pair = compare(
+            lambda one=one, loader=loader: train(one, loader.batches(0)),
+            lambda other=other, fixed=fixed, steps=steps: train(other, [fixed] * steps),
+            REPETITIONS,
+        )
+        mine, theirs = 1e3 * pair.ours / steps, 1e3 * pair.rival / steps
+        yield Row(
+            f"{name}, batch {size}",
+            "one fixed batch",
+            mine,
+            theirs,
+            "ms",
+            1 / pair.ratio,
+            GOAL,
+            at_most=True,
+            n=REPETITIONS,
+            clock="cpu",
+        )
 
 
-def row(
-    name: str, model: Model, shape: tuple[int, int, int], augmentation: Augmentation, size: int, steps: int
-) -> None:
-    """Equal weights after a step on the same batch, then both sides in turn."""
+def loaded(shape: tuple[int, int, int], augmentation: Augmentation, size: int, steps: int) -> Loader:
+    """So many batches of random images."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (size * steps, *shape), dtype=torch.uint8, generator=draws)
     data = Images(pixels, torch.randint(0, 10, (len(pixels),), generator=draws), torch.arange(len(pixels)))
-    loader = Loader(data, size, 0, "bench", augmentation)
-    fixed = next(loader.batches(0))
-    one, other = fresh(model, shape), fresh(model, shape)
-    train(one, islice(loader.batches(0), 1))
-    train(other, [fixed])
-    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
-    pairs = [(train(one, loader.batches(0)), train(other, [fixed] * steps)) for _ in range(REPETITIONS)]
-    mine, theirs = (1e3 * median(column) / steps for column in zip(*pairs, strict=True))
-    ratio = median(a / b for a, b in pairs)
-    print(f"{name:30} batch {size:3}   ours {mine:8.2f} ms a step   fixed batch {theirs:8.2f} ms   ratio {ratio:.3f}")
+    return Loader(data, size, 0, "bench", augmentation)
 
 
 def fresh(model: Model, shape: tuple[int, int, int]) -> Classifier:
@@ -84,11 +86,5 @@ def train(model: Classifier, batches: Iterable[Batch]) -> float:
     return time.thread_time() - start
 
 
-def cpu() -> str:
-    """The processor's name."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].split(":")[1].strip() if names else platform.machine()
-
-
 if __name__ == "__main__":
-    main()
+    run(__file__, rows())
