@@ -25,16 +25,21 @@ def options(package: ModuleType | str, base: type) -> dict[str, type]:
         names = sorted(info.name for info in pkgutil.iter_modules(module.__path__))
         modules = [importlib.import_module(f"{module.__name__}.{name}") for name in names]
     found = [kind for each in modules for kind in _concrete(each, base)]
-    return {snake_case(kind.__name__): kind for kind in found if not kind.__subclasses__()}
+    return {snake_case(kind.__name__): kind for kind in found if _final(kind)}
 
 
 def option(package: str, base: type, name: str) -> type | None:
     """One of `options(package, base)`, for which no other module is imported than those that have a class so named."""
     for module in _places(package)[name]:
         for kind in _concrete(importlib.import_module(module), base):
-            if snake_case(kind.__name__) == name and not kind.__subclasses__():
+            if snake_case(kind.__name__) == name and _final(kind):
                 return kind
     return None
+
+
+def _final(kind: type) -> bool:
+    """Whether nothing of its own package derives from it; what a user derives from it does not count."""
+    return not any(each.__module__.split(".")[0] == kind.__module__.split(".")[0] for each in kind.__subclasses__())
 
 
 def _concrete(module: ModuleType, base: type) -> list[type]:
