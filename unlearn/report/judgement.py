@@ -104,8 +104,8 @@ def criteria(report: Report) -> list[Criterion]:
 def finding(report: Report, found: Sequence[Criterion]) -> tuple[Finding, list[Criterion]]:
     """What can be said, and the criteria that say it.
 
-    Indistinguishable from retraining is only what is within the noise floor in every criterion that can show
-    forgetting, of which there must be one. What is beyond it counts against a model where the gap's 95 % interval
+    Indistinguishable from retraining is only what is within the noise floor in every criterion, one of which at least
+    can show forgetting. What is beyond it counts against a model where the gap's 95 % interval
     leaves out 0, and the gap is wider than that of one more retrained model may be, at 95 % [ours].
     """
     if not any(f"unlearned/{metric}" in report["metrics"] for metric in report["judged_by"]):
@@ -125,7 +125,7 @@ def _against_the_floor(found: Sequence[Criterion]) -> tuple[Finding, list[Criter
     visible = [each for each in found if each.visible]
     if all(each.unchanged for each in found):
         return Finding.UNTOUCHED, visible
-    outside = [each for each in found if not each.inside and (each.visible or each.apart)]
+    outside = [each for each in found if not each.inside]
     if not outside:
         return Finding.INDISTINGUISHABLE, visible
     apart = [each for each in outside if each.apart]
