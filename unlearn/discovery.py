@@ -39,7 +39,8 @@ def option(package: str, base: type, name: str) -> type | None:
 
 def _final(kind: type) -> bool:
     """Whether nothing of its own package derives from it; what a user derives from it does not count."""
-    return not any(each.__module__.split(".")[0] == kind.__module__.split(".")[0] for each in kind.__subclasses__())
+    derived: list[type] = kind.__subclasses__()
+    return not any(each.__module__.split(".")[0] == kind.__module__.split(".")[0] for each in derived)
 
 
 def _concrete(module: ModuleType, base: type) -> list[type]:
