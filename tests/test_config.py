@@ -55,7 +55,8 @@ def refusal(*overrides: str, multirun: bool = False) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
-    found = composed(f"{PREFIX.get(group, '')}{group}={option}", *EXTRA.get((group, option), []))
+    chosen = f"strategy=published/{option}" if group == "strategy/published" else f"{group}={option}"  # no group itself
+    found = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
     need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
     if (group, option) not in need_files:
         assert plan(found).readings
