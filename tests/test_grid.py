@@ -23,7 +23,8 @@ TYPED = ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=0,1,2"]
 
 
 def checked(*overrides: str) -> tuple[Grid, Grid]:
-    return preflight(CommandLine(list(overrides), True, None))
+    found = preflight(CommandLine(list(overrides), True, None))
+    return found.whole, found.part
 
 
 def test_cells_have_the_numbers_that_hydra_gives_them() -> None:

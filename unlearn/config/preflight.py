@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unlearn.clusters import check_installed, lacking
 from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Axis, Cell, Grid
-from unlearn.config.schema import ARGUMENTS, CONF, instantiate
+from unlearn.config.schema import ARGUMENTS, CONF, GROUPS, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
 from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig
@@ -205,7 +205,7 @@ class _Preflight:
         """Whether that is an option of the group, or of a folder in it; folders with a schema are groups themselves."""
         folder, _, option = name.rpartition("/")
         inner = f"{group}/{folder}".rstrip("/")
-        return option in self._options(inner) and not (folder and self._options(f"schema/{inner}"))
+        return option in self._options(inner) and not (folder and inner in GROUPS)
 
     def _apply(self, override: Override, composed: DictConfig) -> Iterator[str]:
         """Set one value as Hydra will, and say what is wrong with it."""
