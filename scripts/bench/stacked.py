@@ -2,7 +2,7 @@
 
 In milliseconds of processor time a step and model, so that neighbours on the machine weigh equally on both; in turn,
 SOME of the models stand for all. `choice` is what the shadow models of a run get, by the arithmetic of a step
-(`modules/stacked.py`).
+(`modules/stackable.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.stacked import agree, fit_stacked, group_size
+from unlearn.modules.stackable import agree, group_size
+from unlearn.modules.stacked import fit_stacked
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.recipe import Recipe
 from unlearn.types import Images

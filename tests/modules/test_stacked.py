@@ -17,7 +17,8 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.stacked import MOST, MOST_WORK, agree, fit_stacked, group_size
+from unlearn.modules.stackable import MOST, MOST_WORK, agree, group_size
+from unlearn.modules.stacked import fit_stacked
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.recipe import Recipe
 

@@ -59,6 +59,12 @@ def test_the_report_tells_it_beside_its_control(finished: Finished) -> None:
         assert len(told) == sum(
             report["metrics"][f"unlearned/unlearning_degree_{name}"] is not None for name in ("calibrated", "holdout")
         )
+    for value, name in ((0.7, "calibrated"), (0.2, "holdout")):  # whatever is defined in the small run
+        report["metrics"][f"unlearned/unlearning_degree_{name}"] = value
+        report["statistics"][f"unlearned/unlearning_degree_{name}"] |= {"interval": [0.1, 0.9], "over": "a test"}
+    told = "\n".join(footer(report))
+    assert "calibrated degree 0.700, 0.100 to 0.900 over a test" in told
+    assert "the same on the perturbed holdout 0.200, 0.100 to 0.900 over a test" in told
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ through it as one, under vmap, and share the dispatch; each still learns what it
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from unlearn.batch import Batch, sequential
+from unlearn.batch import sequential
 from unlearn.console import Tick
 from unlearn.data.loader import Loader
 from unlearn.errors import DivergenceError
@@ -27,10 +26,6 @@ from unlearn.seeding import stream_seed
 from unlearn.types import Curve, ImageSource
 
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-MOST = 32  # models at once: with more a kill loses more (our choice)
-# Floating-point operations of a forward pass of one batch: of one model, and of all. By scripts/bench/stacked.py, on a
-# CPU: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6) does not.
-MOST_WORK, TOGETHER = 50e6, 4e8
 VALIDATED = 512  # images of all models together in a pass that evaluates
 Draw = Callable[[Tensor], Tensor]
 
@@ -115,58 +110,6 @@ class _Mask(torch.autograd.Function):
         return draw(x.detach().movedim(in_dims[0], 0)), 0
 
 
-def group_size(model: nn.Module, batch: Batch) -> int:
-    """How many models to train at once, 0 to 32; 0: one by one is as fast, for a step is arithmetic enough.
-
-    A rule and no timing, so that the same run gives the same bits. Beyond TOGETHER a stack outgrows the caches.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        copy.deepcopy(model)(batch.images)
-    work = counter.get_total_flops()
-    return 0 if work > MOST_WORK else min(MOST, int(TOGETHER) // max(1, work))
-
-
-def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
-    """Whether a net can be stacked: models alone and stacked, a batch each: gradients, with dropout, and buffers.
-
-    False where vmap refuses it or would run it model by model, or where it keeps or draws what a stack cannot see.
-    The models stay as they are.
-    """
-    (alone, stacked), seeds = (copy.deepcopy(list(models)) for _ in range(2)), range(len(models))
-    try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.filterwarnings("error", message="(?s).*performance drop")
-            for seed, model, batch in zip(seeds, alone, batches, strict=True):
-                torch.manual_seed(seed)
-                batch.cross_entropy(model.train()(batch.images)).backward()  # type: ignore[no-untyped-call]
-            stack = Stack(stacked)
-            stack.train()
-            stack.seed(seeds)
-            images = torch.stack([batch.images for batch in batches])
-            labels = torch.stack([batch.labels for batch in batches])
-            loss = _cross_entropy(stack(images), labels, 0.0).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            stack.hand_back()
-        return all(_agree(stack, number, model) for number, model in enumerate(alone))
-    except Exception:  # a net of one's own may fail in any way; trained alone it does not
-        return False
-
-
-def _agree(stack: Stack, number: int, alone: nn.Module) -> bool:
-    """Of one model, after one backward pass."""
-    states = zip(stack.models[number].state_dict().values(), alone.state_dict().values(), strict=True)
-    stacked = {name: p.grad for name, p in stack.parameters.items() if p.grad is not None}
-    grads = {name: p.grad for name, p in alone.named_parameters() if p.grad is not None}
-    same = stacked.keys() == grads.keys() and all(_close(stacked[name][number], grads[name]) for name in grads)
-    return same and all(_close(*pair) for pair in states)
-
-
-def _close(found: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
 def fit_stacked(
     models: Sequence[nn.Module], loaders: Sequence[Loader], recipe: Recipe, validation: ImageSource, tick: Tick
 ) -> list[Curve]:
@@ -191,7 +134,7 @@ def fit_stacked(
         losses = []
         for images, labels in _side_by_side(loaders, epoch):
             optimizer.zero_grad()
-            loss = _cross_entropy(stack(images), labels, recipe.label_smoothing)
+            loss = cross_entropies(stack(images), labels, recipe.label_smoothing)
             loss.sum().backward()  # type: ignore[no-untyped-call]
             if recipe.clip is not None:
                 _clip(learning, recipe.clip)
@@ -217,7 +160,7 @@ def _side_by_side(loaders: Sequence[Loader], epoch: int) -> Iterator[tuple[Tenso
         yield torch.stack([batch.images for batch in batches]), torch.stack([batch.labels for batch in batches])
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
     """Mean cross-entropy of each model [M], of logits [M, b, C]."""
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing, reduction="none")
     return losses.view(labels.shape).mean(1)

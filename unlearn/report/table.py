@@ -165,7 +165,7 @@ def footer(report: dict[str, Any]) -> list[str]:
 
 def _degrees(report: dict[str, Any]) -> Iterator[str]:
     """The calibrated degree with its interval, and beside it that on equally moved images that no model learnt."""
-    for metric, name in (("calibrated", "calibrated degree"), ("control", "the same on the perturbed holdout")):
+    for metric, name in (("calibrated", "calibrated degree"), ("holdout", "the same on the perturbed holdout")):
         key = f"unlearned/unlearning_degree_{metric}"
         behind = report["statistics"].get(key, {})
         if behind.get("interval"):

@@ -14,6 +14,7 @@ from unlearn.console import Tick
 from unlearn.discovery import snake_case
 from unlearn.modules.trainer import Numerics
 from unlearn.seeding import stream
+from unlearn.spd_gan.look import CHUNK
 from unlearn.spd_gan.options import Gan, Noise, noisy, noisy_like, quantise
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_json, write_tensors
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from unlearn.spd_gan.direct import Direct
     from unlearn.spd_gan.networks import Generator
 
-CHUNK = 512  # images moved at a time
 EXAMPLES = 8  # images kept for the report, of forget; half as many of holdout
 
 

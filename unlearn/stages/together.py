@@ -58,7 +58,7 @@ def _lonely(stage: Train, workshop: Workshop) -> bool:
 
 
 def _group_size(two: Sequence[Train], workshop: Workshop) -> int:
-    from unlearn.modules.stacked import agree, group_size
+    from unlearn.modules.stackable import agree, group_size
 
     loaders = [stage.loader(workshop) for stage in two]
     if not all(isinstance(loader.data, Images) for loader in loaders):
