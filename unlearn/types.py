@@ -100,7 +100,7 @@ class Images:
     def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
         """uint8 [b, c, h, w] for each chunk of positions."""
         for positions in chunks:
-            yield self.images[positions.to(self.images.device)]
+            yield self.images.index_select(0, positions.to(self.images.device))
 
     def take(self, positions: Tensor) -> Images:
         """Those at `positions`."""

@@ -23,23 +23,32 @@ class Augmentation(NamedTuple):
 
     def draw(self, n: int, draws: torch.Generator) -> Tensor:
         """Row, column and whether to mirror, of each of `n` samples: int64 [3, n]."""
-        last = 2 * self.crop_padding
-        places = torch.randint(0, last + 1, (2, n), generator=draws) if last else torch.zeros(2, n, dtype=torch.int64)
-        mirrored = torch.rand(n, generator=draws) < 0.5 if self.flip else torch.zeros(n, dtype=torch.bool)
-        return torch.cat([places, mirrored[None]])
+        drawn = torch.zeros(3, n, dtype=torch.int64)
+        if self.crop_padding:
+            drawn[:2] = torch.randint(0, 2 * self.crop_padding + 1, (2, n), generator=draws)
+        if self.flip:
+            drawn[2] = torch.rand(n, generator=draws) < 0.5
+        return drawn
 
     def __call__(self, pixels: Tensor, drawn: Tensor) -> Tensor:
         """uint8 [b, c, h, w], cropped and mirrored as `drawn` [3, b] says."""
-        padding, (n, _, height, width) = self.crop_padding, pixels.shape
+        padding, (_, _, height, width) = self.crop_padding, pixels.shape
         if padding:
             # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
             windows = F.pad(pixels, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-            rows, columns = drawn[:2].to(pixels.device)
-            pixels = windows[torch.arange(n, device=pixels.device), :, rows, columns]
+            pixels = _gathered(windows, drawn[0], drawn[1])
         if self.flip:
-            mirrored = drawn[2].bool().to(pixels.device)
-            pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
+            which = torch.arange(len(pixels)) + len(pixels) * drawn[2]
+            pixels = torch.cat([pixels, pixels.flip(3)]).index_select(0, which.to(pixels.device))
         return pixels
+
+
+def _gathered(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """One window [c, h, w] of each image."""
+    images = torch.arange(len(rows))
+    if windows.device.type == "cpu":  # NumPy copies whole lines where torch copies pixels: five times as fast
+        return torch.from_numpy(windows.numpy()[images.numpy(), :, rows.numpy(), columns.numpy()])
+    return windows[images, :, rows, columns]
 
 
 class Rows(Protocol):
@@ -121,7 +130,7 @@ class Loader:
         for chunk, (own, weights), pixels in zip(chunks, rows, self.data.batches(wanted), strict=True):
             drawn = self.augmentation.draw(len(chunk), draws)[:, own]
             images = self.augmentation(pixels, drawn).float().div_(255)
-            labels = self.data.labels[chunk[own].to(images.device)]
+            labels = self.data.labels.index_select(0, chunk[own].to(images.device))
             yield Batch(images, labels, None if weights is None else weights.to(images.device))
 
 
