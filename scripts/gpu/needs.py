@@ -12,33 +12,27 @@ from importlib.util import find_spec
 from pathlib import Path
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
-NEEDS = {  # module: package, with what they need themselves
-    **{
-        name: name
-        for name in ("torch", "torchvision", "numpy", "scipy", "joblib", "threadpoolctl", "packaging", "tqdm")
-    },
-    **{
-        name: name
-        for name in ("omegaconf", "safetensors", "filelock", "rich", "jinja2", "markupsafe", "mdurl", "pygments")
-    },
-    **{name: name for name in ("fsspec", "torchmetrics")},
-    "PIL": "pillow",
-    "antlr4": "antlr4-python3-runtime",
-    "hydra": "hydra-core",
-    "lightning_utilities": "lightning-utilities",
-    "markdown_it": "markdown-it-py",
-    "pytorch_lightning": "pytorch-lightning",
-    "sklearn": "scikit-learn",
-    "typing_extensions": "typing-extensions",
-    "yaml": "pyyaml",
+PACKAGES = (  # with what they need themselves
+    *("torch", "torchvision", "numpy", "scipy", "scikit-learn", "joblib", "threadpoolctl", "pillow", "torchmetrics"),
+    *("pytorch-lightning", "lightning-utilities", "fsspec", "packaging", "tqdm", "typing-extensions", "filelock"),
+    *("hydra-core", "omegaconf", "antlr4-python3-runtime", "pyyaml", "safetensors", "jinja2", "markupsafe"),
+    *("rich", "markdown-it-py", "mdurl", "pygments"),
+)
+MODULES = {  # where a package's is not called like it
+    "antlr4-python3-runtime": "antlr4",
+    "hydra-core": "hydra",
+    "markdown-it-py": "markdown_it",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
 }
 
 
 def main() -> None:
     """One a line."""
     pins = dict(re.findall(r"^([a-z0-9_.-]+)==([^\s;\\]+)", LOCK.read_text(), flags=re.MULTILINE))
-    for module, package in NEEDS.items():
-        if find_spec(module) is None:
+    for package in PACKAGES:
+        if find_spec(MODULES.get(package, package.replace("-", "_"))) is None:
             print(f"{package}=={pins[package]}" if package in pins else package)
 
 

@@ -26,7 +26,7 @@ class Cnn(Model):
         return nn.Sequential(
             nn.Conv2d(channels, self.width, 3, padding=1),
             nn.ReLU(),
-            nn.MaxPool2d(first),
+            nn.MaxPool2d(first) if first > 1 else nn.Identity(),  # pooling by 1 only costs time
             nn.Conv2d(self.width, 2 * self.width, 3, padding=1),
             nn.ReLU(),
             nn.MaxPool2d(second),
