@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import pytest
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
 
 from unlearn import config
 from unlearn.config import CommandLine, Grid, preflight
@@ -36,6 +43,33 @@ def test_cells_have_the_numbers_that_hydra_gives_them() -> None:
     mine = [[word for word in cell if not word.startswith("+sweep")] for cell in grid.cells]
     assert mine == theirs
     assert len(grid) == 48
+
+
+def launched(master: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> str:
+    return OmegaConf.to_yaml(loader.load_sweep_config(master, list(overrides)), sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["strategy=random_k,top_k", "strategy.k=0.01,0.1", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
+        ["+sweep=k_noise_grid", "strategy.noise_scale=0.5", "strategy.k=0.1,2", "seed=0", "~metrics.loss"],
+        ["metrics=accuracy,[accuracy,loss]", "baseline.seeds=[0,1]", "+experiment=mnist"],
+    ],
+)
+def test_cells_are_handed_to_launchers_as_hydra_composes_them(typed: list[str]) -> None:
+    found, own = preflight(CommandLine(typed, True, None)), ConfigLoaderImpl.load_sweep_config
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        mode = ["hydra.mode=MULTIRUN"]
+        master = loader.load_configuration("config", [*typed, *mode], RunMode.MULTIRUN)
+        slow = {cell: launched(master, loader, cell) for cell in found.whole.launched}
+        elsewhere = ["strategy=random_k", "strategy.k=0.3"]
+        with config.handed_over(found.compose):
+            assert {cell: launched(master, loader, cell) for cell in found.whole.launched} == slow
+            assert "k: 0.3" in launched(master, loader, elsewhere)
+    assert ConfigLoaderImpl.load_sweep_config is own
+    assert found.compose(elsewhere) is None
 
 
 def test_the_ready_grid_is_the_one_of_the_command_line() -> None:

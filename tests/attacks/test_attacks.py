@@ -22,7 +22,7 @@ from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
 from unlearn.attacks.logistic import Logistic
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.nomus import Nomus, nomus
-from unlearn.attacks.roc import auc, balanced_accuracy, bootstrap, clopper_pearson, tpr_at
+from unlearn.attacks.roc import auc, balanced_accuracy, clopper_pearson, ranking, tpr_at
 from unlearn.attacks.selection import Selection
 from unlearn.discovery import options
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
@@ -59,12 +59,21 @@ def test_auc_is_scikit_learns_ties_included(members: list[int], others: list[int
     assert auc(np.array(members), np.array(others)) == pytest.approx(roc_auc_score(truth, members + others))
 
 
+@settings(deadline=None, max_examples=30)
+@given(scores, scores, st.integers(0, 9))
+def test_resamples_are_counted_as_if_drawn_and_sorted(members: list[int], others: list[int], seed: int) -> None:
+    """To the bit, ties included."""
+    inside, outside, generator = np.array(members), np.array(others), np.random.default_rng(seed)
+    drawn = [auc(generator.choice(inside, len(inside)), generator.choice(outside, len(outside))) for _ in range(100)]
+    assert ranking(inside, outside, 100, seed)["auc"].interval == tuple(np.quantile(drawn, [0.025, 0.975]))
+
+
 def test_bootstrap_interval_holds_the_auc_and_narrows_with_samples() -> None:
     widths = []
     for n in (50, 5000):
         generator = np.random.default_rng(0)
         members, others = generator.normal(size=n) + 1, generator.normal(size=n)
-        low, high = bootstrap(auc, members, others, 200, seed=0)
+        low, high = ranking(members, others, 200, seed=0)["auc"].interval or (1.0, 0.0)
         assert low < auc(members, others) < high
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(10, rel=0.4)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from unlearn.attacks.roc import Ranked, tpr_at
-from unlearn.report.ranked import POINTS, area_difference, as_curves, curve, mistakes
+from unlearn.attacks.roc import Ranked, auc, tpr_at
+from unlearn.report.ranked import AT_ONCE, POINTS, RESAMPLES, area_difference, as_curves, curve, mistakes
 
 
 def drawn(seed: int, shift: float = 1.0, members: int = 150, others: int = 250, levels: int = 10**6) -> Ranked:
@@ -105,3 +105,19 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
         low, high = area_difference(mine, [theirs], seed).interval or (1.0, 0.0)
         held += low <= 0 <= high
     assert held >= 89
+
+
+def test_resamples_are_shared_by_models_and_are_those_that_are_drawn() -> None:
+    """Against areas of samples that are picked out one draw after another, ties included."""
+    generator = np.random.default_rng(0)
+    mine, one, two = (Ranked(generator.normal(1, 1, 30).round(1), generator.normal(0, 1, 40).round(1)) for _ in "abc")
+    drawn, draws = list[float](), np.random.default_rng(3)
+    for _ in range(RESAMPLES // AT_ONCE):
+        inside, outside = draws.integers(0, 30, (AT_ONCE, 30)), draws.integers(0, 40, (AT_ONCE, 40))
+        for m, o in zip(inside, outside, strict=True):
+            areas = [auc(each.members[m], each.others[o]) for each in (mine, one, two)]
+            drawn.append(areas[0] - (areas[1] + areas[2]) / 2)
+    expected = np.quantile(drawn, [0.025, 0.975])
+    first, again = (area_difference(mine, [one, two], 3) for _ in range(2))
+    assert first == again
+    assert first.interval == pytest.approx(tuple(expected), abs=1e-12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from math import hypot
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from unlearn.types import Measurement
 RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 RANKING = ("auc", *RATES)
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Interval = tuple[float, float]
 
 
@@ -28,7 +28,9 @@ class Ranked(NamedTuple):
 def ranking(members: Floats, others: Floats, resamples: int, seed: int) -> dict[str, Measurement]:
     """`auc` and the `RATES` of scores [m] and [n], a high one speaking for membership."""
     area = Measurement(
-        auc(members, others), len(members) + len(others), interval=bootstrap(auc, members, others, resamples, seed)
+        auc(members, others),
+        len(members) + len(others),
+        interval=bootstrap(_auc_of_drawn(members, others), len(members), len(others), resamples, seed),
     )
     return {"auc": area} | {name: tpr_at(members, others, rate, resamples, seed) for name, rate in RATES.items()}
 
@@ -38,6 +40,21 @@ def auc(members: Floats, others: Floats) -> float:
     others = np.sort(others)
     below = np.searchsorted(others, members, "left") + np.searchsorted(others, members, "right")
     return float(below.mean() / (2 * len(others)))
+
+
+def _auc_of_drawn(members: Floats, others: Floats) -> Callable[[Ints, Ints], float]:
+    """`auc` of samples drawn from these, bit for bit: their order is sorted out once, and each draw only counted."""
+    order = np.argsort(others)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(others))
+    left, right = (np.searchsorted(others[order], members, side) for side in ("left", "right"))
+
+    def area(inside: Ints, outside: Ints) -> float:
+        below = np.append(0, np.cumsum(np.bincount(rank[outside], minlength=len(others))))
+        wins = below[left[inside]] + below[right[inside]]
+        return float(wins.mean() / (2 * len(others)))
+
+    return area
 
 
 def tpr_at(members: Floats, others: Floats, rate: float, resamples: int, seed: int) -> Measurement:
@@ -51,7 +68,9 @@ def tpr_at(members: Floats, others: Floats, rate: float, resamples: int, seed: i
         return Measurement(None, len(others), reason=f"{len(others)} non-members, fewer than {10 / rate:.0f}")
     value = _tpr(members, others, rate)
     given = clopper_pearson(round(value * len(members)), len(members))
-    low, high = bootstrap(partial(_tpr, rate=rate), members, others, resamples, seed)
+    low, high = bootstrap(
+        lambda inside, outside: _tpr(members[inside], others[outside], rate), len(members), len(others), resamples, seed
+    )
     return Measurement(value, len(members), interval=(min(low, given[0]), max(high, given[1])))
 
 
@@ -78,12 +97,15 @@ def balanced_accuracy(recall: float, members: int, specificity: float, others: i
 
 
 def bootstrap(
-    statistic: Callable[[Floats, Floats], float], members: Floats, others: Floats, resamples: int, seed: int
+    statistic: Callable[[Ints, Ints], float], members: int, others: int, resamples: int, seed: int
 ) -> Interval:
-    """95 % percentile interval; members and non-members are resampled each among themselves."""
+    """95 % percentile interval of a statistic of drawn samples, given which were drawn: int64 [members] and [others].
+
+    Members and non-members are resampled each among themselves.
+    """
     generator = np.random.default_rng(seed)
     values = [
-        statistic(generator.choice(members, len(members)), generator.choice(others, len(others)))
+        statistic(generator.integers(0, members, members), generator.integers(0, others, others))
         for _ in range(resamples)
     ]
     low, high = np.quantile(values, [0.025, 0.975])

@@ -93,7 +93,7 @@ def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[
     from unlearn.errors import ConfigError
 
     try:
-        whole, grid, _, composed = config.preflight(config.CommandLine.parse(arguments))
+        whole, grid, _, composed, compose = config.preflight(config.CommandLine.parse(arguments))
     except ConfigError as error:
         _refuse(error.problems)
     except Stopped:
@@ -105,7 +105,8 @@ def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[
     from unlearn.cli import sweep
 
     sys.argv[1:] = grid.arguments(whole, arguments)
-    return sweep.run(lambda: _guarded(go), grid, whole, arguments)
+    with config.handed_over(compose):
+        return sweep.run(lambda: _guarded(go), grid, whole, arguments)
 
 
 def flags_first(arguments: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Grid
+from unlearn.config.launched import handed_over
 from unlearn.config.preflight import cells, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
 from unlearn.config.single import run_composed
@@ -14,6 +15,7 @@ __all__ = [
     "cells",
     "choices",
     "group",
+    "handed_over",
     "instantiate",
     "plain",
     "preflight",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import compress, product
 from typing import NamedTuple
 
 Cell = tuple[str, ...]  # its overrides, `key=value` each
@@ -38,6 +38,12 @@ class Grid:
     def cells(self) -> list[Cell]:
         """The overrides of every cell."""
         return list(product(*([f"{axis.key}={value}" for value in axis.values] for axis in self.axes)))
+
+    @cached_property
+    def launched(self) -> dict[Cell, Cell]:
+        """Every cell by the overrides that Hydra's launchers are given: those that speak to Hydra itself are not."""
+        mine = [not axis.key.lstrip("+~").startswith(("hydra.", "hydra/")) for axis in self.axes]
+        return {tuple(compress(cell, mine)): cell for cell in self.cells}
 
     def varied(self, number: int) -> list[str]:
         """The overrides of a cell that not all cells have."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -41,6 +42,7 @@ class Checked(NamedTuple):
     part: Grid  # of it, to run: all of it, but with `until=baseline` cells that share all their stages are one
     configs: list[RunConfig]  # of each cell of the whole
     composed: DictConfig  # the last cell's, as Hydra composes it
+    compose: Callable[[Sequence[str]], DictConfig | None]  # the same of any cell, by its overrides; None: of no cell
 
 
 def preflight(command: CommandLine) -> Checked:
@@ -52,11 +54,13 @@ def preflight(command: CommandLine) -> Checked:
     if command.config_dir is not None and not Path(command.config_dir).is_dir():
         raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        grid, configs, composed = _Preflight(command, GlobalHydra.instance().config_loader()).checked()
+        checks = _Preflight(command, GlobalHydra.instance().config_loader())
+        grid, configs, composed = checks.checked()
+    part = grid
     if all(config.until == BASELINE for config in configs):
         marks = [frozenset(stage.key for stage in plan(config).shared) for config in configs]
-        return Checked(grid, grid.narrowed(marks), configs, composed)
-    return Checked(grid, grid, configs, composed)
+        part = grid.narrowed(marks)
+    return Checked(grid, part, configs, composed, partial(checks.again, grid.launched))
 
 
 def cells(command: CommandLine) -> list[RunConfig]:
@@ -81,6 +85,7 @@ class _Preflight:
         self.folders = [CONF, *own]  # read here: Hydra copies its whole list of sources to answer what they hold
         self.search = [f"hydra.searchpath=[file://{folder}]" for folder in own]
         self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.keys: dict[tuple[str, ...], list[str]] = {}
         self._options = cache(self._find_options)
 
     def checked(self) -> tuple[Grid, list[RunConfig], DictConfig]:
@@ -145,28 +150,42 @@ class _Preflight:
         Raises:
             ConfigError: with all its problems.
         """
-        parsed = self._parse(list(cell))
-        chosen = self._chosen(parsed)
-        wrong = {line: told for o in parsed if (line := str(o.input_line)) in chosen and (told := self._unknown(o))}
-        found = list(chain.from_iterable(wrong.values()))
-        try:
-            composed = self._compose(tuple(line for line in chosen if line not in wrong))
-        except COMPOSING as error:
-            raise ConfigError([*found, _told(error)]) from error
-        hydra = _without_hydra(composed)
-        for override in parsed:
-            if str(override.input_line) not in chosen:
-                found += self._apply(override, composed)
+        composed, hydra, found = self._merged(cell)
         try:
             config = instantiate(composed)
         except ConfigError as error:
             raise ConfigError([*found, *error.problems]) from error
         if found:
             raise ConfigError(found)
-        with open_dict(composed):
-            composed.hydra = hydra
-        composed.hydra.overrides.task = [str(o.input_line) for o in parsed if not o.is_hydra_override()]
-        return composed, config
+        return _with_hydra(composed, hydra), config
+
+    def again(self, cells: Mapping[Cell, Cell], overrides: Sequence[str]) -> DictConfig | None:
+        """A cell as Hydra composes it, by the overrides that it is launched with; None if it is not one of `cells`,
+        which have passed."""
+        cell = cells.get(tuple(overrides))
+        return None if cell is None else _with_hydra(*self._merged(cell)[:2])
+
+    def _merged(self, cell: Cell) -> tuple[DictConfig, DictConfig, list[str]]:
+        """A cell's config, Hydra's own settings for it, and what is wrong with its overrides."""
+        parsed = self._parse(list(cell))
+        chosen = self._chosen(parsed)
+        wrong = {line: told for o in parsed if (line := str(o.input_line)) in chosen and (told := self._unknown(o))}
+        found = list(chain.from_iterable(wrong.values()))
+        right = tuple(line for line in chosen if line not in wrong)
+        try:
+            composed = self._compose(right)
+        except COMPOSING as error:
+            raise ConfigError([*found, _told(error)]) from error
+        hydra = _without_hydra(composed)
+        mine = [o for o in parsed if not o.is_hydra_override()]
+        hydra.overrides.task = [str(o.input_line) for o in mine]
+        if right not in self.keys:
+            self.keys[right] = list(_keys(composed))
+        hydra.job.override_dirname = get_overrides_dirname(mine, **hydra.job.config.override_dirname)
+        for override in parsed:
+            if str(override.input_line) not in chosen:
+                found += self._apply(override, composed, self.keys[right])
+        return composed, hydra, found
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
         if chosen not in self.composed:
@@ -207,9 +226,9 @@ class _Preflight:
         inner = f"{group}/{folder}".rstrip("/")
         return option in self._options(inner) and not (folder and inner in GROUPS)
 
-    def _apply(self, override: Override, composed: DictConfig) -> Iterator[str]:
+    def _apply(self, override: Override, composed: DictConfig, keys: list[str]) -> Iterator[str]:
         """Set one value as Hydra will, and say what is wrong with it."""
-        key, keys = override.key_or_group, list(_keys(composed))
+        key = override.key_or_group
         free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
         if key not in keys and not free:
             close = nearest(key, [*keys, *self._groups()])
@@ -230,6 +249,13 @@ def _without_hydra(composed: DictConfig) -> DictConfig:
     with flag_override(composed, ["struct", "readonly"], False):
         found: DictConfig = composed.pop("hydra")
     return found
+
+
+def _with_hydra(composed: DictConfig, hydra: DictConfig) -> DictConfig:
+    """Put them back."""
+    with open_dict(composed):
+        composed.hydra = hydra
+    return composed
 
 
 def _delete(composed: DictConfig, key: str) -> bool:

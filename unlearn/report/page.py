@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +81,21 @@ def render(report: Report, examples: Examples, recovery: Recovery | None = None)
 
 def template(name: str) -> Any:
     """A Jinja2 template beside this file; it escapes whatever is not a chart of ours."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> Any:
+    """One for all the pages of a process: it compiles each template once, which takes longer than to fill it in."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
 
 
 def title(report: Report) -> str:

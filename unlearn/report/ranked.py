@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,15 +56,25 @@ def area_difference(mine: Ranked, theirs: Sequence[Ranked], seed: int) -> Measur
     """
     members, others = len(mine.members), len(mine.others)
     value = auc(*mine) - float(np.mean([auc(*each) for each in theirs]))
-    generator, differences = np.random.default_rng(seed), list[Floats]()
-    for start in range(0, RESAMPLES, AT_ONCE):
-        size = min(AT_ONCE, RESAMPLES - start)
-        weights = _counts(generator, members, size), _counts(generator, others, size)
-        reference = np.mean([_areas(each, *weights) for each in theirs], axis=0)
-        differences.append(_areas(mine, *weights) - reference)
-    drawn = np.concatenate(differences)
+    drawn = _resampled(mine, seed) - np.mean([_resampled(each, seed) for each in theirs], axis=0)
     low, high = (float(each) for each in np.quantile(drawn, [0.025, 0.975]))
     return Measurement(value, members + others, float(drawn.std(ddof=1)), (low, high))
+
+
+def _resampled(ranked: Ranked, seed: int) -> Floats:
+    """AUC of each resample, [RESAMPLES]."""
+    return _held(*(np.asarray(scores, np.float64).tobytes() for scores in ranked), seed)
+
+
+@lru_cache(maxsize=16)
+def _held(members: bytes, others: bytes, seed: int) -> Floats:
+    """Of scores by their bytes: a report compares each model with two others, a grid has originals in common."""
+    ranked = Ranked(np.frombuffer(members), np.frombuffer(others))
+    generator, found = np.random.default_rng(seed), list[Floats]()
+    for start in range(0, RESAMPLES, AT_ONCE):
+        size = min(AT_ONCE, RESAMPLES - start)
+        found.append(_areas(ranked, *(_counts(generator, len(scores), size) for scores in ranked)))
+    return np.concatenate(found)
 
 
 def _counts(generator: np.random.Generator, n: int, size: int) -> Floats:
