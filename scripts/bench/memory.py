@@ -4,11 +4,11 @@ predicts.
 
     MNIST=folder PACKED=cifar10.npz python scripts/bench/memory.py
 
-A run is a process of its own, on one thread, of which the kernel says how much it held (`/usr/bin/time -v` says the
-same). Subtracted is what the same libraries take when they are imported and first used, by one step and one prediction
-of a tiny CNN on two images and one fit of two points: pages of their code, and kernels that are compiled. MNIST is the
-folder that torchvision reads, PACKED what scripts/gpu/pack.py makes (of 200 images of each class, or predictions take
-minutes); without them, their rows are left out, by name.
+A run is a process of its own, on one thread, of which the kernel says how much it held before its end (`/usr/bin/time
+-v` counts that too). Subtracted is what the same libraries take when they are imported and first used, by one step and
+one prediction of a tiny CNN on two images and one fit of two points: pages of their code, and kernels that are
+compiled. MNIST is the folder that torchvision reads, PACKED what scripts/gpu/pack.py makes (of 200 images of each
+class, or predictions take minutes); without them, their rows are left out, by name.
 
 `libraries`: what their first use takes, of what is subtracted. `model`: parameters and buffers. `data set`: the bytes
 of all its images, whether they take part or not. `batch`: what one training step keeps for its backward pass, and its
@@ -22,10 +22,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from table import MB, Row
 from table import run as show
@@ -67,10 +68,12 @@ def rows() -> Iterator[Row]:
 
 
 def rows_of(case: Case) -> Iterator[Row]:
-    """Run it, use what it imported, and compute its limit."""
+    """Run it, use what it imported, and compute its limit. A small run goes first and leaves bytecode for the others:
+    compiling it leaves holes, of any size, in which a run's own things then lie."""
     with tempfile.TemporaryDirectory() as folder:
         place = f"dataset.root={os.environ['MNIST']}" if case.needs == "MNIST" else "seed=0"
         arguments = (*case.arguments, place, f"paths.store={folder}/store", f"paths.output={folder}/out")
+        child("run", folder, *arguments, "dataset.limit=200", "train.epochs=1", f"paths.store={folder}/other")
         whole, imported, used = (child(what, folder, *arguments) for what in ("run", "import", "use"))
         child("sizes", folder, *arguments)
         model, data, batch = json.loads(Path(folder, "sizes.json").read_text())
@@ -88,7 +91,8 @@ def child(what: str, folder: str, *arguments: str) -> int:
     """Bytes that a process held at its peak."""
     path = os.pathsep.join(filter(None, (PACKED, os.environ.get("PYTHONPATH"))))
     command = [sys.executable, __file__, f"--{what}", folder, *arguments]
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | bytecode
     with Path(folder, "told").open("w+") as told:
         process = subprocess.Popen(command, env=environment, stdout=told, stderr=told)
         _, status, usage = os.wait4(process.pid, 0)
@@ -97,6 +101,22 @@ def child(what: str, folder: str, *arguments: str) -> int:
             told.seek(0)
             raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{told.read()}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def leave(what: str, rest: list[str]) -> NoReturn:
+    """In a child: do it, and end without tearing the interpreter down, which touches 100 MB more of libraries' pages
+    than any stage of a run, or not, as it happens."""
+    work = {"--run": run, "--import": imports, "--use": use, "--bare": bare, "--sizes": sizes}[what]
+    status: int | str | None = 1
+    try:
+        work(rest[0], rest[1:])
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    except Exception:
+        traceback.print_exc()
+    sys.stdout.flush()
+    os._exit(status if isinstance(status, int) else bool(status))
 
 
 def run(folder: str, arguments: list[str]) -> None:
@@ -115,7 +135,7 @@ def unlearn(arguments: list[str]) -> None:
     main()
 
 
-def imports(folder: str) -> None:
+def imports(folder: str, _: list[str]) -> None:
     """In a child: only import what the run did."""
     for name in json.loads(Path(folder, "modules.json").read_text()):
         try:
@@ -124,9 +144,9 @@ def imports(folder: str) -> None:
             continue
 
 
-def use(folder: str) -> None:
+def use(folder: str, _: list[str]) -> None:
     """In a child: import what the run did, and use of it what takes memory when it is first used."""
-    imports(folder)
+    imports(folder, [])
     import torch
 
     layers = torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(256, 2)
@@ -151,7 +171,7 @@ def step(net: Any, optimizer: Any, images: Any, labels: Any) -> None:
 
 def bare(folder: str, arguments: list[str]) -> None:
     """In a child that imports what the run did: a loop in plain torch on the run's data, model and recipe."""
-    imports(folder)
+    imports(folder, [])
     instead_of_running(arguments, train_and_predict)
 
 
@@ -217,15 +237,6 @@ def sizes_of(config: Any) -> tuple[int, int, int]:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:] or [""]
-    if what == "--run":
-        run(rest[0], rest[1:])
-    elif what == "--import":
-        imports(rest[0])
-    elif what == "--use":
-        use(rest[0])
-    elif what == "--bare":
-        bare(rest[0], rest[1:])
-    elif what == "--sizes":
-        sizes(rest[0], rest[1:])
-    else:
-        show(__file__, rows())
+    if what:
+        leave(what, rest)
+    show(__file__, rows())
