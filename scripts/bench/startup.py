@@ -1,4 +1,8 @@
-"""`--help`, a refusal and a run whose artefacts are all there against `import torch, hydra`: each in a new process."""
+"""`--help`, a refusal and a run whose artefacts are all there against `import torch, hydra`: each in a new process.
+
+All find the bytecode of earlier processes, as those of an installed package do, wherever the environment forbids to
+write it beside the sources.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,7 @@ main()
 def rows() -> Iterator[Row]:
     """One row a command, after a first run has filled the store."""
     with tempfile.TemporaryDirectory() as folder:
+        start(RIVAL, folder, 0)
         for name, (arguments, status) in CASES.items():
             start(["-m", "unlearn", *arguments], folder, status)
             said = start(["-c", SPY, *arguments], folder, status)
@@ -53,7 +58,8 @@ def start(arguments: list[str], folder: str, status: int) -> str:
     Raises:
         AssertionError: another exit status.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | bytecode
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=Path(folder), env=environment, capture_output=True, text=True, check=False)
     if done.returncode != status:

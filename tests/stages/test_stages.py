@@ -17,6 +17,7 @@ from torch import nn
 
 from unlearn import config
 from unlearn.console import Console
+from unlearn.data import forget
 from unlearn.data.datasets.digits import Digits
 from unlearn.errors import DivergenceError, StoreError
 from unlearn.modules.prediction import predict
@@ -298,5 +299,28 @@ def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
 
 
 def test_one_store_serves_a_data_set_at_several_limits(tmp_path: Path) -> None:
+    """What is held reaches as far as any limit so far, and is the same however far that is."""
     workshop = workshop_at(tmp_path)
-    assert [len(samples.load(Digits(limit=limit), workshop).train) for limit in (100, 200, None)] == [1437] * 3
+    samples._held.clear()
+    lengths, forgotten = [], []
+    for limit in (100, 200, None, 100):
+        scenario = samples.Scenario(Digits(limit=limit), forget.Random(), seed=0)
+        forgotten.append(scenario[Subset.FORGET].load(workshop))
+        lengths.append(len(samples.load(scenario.dataset, workshop).train))
+    assert lengths == [100, 200, 1437, 1437]
+    for alone, among in zip(vars(forgotten[0]).values(), vars(forgotten[-1]).values(), strict=True):
+        assert torch.equal(alone, among)
+
+
+def test_what_lies_behind_a_limit_is_not_held() -> None:
+    whole = Digits().load()
+    labelled = dataclasses.replace(whole, subclass=whole.train.labels * 2)
+    first = labelled.first(100)
+    assert isinstance(first.train, Images)
+    assert isinstance(whole.train, Images)
+    for held, every in zip(vars(first.train).values(), vars(whole.train).values(), strict=True):
+        assert torch.equal(held, every[:100])
+    assert first.subclass is not None
+    assert torch.equal(first.subclass, whole.train.labels[:100] * 2)
+    assert first.test is whole.test
+    assert labelled.first(1437) is labelled

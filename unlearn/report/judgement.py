@@ -157,10 +157,12 @@ def _known(report: Report, metric: str) -> bool:
 def reach(values: Sequence[float], least: float = 0.0) -> float | None:
     """How far from the mean of k draws one more lies at 95 % at most: t sqrt(1 + 1 / k) times their deviation, which is
     taken to be `least` at least: a few models that agree do so by chance."""
-    from scipy.special import stdtrit  # the quantile of Student's t
-
     k = len(values)
-    return float(stdtrit(k - 1, 1 - LEVEL / 2)) * math.sqrt(1 + 1 / k) * max(stdev(values), least) if k > 1 else None
+    if k < 2:
+        return None
+    from scipy.special import stdtrit  # the quantile of Student's t; a run of one retrained model need not load it
+
+    return float(stdtrit(k - 1, 1 - LEVEL / 2)) * math.sqrt(1 + 1 / k) * max(stdev(values), least)
 
 
 def _criterion(report: Report, metric: str) -> Criterion:

@@ -183,11 +183,13 @@ _held: list[tuple[Dataset, Contents, str]] = []  # the data set read last, for t
 
 
 def load(dataset: Dataset, workshop: Workshop) -> Contents:
-    """A data set, held between stages and cells; content that its key does not tell is pinned in the store."""
-    source = dataset.source()
-    if not (_held and _held[0][0] == source):
+    """A data set as far as its `limit` at least, held between stages and cells; content that its key does not tell is
+    pinned in the store, all of it."""
+    source, wanted = dataset.source(), int(dataset.records[-1]) + 1
+    if not (_held and _held[0][0] == source and len(_held[0][1].train) >= wanted):
         contents = source.load()
-        _held[:] = [(source, contents, "" if source.pin is None else _digest(contents))]
+        digest = "" if source.pin is None else _digest(contents)
+        _held[:] = [(source, contents.first(wanted), digest)]
     _, contents, digest = _held[0]
     if source.pin is not None:
         looked_at = "" if isinstance(contents.train, Images) else "-streamed"

@@ -71,8 +71,7 @@ class Half:
     def part(self, wanted: Tensor, workshop: Workshop) -> ImageSource:
         """Of the pool what a mask bool [n] says, by index. Holdout from the test part counts on behind the training
         part, so that no two samples share an index."""
-        contents = load(self.population.dataset, workshop)
-        aside = 0 if self.population.draw().test is None else len(contents.train)
+        aside = 0 if self.population.draw().test is None else self.population.dataset.train_size
         pool = joined(self.members.load(workshop), self.holdout.load(workshop), aside)
         found = pool.take(wanted.nonzero()[:, 0].to(pool.index.device))
         return found.take(found.index.argsort())

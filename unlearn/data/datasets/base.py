@@ -18,11 +18,18 @@ Part = tuple[Tensor, Tensor]  # images uint8 [n, c, h, w], labels int64 [n]
 
 @dataclass(frozen=True)
 class Contents:
-    """A data set once it is read: all of its training part, whatever the `limit`, and its test part."""
+    """A data set once it is read: its training part, whatever the `limit`, and its test part."""
 
     train: ImageSource
     test: ImageSource
     subclass: Tensor | None = None  # int64 [n] of the training part, where labels are coarse
+
+    def first(self, n: int) -> Contents:
+        """Without what lies behind the first `n` of the training part."""
+        if n >= len(self.train):
+            return self
+        subclass = None if self.subclass is None else self.subclass[:n].clone()
+        return replace(self, train=self.train.take(torch.arange(n)), subclass=subclass)
 
 
 @dataclass(frozen=True)
