@@ -71,5 +71,6 @@ def _lowest(levels: npt.NDArray[np.uint16], count: int, seed: int) -> npt.NDArra
         return np.empty(0, np.int64)
     border = np.partition(levels, count - 1)[count - 1]
     under, equal = np.flatnonzero(levels < border), np.flatnonzero(levels == border)
-    order = np.random.PCG64([seed, int(border)]).random_raw(len(equal)).argsort(kind="stable")
+    # [seed, 0] would be the stream of the levels themselves
+    order = np.random.PCG64([seed, 1 + int(border)]).random_raw(len(equal)).argsort(kind="stable")
     return np.concatenate([under, equal[order[: count - len(under)]]])

@@ -30,7 +30,7 @@ def options(package: ModuleType | str, base: type) -> dict[str, type]:
 
 def option(package: str, base: type, name: str) -> type | None:
     """One of `options(package, base)`, for which no other module is imported than those that have a class so named."""
-    for module in _places(package)[name]:
+    for module in _places(package).get(name, []):
         for kind in _concrete(importlib.import_module(module), base):
             if snake_case(kind.__name__) == name and _final(kind):
                 return kind
@@ -52,18 +52,21 @@ def _concrete(module: ModuleType, base: type) -> list[type]:
 
 
 @cache
-def _places(package: str) -> defaultdict[str, list[str]]:
+def _places(package: str) -> dict[str, list[str]]:
     """By option name, the modules whose source has such a class at its top level."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
     inner = pkgutil.iter_modules(spec.submodule_search_locations) if spec.submodule_search_locations else []
-    files = {f"{package}.{each.name}": Path(spec.origin).with_name(f"{each.name}.py") for each in inner}
-    found = defaultdict(list)
+    names = {
+        f"{package}.{each.name}": f"{each.name}/__init__.py" if each.ispkg else f"{each.name}.py" for each in inner
+    }
+    files = {module: Path(spec.origin).parent / name for module, name in names.items()}
+    found = defaultdict[str, list[str]](list)
     for module, path in (files or {package: Path(spec.origin)}).items():
         for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
             found[snake_case(name)].append(module)
-    return found
+    return dict(found)
 
 
 def snake_case(name: str) -> str:

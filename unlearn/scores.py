@@ -166,7 +166,7 @@ class Sensitivity:
 
     score: str = one_of("mean_gradient", "sum_absolute", "mean_square", "ratio")
     of: str = one_of("loss", "output")
-    retain_samples: int | None = at_least(1, 2000)  # ratio: of D_r, evenly spaced, one backward pass each; null: all
+    retain_samples: int | None = at_least(1, 2000)  # ratio: of D_r, evenly spaced; null: all
     damping: float = at_least(0, 1.0)  # ratio: towards infinity it ranks as mean_square does
 
     def needs(self) -> tuple[Need, ...]:

@@ -139,6 +139,8 @@ def run(file: str, rows: Iterable[Row]) -> None:
     """Print a bench's rows on one thread, and keep them."""
     torch.set_num_threads(1)
     head, name = header(), Path(file).stem
+    kept = OUT / f"{name}.json"
+    kept.unlink(missing_ok=True)  # one that fails leaves no old figures
     print(f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in head.items() if key not in {"versions", "date"}))
     print(head["versions"])
     columns = NUMBERS.format("ours", "rival", "", "ratio", "goal", "n", "")
@@ -148,7 +150,7 @@ def run(file: str, rows: Iterable[Row]) -> None:
         print(row, flush=True)
         done.append(asdict(row))
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / f"{name}.json").write_text(json.dumps({"header": head, "rows": done}, indent=1) + "\n")
+    kept.write_text(json.dumps({"header": head, "rows": done}, indent=1) + "\n")
 
 
 def main() -> int:

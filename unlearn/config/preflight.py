@@ -169,7 +169,9 @@ class _Preflight:
         """A cell's config, Hydra's own settings for it, and what is wrong with its overrides."""
         parsed = self._parse(list(cell))
         chosen = self._chosen(parsed)
-        wrong = {line: told for o in parsed if (line := str(o.input_line)) in chosen and (told := self._unknown(o))}
+        wrong = {
+            line: told for o in parsed if (line := str(o.input_line)) in chosen and (told := list(self._unknown(o)))
+        }
         found = list(chain.from_iterable(wrong.values()))
         right = tuple(line for line in chosen if line not in wrong)
         try:
@@ -206,10 +208,7 @@ class _Preflight:
             if o.is_hydra_override() or any((folder / o.key_or_group).is_dir() for folder in self.folders)
         )
 
-    def _unknown(self, override: Override) -> list[str]:
-        return list(self._unknown_option(override))
-
-    def _unknown_option(self, override: Override) -> Iterator[str]:
+    def _unknown(self, override: Override) -> Iterator[str]:
         group, taken = override.key_or_group, override.value()
         if override.is_delete() or group.startswith("hydra"):
             return

@@ -23,12 +23,18 @@ def channels_last(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def refused(model: nn.Module, shape: tuple[int, int, int]) -> Iterator[Problem]:
-    """A model, on the meta device, that cannot have such images with channels last."""
+    """A model, on the meta device, that takes images but not with channels last."""
+    tried = model.to_empty(device="cpu").eval()  # on the meta device it would not lay out as it does here
+    for buffer in tried.buffers():
+        buffer.zero_()  # an index among them must point somewhere
+    images = torch.zeros(2, *shape)
     try:
-        model.to_empty(device="cpu")(
-            channels_last(torch.zeros(2, *shape))
-        )  # there it would not lay out as it does here
-    except RuntimeError as error:
+        tried(images)
+    except Exception:  # whatever it lacks, it is not the layout
+        return
+    try:
+        tried(channels_last(images))
+    except Exception as error:
         expected = f"false for a net that takes images in the usual layout alone ({first_line(error)})"
         yield Problem("trainer.channels_last", expected, True)
 

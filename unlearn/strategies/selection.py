@@ -103,20 +103,24 @@ class Sensitive(Selection):
     def needs(self) -> tuple[Need, ...]:
         return self.sensitivity.needs()
 
+    def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
+        masks = super().masks(model, k, context)
+        scores = self._scores(masks, context)
+        idle = sum(int((mask & (scores[name] == 0)).count_nonzero()) for name, mask in masks.items())
+        if idle:
+            context.notes["selection"] = IDLE.format(idle)
+        return masks
+
     def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
+        scores = self._scores(eligible, context)
+        return lambda some, count: largest({name: scores[name] for name in some}, count)
+
+    def _scores(self, like: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
+        """0 where no output depends on a parameter."""
         found = self.sensitivity.combine(context.scores)
-        scores = {name: found[name] if name in found else torch.zeros_like(p) for name, p in eligible.items()}
-        idle = 0
-
-        def choose(some: Mapping[str, Tensor], count: int) -> Masks:
-            nonlocal idle
-            ranked = {name: scores[name] for name in some}
-            idle += max(0, count - sum(int(each.count_nonzero()) for each in ranked.values()))
-            if idle:
-                context.notes["selection"] = IDLE.format(idle)
-            return largest(ranked, count)
-
-        return choose
+        return {
+            name: found[name] if name in found else torch.zeros(p.shape, device=p.device) for name, p in like.items()
+        }
 
 
 @dataclass(frozen=True)
