@@ -47,7 +47,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, C] of images [n, c, h, w] in [0, 1]."""
-        logits: Tensor = self.net((images - self.mean) / self.std)
+        logits: Tensor = self.net((images - self.mean).div_(self.std))
         return logits
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
