@@ -57,7 +57,9 @@ def at_once(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]
 
 def one_by_one(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """By a backward pass for each."""
-    return _one_by_one(net, images, labels, loss, torch.square)
+    total: dict[str, Tensor] = {}
+    _one_by_one(net, images, labels, loss, torch.square, total)
+    return total
 
 
 def difference(net: nn.Module, images: Tensor, labels: Tensor) -> float:
