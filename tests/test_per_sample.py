@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from torchvision.models import resnet18
 
 from unlearn import per_sample
 from unlearn.models.resnet18 import Resnet18
-from unlearn.per_sample import _at_once, _one_by_one, _trusted, sums
+from unlearn.per_sample import _at_once, _one_by_one, _trusted, gradients, sums
 
 N = 6
 
@@ -58,6 +59,68 @@ class Rows(nn.Module):
         return found
 
 
+class Around(nn.Module):
+    """A layer, and something before it that is no layer."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.before, self.layer, self.head = before, nn.Linear(3 * 8 * 8, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.layer(self.before(x.flatten(1))).tanh())
+        return found
+
+
+class Windows(nn.Module):
+    """A layer to which the rows of an image are samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.head = nn.Linear(8, 5), nn.Linear(3 * 8 * 5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.rows(x.reshape(-1, 8)).relu().reshape(len(x), -1))
+        return found
+
+
+class Mixed(nn.Module):
+    """Samples that are told from each other between two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(3 * 8 * 8, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.layer(x.flatten(1))
+        found: Tensor = self.head(hidden - 0.5 * hidden.mean(0))
+        return found
+
+
+class Shared(nn.Module):
+    """Two parameters of its own with one gradient, which is one tensor, and one whose gradient nobody gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.none = (nn.Parameter(torch.rand(4)) for _ in range(3))
+        self.layer = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = Ungiven.apply(self.layer(x.flatten(1)) + (self.one + self.other), self.none)
+        return found
+
+
+class Ungiven(torch.autograd.Function):
+    """x + w, without a gradient for w."""
+
+    @staticmethod
+    def forward(_context: Any, *pair: Tensor) -> Tensor:
+        return pair[0] + pair[1]
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
 def convolutions(**options: Any) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, **options),
@@ -82,6 +145,13 @@ KNOWN: dict[str, Callable[[], nn.Module]] = {
 UNKNOWN: dict[str, Callable[[], nn.Module]] = {
     "a layer that runs twice": Twice,
     "a weight without its layer": Direct,
+    "parameters without a layer": Shared,
+    "samples that mix": Mixed,
+    "samples that mix unseen": lambda: Around(lambda x: x - x.mean(0)),
+    "samples that add to the next": lambda: Around(lambda x: x.cumsum(0)),
+    "samples that add to the last": lambda: Around(lambda x: x.flip(0).cumsum(0).flip(0)),
+    "rows as samples": Windows,
+    "images that are changed": lambda: Around(lambda x: x.mul_(2)),
     "groups": lambda: convolutions(groups=3),
     "padding by name": lambda: convolutions(padding="same"),
     "reflected": lambda: convolutions(padding=1, padding_mode="reflect"),
@@ -101,14 +171,20 @@ def made(build: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
     return model.eval(), images, torch.randint(0, 4, (N,))
 
 
+def made_by(way: Any, model: nn.Module, images: Tensor, labels: Tensor, power: per_sample.Power) -> per_sample.Named:
+    total: per_sample.Named = {}
+    way(model, images, labels, loss, power, total)
+    return total
+
+
 @pytest.mark.parametrize("power", [torch.square, torch.abs])
 @pytest.mark.parametrize("room", [1, 1 << 20])
 @pytest.mark.parametrize("net", KNOWN)
 def test_at_once_as_one_by_one(net: str, room: int, power: per_sample.Power, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(per_sample, "_room", lambda _: room)
     model, images, labels = made(KNOWN[net])
-    assert _trusted(model, images, labels)
-    fast, slow = _at_once(model, images, labels, loss, power), _one_by_one(model, images, labels, loss, power)
+    assert _trusted(model, images)
+    fast, slow = (made_by(way, model, images, labels, power) for way in (_at_once, _one_by_one))
     assert fast.keys() == slow.keys() == dict(model.named_parameters()).keys()
     for name, each in slow.items():
         torch.testing.assert_close(fast[name], each, rtol=1e-12, atol=1e-12 * each.max().item())
@@ -118,8 +194,9 @@ def test_at_once_as_one_by_one(net: str, room: int, power: per_sample.Power, mon
 def test_residual_nets_too(build: Callable[[], nn.Module]) -> None:
     model, images, labels = made(build)
     two = model, images[:2], labels[:2]
-    assert _trusted(*two)
-    fast, slow = _at_once(*two, loss, torch.square), _one_by_one(*two, loss, torch.square)
+    assert _trusted(*two[:2])
+    assert _trusted(copy.deepcopy(model).float(), images.float())  # in which scores are made
+    fast, slow = (made_by(way, *two, torch.square) for way in (_at_once, _one_by_one))
     for name, each in slow.items():
         torch.testing.assert_close(fast[name], each, rtol=1e-12, atol=1e-12 * each.max().item())
 
@@ -127,11 +204,22 @@ def test_residual_nets_too(build: Callable[[], nn.Module]) -> None:
 @pytest.mark.parametrize("net", UNKNOWN)
 def test_nets_that_it_would_get_wrong_go_one_by_one(net: str) -> None:
     model, images, labels = made(UNKNOWN[net])
-    assert not _trusted(model, images, labels)
-    expected = _one_by_one(model, images, labels, loss, torch.square)
+    assert not _trusted(model, images)
+    expected = made_by(_one_by_one, model, images.clone(), labels, torch.square)  # a net may change them
     batches = zip(images.split(4), labels.split(4), strict=True)
     found, n = sums(model, batches, loss, torch.square)
     assert n == N
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("net", [*KNOWN, "parameters without a layer"])
+def test_the_sum_of_gradients_is_that_of_a_whole_batch(net: str) -> None:
+    model, images, labels = made((KNOWN | UNKNOWN)[net])
+    found, n = gradients(model, zip(images.split(4), labels.split(4), strict=True), loss)
+    assert n == N
+    assert all(p.grad is None for p in model.parameters())
+    loss(model(images), labels).backward()
+    expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     torch.testing.assert_close(found, expected)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_weight
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images [b, c, h, w] and labels int64 [b]
 Function = Callable[[Tensor, Tensor], Tensor]  # of logits [b, C] and labels: a sum of one number per sample
@@ -18,19 +19,19 @@ Power = Callable[..., Tensor]  # torch.abs or torch.square
 Named = dict[str, Tensor]  # by parameter name, in its shape; what no output depends on is left out
 
 NORM = nn.modules.batchnorm._BatchNorm
-KINDS = (nn.Linear, nn.Conv2d, NORM)
 PAIRS = 4  # positions up to which a square is cheaper by the products of its terms
 CACHED = 1 << 17  # numbers that are written and read again at once
-FEWEST = 1 << 20  # numbers that are held at once beside the net, or as many as it has itself
+FEWEST = 1 << 20  # numbers that a small net may hold at once beside itself
 
 
 def gradients(model: nn.Module, batches: Batches, function: Function) -> tuple[Named, int]:
     """The sum over samples of dF/dw, and how many they are."""
     total: Named = {}
     n = 0
-    for images, labels in batches:
-        n += len(labels)
-        _add(total, _gradients(model, images, labels, function))
+    with _hearing(model, lambda name, gradient: _sum(total, name, gradient).add_(gradient)):
+        for images, labels in batches:
+            n += len(labels)
+            _backward(model, function(model(images), labels))
     return total, n
 
 
@@ -43,105 +44,127 @@ def sums(model: nn.Module, batches: Batches, function: Function, power: Power) -
     n, way, size = 0, _one_by_one, 0
     for images, labels in batches:
         if n == 0:
-            way, size = (_at_once, _fitting(model, images)) if _trusted(model, images, labels) else (way, len(images))
+            way, size = (_at_once, _fitting(model, images)) if _trusted(model, images) else (way, len(images))
         n += len(labels)
         for part in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-            _add(total, way(model, *part, function, power))
+            way(model, *part, function, power, total)
     return total, n
 
 
-def _add(total: Named, more: Named) -> None:
-    for name, each in more.items():
-        total[name] = total[name] + each if name in total else each
+def _sum(total: Named, name: str, like: Tensor) -> Tensor:
+    """The running sum of that name, which begins with zeros."""
+    if name not in total:
+        total[name] = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
+    return total[name]
 
 
-def _gradients(model: nn.Module, images: Tensor, labels: Tensor, function: Function) -> Named:
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    found = torch.autograd.grad(function(model(images), labels), list(parameters.values()), allow_unused=True)
-    return {name: each for name, each in zip(parameters, found, strict=True) if each is not None}
+def _hearing(model: nn.Module, hear: Callable[[str, Tensor], object]) -> ExitStack:
+    """Calls `hear` with the gradient of each parameter as soon as it is made.
+
+    What autograd keeps of it is one zero, expanded: never are all gradients there at once.
+    """
+
+    def heard(name: str, gradient: Tensor | None) -> Tensor | None:
+        if gradient is None:  # a function of the net's own need not have one
+            return None
+        hear(name, gradient)
+        return gradient.new_zeros(()).expand_as(gradient)
+
+    hooks = ExitStack()
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            hooks.enter_context(p.register_hook(partial(heard, name)))  # type: ignore[no-untyped-call]
+    return hooks
 
 
-def _one_by_one(model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power) -> Named:
+def _backward(model: nn.Module, value: Tensor) -> None:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    torch.autograd.grad(value, parameters, allow_unused=True)
+
+
+def _one_by_one(
+    model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power, total: Named
+) -> None:
     """For every net, by a backward pass per sample."""
-    total: Named = {}
-    for one in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
-        for name, each in _gradients(model, *one, function).items():
-            _add(total, {name: power(each)})  # of one parameter at a time, for the sake of memory
-    return total
+    with _hearing(model, lambda name, gradient: _sum(total, name, gradient).add_(power(gradient))):
+        for image, label in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
+            _backward(model, function(model(image), label))
 
 
-class UnsupportedError(Exception):
-    """A net whose samples' gradients are not found at once."""
-
-
-def _at_once(model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power) -> Named:
+def _at_once(model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power, total: Named) -> None:
     """For nets of linear layers, convolutions, and batch normalisation in eval mode, by one backward pass.
 
     The trick: from the gradient at a layer's output, and its input, every sample's own gradient is an outer product,
     whose power is summed on the spot; the weights' ordinary gradients are never made.
-
-    Raises:
-        UnsupportedError: a layer ran twice, or is of a variant that is not known here.
     """
-    found = _Sums(power, _room(model))
     pixels = images.detach().requires_grad_()
-    with _watching(model, found.note):
+    with _watching(model, _Sums(power, _room(model), total).note):
         torch.autograd.grad(function(model(pixels), labels), pixels)
-    return found.total
 
 
-def _trusted(model: nn.Module, images: Tensor, labels: Tensor) -> bool:
+def _trusted(model: nn.Module, images: Tensor) -> bool:
     """Whether two samples at once give what they give one by one: what a net computes between its layers, and what
     parameters it has elsewhere, cannot be seen from the layers.
 
-    In float64: in float32 rounding switches a ReLU here and there, half a per cent of a gradient on photographs.
+    Each gradient of the last sample's logits is compared in the pass that makes it: from pass to pass rounding switches
+    a ReLU here and there, half a per cent of a gradient on photographs. Logits are compared with those of each alone.
     """
-    few = copy.deepcopy(model).double(), images[:2].double(), labels[:2], _loss, torch.square
+    pixels = images[:2].detach().requires_grad_()
+    fast = _Sums(torch.square, _room(model))
+    same: list[bool] = []
+
+    def compare(name: str, gradient: Tensor) -> None:
+        same.append(name in fast.total and _alike(fast.total.pop(name), gradient.square()))
+
     try:
-        slow, fast = _one_by_one(*few), _at_once(*few)  # in this order, for the sake of memory
-    except (UnsupportedError, RuntimeError):  # the latter: a net that is tied to float32
+        with _watching(model, fast.note):
+            logits = model(pixels)
+        with _hearing(model, compare):
+            _backward(model, (1 + logits[-1]).square().sum())  # a loss's gradient may be too small to be squared
+        with torch.no_grad():
+            alone = torch.cat([model(one) for one in torch.split(pixels, 1)])
+    except RuntimeError:  # a layer ran twice, or the net changes its images
         return False
-    return fast.keys() == slow.keys() and all(_alike(fast[name], slow[name]) for name in slow)
-
-
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits, labels, reduction="sum")
+    return all(same) and not fast.total and _alike(alone, logits)
 
 
 def _alike(fast: Tensor, slow: Tensor) -> bool:
-    """Up to rounding: to half of the digits."""
-    return bool((fast - slow).norm() <= torch.finfo(slow.dtype).eps ** 0.5 * slow.norm())
+    """Up to rounding: to half of the digits; on a GPU to a hundredth, as TF32 has three digits."""
+    within = 1e-2 if slow.is_cuda else torch.finfo(slow.dtype).eps ** 0.5
+    return bool(torch.dist(fast, slow) <= within * slow.norm())
 
 
 def _room(model: nn.Module) -> int:
-    return max(FEWEST, sum(p.numel() for p in model.parameters()))
+    """How many numbers are held at once beside the net: as many as it has; on a CPU half, as autograd keeps others."""
+    parameters = list(model.parameters())
+    return max(FEWEST, sum(p.numel() for p in parameters)) // (1 if parameters[0].is_cuda else 2)
 
 
 @torch.no_grad()
 def _fitting(model: nn.Module, images: Tensor) -> int:
     """As many samples as have room with the inputs of all layers, which wait for the backward pass."""
     sizes: list[int] = []
-    with _watching(model, lambda _name, _layer, taken, _output: sizes.append(taken.numel())):
+    with _watching(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
         model(images[:1])
     return max(1, _room(model) // max(1, sum(sizes)))
 
 
-Note = Callable[[str, nn.Module, Tensor, Tensor], None]  # layer's name, layer, its input, its output
+Note = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]  # layer's name, layer, its inputs, its output
 
 
-@contextmanager
-def _watching(model: nn.Module, note: Note) -> Iterator[None]:
+def _watching(model: nn.Module, note: Note) -> ExitStack:
     """Calls `note` whenever one of the known layers has run."""
-    hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output, name=name: note(name, layer, inputs[0], output))
-        for name, layer in model.named_modules()
-        if isinstance(layer, KINDS)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = ExitStack()
+    for name, layer in model.named_modules():
+        if _known(layer):
+            hooks.enter_context(layer.register_forward_hook(partial(note, name)))
+    return hooks
+
+
+def _known(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return isinstance(layer, nn.Linear) or (isinstance(layer, NORM) and layer.running_mean is not None)
 
 
 @dataclass
@@ -153,57 +176,66 @@ class _Sums:
     total: Named = field(default_factory=dict)
     ran: set[str] = field(default_factory=set)
 
-    def note(self, name: str, layer: nn.Module, taken: Tensor, output: Tensor) -> None:
-        """Wait for the gradient at the output of a layer."""
-        taken = taken.detach()
+    def note(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Wait for the gradient at the output of a layer.
+
+        Raises:
+            RuntimeError: the layer ran before.
+        """
+        if name in self.ran:
+            raise RuntimeError(f"{name} ran twice")
+        self.ran.add(name)
+        taken = inputs[0].detach()
 
         @torch.no_grad()
         def backward(gradient: Tensor) -> None:
-            if name in self.ran:
-                raise UnsupportedError(name)
-            self.ran.add(name)
-            self._add(name, layer, taken, gradient)
+            for own, parameter in layer.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    add = self._weight if own == "weight" else self._bias
+                    add(layer, taken, gradient, _sum(self.total, f"{name}.{own}".removeprefix("."), parameter))
 
         output.register_hook(backward)  # type: ignore[no-untyped-call]
 
-    def _add(self, name: str, layer: nn.Module, taken: Tensor, gradient: Tensor) -> None:
-        for own, parameter in layer.named_parameters(recurse=False):
-            if parameter.requires_grad:
-                made = self._weight(layer, taken, gradient) if own == "weight" else self._bias(layer, gradient)
-                self.total[f"{name}.{own}".removeprefix(".")] = made.view_as(parameter)
+    def _bias(self, layer: nn.Module, _taken: Tensor, gradient: Tensor, total: Tensor) -> None:
+        self._add(_positions(layer, gradient).sum(2), total)
 
-    def _bias(self, layer: nn.Module, gradient: Tensor) -> Tensor:
-        return self.power(_positions(layer, gradient).sum(2)).sum(0)
-
-    def _weight(self, layer: nn.Module, taken: Tensor, gradient: Tensor) -> Tensor:
+    def _weight(self, layer: nn.Module, taken: Tensor, gradient: Tensor, total: Tensor) -> None:
         if isinstance(layer, NORM):
-            return self.power((_positions(layer, gradient) * _normalised(layer, taken)).sum(2)).sum(0)
-        total = torch.zeros_like(layer.weight).flatten(1)  # type: ignore[arg-type]
-        size = self._fit(total.shape[1] * math.prod(gradient.shape[2:]), len(taken), taken)
-        for part, g in zip(torch.split(taken, size), torch.split(_positions(layer, gradient), size), strict=True):
-            self._products(_columns(layer, part), g, total)
-        return total
+            normalised = F.batch_norm(taken, layer.running_mean, layer.running_var, eps=layer.eps)
+            self._add(_positions(layer, gradient * normalised).sum(2), total)
+        elif isinstance(layer, nn.Conv2d) and _wide(layer, gradient):
+            size = self._fit(total.numel(), taken)
+            for part, g in zip(torch.split(taken, size), torch.split(gradient, size), strict=True):
+                self._add(_kernels(layer, part, g), total)
+        else:
+            size = self._fit(total[0].numel() * math.prod(gradient.shape[2:]), taken)
+            for part, g in zip(torch.split(taken, size), torch.split(_positions(layer, gradient), size), strict=True):
+                self._products(_columns(layer, part), g, total.flatten(1))
 
     def _products(self, a: Tensor, g: Tensor, total: Tensor) -> None:
         """Add to [o, i], from inputs [n, i, positions] and gradients [n, o, positions], of which each sample's own
         gradient is the sum of outer products over positions."""
         positions = a.shape[2]
         if positions == 1:
-            total += self.power(g[:, :, 0]).t() @ self.power(a[:, :, 0])
+            total.addmm_(self.power(g[:, :, 0]).t(), self.power(a[:, :, 0]))
         elif self.power is torch.square and positions <= PAIRS:
             for p in range(positions):
                 for q in range(p + 1):
                     pair = (g[:, :, p] * g[:, :, q]).t(), a[:, :, p] * a[:, :, q]
                     total.addmm_(*pair, alpha=1 if p == q else 2)
         else:
-            rows = self._fit(len(a) * a.shape[1], g.shape[1], a)
+            rows = self._fit(len(a) * a.shape[1], a)
             for part, own in zip(torch.split(total, rows), torch.split(g, rows, dim=1), strict=True):
-                made = torch.bmm(own, a.transpose(1, 2))
-                part.add_(self.power(made, out=made).sum(0))
+                self._add(torch.bmm(own, a.transpose(1, 2)), part)
 
-    def _fit(self, numbers: int, most: int, where: Tensor) -> int:
-        """How many times so many numbers stay in the cache, or on a GPU have room; 1 at least and `most` at most."""
-        return min(most, max(1, (self.room if where.is_cuda else CACHED) // numbers))
+    def _add(self, made: Tensor, total: Tensor) -> None:
+        """To a sum, the power of each sample's gradient [n, ...], which is overwritten."""
+        made = self.power(made, out=made)
+        total += made.sum(0) if len(made) > 1 else made[0]
+
+    def _fit(self, numbers: int, where: Tensor) -> int:
+        """How many times so many numbers stay in the cache, or on a GPU have room; 1 at least."""
+        return max(1, (self.room if where.is_cuda else CACHED) // numbers)
 
 
 def _positions(layer: nn.Module, tensor: Tensor) -> Tensor:
@@ -215,16 +247,20 @@ def _positions(layer: nn.Module, tensor: Tensor) -> Tensor:
 
 def _columns(layer: nn.Module, taken: Tensor) -> Tensor:
     """What each position of a layer's output looks at: [n, inputs, positions]."""
-    if not isinstance(layer, nn.Conv2d):
-        return _positions(layer, taken)
-    if layer.groups > 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        raise UnsupportedError("groups, or padding by another rule")
-    return F.unfold(taken, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    if isinstance(layer, nn.Conv2d):
+        return F.unfold(taken, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+    return _positions(layer, taken)
 
 
-def _normalised(layer: NORM, taken: Tensor) -> Tensor:
-    """What batch normalisation multiplies by its weight: [n, channels, positions]."""
-    if layer.running_mean is None or layer.running_var is None:
-        raise UnsupportedError("statistics of the batch")
-    mean, scale = layer.running_mean[:, None], (layer.running_var + layer.eps).rsqrt()[:, None]
-    return (_positions(layer, taken) - mean) * scale
+def _wide(layer: nn.Conv2d, gradient: Tensor) -> bool:
+    """Whether a convolution is faster than matrix products at making its samples' gradients (on CPUs, measured)."""
+    return not gradient.is_cuda and gradient[0, 0].numel() >= layer.in_channels
+
+
+def _kernels(layer: nn.Conv2d, taken: Tensor, gradient: Tensor) -> Tensor:
+    """Each sample's own gradient of the weight [n, o, i, h, w]: that of one convolution in groups, a sample each."""
+    n, (o, *kernel) = len(taken), layer.weight.shape
+    taken, gradient = (tensor.reshape(1, -1, *tensor.shape[2:]) for tensor in (taken, gradient))
+    form = (n * o, *kernel), gradient, layer.stride, layer.padding, layer.dilation, n
+    made: Tensor = conv2d_weight(taken, *form)  # type: ignore[no-untyped-call]
+    return made.view(n, o, *kernel)
