@@ -47,6 +47,31 @@ class Direct(nn.Module):
         return F.linear(x.flatten(1), self.layer.weight * 2) + self.layer(x.flatten(1))
 
 
+class ByName(nn.Module):
+    """A layer that gets its input by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(input=x.flatten(1))
+        return found
+
+
+class Tied(nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.head = nn.Linear(192, 192), nn.Linear(192, 192), nn.Linear(192, 4)
+        self.other.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.other(self.one(x.flatten(1)).relu()))
+        return found
+
+
 class Rows(nn.Module):
     """A linear layer over the rows of an image."""
 
@@ -145,6 +170,8 @@ KNOWN: dict[str, Callable[[], nn.Module]] = {
 UNKNOWN: dict[str, Callable[[], nn.Module]] = {
     "a layer that runs twice": Twice,
     "a weight without its layer": Direct,
+    "a weight of two layers": Tied,
+    "an input by name": ByName,
     "parameters without a layer": Shared,
     "samples that mix": Mixed,
     "samples that mix unseen": lambda: Around(lambda x: x - x.mean(0)),
@@ -175,6 +202,23 @@ def made_by(way: Any, model: nn.Module, images: Tensor, labels: Tensor, power: p
     total: per_sample.Named = {}
     way(model, images, labels, loss, power, total)
     return total
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The samples of these tests are enough."""
+    monkeypatch.setattr(per_sample, "FEW", 1)
+
+
+@pytest.mark.parametrize(("n", "asked"), [(1, 0), (15, 0), (16, 1)])
+def test_a_few_samples_go_one_by_one(n: int, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[Tensor]()
+    monkeypatch.setattr(per_sample, "FEW", 16)
+    monkeypatch.setattr(per_sample, "_trusted", lambda _, images: bool(seen.append(images)))
+    sums(
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), [(torch.rand(n, 1, 2, 2), torch.zeros(n).long())], loss, torch.abs
+    )
+    assert len(seen) == asked
 
 
 @pytest.mark.parametrize("power", [torch.square, torch.abs])

@@ -21,6 +21,7 @@ Named = dict[str, Tensor]  # by parameter name, in its shape; what no output dep
 NORM = nn.modules.batchnorm._BatchNorm
 PAIRS = 4  # positions up to which a square is cheaper by the products of its terms
 CACHED = 1 << 17  # numbers that are written and read again at once
+FEW = 16  # samples: of fewer, to ask whether it is right for the net costs what it gains (scripts/bench/importance.py)
 FEWEST = 1 << 20  # numbers that a small net may hold at once beside itself
 
 
@@ -38,13 +39,14 @@ def gradients(model: nn.Module, batches: Batches, function: Function) -> tuple[N
 def sums(model: nn.Module, batches: Batches, function: Function, power: Power) -> tuple[Named, int]:
     """The sum over samples of power(dF/dw), and how many they are; how batches are cut does not matter.
 
-    Many samples at once where that is known to be right for the net (`_trusted`), else one by one.
+    Many samples at once where there are some and that is known to be right for the net (`_trusted`), else one by one.
     """
     total: Named = {}
     n, way, size = 0, _one_by_one, 0
     for images, labels in batches:
         if n == 0:
-            way, size = (_at_once, _fitting(model, images)) if _trusted(model, images) else (way, len(images))
+            able = len(images) >= FEW and _trusted(model, images)
+            way, size = (_at_once, _fitting(model, images)) if able else (way, len(images))
         n += len(labels)
         for part in zip(torch.split(images, size), torch.split(labels, size), strict=True):
             way(model, *part, function, power, total)
@@ -123,7 +125,7 @@ def _trusted(model: nn.Module, images: Tensor) -> bool:
             _backward(model, (1 + logits[-1]).square().sum())  # a loss's gradient may be too small to be squared
         with torch.no_grad():
             alone = torch.cat([model(one) for one in torch.split(pixels, 1)])
-    except RuntimeError:  # a layer ran twice, or the net changes its images
+    except (RuntimeError, IndexError):  # a layer ran twice, or got its input by name; or the net changes its images
         return False
     return all(same) and not fast.total and _alike(alone, logits)
 
