@@ -22,7 +22,7 @@ from unlearn.data.loader import Augmentation, Loader
 from unlearn.models.base import Classifier
 from unlearn.types import Images
 
-N, BATCH = 5000, 128
+N, BATCH = 20_000, 128
 FREED = 7 * 2**20  # floats: under the 32 MB up to which glibc learns
 CROPPED = Augmentation(crop_padding=4, flip=True)
 MEAN, STD = 0.48, 0.25  # of every channel

@@ -31,24 +31,35 @@ class Augmentation(NamedTuple):
         return drawn
 
     def __call__(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        """uint8 [b, c, h, w], cropped and mirrored as `drawn` [3, b] says."""
+        """uint8 [b, c, h, w], which it may overwrite, cropped and mirrored as `drawn` [3, b] says."""
         padding, (_, _, height, width) = self.crop_padding, pixels.shape
         if padding:
             # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
             windows = F.pad(pixels, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
             pixels = _gathered(windows, drawn[0], drawn[1])
         if self.flip:
-            which = torch.arange(len(pixels)) + len(pixels) * drawn[2]
-            pixels = torch.cat([pixels, pixels.flip(3)]).index_select(0, which.to(pixels.device))
+            _mirror(pixels, drawn[2].nonzero()[:, 0].to(pixels.device))
         return pixels
+
+
+# On a CPU by NumPy, which copies whole lines where torch copies pixels: four times as fast.
 
 
 def _gathered(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """One window [c, h, w] of each image."""
     images = torch.arange(len(rows))
-    if windows.device.type == "cpu":  # NumPy copies whole lines where torch copies pixels: five times as fast
+    if windows.is_cpu:
         return torch.from_numpy(windows.numpy()[images.numpy(), :, rows.numpy(), columns.numpy()])
     return windows[images, :, rows, columns]
+
+
+def _mirror(images: Tensor, which: Tensor) -> None:
+    """Some of them, in place."""
+    mirrored = images.index_select(0, which).flip(3)
+    if images.is_cpu:
+        images.numpy()[which.numpy()] = mirrored.numpy()
+    else:
+        images[which] = mirrored
 
 
 class Rows(Protocol):
@@ -127,10 +138,11 @@ class Loader:
         chunks = order.tensor_split(starts)
         rows = [self.rows.of(chunk) if self.rows else (slice(None), None) for chunk in chunks]
         wanted = [chunk[own] for chunk, (own, _) in zip(chunks, rows, strict=True)]
-        for chunk, (own, weights), pixels in zip(chunks, rows, self.data.batches(wanted), strict=True):
+        parts = zip(chunks, rows, wanted, self.data.batches(wanted), strict=True)
+        for chunk, (own, weights), taken, pixels in parts:
             drawn = self.augmentation.draw(len(chunk), draws)[:, own]
             images = self.augmentation(pixels, drawn).float().div_(255)
-            labels = self.data.labels.index_select(0, chunk[own].to(images.device))
+            labels = self.data.labels.index_select(0, taken.to(images.device))
             yield Batch(images, labels, None if weights is None else weights.to(images.device))
 
 
