@@ -20,7 +20,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 folder=$(mkdir -p "${1:?FOLDER}" && cd "$1" && pwd)
 python=${PYTHON:-python3}
-export DEVICE=${DEVICE:-cuda} TOY=${TOY:-} PACKED=$folder/cifar10.npz
+[ "${TOY:-0}" != 0 ] || TOY=
+export DEVICE=${DEVICE:-cuda} TOY PACKED=$folder/cifar10.npz
 export PYTHONPATH=$root:$here${PYTHONPATH:+:$PYTHONPATH}
 end=$(awk "BEGIN { print int($(date +%s) + 60 * ${MINUTES:-9.5}) }")
 
@@ -28,14 +29,14 @@ left() { echo $((end - $(date +%s))); }
 
 # until SECONDS_TO_SPARE COMMAND: ended politely when so much is left; its own status, or 0 if it was ended
 until_then() {
-    local most=$(($(left) - $1)) status=0
+    local spare=$1 most=$(($(left) - $1)) status=0
     shift
     if ((most < 5)); then
         echo "no time left for: $1 ${2:-} ${3:-}"
         return
     fi
     timeout --signal=TERM --kill-after=20 "$most" "$@" || status=$?
-    if ((status == 124 || status == 137)); then
+    if ((status == 124 || (status == 137 && $(left) <= spare))); then # 137 before that: it was killed, for memory
         echo "time is over: the same command goes on from here"
         return
     fi
@@ -70,7 +71,7 @@ if [ ! -f "$PACKED" ]; then
     [ -f "$PACKED" ] || { echo "$folder: expected cifar10.npz, cifar10-jpeg.tar.xz or cifar10-jpeg" >&2; exit 2; }
 fi
 
-if ! grep -qs "the largest 50%" "$folder/rows.txt"; then # measured once
+if ! grep -qs "all rows" "$folder/rows.txt"; then # measured once
     spare=$([ -n "$TOY" ] && echo 20 || echo 240)
     until_then "$spare" "$python" "$here/rows.py" "$PACKED" 2>"$folder/rows.log" | tee "$folder/rows.txt" ||
         { tail -5 "$folder/rows.log"; exit 1; }
