@@ -1,4 +1,4 @@
-"""Exactly K largest entries: `unlearn/largest.py` against `torch.topk` on the concatenation; that they are the largest first."""
+"""Exactly the K largest: `unlearn/largest.py` against `torch.topk` on the concatenation; that they are, first."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -23,7 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from unlearn.clusters import check_installed, lacking
 from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Axis, Cell, Grid
-from unlearn.config.schema import ARGUMENTS, CONF, GROUPS, instantiate
+from unlearn.config.overriding import apply, keys, lines, values
+from unlearn.config.schema import CONF, GROUPS, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
 from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig
@@ -111,7 +112,7 @@ class _Preflight:
     def _axes(self) -> Grid:
         """The grid on the command line times the one that a `sweep` option holds, in the order of Hydra's sweeper."""
         parsed = self._parse(self.command.overrides)
-        hydra = self._hydra([line for o in parsed if not o.is_sweep_override() for line in _lines(o)])
+        hydra = self._hydra([line for o in parsed if not o.is_sweep_override() for line in lines(o)])
         multirun = self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
         swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
         if swept and not multirun:
@@ -124,7 +125,7 @@ class _Preflight:
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
         by_key.update((o.get_key_element(), o) for o in parsed)
         trials = hydra.sweeper.get("n_trials") if multirun and hydra else None
-        return Grid(tuple(Axis(key, tuple(_values(o))) for key, o in by_key.items()), multirun, trials)
+        return Grid(tuple(Axis(key, tuple(values(o))) for key, o in by_key.items()), multirun, trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         """Hydra's own settings, under the options that all cells have."""
@@ -182,11 +183,11 @@ class _Preflight:
         mine = [o for o in parsed if not o.is_hydra_override()]
         hydra.overrides.task = [str(o.input_line) for o in mine]
         if right not in self.keys:
-            self.keys[right] = list(_keys(composed))
+            self.keys[right] = list(keys(composed))
         hydra.job.override_dirname = get_overrides_dirname(mine, **hydra.job.config.override_dirname)
         for override in parsed:
             if str(override.input_line) not in chosen:
-                found += self._apply(override, composed, self.keys[right])
+                found += apply(override, composed, self.keys[right], self._groups)
         return composed, hydra, found
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
@@ -225,23 +226,6 @@ class _Preflight:
         inner = f"{group}/{folder}".rstrip("/")
         return option in self._options(inner) and not (folder and inner in GROUPS)
 
-    def _apply(self, override: Override, composed: DictConfig, keys: list[str]) -> Iterator[str]:
-        """Set one value as Hydra will, and say what is wrong with it."""
-        key = override.key_or_group
-        free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
-        if key not in keys and not free:
-            close = nearest(key, [*keys, *self._groups()])
-            yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
-        elif override.is_delete():
-            if not _delete(composed, key):
-                yield f"{key}: expected a value, which cannot be left out, came '~{key}'"
-        else:
-            try:
-                OmegaConf.update(composed, key, override.value(), force_add=free)
-            except OmegaConfBaseException as error:
-                came = override.get_value_element_as_str()
-                yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
-
 
 def _without_hydra(composed: DictConfig) -> DictConfig:
     """Take Hydra's own settings out."""
@@ -257,19 +241,6 @@ def _with_hydra(composed: DictConfig, hydra: DictConfig) -> DictConfig:
     return composed
 
 
-def _delete(composed: DictConfig, key: str) -> bool:
-    """Leave a key out as Hydra will, and tell whether that can be: fields of a schema stay."""
-    parent, _, name = key.rpartition(".")
-    if not parent:
-        return False
-    try:
-        with open_dict(composed):
-            del OmegaConf.select(composed, parent)[name]
-    except (OmegaConfBaseException, KeyError):
-        return False
-    return True
-
-
 def _told(error: Exception) -> str:
     """A composition's error in one line; a plugin of Hydra's that is not there is told by our extra."""
     absent = ABSENT.search(str(error))
@@ -281,33 +252,3 @@ def _told(error: Exception) -> str:
     if missing is None or missing[2] not in EXTRAS:
         return " ".join(str(error).split())
     return lacking(missing[1], EXTRAS[missing[2]], missing[2])
-
-
-def _values(override: Override) -> list[str]:
-    """The override's value in each cell; of an interval, which a search draws from, its ends."""
-    value = override.value()
-    if isinstance(value, IntervalSweep):
-        return [str(value.start), str(value.end)]
-    if not override.is_sweep_override():
-        return [override.get_value_element_as_str()]
-    return list(override.sweep_string_iterator())
-
-
-def _lines(override: Override) -> Iterator[str]:
-    return (f"{override.get_key_element()}={value}" for value in _values(override))
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted keys."""
-    for name in map(str, node) if isinstance(node, DictConfig) else ():
-        key = prefix + name
-        yield key
-        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
-            yield from _keys(node[name], f"{key}.")
-
-
-def _type_of(composed: DictConfig, key: str) -> str:
-    parent, _, name = key.rpartition(".")
-    node: Any = OmegaConf.select(composed, parent) if parent else composed
-    kind = node._get_node(name)._metadata.ref_type
-    return getattr(kind, "__name__", str(kind))

@@ -1,0 +1,77 @@
+"""One override: the values it has in cells, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from unlearn.config.schema import ARGUMENTS
+from unlearn.errors import first_line, nearest
+
+
+def values(override: Override) -> list[str]:
+    """The override's value in each cell; of an interval, which a search draws from, its ends."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return [str(value.start), str(value.end)]
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    return list(override.sweep_string_iterator())
+
+
+def lines(override: Override) -> Iterator[str]:
+    """It, for each cell."""
+    return (f"{override.get_key_element()}={value}" for value in values(override))
+
+
+def apply(
+    override: Override, composed: DictConfig, known: Sequence[str], groups: Callable[[], Sequence[str]]
+) -> Iterator[str]:
+    """Set one value as Hydra will, and say what is wrong with it; `known` are the config's keys."""
+    key = override.key_or_group
+    free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
+    if key not in known and not free:
+        close = nearest(key, [*known, *groups()])
+        yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
+    elif override.is_delete():
+        if not _delete(composed, key):
+            yield f"{key}: expected a value, which cannot be left out, came '~{key}'"
+    else:
+        try:
+            OmegaConf.update(composed, key, override.value(), force_add=free)
+        except OmegaConfBaseException as error:
+            came = override.get_value_element_as_str()
+            yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
+
+
+def keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """All dotted keys."""
+    for name in map(str, node) if isinstance(node, DictConfig) else ():
+        key = prefix + name
+        yield key
+        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
+            yield from keys(node[name], f"{key}.")
+
+
+def _delete(composed: DictConfig, key: str) -> bool:
+    """Leave a key out as Hydra will, and tell whether that can be: fields of a schema stay."""
+    parent, _, name = key.rpartition(".")
+    if not parent:
+        return False
+    try:
+        with open_dict(composed):
+            del OmegaConf.select(composed, parent)[name]
+    except (OmegaConfBaseException, KeyError):
+        return False
+    return True
+
+
+def _type_of(composed: DictConfig, key: str) -> str:
+    parent, _, name = key.rpartition(".")
+    node: Any = OmegaConf.select(composed, parent) if parent else composed
+    kind = node._get_node(name)._metadata.ref_type
+    return getattr(kind, "__name__", str(kind))
