@@ -2,7 +2,8 @@
 
 In milliseconds of processor time a step and model, so that neighbours on the machine weigh equally on both; in turn,
 SOME of the models stand for all. `choice` is what the shadow models of a run get, by the arithmetic of a step
-(`modules/stackable.py`).
+(`modules/stackable.py`). The limit is what sharing all dispatch would leave: one model that takes the images of all as
+one batch.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from statistics import median
 
 import torch
-from table import Pair, Row, compare, run
+from table import REPETITIONS, Pair, Row, compare, run
 from torch import nn
 
 from unlearn.data.loader import Loader, PairedLoader
@@ -64,10 +66,12 @@ def rows() -> Iterator[Row]:
     """One row a case."""
     for name, (net, shape, batch, count) in CASES:
         made, worst, choice = measured(net, shape, batch, count)
+        limit = 1e3 * median(as_one(net, shape, batch, count) for _ in range(REPETITIONS))
         goal = GOALS[batch] if shape == DIGITS and count == 32 else NEVER if choice else None
-        note = f"weights within {worst:.0e}, choice: {f'stacked, at most {choice}' if choice else 'in turn'}"
-        title = f"{count} x {name}, batch {batch}"
-        yield Row(title, "in turn", made.ours, made.rival, "ms", made.ratio, goal, clock="cpu", note=note)
+        chosen = f"stacked, at most {choice}" if choice else "in turn"
+        note = f"limit {made.rival / limit:.1f}x; weights within {worst:.0e}; choice: {chosen}"
+        words = "in turn", made.ours, made.rival, "ms", made.ratio, goal
+        yield Row(f"{count} x {name}, batch {batch}", *words, clock="cpu", note=note, limit=limit)
 
 
 def measured(net: Callable[[], nn.Module], shape: Shape, batch: int, count: int) -> tuple[Pair, float, int]:
@@ -127,6 +131,15 @@ def in_turn(models: list[Classifier], loaders: list[Loader], recipe: Recipe) -> 
         module = ClassifierModule(model, recipe, PairedLoader({"train": loader}), loader.seed, loader.role)
         module.run(SETTINGS, loaders[0].data.take(torch.arange(16)))
     return (time.process_time() - start) / SOME / len(loaders[0]) / recipe.epochs
+
+
+def as_one(net: Callable[[], nn.Module], shape: Shape, batch: int, count: int) -> float:
+    """Seconds a step and model, if all models were one."""
+    loader = Loader(data(shape, batch * count * EPOCHS, 0), batch * count, 0, "bench")
+    module = ClassifierModule(fresh(net, 0), Recipe(epochs=1, lr=0.01), PairedLoader({"train": loader}), 0, "bench")
+    start = time.process_time()
+    module.run(SETTINGS)
+    return (time.process_time() - start) / len(loader) / count
 
 
 if __name__ == "__main__":
