@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 from hydra.core.config_store import ConfigStore
 
@@ -25,3 +28,16 @@ def test_a_schema_is_made_when_it_is_asked_for() -> None:
     assert store.load("schema/strategy/top_k.yaml").node.k == 0.1
     assert "top_k.yaml" in store.repo["schema"]["strategy"].keys()  # noqa: SIM118  # what was made, not what can be
     assert "perturbation.yaml" not in store.repo["schema"]["strategy"]  # abstract
+
+
+def test_an_option_may_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place, text in (
+        ("", "class Base:\n    pass\n"),
+        ("deep", "from kinds import Base\nclass Deep(Base):\n    pass\n"),
+    ):
+        (tmp_path / "kinds" / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kinds" / place / "__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    kinds = importlib.import_module("kinds")
+    assert options("kinds", kinds.Base).keys() == {"deep"}
+    assert option("kinds", kinds.Base, "deep") is options("kinds", kinds.Base)["deep"]

@@ -89,8 +89,14 @@ def test_both_sides_are_timed_in_turn(table: ModuleType) -> None:
 def test_the_page_of_the_benches(table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     performance = script("docs/performance.py")
     monkeypatch.setattr(table, "OUT", tmp_path)
+    monkeypatch.setattr(performance, "SCRIPTS", tmp_path)
+    for name in ("table", "some", "other"):
+        (tmp_path / f"{name}.py").touch()
     points = [row(table, chart="cells", at=float(at), limit=at / 2) for at in (1, 2, 40)]
     table.run("some.py", [row(table, goal=20.0, note="a | b"), *points])
+    with pytest.raises(SystemExit, match="came nothing of other"):
+        performance.write(tmp_path, tmp_path)
+    (tmp_path / "other.py").unlink()
     assert set(performance.write(tmp_path, tmp_path)) == {"performance.md", "performance-cells.svg"}
     page = (tmp_path / "performance.md").read_text()
     assert "| one | 2 | 30 | ms wall | 15.00 | ≥ 20, **missed** | 5 | another; a \\| b |" in page

@@ -16,6 +16,7 @@ from unlearn.report.plane import HEIGHT, LEFT, TOP, Line, lines
 from unlearn.report.svg import WIDTH, letters
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts" / "bench"
 BENCHES, DOCS = ROOT / "build" / "bench", ROOT / "docs"
 SVG = "http://www.w3.org/2000/svg"
 CHARTS = {  # title, and what it grows with
@@ -41,12 +42,13 @@ def benches(folder: Path) -> dict[str, dict[str, Any]]:
     """What each script left, by name.
 
     Raises:
-        SystemExit: nothing is there.
+        SystemExit: one left nothing.
     """
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    if not found:
-        raise SystemExit(f"{folder}: expected what `make bench` leaves, came nothing")
-    return found
+    names = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem != "table")
+    missing = [name for name in names if not (folder / f"{name}.json").exists()]
+    if missing:
+        raise SystemExit(f"{folder}: expected what `make bench` leaves, came nothing of {', '.join(missing)}")
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 
 def page(found: dict[str, dict[str, Any]]) -> str:

@@ -4,8 +4,9 @@
 #
 #   scripts/gpu/table.sh FOLDER
 #
-# FOLDER holds cifar10.npz, or what scripts/gpu/pack.py makes it of: cifar10-jpeg.tar.xz, or a folder cifar10-jpeg. It
-# keeps store, reports and the table (table.txt); nothing is downloaded.
+# FOLDER holds cifar10.npz, or what scripts/gpu/pack.py makes it of: cifar10-jpeg.tar.xz, or a folder cifar10-jpeg.
+# Store, reports and table.txt lie in a folder in it, DEVICE-PRECISION, toys apart; nothing is downloaded. Exit status:
+# 0, the table is whole; 3, the same command goes on from here; 2, something is missing.
 #
 #   DEVICE=cuda|cpu        default cuda
 #   TOY=1                  sizes that show on a CPU, in two minutes, that all of it works; no figures
@@ -18,34 +19,43 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-folder=$(mkdir -p "${1:?FOLDER}" && cd "$1" && pwd)
+given=$(mkdir -p "${1:?FOLDER}" && cd "$1" && pwd)
 python=${PYTHON:-python3}
 [ "${TOY:-0}" != 0 ] || TOY=
-export DEVICE=${DEVICE:-cuda} TOY PACKED=$folder/cifar10.npz
+export DEVICE=${DEVICE:-cuda} TOY
+precision=${PRECISION:-$([ "$DEVICE" = cpu ] && echo 32 || echo bf16-mixed)}
+folder=$given/${TOY:+toy-}$DEVICE-$precision
+mkdir -p "$folder"
+export PACKED=$given/cifar10.npz
+[ -z "$TOY" ] || [ -f "$PACKED" ] || PACKED=$folder/cifar10.npz # of few images
 export PYTHONPATH=$root:$here${PYTHONPATH:+:$PYTHONPATH}
 end=$(awk "BEGIN { print int($(date +%s) + 60 * ${MINUTES:-9.5}) }")
 
+rm -f "$folder/unfinished"
+
 left() { echo $((end - $(date +%s))); }
 
-# until SECONDS_TO_SPARE COMMAND: ended politely when so much is left; its own status, or 0 if it was ended
+# until_then SECONDS_TO_SPARE COMMAND: ended politely when so much is left; its own status, or 0 if it was ended
 until_then() {
     local spare=$1 most=$(($(left) - $1)) status=0
     shift
     if ((most < 5)); then
         echo "no time left for: $1 ${2:-} ${3:-}"
+        touch "$folder/unfinished"
         return
     fi
     timeout --signal=TERM --kill-after=20 "$most" "$@" || status=$?
     if ((status == 124 || (status == 137 && $(left) <= spare))); then # 137 before that: it was killed, for memory
         echo "time is over: the same command goes on from here"
+        touch "$folder/unfinished"
         return
     fi
     return "$status"
 }
 
 if [ -n "${WHEELS:-}" ]; then
-    [ -d "$folder/venv" ] || "$python" -m venv --system-site-packages "$folder/venv"
-    python=$folder/venv/bin/python
+    [ -d "$given/venv" ] || "$python" -m venv --system-site-packages "$given/venv"
+    python=$given/venv/bin/python
 fi
 missing=$("$python" "$here/needs.py" | tr '\n' ' ')
 if [ -n "$missing" ] && [ -n "${WHEELS:-}" ]; then
@@ -65,10 +75,10 @@ if os.environ["DEVICE"] != "cpu" and not torch.cuda.is_available():
 CHECK
 
 if [ ! -f "$PACKED" ]; then
-    for source in "$folder"/cifar10-jpeg.tar.xz "$folder"/cifar10-jpeg; do
+    for source in "$given"/cifar10-jpeg.tar.xz "$given"/cifar10-jpeg; do
         [ ! -e "$source" ] || [ -f "$PACKED" ] || "$python" "$here/pack.py" "$source" "$PACKED" ${TOY:+40}
     done
-    [ -f "$PACKED" ] || { echo "$folder: expected cifar10.npz, cifar10-jpeg.tar.xz or cifar10-jpeg" >&2; exit 2; }
+    [ -f "$PACKED" ] || { echo "$given: expected cifar10.npz, cifar10-jpeg.tar.xz or cifar10-jpeg" >&2; exit 2; }
 fi
 
 if ! grep -qs "all rows" "$folder/rows.txt"; then # measured once
@@ -83,7 +93,7 @@ run=(
     "dataset.mean=[0.4914,0.4822,0.4465]" "dataset.std=[0.2470,0.2435,0.2616]"
     "paths.store=$folder/store" "paths.output=$folder/reports" report.html=false logger=none
 )
-if [ "$DEVICE" = cpu ]; then run+=(trainer=cpu); else run+=(trainer=gpu "trainer.precision=${PRECISION:-bf16-mixed}"); fi
+run+=("trainer=$([ "$DEVICE" = cpu ] && echo cpu || echo gpu)" "trainer.precision=$precision")
 if [ -n "$TOY" ]; then run+=(model=cnn train.epochs=1); fi
 until_then 10 "$python" -m unlearn "${run[@]}" >"$folder/sweep.log" 2>&1 || { tail -5 "$folder/sweep.log"; exit 1; }
 tail -3 "$folder/sweep.log"
@@ -93,3 +103,4 @@ tail -3 "$folder/sweep.log"
     echo
     "$python" "$here/published.py" "$folder/reports"
 } | tee "$folder/table.txt"
+[ ! -e "$folder/unfinished" ] || exit 3

@@ -87,6 +87,26 @@ def test_only_nets_of_convolutions_that_take_it_get_it(name: str, faster: bool) 
     assert [text.startswith("trainer.channels_last: expected false") for text in told] == [True] * (name == "viewing")
 
 
+class Indexed(nn.Module):
+    """A net that looks pixels up by a buffer, and one that takes no image at all."""
+
+    def __init__(self, able: bool) -> None:
+        super().__init__()
+        self.able, self.head = able, nn.Linear(4, 2)
+        self.register_buffer("index", torch.tensor([3, 0, 2, 1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.able:
+            raise RuntimeError("of another kind")
+        found: Tensor = self.head(x.flatten(1)[:, self.index])  # type: ignore[index]
+        return found
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_only_what_the_layout_breaks_is_told_of_it(able: bool) -> None:
+    assert not list(refused(Indexed(able).to("meta"), (1, 2, 2)))
+
+
 @pytest.mark.parametrize(("precision", "close"), [("32", 1e-4), ("bf16-mixed", 0.1)])
 def test_training_is_the_same_to_rounding(precision: str, close: float) -> None:
     def trained(settings: TrainerSettings) -> dict[str, Tensor]:

@@ -247,6 +247,8 @@ def test_more_comparisons_ask_for_more(tmp_path: Path) -> None:
         ([(0.03, 0.05)], FLOOR, "; the original, untouched, is 0.550 away."),
         ([(0.03, 0.05)], 0.6, "; but the original, untouched, is only 0.550 away as well"),
         ([(0.03, 0.05)], None, "a single retrained model gives no noise floor"),
+        ([(0.03, 0.05)], None, "; the original, untouched, is 0.550 away; a single"),
+        ([(0.6, 0.7)], None, "; no setting is closer than the original, untouched, which is 0.550 away; a single"),
         ([(None, None)], FLOOR, "no average gap to a retrained model"),
     ],
 )
@@ -267,6 +269,15 @@ def test_strategies_graded_by_another_attack_are_named(tmp_path: Path) -> None:
     for form in (".md", ".html", "printed"):
         assert note in " ".join(apart[form].split())
         assert "not all of one kind" not in " ".join(alike[form].split())
+
+
+def test_settings_that_selected_by_a_score_of_0_are_named(tmp_path: Path) -> None:
+    cells = [report("top_k", k=k) for k in (0.1, 0.9)]
+    note = "Selected weights with a score of 0, which were taken by their place alone: top_k k=0.9."
+    assert note not in " ".join(summary(tmp_path / "none", *cells)[".md"].split())
+    cells[1]["notes"]["selection"] = "12 of the selected weights have a score of 0"
+    for form, text in summary(tmp_path / "one", *cells).items():
+        assert (note in " ".join(text.split())) == (form != ".csv")
 
 
 def test_csv_has_every_number_of_every_cell(tmp_path: Path) -> None:

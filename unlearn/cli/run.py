@@ -144,7 +144,10 @@ def help_text() -> str:
     conf = here / "conf" if (here / "conf").is_dir() else here.parent / "conf"
     options: dict[str, list[str]] = {}
     for path in sorted(conf.glob("*/**/*.yaml")):
-        options.setdefault(str(path.parent.relative_to(conf)), []).append(path.stem)
+        group, name = path.parent.relative_to(conf), path.stem
+        if len(group.parts) > 1 and f"/schema/{group}/" not in path.read_text(encoding="utf-8"):
+            group, name = group.parent, f"{group.name}/{name}"  # options in a folder of their group
+        options.setdefault(str(group), []).append(name)
     plus = {"experiment", "preset", "sweep"}
     lines = [f"  {'+' * (group in plus)}{group}: {', '.join(names)}" for group, names in options.items()]
     return HELP.format(groups="\n".join(lines))

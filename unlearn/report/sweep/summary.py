@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from unlearn.errors import some
 from unlearn.report.sweep.page import render
 from unlearn.report.sweep.read import Cell, Found, read
-from unlearn.report.sweep.scenario import group
+from unlearn.report.sweep.scenario import Row, group
 from unlearn.report.sweep.tables import as_csv, as_markdown, print_table
 from unlearn.report.write import write_text
 
@@ -28,7 +29,8 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
     """
     found = read(paths)
     scenarios, older = group(found.cells)
-    notes = [*_notes(found, older)]
+    rows = [row for scenario in scenarios for row in scenario.rows]
+    notes = [*_notes(found, rows, older)]
     texts = {
         "sweep.csv": as_csv(scenarios, into),
         "sweep.md": as_markdown(found, scenarios, notes),
@@ -39,11 +41,14 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
     return written
 
 
-def _notes(found: Found, older: int) -> Iterator[str]:
+def _notes(found: Found, rows: Sequence[Row], older: int) -> Iterator[str]:
     """What must be known before any number is read."""
     yield from dict.fromkeys(
         cell.report["notes"][key] for key in GENERAL for cell in found.cells if key in cell.report["notes"]
     )
+    idle = list(dict.fromkeys(row.label for row in rows if any("selection" in c.report["notes"] for c in row.cells)))
+    if idle:
+        yield f"Selected weights with a score of 0, which were taken by their place alone: {some(idle)}."
     yield from (f"Left out: {words}." for words in found.left_out)
     if older:
         yield f"Left out: {older} of the same setting and seeds as a newer report, with other keys."

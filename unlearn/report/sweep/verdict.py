@@ -24,7 +24,7 @@ def verdict(scenario: Scenario) -> str:
     if floor is None:
         return (
             f"Of {_settings(scenario.rows)}, {best.label} is closest to the retrained model, {gap} away{_kept(best)}"
-            "; a single retrained model gives no noise floor to judge that by."
+            f"{_untouched(scenario, 0.0)}; a single retrained model gives no noise floor to judge that by."
         )
     within = f"within the noise floor of retraining ({floor.mean:.3f})"
     if near:
