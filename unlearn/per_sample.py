@@ -21,7 +21,7 @@ Named = dict[str, Tensor]  # by parameter name, in its shape; what no output dep
 NORM = nn.modules.batchnorm._BatchNorm
 PAIRS = 4  # positions up to which a square is cheaper by the products of its terms
 CACHED = 1 << 17  # numbers that are written and read again at once
-FEW = 16  # samples: of fewer, to ask whether it is right for the net costs what it gains (scripts/bench/importance.py)
+FEW = 24  # samples: of fewer, to ask whether it is right for the net costs what it gains (scripts/bench/importance.py)
 FEWEST = 1 << 20  # numbers that a small net may hold at once beside itself
 
 

@@ -5,8 +5,8 @@ of one batch.
 
 A run is a process of its own, on one thread, of which the kernel says how much it held before its end (`/usr/bin/time
 -v` says the same, and what Python's end touches of its libraries). Most of that is libraries: subtracted is what the
-same command holds on a few images of the bundled digits. glibc keeps much of what was freed for later; `in use` is the
-same with an allocator that gives all larger pieces back at once.
+same command holds on a few images of the bundled digits. glibc keeps much of what was freed, and finds no room for
+the next aligned tensor, or does, as it happens; `in use` is the same with all larger pieces given back at once.
 
 MNIST is the folder that torchvision reads, PACKED what scripts/gpu/pack.py makes (of 200 images of each class, or
 predictions take minutes); without them, their rows are left out, by name.
@@ -75,7 +75,8 @@ def row(case: Case, allocator: dict[str, str]) -> Row:
         model, data, batch = json.loads(Path(folder, "sizes.json").read_text())
     own, limit = median(whole - tiny for whole, tiny in peaks), 2 * model + data + batch
     parts = f"model {model / MB:.2f}, data set {data / MB:.1f}, batch {batch / MB:.1f}"
-    note = f"{parts}; in all {median(whole for whole, _ in peaks) / MB:.0f}"
+    found = sorted((whole - tiny) / MB for whole, tiny in peaks)
+    note = f"{parts}; {found[0]:.0f} to {found[-1]:.0f}, in all {median(whole for whole, _ in peaks) / MB:.0f}"
     against = "2 models, data set, batch"
     return Row(case.name, against, own / MB, limit / MB, "MB", own / limit, 1.0, True, REPETITIONS, "", note)
 
