@@ -38,6 +38,7 @@ from unlearn.strategies.random_k import RandomK
 SIZES = (10**5, 10**6, 10**7, 10**8)  # parameters, of which SHARE is selected
 SHARE = 0.1
 SAMPLES = (16, 64, 256, 1024)  # of a forget set
+CACHED = 64  # of them at once, where the limit is lowest
 CELLS = (1, 2, 4, 8)
 SHADOWS = (2, 4, 8, 16, 32)
 CELL = ["dataset.limit=600", "train.epochs=5", "strategy.recipe.epochs=1", "spd_gan=off", "logger=none"]
@@ -113,7 +114,8 @@ def samples(n: int) -> Row:
     torch.manual_seed(0)
     net, images, labels = build().eval(), torch.rand(n, *shape), torch.randint(0, 10, (n,))
     parts = net, images, labels
-    least = partial(gradients, net, [(images, labels)], importance.loss)
+    batches = list(zip(torch.split(images, CACHED), torch.split(labels, CACHED), strict=True))
+    least = partial(gradients, net, batches, importance.loss)
     sides = partial(importance.at_once, *parts), partial(importance.one_by_one, *parts), least
     return point("forget set", n, "one by one; limit: their mean gradient", sides, 3)
 
