@@ -6,8 +6,8 @@ A bench is a file beside this one with a generator `rows()` of `Row`s, which end
         run(__file__, rows())
 
 so that `python scripts/bench/NAME.py` prints the header and each row as it comes, and leaves both in
-build/bench/NAME.json, of which `make performance` makes docs/performance.md. All of them take half an hour on two
-cores, `grid` a third of that; MNIST=folder, as torchvision reads it, adds rows that need it.
+build/bench/NAME.json, of which `make performance` makes docs/performance.md. All of them take twenty minutes on an idle
+machine, `grid` a third of that; MNIST=folder, as torchvision reads it, adds rows that need it.
 
 Both sides of a row are timed in turn, by `compare`, after their results were found equal. A row with `at` is a point of
 a curve: rows of one `chart` are a drawing, of which CHARTS in scripts/docs/performance.py has the title.

@@ -14,7 +14,7 @@ from unlearn.modules.stacked import Stack, cross_entropies
 
 MOST = 32  # models at once: with more a kill loses more (our choice)
 # Floating-point operations of a forward pass of one batch: of one model, and of all. By scripts/bench/stacked.py, on a
-# CPU: the CNN for digits gains a sixth at batch 64 (43e6), a third by 8 in place of 32; that for MNIST (134e6) loses.
+# CPU: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6) loses.
 MOST_WORK, TOGETHER = 50e6, 4e8
 
 

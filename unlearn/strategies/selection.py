@@ -105,22 +105,19 @@ class Sensitive(Selection):
 
     def masks(self, model: nn.Module, k: float | int, context: Context) -> Masks:
         masks = super().masks(model, k, context)
-        scores = self._scores(masks, context)
-        idle = sum(int((mask & (scores[name] == 0)).count_nonzero()) for name, mask in masks.items())
+        told = context.scores[self.sensitivity.needs()[0]]  # on the forget set: where it is 0, so is the score
+        speaks = {name: mask & (told[name] != 0) for name, mask in masks.items() if name in told}
+        idle = sum(int(m.count_nonzero()) for m in masks.values()) - sum(
+            int(m.count_nonzero()) for m in speaks.values()
+        )
         if idle:
             context.notes["selection"] = IDLE.format(idle)
         return masks
 
     def chooser(self, eligible: Mapping[str, Tensor], context: Context) -> Chooser:
-        scores = self._scores(eligible, context)
-        return lambda some, count: largest({name: scores[name] for name in some}, count)
-
-    def _scores(self, like: Mapping[str, Tensor], context: Context) -> dict[str, Tensor]:
-        """0 where no output depends on a parameter."""
         found = self.sensitivity.combine(context.scores)
-        return {
-            name: found[name] if name in found else torch.zeros(p.shape, device=p.device) for name, p in like.items()
-        }
+        scores = {name: found[name] if name in found else torch.zeros_like(p) for name, p in eligible.items()}
+        return lambda some, count: largest({name: scores[name] for name in some}, count)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from unlearn.report.judgement import TIE
+from unlearn.report.phrases import listed
 from unlearn.report.sweep.compare import FLOOR, GAP, show, within_floor
 from unlearn.report.sweep.scenario import Row, Scenario, averaged
 
@@ -41,10 +42,8 @@ def _settings(rows: tuple[Row, ...]) -> str:
 
 
 def _named(rows: list[Row]) -> str:
-    names = [row.label for row in rows[:NAMED]]
-    if len(rows) > NAMED:
-        return f"{', '.join(names)} and {len(rows) - NAMED} more"
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    more = [f"{len(rows) - NAMED} more"] if len(rows) > NAMED else []
+    return listed([*(row.label for row in rows[:NAMED]), *more])
 
 
 def _kept(row: Row) -> str:
