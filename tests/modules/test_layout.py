@@ -107,7 +107,7 @@ def test_only_what_the_layout_breaks_is_told_of_it(able: bool) -> None:
     assert not list(refused(Indexed(able).to("meta"), (1, 2, 2)))
 
 
-@pytest.mark.parametrize(("precision", "close"), [("32", 1e-4), ("bf16-mixed", 0.1)])
+@pytest.mark.parametrize(("precision", "close"), [("32", 1e-5), ("bf16-mixed", 0.2)])  # of what was learnt
 def test_training_is_the_same_to_rounding(precision: str, close: float) -> None:
     def trained(settings: TrainerSettings) -> dict[str, Tensor]:
         model, data = classifier("three channels")
@@ -123,6 +123,7 @@ def test_training_is_the_same_to_rounding(precision: str, close: float) -> None:
     seen.clear()
     arranged = trained(TrainerSettings("cpu", precision=precision, channels_last=True))
     assert seen == {False}
+    start = classifier("three channels")[0].state_dict()
     for name, tensor in arranged.items():
         assert tensor.is_contiguous()
-        torch.testing.assert_close(tensor, usual[name], rtol=close, atol=close)
+        assert torch.dist(tensor, usual[name]) <= close * torch.dist(start[name], usual[name])
