@@ -52,6 +52,8 @@ def records(path: Path) -> Iterator[Any]:
             at += BLOCK - at % BLOCK
             continue
         _, size, kind = struct.unpack_from("<IHB", data, at)
+        if at + 7 + size > len(data):  # the rest of it is still being written
+            return
         parts += data[at + 7 : at + 7 + size]
         at += 7 + size
         if kind not in CONTINUED:
