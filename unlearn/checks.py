@@ -52,9 +52,21 @@ def runtime(default: Any) -> Any:
 
     `default` is a value, or another of these fields, whose range then holds.
     """
+    return _marked(default, {"runtime": True})
+
+
+def added(default: Any) -> Any:
+    """A field that came later: at its default it stays out of keys.
+
+    `default` is a value, or another of these fields, whose range then holds.
+    """
+    return _marked(default, ADDED)
+
+
+def _marked(default: Any, mark: Mapping[str, Any]) -> Any:
     known = isinstance(default, Field)
     value, metadata = (default.default, default.metadata) if known else (default, {})
-    return field(default=value, metadata={**metadata, "runtime": True})
+    return field(default=value, metadata={**metadata, **mark})
 
 
 def problems(value: Any, key: str = "") -> Iterator[Problem]:

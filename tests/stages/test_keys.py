@@ -136,6 +136,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
     aside = {"forget.file"}  # another file may be the same request: tested below
     if isinstance(found.dataset, ImageFolder):
         aside |= {"dataset.root", "dataset.train", "dataset.test"}  # there is no other: tested with the fingerprint
+    if not found.dataset.flip:
+        aside.add("dataset.flip_alternates")  # false is its only value
     if isinstance(getattr(found.strategy, "selection", None), All):
         aside.add("strategy.k")  # 1.0 is its only value
     if isinstance(found.strategy, BadTeacher):

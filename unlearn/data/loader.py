@@ -16,17 +16,27 @@ from unlearn.types import ImageSource, Subset
 
 
 class Augmentation(NamedTuple):
-    """Random crop after zero padding, in pixels, and random mirroring; drawn per sample."""
+    """Random crop after padding, in pixels, and mirroring, per sample.
+
+    Mirroring is drawn anew in each epoch, or alternates: the loader then says which samples it is the turn of.
+    """
 
     crop_padding: int = 0
     flip: bool = False
+    flip_alternates: bool = False
+    crop_fill: str = "zeros"  # or reflect: what the padding holds
 
-    def draw(self, n: int, draws: torch.Generator) -> Tensor:
-        """Row, column and whether to mirror, of each of `n` samples: int64 [3, n]."""
+    def draw(self, n: int, draws: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
+        """Row, column and whether to mirror, of each of `n` samples: int64 [3, n].
+
+        `mirrored` bool [n] is whose turn it is, where mirroring alternates.
+        """
         drawn = torch.zeros(3, n, dtype=torch.int64)
         if self.crop_padding:
             drawn[:2] = torch.randint(0, 2 * self.crop_padding + 1, (2, n), generator=draws)
-        if self.flip:
+        if mirrored is not None:
+            drawn[2] = mirrored
+        elif self.flip:
             drawn[2] = torch.rand(n, generator=draws) < 0.5
         return drawn
 
@@ -35,11 +45,22 @@ class Augmentation(NamedTuple):
         padding, (_, _, height, width) = self.crop_padding, pixels.shape
         if padding:
             # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
-            windows = F.pad(pixels, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+            padded = F.pad(pixels, (padding,) * 4)
+            if self.crop_fill == "reflect":
+                _reflect(padded, padding)
+            windows = padded.unfold(2, height, 1).unfold(3, width, 1)
             pixels = _gathered(windows, drawn[0], drawn[1])
         if self.flip:
             _mirror(pixels, drawn[2].nonzero()[:, 0].to(pixels.device))
         return pixels
+
+
+def _reflect(padded: Tensor, padding: int) -> None:
+    """Fill the margins of [b, c, h, w] with what they mirror, in place; `F.pad` does so for floats alone."""
+    for dim in (2, 3):
+        size = padded.shape[dim]
+        for margin, inside in ((0, padding + 1), (size - padding, size - 2 * padding - 1)):
+            padded.narrow(dim, margin, padding).copy_(padded.narrow(dim, inside, padding).flip(dim))
 
 
 # On a CPU by NumPy, which copies whole lines where torch copies pixels: four times as fast.
@@ -105,7 +126,8 @@ class Loader:
     """Shuffled batches over an `ImageSource`, the same for the same seed, role and epoch, wherever the images lie.
 
     Order and augmentation are drawn anew for each epoch from streams that its number names, so a run resumed at
-    any epoch sees what an undisturbed one would. A last batch of one sample joins its predecessor, because batch
+    any epoch sees what an undisturbed one would. Where mirroring alternates, half of the samples, drawn once for the
+    role, begin mirrored, and each changes from epoch to epoch and from lap to lap. A last batch of one sample joins its predecessor, because batch
     normalisation cannot train on one. With `rows` batches are a part of those, under the same draws.
     """
 
@@ -138,12 +160,21 @@ class Loader:
         chunks = order.tensor_split(starts)
         rows = [self.rows.of(chunk) if self.rows else (slice(None), None) for chunk in chunks]
         wanted = [chunk[own] for chunk, (own, _) in zip(chunks, rows, strict=True)]
+        mirrored = self._mirrored(epoch + lap)
         parts = zip(chunks, rows, wanted, self.data.batches(wanted), strict=True)
         for chunk, (own, weights), taken, pixels in parts:
-            drawn = self.augmentation.draw(len(chunk), draws)[:, own]
+            turns = None if mirrored is None else mirrored[chunk]
+            drawn = self.augmentation.draw(len(chunk), draws, turns)[:, own]
             images = self.augmentation(pixels, drawn).float().div_(255)
             labels = self.data.labels.index_select(0, taken.to(images.device))
             yield Batch(images, labels, None if weights is None else weights.to(images.device))
+
+    def _mirrored(self, turn: int) -> Tensor | None:
+        """Whose turn it is, bool [n]; None where mirroring does not alternate."""
+        if not (self.augmentation.flip and self.augmentation.flip_alternates):
+            return None
+        begins = torch.rand(len(self.data), generator=stream(self.seed, "flip", self.role)) < 0.5
+        return begins ^ (turn % 2 == 1)
 
 
 class PairedLoader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,22 @@ class Model(ABC):
         """Give a fresh net the published weights that training shall start from, if there are any."""
         del net
 
+    def initialise_from_data(self, net: nn.Module, batches: Iterable[Tensor]) -> None:
+        """Set what a fresh net takes from the images that it is about to be trained on; most nets take nothing.
+
+        It may change buffers and parameters, and draws nothing.
+
+        Args:
+            net: a net of this architecture, on any device.
+            batches: some of the training images, normalised as the net gets them, float32 [b, c, h, w], on the
+                device of `net`. They are read only where they are iterated over.
+        """
+        del net, batches
+
+    def copy_data_dependent(self, net: nn.Module, source: nn.Module) -> None:
+        """Give a fresh `net` the buffers that `initialise_from_data` has set in `source`."""
+        del net, source
+
     def check(self, shape: tuple[int, int, int], classes: int, features: bool) -> Iterator[Problem | str]:
         """Problems with such images, and with `features` where they are needed; asked before anything is trained."""
         del shape, classes, features
@@ -47,8 +63,12 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, C] of images [n, c, h, w] in [0, 1]."""
-        logits: Tensor = self.net((images - self.mean).div_(self.std))
+        logits: Tensor = self.net(self.normalised(images))
         return logits
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """The net's input for images [n, c, h, w] in [0, 1]."""
+        return (images - self.mean).div_(self.std)
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Penultimate features [n, d] and logits [n, C].
@@ -78,6 +98,18 @@ class Classifier(nn.Module):
             )
         head, taken = seen[logits.shape[1]]
         return (taken.mean((2, 3)) if isinstance(head, nn.Conv2d) else taken.flatten(1)), logits
+
+
+class Scale(nn.Module):
+    """Multiplies by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        return x * self.factor
 
 
 def outputs_of(layer: nn.Module) -> int:

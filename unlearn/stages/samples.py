@@ -169,7 +169,7 @@ def augmentation(dataset: Dataset) -> Augmentation:
     """The data set's, as the loader takes it."""
     from unlearn.data.loader import Augmentation
 
-    return Augmentation(dataset.crop_padding, dataset.flip)
+    return Augmentation(dataset.crop_padding, dataset.flip, dataset.flip_alternates, dataset.crop_fill)
 
 
 def warm_up(dataset: Dataset, workshop: Workshop) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+from unlearn.batch import sequential, spaced
 from unlearn.console import Console, Tick
 from unlearn.errors import DivergenceError, StoreError
 from unlearn.models.base import Classifier
@@ -23,6 +27,9 @@ from unlearn.types import Curve
 if TYPE_CHECKING:
     from unlearn.data.loader import Loader, Rows
     from unlearn.modules.partial import Partial, Progress
+
+INITIAL_IMAGES = 5000  # at most, evenly spaced, for a net that takes its first values from the data
+INITIAL_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +75,13 @@ class Train(ModelStage):
         """What training starts from, on the training device."""
         classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
         self.model.load_published(classifier.net)
+        self.model.initialise_from_data(classifier.net, self._normalised(classifier, workshop))
         return classifier
+
+    def _normalised(self, classifier: Classifier, workshop: Workshop) -> Iterator[Tensor]:
+        """Some of the training images, as the net gets them; nothing is read before the first batch is asked for."""
+        for batch in sequential(spaced(self.samples.load(workshop), INITIAL_IMAGES), INITIAL_BATCH):
+            yield classifier.normalised(batch.images)
 
     def fit(
         self, workshop: Workshop, tick: Tick, kept: Partial | None = None, epochs: int | None = None

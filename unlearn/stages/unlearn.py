@@ -82,7 +82,7 @@ class Unlearn(Stage):
         model = copy.deepcopy(start).requires_grad_(True)
         context = Context(
             original=original,
-            fresh_model=lambda: self.original.fresh("init/unlearned", self.seed).to(workshop.hardware.device),
+            fresh_model=lambda: self._fresh(original),
             scores={score.need: score.load(workshop) for score in self.scores},
             data=Loaded(self._samples, workshop),
             seed=self.seed,
@@ -100,6 +100,14 @@ class Unlearn(Stage):
         for note in context.notes.values():
             workshop.console.say(f"  {self.label}: {note}")
         return Unlearned(model, curve, masks, [module.ended for module in done], context.notes)
+
+    def _fresh(self, original: Classifier) -> Classifier:
+        """A newly initialised model of the original's architecture, on its device."""
+        fresh = self.original.fresh("init/unlearned", self.seed).to(original.mean.device)
+        # Buffers computed from the training data, such as a whitening, are the original's. No strategy changes them,
+        # so the unlearned model has them too, and weights that are taken from the fresh model must fit to them.
+        self.original.model.copy_data_dependent(fresh.net, original.net)
+        return fresh
 
     @property
     def _samples(self) -> dict[Subset, Sampled | Condense]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unlearn.checks import at_least, share
+from unlearn.checks import added, at_least, one_of, share
 from unlearn.errors import Problem
 from unlearn.types import Images, ImageSource
 
@@ -42,6 +42,8 @@ class Dataset(ABC):
     label_noise: float = share(0.0)  # of the training part gets a wrong label, uniformly drawn among the others
     crop_padding: int = at_least(0, 0)  # pixels; 0: no random crop while training
     flip: bool = False  # mirror left-right at random while training
+    crop_fill: str = added(one_of("zeros", "reflect"))  # what a crop shows beyond the image's border
+    flip_alternates: bool = added(False)  # mirror each image in every second epoch instead of at random
 
     @property
     @abstractmethod
@@ -106,11 +108,17 @@ class Dataset(ABC):
         """Rules across fields."""
         if self.validation + self.holdout > 0.9:
             yield Problem(f"{key}.holdout", "validation + holdout of at most 0.9", self.holdout)
+        if self.flip_alternates and not self.flip:
+            yield Problem(f"{key}.flip_alternates", f"false, or {key}.flip=true", True)
 
     def check(self) -> Iterator[Problem | str]:
         """Problems that only a look at the data set's outside can find; no image is read."""
         if self.limit is not None and not 2 * self.classes <= self.limit <= self.train_size:
             yield Problem("dataset.limit", f"an integer from {2 * self.classes} to {self.train_size}", self.limit)
+        side = min(self.shape[1:])
+        if self.crop_fill == "reflect" and self.crop_padding >= side:
+            expected = f"at most {side - 1} pixels with crop_fill=reflect, for images of {side} pixels"
+            yield Problem("dataset.crop_padding", expected, self.crop_padding)
 
     def find(self, name: str) -> int | None:
         """The index in the training part of a record that a request names; None if it is not there."""
@@ -120,7 +128,8 @@ class Dataset(ABC):
     def source(self) -> Dataset:
         """The same data set without what does not change its images: what a process holds in memory once."""
         plain = {"limit": None, "validation": 0.05, "holdout": 0.1, "label_noise": 0.0, "crop_padding": 0}
-        return replace(self, **plain, flip=False)  # type: ignore[arg-type]
+        plain |= {"flip": False, "crop_fill": "zeros", "flip_alternates": False}
+        return replace(self, **plain)  # type: ignore[arg-type]
 
     @abstractmethod
     def load(self) -> Contents:
