@@ -42,6 +42,11 @@ def share(default: Any, *, zero: bool = True) -> Any:
     return checked(default, text, lambda v: (0 <= v < 1) and (zero or v > 0))
 
 
+def fraction(default: Any) -> Any:
+    """A fraction from 0 to 1, both included."""
+    return checked(default, "a fraction in [0, 1]", lambda v: 0 <= v <= 1)
+
+
 def one_of(*names: str) -> Any:
     """One of `names`; the first is the default."""
     return checked(names[0], "one of " + ", ".join(names), lambda v: v in names, names)

@@ -78,7 +78,7 @@ def bare(data: Images, recipe: Recipe) -> tuple[float, list[torch.Tensor]]:
     """Processor seconds and final weights of the shortest loop that does the same."""
     model, batches = fresh(data), loader(data, recipe)
     start = time.process_time()
-    optimizer = recipe.make_optimizer(model.parameters())
+    optimizer = recipe.make_optimizer(model)
     model.train()
     for epoch in range(recipe.epochs):
         batches.epoch = epoch

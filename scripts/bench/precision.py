@@ -78,7 +78,7 @@ def step(
 
 def stepped(model: Classifier, batch: Batch, way: tuple[bool, bool]) -> float:
     """Processor seconds of a step."""
-    optimizer = Recipe(lr=0.001).make_optimizer(model.parameters())
+    optimizer = Recipe(lr=0.001).make_optimizer(model)
     start = time.process_time()
     loss(model, batch, *way).backward()  # type: ignore[no-untyped-call]
     optimizer.step()

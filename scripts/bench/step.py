@@ -76,7 +76,7 @@ def fresh(model: Model, shape: tuple[int, int, int]) -> Classifier:
 
 def train(model: Classifier, batches: Iterable[Batch]) -> float:
     """Processor seconds of a step on each."""
-    optimizer = Recipe(lr=0.001).make_optimizer(model.parameters())
+    optimizer = Recipe(lr=0.001).make_optimizer(model)
     model.train()
     start = time.thread_time()
     for batch in batches:

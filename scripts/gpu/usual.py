@@ -54,7 +54,7 @@ class Plain(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's."""
-        return self.recipe.make_optimizer(self.parameters())
+        return self.recipe.make_optimizer(self)
 
 
 def fit(model: nn.Module, batches: Any, recipe: Recipe, device: str) -> None:

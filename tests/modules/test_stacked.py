@@ -80,7 +80,7 @@ def test_each_learns_what_it_would_learn_alone(make: Make, recipe: Recipe, dtype
     stacked, loaders = group(make, dtype)
     alone, initial = copy.deepcopy(stacked), copy.deepcopy(stacked)
     curves = fit_stacked(stacked, loaders, recipe, data(30, 9), ticks)
-    near = {"rtol": 0, "atol": 1e-6 if dtype == torch.float32 else 1e-11}
+    near = {"rtol": 0, "atol": 1e-5 if dtype == torch.float32 else 1e-11}  # AdamW divides rounding by rounding
     for number, (model, loader) in enumerate(zip(alone, loaders, strict=True)):
         module = ClassifierModule(model, recipe, PairedLoader({"train": loader}), loader.seed, loader.role)
         curve = module.run(TrainerSettings("cpu"), data(30, 9))

@@ -66,6 +66,7 @@ def scene() -> Scene:
         fresh=net,
         recipe=Recipe(epochs=8, lr=0.05),
         batches=batches,
+        steps=1,
         seed=0,
         draws=torch.Generator(),
         tick=lambda done, total: None,

@@ -62,9 +62,10 @@ def test_all_epochs_are_training_from_its_initialisation_without_the_forgotten(r
     model, recipe = stage.initial(workshop).train(), stage.recipe
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
     for epoch in range(EPOCHS):
-        optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_factor(epoch)
         draws = stream(0, "augment", "original", epoch)
-        for chunk in chunks(len(data), recipe.batch_size, epoch):
+        parts = chunks(len(data), recipe.batch_size, epoch)
+        for step, chunk in enumerate(parts):
+            optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_factor(epoch + step / len(parts))
             places = torch.randint(0, 3, (2, len(chunk)), generator=draws)
             padded = F.pad(data.images[chunk], (1, 1, 1, 1))
             moved = [image[:, r : r + 8, c : c + 8] for image, r, c in zip(padded, *places.tolist(), strict=True)]

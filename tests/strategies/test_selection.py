@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
+from unlearn.recipe import norm_parameters
 from unlearn.scores import Need, Scores, Sensitivity
 from unlearn.strategies.base import Context, Masks
 from unlearn.strategies.selection import (
@@ -22,7 +23,6 @@ from unlearn.strategies.selection import (
     TopK,
     allocate,
     exact_count,
-    norm_parameters,
 )
 
 

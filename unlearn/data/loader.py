@@ -148,8 +148,7 @@ class Loader:
         self.rows = rows
 
     def __len__(self) -> int:
-        n, b = len(self.data), self.batch_size
-        return max(1, n // b + (n % b > 1))
+        return batches_of(len(self.data), self.batch_size)
 
     def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch]:
         """One pass; `lap` counts the passes within an epoch for data that start over."""
@@ -177,6 +176,11 @@ class Loader:
         return begins ^ (turn % 2 == 1)
 
 
+def batches_of(n: int, batch_size: int) -> int:
+    """Batches that `n` samples give: a last one of a single sample joins its predecessor."""
+    return max(1, n // batch_size + (n % batch_size > 1))
+
+
 class PairedLoader:
     """Batches of several subsets side by side, `{name: Batch}`; the iterable that Lightning trains on.
 
@@ -189,6 +193,11 @@ class PairedLoader:
 
     def __len__(self) -> int:
         return len(next(iter(self.loaders.values())))
+
+    def steps(self, epoch: int) -> int:
+        """Batches of an epoch."""
+        del epoch
+        return len(self)
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
         endless = {name: self._laps(loader) for name, loader in self.loaders.items()}
@@ -210,6 +219,10 @@ class SerialLoader:
         self.loaders = loaders
         self.passes = passes
         self.epoch = 0
+
+    def steps(self, epoch: int) -> int:
+        """Batches of an epoch."""
+        return sum(len(self.loaders[name]) for name in self.passes(epoch))
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
         for name in self.passes(self.epoch):

@@ -81,15 +81,19 @@ class RecipeModule(pl.LightningModule, ABC):
         """The scalar to minimise."""
 
     def configure_optimizers(self) -> Any:
-        """The recipe's."""
-        optimizer = self.recipe.make_optimizer(p for p in self.model.parameters() if p.requires_grad)
-        return [optimizer], [self.recipe.make_scheduler(optimizer)]
+        """The recipe's; its schedule is set at every step."""
+        return self.recipe.make_optimizer(self.model)
 
     def on_train_epoch_start(self) -> None:
         """Reseed by epoch, so that no draw depends on how the run came here."""
         self.loader.epoch = self.current_epoch
         whose = f"{self.role}/rank{self.global_rank}" if self.global_rank else self.role
         torch.manual_seed(stream_seed(self.seed, "dropout", whose, self.current_epoch))
+
+    def on_train_batch_start(self, _: Any, step: int) -> None:
+        """Set the learning rate by how much of the epoch is over: a resumed run needs no state for it."""
+        done = self.current_epoch + step / self.loader.steps(self.current_epoch)
+        self.recipe.set_lr(self.trainer.optimizers[0], done)
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor:
         """One step; losses are looked at once an epoch, so that the device need not wait."""
@@ -103,7 +107,7 @@ class RecipeModule(pl.LightningModule, ABC):
         """Stop on a NaN, note the epoch, stop early if the recipe says so, keep what is there now."""
         losses = self.trainer.strategy.reduce(torch.stack(self._losses), reduce_op="mean")
         self._losses.clear()
-        lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)
+        lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)  # where the epoch began
         self._agree()
         validated = self._validate(self.validation) if self.validation is not None else {}
         validated = self.trainer.strategy.broadcast(validated)

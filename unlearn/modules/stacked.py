@@ -21,7 +21,7 @@ from unlearn.batch import sequential
 from unlearn.console import Tick
 from unlearn.data.loader import Loader
 from unlearn.errors import DivergenceError
-from unlearn.recipe import Recipe
+from unlearn.recipe import Recipe, norm_parameters
 from unlearn.seeding import stream_seed
 from unlearn.types import Curve, ImageSource
 
@@ -118,21 +118,22 @@ def fit_stacked(
     Each step agrees with that of training one by one to rounding, which a long training makes more of, as between two
     processors: after 20 epochs on digits single weights were up to 0.02 apart. Where rounding is all there is to learn
     from, adam makes steps of it, as for a bias in front of batch normalisation. The loaders give equally many batches
-    of equal sizes. The recipe must not stop early. Models are left in eval mode.
+    of equal sizes. The recipe must not stop early nor use Muon. Models are left in eval mode.
 
     Raises:
         DivergenceError: a loss or a weight of some model was not finite.
     """
     stack = Stack(models)
-    learning = [p for p in stack.parameters.values() if p.requires_grad]
-    optimizer = recipe.make_optimizer(learning)
-    scheduler = recipe.make_scheduler(optimizer)
+    trainable = {name: p for name, p in stack.parameters.items() if p.requires_grad}
+    learning = list(trainable.values())
+    optimizer = recipe.optimizer_over(trainable, norm_parameters(stack.skeleton))
     curves: list[Curve] = [[] for _ in models]
     for epoch in range(recipe.epochs):
         stack.train()
         stack.seed([stream_seed(loader.seed, "dropout", loader.role, epoch) for loader in loaders])
         losses = []
-        for images, labels in _side_by_side(loaders, epoch):
+        for step, (images, labels) in enumerate(_side_by_side(loaders, epoch)):
+            recipe.set_lr(optimizer, epoch + step / len(loaders[0]))
             optimizer.zero_grad()
             loss = cross_entropies(stack(images), labels, recipe.label_smoothing)
             loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -140,7 +141,6 @@ def fit_stacked(
                 _clip(learning, recipe.clip)
             optimizer.step()
             losses.append(loss.detach())
-        scheduler.step()
         head = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
         validated = _validate(stack, validation)
         _refuse_divergence([*losses, torch.tensor([row["validation_loss"] for row in validated])], learning)

@@ -36,6 +36,7 @@ class Scene:
     fresh: Callable[[], Classifier]  # another net of the guide's kind, untrained
     recipe: Recipe  # the guide's
     batches: Callable[[Tensor, int], Iterator[Batch]]  # of D_r and D_f', its images uint8, in an epoch
+    steps: int  # batches of an epoch
     seed: int
     draws: torch.Generator
     tick: Tick

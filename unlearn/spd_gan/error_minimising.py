@@ -32,11 +32,9 @@ class ErrorMinimising(Direct):
 
     def move(self, scene: Scene) -> tuple[Tensor, Curve]:
         net, moved, n, curve = scene.fresh(), scene.pixels, scene.forgotten, Curve()
-        optimizer = scene.recipe.make_optimizer(net.parameters())
-        schedule = scene.recipe.make_scheduler(optimizer)
+        optimizer = scene.recipe.make_optimizer(net)
         for epoch in range(scene.recipe.epochs):
             loss = _learn(net, optimizer, scene, quantise(scene.clean[:n], moved[:n]), epoch)
-            schedule.step()
             for _ in range(self.steps):
                 moved = self.climb(net, moved, scene, sign=-1)
             error = 1 - look(net, scene.pixels[:n], moved[:n], scene.labels[:n])[-1].item()
@@ -57,7 +55,8 @@ def _learn(net: nn.Module, optimizer: Optimizer, scene: Scene, marked: Tensor, e
     losses = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(scene.seed, "dropout", "error_minimising", epoch))
-        for batch in scene.batches(marked, epoch):
+        for step, batch in enumerate(scene.batches(marked, epoch)):
+            scene.recipe.set_lr(optimizer, epoch + step / scene.steps)
             loss = batch.cross_entropy(net(batch.images), scene.recipe.label_smoothing)
             optimizer.zero_grad()
             torch.autograd.backward(loss)

@@ -114,7 +114,7 @@ class Perturb(Stage):
         self, settings: Direct, clean: Tensor, labels: Tensor, index: Tensor, workshop: Workshop, tick: Tick
     ) -> Moved:
         """`index` is that of the forget set, whose images come first."""
-        from unlearn.data.loader import Loader
+        from unlearn.data.loader import Loader, batches_of
         from unlearn.spd_gan.direct import Scene
 
         guide, n = self.guide, len(index)
@@ -134,6 +134,7 @@ class Perturb(Stage):
             fresh=lambda: guide.fresh("init/spd_gan", self.seed).to(clean.device),
             recipe=guide.recipe,
             batches=batches,
+            steps=batches_of(len(self.retain.load(workshop)) + n, guide.recipe.batch_size),
             seed=self.seed,
             draws=stream(self.seed, "start", "spd_gan"),
             tick=tick,

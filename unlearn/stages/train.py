@@ -44,6 +44,8 @@ class Train(ModelStage):
     recipe: Recipe
     numerics: Numerics
 
+    version = 2  # schedules change the learning rate at every step
+
     @property
     def label(self) -> str:
         return f"train {self.role} (seed {self.seed})"

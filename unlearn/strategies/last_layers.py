@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from unlearn.checks import at_least
 from unlearn.errors import Problem
+from unlearn.recipe import NORMS
 from unlearn.strategies.base import Batches, Context, Edit, Masks, Phase, task
 from unlearn.strategies.iterative import Iterative
-from unlearn.strategies.selection import NORMS
 from unlearn.types import Subset
 
 

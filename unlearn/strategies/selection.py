@@ -15,6 +15,7 @@ from unlearn.chance import drawn
 from unlearn.checks import checked, one_of
 from unlearn.errors import Problem
 from unlearn.largest import largest
+from unlearn.recipe import norm_parameters
 from unlearn.scores import Need, Sensitivity
 from unlearn.strategies.base import Context, Masks
 
@@ -23,7 +24,6 @@ IDLE = (
     "{:,} of the selected weights have a score of 0, which says nothing of them: they were taken by their place alone. "
     "A smaller strategy.k leaves them out."
 )
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # first: batch and instance
 
 
 @dataclass(frozen=True)
@@ -169,16 +169,6 @@ def movable(selection: Selection, k: float | int, context: Context) -> Masks | N
     masks = selection.masks(model, k, context)
     whole = {n: masks.get(n, torch.zeros_like(p, dtype=torch.bool)) for n, p in model.named_parameters()}
     return None if all(bool(mask.all()) for mask in whole.values()) else whole
-
-
-def norm_parameters(model: nn.Module) -> set[str]:
-    """Names of the scales and shifts of normalisation layers."""
-    return {
-        f"{layer}.{name}".removeprefix(".")
-        for layer, module in model.named_modules()
-        if isinstance(module, NORMS)
-        for name, _ in module.named_parameters(recurse=False)
-    }
 
 
 def exact_count(k: float | int, n: int) -> int:

@@ -1,0 +1,70 @@
+"""Muon for matrices, SGD for all other weights, as one optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim._muon import muon  # the public class refuses the weights of convolutions, and groups by sgd
+from torch.optim.sgd import sgd
+
+
+class MuonWithSgd(torch.optim.Optimizer):
+    """Groups with `muon=True` take orthogonalised momentum steps (Jordan et al. 2024); all others plain SGD steps.
+
+    The weight of a convolution [o, i, h, w] counts as the matrix [o, i * h * w]. Weight decay is decoupled for
+    matrices, as torch's Muon has it, and part of the gradient for the rest, as torch's SGD has it.
+
+    Args:
+        groups: parameter groups with `lr`, `weight_decay` and `muon`.
+        momentum: of both, in [0, 1).
+        nesterov: of both.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], momentum: float, nesterov: bool) -> None:
+        super().__init__(groups, {"momentum": momentum, "nesterov": nesterov})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step on every parameter that has a gradient."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
+            step = _muon_step if group["muon"] else _sgd_step
+            step(parameters, [p.grad for p in parameters], buffers, group)
+        return loss
+
+
+def _muon_step(parameters: list[Tensor], grads: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+    muon(
+        [p.flatten(1) for p in parameters],  # views: parameters and buffers are contiguous
+        [grad.flatten(1) for grad in grads],
+        [buffer.flatten(1) for buffer in buffers],
+        has_complex=False,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        nesterov=group["nesterov"],
+        ns_coefficients=(3.4445, -4.775, 2.0315),  # torch's defaults
+        eps=1e-7,
+        ns_steps=5,
+        adjust_lr_fn="original",
+    )
+
+
+def _sgd_step(parameters: list[Tensor], grads: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+    sgd(
+        parameters,
+        grads,
+        list(buffers),
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        momentum=group["momentum"],
+        dampening=0,
+        nesterov=group["nesterov"],
+        maximize=False,
+    )
