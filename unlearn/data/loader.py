@@ -126,9 +126,10 @@ class Loader:
     """Shuffled batches over an `ImageSource`, the same for the same seed, role and epoch, wherever the images lie.
 
     Order and augmentation are drawn anew for each epoch from streams that its number names, so a run resumed at
-    any epoch sees what an undisturbed one would. Where mirroring alternates, half of the samples, drawn once for the
-    role, begin mirrored, and each changes from epoch to epoch and from lap to lap. A last batch of one sample joins its predecessor, because batch
-    normalisation cannot train on one. With `rows` batches are a part of those, under the same draws.
+    any epoch sees what an undisturbed one would. Where mirroring alternates, a random half of the samples, the same
+    for the same seed and role, begins mirrored, and every sample changes from epoch to epoch and from lap to lap. A
+    last batch of one sample joins its predecessor, because batch normalisation cannot train on one. With `rows`
+    batches are a part of those, under the same draws.
     """
 
     def __init__(

@@ -37,19 +37,23 @@ class Resnet9(Model):
             nn.MaxPool2d(pool),
             Residual(_conv(256, 256), _conv(256, 256)),
             _conv(256, 128, padding=padding),
-            nn.MaxPool2d(tuple(sides)),  # type: ignore[arg-type]  # adaptive pooling is not deterministic
+            nn.MaxPool2d((sides[0], sides[1])),  # adaptive pooling is not deterministic
             nn.Flatten(),
             Scale(0.2),
             nn.Linear(128, classes, bias=False),
         )
 
 
-class Residual(nn.Sequential):
-    """Adds its input to its layers' output."""
+class Residual(nn.Module):
+    """Adds its input to what its layers make of it."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
-        added: Tensor = x + super().forward(x)
+        added: Tensor = x + self.layers(x)
         return added
 
 

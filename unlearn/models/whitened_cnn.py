@@ -145,7 +145,7 @@ def _patch_covariance(batches: Iterable[Tensor]) -> Tensor:
     """Covariance float64 [4 c, 4 c] of all 2 x 2 patches, on the CPU."""
     count, total, products = 0, torch.zeros(()), torch.zeros(())
     for batch in batches:
-        for images in batch.cpu().double().split(CHUNK):
+        for images in torch.split(batch.cpu().double(), CHUNK):
             patches = F.unfold(images, SIDE).transpose(0, 1).flatten(1)  # [4 c, patches]
             count, total, products = count + patches.shape[1], total + patches.sum(1), products + patches @ patches.t()
     mean = total / count

@@ -128,8 +128,7 @@ class Dataset(ABC):
     def source(self) -> Dataset:
         """The same data set without what does not change its images: what a process holds in memory once."""
         plain = {"limit": None, "validation": 0.05, "holdout": 0.1, "label_noise": 0.0, "crop_padding": 0}
-        plain |= {"flip": False, "crop_fill": "zeros", "flip_alternates": False}
-        return replace(self, **plain)  # type: ignore[arg-type]
+        return replace(self, **plain, crop_fill="zeros", flip=False, flip_alternates=False)  # type: ignore[arg-type]
 
     @abstractmethod
     def load(self) -> Contents:
