@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unlearn.batch import Batch, sequential
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, StepLoader
+from unlearn.data.loader import Augmentation, Loader, PairedLoader, StepLoader, Without
 from unlearn.types import Images
+
+ALTERNATING = Augmentation(flip=True, flip_alternates=True)
+FILLS = ("zeros", "reflect")
 
 
 def data(n: int, first: int = 0) -> Images:
@@ -81,10 +84,10 @@ def test_the_order_does_not_depend_on_augmentation_or_on_earlier_passes() -> Non
     assert labels(plain, 1) == labels(moved, 1)
 
 
-def offsets(batch: Batch, source: Images, padding: int) -> list[tuple[int, int, bool]]:
+def offsets(batch: Batch, source: Images, padding: int, mode: str = "constant") -> list[tuple[int, int, bool]]:
     """Row, column and mirroring of each image of a batch, by trying them all."""
     height, width = source.images.shape[-2:]
-    padded = F.pad(source.images, (padding,) * 4).float().div(255)
+    padded = F.pad(source.images.float(), (padding,) * 4, mode).div(255)
     found = []
     for image, label in zip(batch.images, batch.labels.tolist(), strict=True):
         matches = [
@@ -115,6 +118,63 @@ def test_every_crop_and_mirror_is_drawn_evenly(padding: int, flip: bool) -> None
     assert len(seen) == cases
     assert all(mirrored <= flip for _, _, mirrored in seen)
     assert max(seen.values()) <= 2.2 * 360 / cases
+
+
+@pytest.mark.parametrize("padding", [1, 2, 4])
+def test_reflected_crops_are_crops_of_pytorch_s_padding(padding: int) -> None:
+    """Up to the most that images of 5 x 6 can reflect; they stay as they are."""
+    pixels, augmentation = noise(40).images, Augmentation(padding, True, crop_fill="reflect")
+    padded = F.pad(pixels.float(), (padding,) * 4, "reflect").byte()
+    drawn = augmentation.draw(40, torch.Generator().manual_seed(0))
+    places = zip(padded, *drawn.tolist(), strict=True)
+    expected = [turned(image[:, r : r + 5, c : c + 6], bool(mirror)) for image, r, c, mirror in places]
+    assert torch.equal(augmentation(pixels.clone(), drawn), torch.stack(expected))
+
+
+def test_what_fills_a_crop_changes_no_draw() -> None:
+    zeros, reflect = (Loader(noise(), 3, 0, "train", Augmentation(1, True, crop_fill=fill)) for fill in FILLS)
+    for one, other in zip(zeros.batches(3), reflect.batches(3), strict=True):
+        assert offsets(one, noise(), 1) == offsets(other, noise(), 1, "reflect")
+
+
+def mirrored(loader: Loader, epoch: int, lap: int = 0) -> Tensor:
+    """Which samples of `data` are mirrored, bool [n]."""
+    batches = list(loader.batches(epoch, lap))
+    labels, images = (torch.cat(parts) for parts in zip(*((b.labels, b.images) for b in batches), strict=True))
+    return (images[:, 0, 0, 0] == 1)[labels.argsort()]
+
+
+def test_every_image_is_mirrored_in_every_second_epoch() -> None:
+    """About half begin mirrored, by seed and role; laps within an epoch alternate too."""
+    loader = Loader(data(200), 32, 0, "train", ALTERNATING)
+    first = mirrored(loader, 0)
+    assert 70 < first.sum() < 130
+    for epoch in range(4):
+        for lap in range(3):
+            assert torch.equal(mirrored(loader, epoch, lap), first ^ ((epoch + lap) % 2 == 1))
+    for other in (Loader(data(200), 32, 1, "train", ALTERNATING), Loader(data(200), 32, 0, "forget", ALTERNATING)):
+        assert not torch.equal(mirrored(other, 0), first)
+    assert torch.equal(mirrored(Loader(data(200), 7, 0, "train", ALTERNATING), 0), first)
+
+
+def test_at_random_the_same_image_may_be_mirrored_twice_in_a_row() -> None:
+    loader = Loader(data(200), 32, 0, "train", Augmentation(flip=True))
+    assert 50 < (mirrored(loader, 0) == mirrored(loader, 1)).sum() < 150
+
+
+def test_rows_of_a_batch_take_their_turns_too() -> None:
+    """A process that shares batches, or a replay without some samples, mirrors what the whole batch would."""
+    whole = mirrored(Loader(data(60), 8, 0, "train", ALTERNATING), 3)
+    lost = torch.arange(60) < 13
+    loader = Loader(data(60), 8, 0, "train", ALTERNATING, Without(lost))
+    labels = torch.cat([batch.labels for batch in loader.batches(3)])
+    images = torch.cat([batch.images for batch in loader.batches(3)])
+    assert torch.equal(images[:, 0, 0, 0] == 1, whole[labels])
+    assert len(labels) == 47
+
+
+def test_without_mirroring_nothing_alternates() -> None:
+    assert not mirrored(Loader(data(50), 8, 0, "train", Augmentation(flip_alternates=True)), 0).any()
 
 
 def test_augmentation_repeats_with_the_epoch_alone() -> None:

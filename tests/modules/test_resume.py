@@ -44,7 +44,8 @@ def module(recipe: Recipe) -> ClassifierModule:
     net = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 3)
     )
-    loader = Loader(data(50, 0), recipe.batch_size, 0, "original", Augmentation(1, True))
+    augmentation = Augmentation(1, True, flip_alternates=recipe is ADAM)
+    loader = Loader(data(50, 0), recipe.batch_size, 0, "original", augmentation)
     return ClassifierModule(Classifier(net, (0.5,), (0.5,)), recipe, PairedLoader({"train": loader}), 0, "original")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from unlearn.data.datasets.digits import Digits
 from unlearn.discovery import options
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
+from unlearn.models.whitened_cnn import WhitenedCnn, Whitening
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.modules.unlearner import UnlearnerModule, batches_of, replay_of
 from unlearn.recipe import Recipe
@@ -28,6 +30,7 @@ from unlearn.types import Images, Subset
 CONF = Path(__file__).parents[2] / "conf/strategy"
 KINDS = options("unlearn.strategies", Strategy)
 RECIPE = Recipe(epochs=1, batch_size=4, momentum=0.9, weight_decay=0.1)
+WHITENED = WhitenedCnn(widths=[4, 6])
 N = 65  # samples in all; a last batch of one among them
 
 
@@ -79,8 +82,14 @@ class Normed(nn.Module):
 
 
 def fresh(architecture: str) -> Classifier:
-    net = Normed() if architecture == "batch_norm" else Cnn(width=2, hidden=8).net(Digits.shape, Digits.classes)
-    return Classifier(net, *Digits.normalisation)
+    return Classifier(NETS[architecture](), *Digits.normalisation)
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "cnn": lambda: Cnn(width=2, hidden=8).net(Digits.shape, Digits.classes),
+    "batch_norm": Normed,
+    "whitened": lambda: WHITENED.net(Digits.shape, Digits.classes),
+}
 
 
 def original(architecture: str) -> Classifier:
@@ -92,6 +101,8 @@ def original(architecture: str) -> Classifier:
 def _trained(architecture: str) -> Classifier:
     torch.manual_seed(0)
     model, data = fresh(architecture), digits()
+    if architecture == "whitened":
+        WHITENED.initialise_from_data(model.net, [model.normalised(data.images.float() / 255)])
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(40):
         optimizer.zero_grad()
@@ -136,18 +147,27 @@ def served(strategy: Strategy) -> dict[Subset, Images]:
     return scenario("class" if strategy.class_wise_only else "random")
 
 
+def architecture_of(model: Classifier) -> str:
+    if isinstance(model.net, Normed):
+        return "batch_norm"
+    return "whitened" if isinstance(model.net[0], Whitening) else "cnn"  # type: ignore[index]  # both are sequences
+
+
 def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], seed: int) -> tuple[Classifier, Watched]:
     """A copy to work on, and a context with the scores that the strategy asks for."""
     scored = copy.deepcopy(model).requires_grad_(True)
     whole = data | {Subset.TRAIN: digits()}  # which scores may be of, and nothing else
     batches = {subset: (images.images.float() / 255, images.labels) for subset, images in whole.items()}
     scores = {need: need.statistic.compute(scored, [batches[need.subset]]) for need in strategy.needs()}
-    architecture = "batch_norm" if isinstance(model.net, Normed) else "cnn"
+    architecture = architecture_of(model)
 
     def another() -> Classifier:
         with torch.random.fork_rng(devices=[]):  # from a stream of its own, as stages make it
             torch.manual_seed(seed)
-            return fresh(architecture)
+            made = fresh(architecture)
+        if architecture == "whitened":
+            WHITENED.copy_data_dependent(made.net, model.net)
+        return made
 
     return copy.deepcopy(model).requires_grad_(True), Watched(model, another, scores, data, seed)
 
@@ -204,6 +224,19 @@ def test_original_stays_and_result_is_sound(name: str, architecture: str, forget
     assert {n: (t.shape, t.dtype) for n, t in result.state_dict().items()} == {
         n: (t.shape, t.dtype) for n, t in model.state_dict().items()
     }
+
+
+@every_strategy
+def test_a_whitening_stays_as_it_is(name: str) -> None:
+    """It is computed from the training images, and no parameter; its bias is one."""
+    strategy, model = STRATEGIES[name], original("whitened")
+    before = bits(model)
+    result = unlearn(strategy, model, served(strategy)).model
+    after = bits(result)
+    assert bits(model) == before
+    assert after.keys() == before.keys()
+    assert after["net.0.weight"] == before["net.0.weight"] != bits(fresh("whitened"))["net.0.weight"]
+    assert all(tensor.isfinite().all() for tensor in result.state_dict().values())
 
 
 def test_fine_tuning_is_done_in_train_mode() -> None:

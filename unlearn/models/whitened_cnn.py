@@ -105,12 +105,13 @@ class Whitening(nn.Conv2d):
 
 
 class ShiftedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation with a trained shift and no scale; it has no parameter `weight` that could be trained."""
+    """Batch normalisation with a trained shift and a scale of 1, which is no parameter: nothing can train it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, momentum=MOMENTUM)
         del self.weight
-        self.register_parameter("weight", None)
+        # torch cannot differentiate forwards through batch norm that has a shift and None for a scale
+        self.register_buffer("weight", torch.ones(channels), persistent=False)
 
     def reset_parameters(self) -> None:
         """Running statistics of a fresh layer, and no shift."""
