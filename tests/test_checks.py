@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unlearn.checks import at_least, checked, one_of, positive, problems, runtime, share
+from unlearn.checks import ADDED, added, at_least, checked, one_of, positive, problems, runtime, share
 from unlearn.errors import Problem
 
 NAN, INF = float("nan"), float("inf")
@@ -93,6 +93,17 @@ def test_a_class_adds_rules_of_its_own() -> None:
 @pytest.mark.parametrize("value", [None, 3, "text"])
 def test_what_is_no_dataclass_has_no_problems(value: Any) -> None:
     assert list(problems(value)) == []
+
+
+def test_a_mark_keeps_a_range() -> None:
+    @dataclass(frozen=True)
+    class Later:
+        side: str = added(one_of("left", "right"))
+        twice: bool = added(False)
+
+    assert all(f.metadata["added"] for f in fields(Later)) == ADDED["added"]
+    assert (Later().side, Later().twice) == ("left", False)
+    assert [problem.key for problem in problems(Later("top"))] == ["side"]
 
 
 def test_runtime_marks_a_field() -> None:

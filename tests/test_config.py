@@ -163,6 +163,10 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["forget=indices"], ["forget.file", "a value"]),
         (["forget=indices", "forget.file=/nowhere/request.txt"], ["forget.file", "readable", "/nowhere/request.txt"]),
         (["dataset.limit=3"], ["dataset.limit", "3"]),
+        (["dataset.flip_alternates=true"], ["dataset.flip_alternates", "false, or dataset.flip=true"]),
+        (["dataset.crop_fill=reflect", "dataset.crop_padding=8"], ["dataset.crop_padding", "at most 7 pixels", "8"]),
+        (["dataset.crop_fill=reflection"], ["dataset.crop_fill", "nearest: reflect"]),
+        (["model=whitened_cnn", "model.widths=[]"], ["model.widths", "integers >= 1", "[]"]),
         (["baseline=none"], ["metrics.js_to_retrained", "baseline=retrain", "metrics=without_baseline"]),
         (["spd_gan=off", "metrics=spd_gan_marker"], ["metrics.unlearning_degree", "spd_gan=probe"]),
         (["baseline.seeds=[1,1]"], ["baseline.seeds", "each seed once"]),
@@ -219,13 +223,32 @@ def test_presets_say_what_they_set_and_nothing_else(strategy: str) -> None:
     assert away == replace(plain, js_weight=-0.1, js_form="mixture")
 
 
+@pytest.mark.parametrize("preset", ["cifar_fast", "cifar_94"])
+def test_presets_of_the_speed_runs_have_the_published_recipe(preset: str) -> None:
+    """There the loss is summed over the batch, and rates are given for 1,024 examples of constant gradient."""
+    found = composed("dataset=cifar10", f"+preset={preset}")
+    recipe, dataset = found.train, found.dataset
+    per_example = 11.5 / (1024 * (1 + 1 / (1 - recipe.momentum)))
+    assert recipe.lr == pytest.approx(per_example * recipe.batch_size, rel=1e-3)
+    assert recipe.weight_decay == pytest.approx(0.0153 / 11.5, rel=1e-3)
+    assert (recipe.momentum, recipe.nesterov, recipe.norm_bias_lr, recipe.label_smoothing) == (0.85, True, 64, 0.2)
+    assert (recipe.schedule, recipe.rise, recipe.start, recipe.end) == ("one_cycle", 0.23, 0.2, 0.07)
+    assert (dataset.crop_padding, dataset.crop_fill, dataset.flip, dataset.flip_alternates) == (
+        2,
+        "reflect",
+        True,
+        True,
+    )
+    assert found.model.widths[1:] == ([256, 256] if preset == "cifar_94" else [found.model.widths[1]] * 2)
+
+
 def test_a_preset_yields_to_the_command_line_and_serves_a_grid() -> None:
     assert composed("+preset=kdd2026", "strategy.k=0.2").strategy.k == 0.2
     preflight(CommandLine(["strategy=random_k,top_k", "+preset=kdd2026,away", "seed=0,1"], True, None))
 
 
 def test_help_marks_groups_that_need_a_plus() -> None:
-    assert "  +preset: away, kdd2026\n" in help_text()
+    assert "  +preset: away, cifar_94, cifar_fast, kdd2026\n" in help_text()
     assert "  strategy: " in help_text()
 
 

@@ -19,14 +19,10 @@ TOY = [
     *("train.epochs=1", "spd_gan.steps=3", "strategy.recipe.epochs=1"),
     *("baseline.seeds=[0]", "attacks.logistic.bootstrap=100"),
 ]
+OWN_DATA = ("dataset=python", "dataset.factory=own_data:pairs", "dataset.size_px=16", "dataset.workers=0")
 IN_PLACE = {  # of data that torchvision takes by their hash alone, and of a net that takes minutes
-    "cifar10_table": (
-        "dataset=python",
-        "dataset.factory=own_data:pairs",
-        "dataset.size_px=16",
-        "dataset.workers=0",
-        "model=cnn",
-    ),
+    "cifar10_table": (*OWN_DATA, "model=cnn"),
+    "cifar10_fast": (*OWN_DATA, "model.widths=[8,8,8]"),
 }
 
 

@@ -1,0 +1,85 @@
+"""A net that takes first values from its training images: each model from its own, once."""
+
+from __future__ import annotations
+
+
+import pytest
+import torch
+from conftest import Finished, Run
+from torch import Tensor
+
+from unlearn.batch import sequential
+from unlearn.models.base import Classifier
+from unlearn.models.whitened_cnn import Whitening
+from unlearn.stages.base import Workshop
+from unlearn.stages.samples import Sampled
+from unlearn.stages.shadow_model import trained_once
+from unlearn.stages.train import Train
+
+SMALL = ("model=whitened_cnn", "model.widths=[4,6]", "train.epochs=1", "spd_gan=off", "metrics=[accuracy]")
+COUNT = 8
+
+
+@pytest.fixture(scope="module")
+def whitened(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Original, retrained and unlearned; and shadow models that are trained at once."""
+    attacked = ("attacks=lira", f"attacks.lira.models={COUNT}", "attacks.lira.bootstrap=100")
+    options = ("strategy=bad_teacher", "strategy.recipe.epochs=1", "baseline.seeds=[0]")
+    return run(tmp_path_factory.mktemp("store"), *SMALL, *attacked, *options)
+
+
+def basis(model: Classifier) -> Tensor:
+    found = model.net[0]  # type: ignore[index]  # a sequence
+    assert isinstance(found, Whitening)
+    return found.weight
+
+
+def of_images(samples: Sampled, workshop: Workshop) -> Tensor:
+    """What the basis of a model is to be that is trained on these."""
+    data, (mean, std) = samples.load(workshop), samples.population.dataset.normalisation
+    (batch,) = sequential(data, len(data))
+    layer = Whitening(1)
+    layer.fit([(batch.images - mean[0]) / std[0]], 5e-4)
+    return layer.weight
+
+
+def trained(finished: Finished) -> list[Train]:
+    plan = finished.outcome.plan
+    found = [plan.original, *(stage for stage in plan.retrained), *trained_once(plan.shadows)]
+    assert all(isinstance(stage, Train) for stage in found)
+    return found  # type: ignore[return-value]
+
+
+def test_each_model_has_the_whitening_of_its_own_images(whitened: Finished) -> None:
+    """The retrained model's thus knows nothing of the forget set."""
+    found = []
+    for stage in trained(whitened):
+        found.append(basis(stage.load(whitened.workshop)))
+        torch.testing.assert_close(found[-1], of_images(stage.samples, whitened.workshop), rtol=0, atol=1e-4)
+    assert len(found) == 2 + COUNT
+    assert all((one - other).abs().max() > 1e-3 for i, one in enumerate(found) for other in found[:i])
+
+
+def test_shadow_models_at_once_have_it_too(whitened: Finished) -> None:
+    entries = [whitened.workshop.peek(stage) for stage in trained(whitened)[2:]]
+    assert [entry.meta.get("stacked") for entry in entries if entry] == [COUNT] * COUNT
+
+
+def test_the_unlearned_model_and_a_fresh_one_of_its_strategy_keep_the_original_s(whitened: Finished) -> None:
+    stage, workshop = whitened.outcome.plan.unlearned, whitened.workshop
+    original = stage.original.load(workshop)
+    fresh = stage._fresh(original)
+    assert torch.equal(basis(stage.load(workshop)), basis(original))
+    assert torch.equal(basis(fresh), basis(original))
+    same = [name for name, p in fresh.named_parameters() if torch.equal(p, original.get_parameter(name))]
+    assert same == []
+    assert not torch.equal(basis(stage.original.fresh("init/untrained", 0)), basis(original))
+
+
+def test_a_net_that_takes_nothing_reads_nothing(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("images were read")
+
+    (stage, *_) = trained(finished)
+    monkeypatch.setattr(type(stage.samples), "load", refuse)
+    assert stage.initial(finished.workshop).net is not None
