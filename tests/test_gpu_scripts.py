@@ -72,7 +72,7 @@ def test_options_in_a_folder_of_their_group_are_known(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """But not those of a group within the group, nor unknown ones."""
-    for wrong in ("recipe/as_trained", "published/ssd"):
+    for wrong in ("recipe/repair", "published/ssd"):
         monkeypatch.setattr(sys, "argv", ["unlearn", f"strategy={wrong}", f"paths.output={tmp_path}"])
         with pytest.raises(SystemExit) as ended:
             main()

@@ -85,8 +85,15 @@ class Schemas(dict[str, Any]):
             return False
 
 
+def part_of(epochs: int, fraction: float) -> int:
+    """`${part_of:${train.epochs},0.15}`: so many whole epochs, at least one of a training that has any."""
+    return min(epochs, max(1, int(epochs * fraction)))
+
+
 def register() -> None:
-    """Put every option's schema where `conf/` looks for it: `schema/<group>/<option>`."""
+    """Put every option's schema where `conf/` looks for it, `schema/<group>/<option>`, and name the resolvers."""
+    OmegaConf.register_new_resolver("part_of", part_of, replace=True)
+    OmegaConf.register_new_resolver("scaled", lambda value, factor: value * factor, replace=True)
     store = ConfigStore.instance()
     # Hydra copies its sources, and with them all of the store, for each of its caches: half of what composing takes.
     # What is loaded from the store is a copy already.

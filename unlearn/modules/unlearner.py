@@ -116,10 +116,10 @@ def batches_of(
     """The loader of a strategy's phase, the process's share of it where several train together."""
     share = Share(rank(), world_size()) if world_size() > 1 else None
     suffix = f"/{number}" if number else ""  # each phase draws its own order
-    loaders: dict[str, Loader] = {
-        subset: Loader(data, phase.recipe.batch_size, seed, f"unlearned/{subset}{suffix}", augmentation, share)
-        for subset, data in phase.data.items()
-    }
+    loaders = dict[str, Loader]()
+    for subset, data in phase.data.items():
+        batch_size = phase.batch_sizes.get(subset, phase.recipe.batch_size)
+        loaders[subset] = Loader(data, batch_size, seed, f"unlearned/{subset}{suffix}", augmentation, share)
     return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, augmentation, warm_up
 from unlearn.stages.score import Score
+from unlearn.statistics import NORMAL, correct
 from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Context, Edit, Masks, Phase, Strategy
 from unlearn.types import Curve, ImageSource, Role, Subset
@@ -91,14 +92,16 @@ class Unlearn(Stage):
         )
         edit = self.strategy.edit(model, context)
         self._refresh(model, context, edit)
+        self._note_wreck(model, context, workshop)
         done = [
             self._run(model, phase, number, context, workshop, tick)
             for number, phase in enumerate(self.strategy.phases(context, edit))
         ]
         curve = [{"phase": float(number)} | row for number, module in enumerate(done) for row in module.curve]
         masks = edit.masks if self.strategy.edits else None
-        for note in context.notes.values():
-            workshop.console.say(f"  {self.label}: {note}")
+        for key, note in context.notes.items():
+            if key != "edit":  # reported when it happened
+                workshop.console.say(f"  {self.label}: {note}")
         return Unlearned(model, curve, masks, [module.ended for module in done], context.notes)
 
     def _fresh(self, original: Classifier) -> Classifier:
@@ -122,6 +125,21 @@ class Unlearn(Stage):
         pairs = zip(model.parameters(), context.original.parameters(), strict=True)
         if edit.refresh_bn and not all(torch.equal(now, before) for now, before in pairs):
             refresh_batch_norm(model, context.data[Subset.RETAIN])
+
+    def _note_wreck(self, model: Classifier, context: Context, workshop: Workshop) -> None:
+        """Report at once that the edit left the net at chance: what follows then trains a net that knows nothing."""
+        from unlearn.modules.prediction import predict
+
+        if not self.strategy.edits or self.strategy.gentler is None:
+            return
+        validation = context.data[Subset.VALIDATION]
+        hits = correct(predict(model, validation))
+        chance = (torch.bincount(validation.labels).max() / len(validation)).item()
+        limit = chance + NORMAL * math.sqrt(chance * (1 - chance) / len(validation))
+        if hits.mean().item() <= limit < correct(predict(context.original, validation)).mean().item():
+            note = f"the edit left the net at chance (validation accuracy {hits.mean().item():.3f}): "
+            context.notes["edit"] = note + self.strategy.gentler
+            workshop.console.say(f"  {self.label}: {context.notes['edit']}")
 
     def _run(
         self, model: Classifier, phase: Phase, number: int, context: Context, workshop: Workshop, tick: Tick
@@ -147,7 +165,7 @@ class Unlearn(Stage):
         loader = replay_of(phase, context.data[Subset.FORGET], seed, role, augmentation(self.forget.population.dataset))
         module = UnlearnerModule(model, phase, loader, seed, context.data, role)
         kept = self.history.checkpoint(workshop)
-        start = None if kept is None else Partial(kept, every=inf)  # read, never written
+        start = None if kept is None else Partial(kept, every=math.inf)  # read, never written
         module.run(workshop.hardware, context.data[Subset.VALIDATION], tick, start)
         return module
 

@@ -74,6 +74,7 @@ class Phase:
     movable: Masks | None = None  # entries that may change; all others end bit-identical. None: all
     budget: Budget = field(default_factory=Budget)
     passes: Callable[[int], tuple[Subset, ...]] | None = None
+    batch_sizes: Mapping[Subset, int] = field(default_factory=dict)  # of subsets that differ from the recipe's
     replays: bool = False  # the original's training from where `Strategy.history` left it, without the forget rows
 
 
@@ -172,6 +173,11 @@ class Strategy(ABC):
         """The fine-tuning that follows the edit."""
         del context, edit
         yield from ()
+
+    @property
+    def gentler(self) -> str | None:
+        """What makes the edit gentler, as an instruction to the user; None: the net need not survive it."""
+        return None
 
     @property
     def edits(self) -> bool:

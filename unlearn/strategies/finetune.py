@@ -16,5 +16,5 @@ class Finetune(Selective, Repair):
     The control for every perturbation: what of its effect is fine-tuning? Of `selection` only the best `k` move.
     """
 
-    def movable_entries(self, context: Context, edit: Edit) -> Masks | None:
+    def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
         return self.movable(context)

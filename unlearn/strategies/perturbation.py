@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, one_of
+from unlearn.checks import at_least, fraction, one_of
 from unlearn.errors import Problem
 from unlearn.scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
@@ -19,12 +19,14 @@ from unlearn.strategies.selection import Selection, amount
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation(Repair):
-    """theta = theta_0 + M * noise once, for a mask M of exactly K entries; then the phase of `Repair`.
+    """Change the entries under a mask M of exactly K entries once, then fine-tune by the phase of `Repair`.
 
-    Perturbing a selected few instead of all is the paper's idea [P]. The noise is Gaussian [S]; its size is
-    absolute, or relative to each tensor's population standard deviation, which carries over between layers and
-    nets; zeroing, dampening (by SSD's factor, which leaves alone what matters more to all than to the forgotten) and
-    re-initialising the selected entries are alternatives [ours].
+    Perturbing a selected few instead of all is the paper's idea [P]. With `mode=add` the perturbation is Gaussian
+    noise [S], theta = theta_0 + M * noise. Its size is absolute, or relative to each tensor's population standard
+    deviation. Noise that a net with batch normalisation survives can end one without at chance, so the default is
+    `mode=reinitialise`: the entries move a fraction `strength` of the way to a fresh initialisation [ours], which
+    scales with the net. Zeroing and dampening (by SSD's factor, which spares what matters more to all samples than to
+    the forgotten ones) are further alternatives [ours].
 
     An edit leaves running statistics of batch normalisation behind that fit the old weights. On CIFAR-10 (the JPEG
     copy, ResNet-18, 3,000 images, 2 seeds, 44 edits without fine-tuning) estimating them anew gave back 10
@@ -34,12 +36,18 @@ class Perturbation(Repair):
 
     selection: Selection
     k: float | int = amount(0.1)
-    noise: str = one_of("relative", "absolute")
-    noise_scale: float = at_least(0, 2.0)  # in the tensor's standard deviations, or in weight units if absolute
-    mode: str = one_of("add", "zero", "dampen", "reinitialise")
+    mode: str = one_of("reinitialise", "add", "zero", "dampen")
+    strength: float = fraction(0.3)  # reinitialise: how far the entries move towards a fresh initialisation
+    noise: str = one_of("relative", "absolute")  # add: the unit of noise_scale
+    noise_scale: float = at_least(0, 0.5)  # add: in the tensor's standard deviations, or in weight units if absolute
     dampening: float = at_least(0, 1.0)  # dampen: entries are multiplied by min(this * I(D) / I(D_f), 1)
     refresh_bn: bool = True  # estimate batch normalisation's running statistics anew after the edit [ours]
     movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
+
+    @property
+    def gentler(self) -> str:
+        by_mode = {"add": "strategy.noise_scale", "reinitialise": "strategy.strength", "dampen": "strategy.dampening"}
+        return f"lower {by_mode[self.mode]} or strategy.k" if self.mode in by_mode else "lower strategy.k"
 
     def needs(self) -> tuple[Need, ...]:
         return self.selection.needs() + (NEEDS if self.mode == "dampen" else ())
@@ -56,7 +64,7 @@ class Perturbation(Repair):
             torch.where(mask, replacements[name], parameters[name], out=parameters[name])
         return Edit(masks, self.refresh_bn)
 
-    def movable_entries(self, context: Context, edit: Edit) -> Masks | None:
+    def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
         if self.movable == "all":
             return None
         wanted = self.movable == "selected"
@@ -72,7 +80,8 @@ class Perturbation(Repair):
             pairs = importances(context.original, context.scores)
             return {name: (p * factor(*pairs[name], self.dampening)).to(p.dtype) for name, p in parameters.items()}
         if self.mode == "reinitialise":
-            return dict(context.fresh_model().named_parameters())
+            fresh = context.fresh_model().named_parameters()
+            return {name: torch.lerp(parameters[name], p.to(parameters[name]), self.strength) for name, p in fresh}
         if self.noise_scale == 0:
             return parameters
         generator = context.generator("noise")  # one draw for every cell of a grid, times its scale
