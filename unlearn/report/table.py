@@ -53,6 +53,19 @@ COLUMNS = {
     "gap": "gap",
     "noise_floor": "floor",
 }
+NOTES = (
+    "checkpoint",
+    "split",
+    "relabel",
+    "retain",
+    "budget",
+    "selection",
+    "neighbour",
+    "solver",
+    "spd_gan",
+    "grading",
+    "objective",
+)  # printed above the table
 SURE = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # whose gaps' intervals are printed
 FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×", "relearn_steps": "{:.1f}"}
 
@@ -71,7 +84,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "relabel", "retain", "budget", "selection", "spd_gan", "grading", "objective"):
+    for note in NOTES:
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)
