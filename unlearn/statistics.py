@@ -19,6 +19,12 @@ def correct(predictions: Predictions) -> Tensor:
     return (predictions.logits.argmax(1) == predictions.labels).double()
 
 
+def vanished_classes(forget: Tensor, retain: Tensor) -> Tensor:
+    """Classes that a request removes altogether: int64 [k], sorted, those of forget labels that no retain label is."""
+    classes = forget.unique()
+    return classes[~torch.isin(classes, retain)]
+
+
 def confidence(predictions: Predictions) -> Tensor:
     """Probability of the true class, float64 [n]."""
     return predictions.logits.double().softmax(1).gather(1, predictions.labels[:, None])[:, 0]
