@@ -114,10 +114,16 @@ EXPECTED = {
     "klom": {  # half of the subjects are where all retrained models are, the other half elsewhere or not
         "klom_forget": 7 / 8 * math.log(2),
         "klom_forget_p95": math.log(2),
+        "klom_forget_reverse": 7 / 8 * (math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2),
+        "klom_forget_reverse_p95": math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2,
         "klom_retain": 2 / 4 * math.log(2),
         "klom_retain_p95": math.log(2),
+        "klom_retain_reverse": 2 / 4 * (math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2),
+        "klom_retain_reverse_p95": math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2,
         "klom_test": 0.0,
         "klom_test_p95": 0.0,
+        "klom_test_reverse": 0.0,
+        "klom_test_reverse_p95": 0.0,
     },
     "unlearning_degree": {
         "unlearning_degree": 0.9 - 0.675,
