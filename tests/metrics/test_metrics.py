@@ -182,6 +182,38 @@ def test_a_metric_by_hand(name: str) -> None:
     assert {key: m.value for key, m in found.items()} == pytest.approx(EXPECTED[name], abs=1e-6)
 
 
+def of_classes(labels: list[int], right: list[int]) -> Predictions:
+    """Three-class predictions, correct where `right` is 1."""
+    y = torch.tensor(labels)
+    shown = torch.where(torch.tensor(right) == 1, y, (y + 1) % 3)
+    return Predictions(torch.eye(3)[shown], y, torch.arange(len(y)))
+
+
+def test_where_a_class_vanishes_test_accuracy_is_given_without_it_too() -> None:
+    """Class 2 goes: of the test set's six samples the four others count, three of them right; class 1 is retained."""
+    test = of_classes([0, 2, 1, 0, 2, 1], [1, 0, 1, 0, 0, 1])
+    subject = {FORGET: of_classes([2, 2, 1], [0, 0, 1]), RETAIN: of_classes([0, 1, 1], [1, 1, 1]), Subset.TEST: test}
+    found = measured("accuracy", subject, subject, subject)
+    assert (found["test_accuracy"].value, found["test_accuracy"].n) == (pytest.approx(3 / 6), 6)
+    assert (found["retained_test_accuracy"].value, found["retained_test_accuracy"].n) == (pytest.approx(3 / 4), 4)
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "test"),
+    [
+        ([2, 2], [0, 1, 2], [0, 1, 2]),  # one sample of the class stays
+        ([2, 2], [0, 1, 1], [0, 1, 1]),  # the test set has none of it
+        ([2, 2], [0, 1, 1], [2, 2, 2]),  # or nothing else
+    ],
+)
+def test_where_none_vanishes_from_the_test_set_there_is_no_second_accuracy(
+    forget: list[int], retain: list[int], test: list[int]
+) -> None:
+    parts = {FORGET: forget, RETAIN: retain, Subset.TEST: test}
+    subject = {subset: of_classes(labels, [1] * len(labels)) for subset, labels in parts.items()}
+    assert set(measured("accuracy", subject, subject, subject)) == set(EXPECTED["accuracy"])
+
+
 def test_n_counts_the_samples() -> None:
     found = measured("loss", SUBJECT, ORIGINAL, RETRAINED)
     assert {key: m.n for key, m in found.items()} == {"forget_loss": 8, "retain_loss": 4, "test_loss": 2}
@@ -258,8 +290,8 @@ def test_results_are_finite_or_carry_a_reason(name: str, scale: float, n: int) -
     """For flat and for one-hot predictions, and for a single sample."""
     models = [{s: replace(p, logits=scale * p.logits) for s, p in random_views(seed, n).items()} for seed in range(4)]
     counted = {n * sets for sets in range(1, len(METRICS[name].subsets) + 1)} or {5}  # weights
-    for m in measured(name, *models).values():
-        assert m.n in counted
+    for key, m in measured(name, *models).items():
+        assert m.n in (range(1, n) if key.startswith("retained_") else counted)
         assert m.reason if m.value is None else math.isfinite(m.value)
         assert m.standard_error is None or math.isfinite(m.standard_error)
 
