@@ -14,7 +14,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr, softmax
 from torch import Tensor
 
-from unlearn.divergence import js_mixture, kl, mean_kl
+from unlearn.divergence import js_mixture, js_to_labels, kl, mean_kl
 
 logit = st.floats(-1e4, 1e4, width=32)
 rows = st.lists(st.tuples(logit, logit), min_size=2, max_size=10)  # one class each: the logits of p and q
@@ -93,3 +93,18 @@ def test_gradients_are_finite_at_one_hot_rows(divergence: Callable[[Tensor, Tens
     divergence(p, q).sum().backward()
     assert p.grad is not None
     assert p.grad.isfinite().all()
+
+
+def test_divergence_from_a_label_is_that_from_a_certain_prediction() -> None:
+    logits, labels = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) * 4, torch.arange(50) % 5
+    certain = torch.nn.functional.one_hot(labels, 5) * 1e4
+    torch.testing.assert_close(js_to_labels(logits, labels), js_mixture(logits, certain), rtol=1e-9, atol=1e-12)
+
+
+def test_divergence_from_a_label_is_bounded_and_its_gradient_finite() -> None:
+    logits = torch.tensor([[1e4, 0.0], [0.0, 1e4]], requires_grad=True)
+    found = js_to_labels(logits, torch.tensor([0, 0]))
+    torch.testing.assert_close(found, torch.tensor([0.0, math.log(2)]).double())
+    found.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()

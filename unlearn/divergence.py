@@ -21,6 +21,18 @@ def js_mixture(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     return js.clamp(min=0)  # rounding alone could make it negative
 
 
+def js_to_labels(logits: Tensor, labels: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of each row [n] from certainty in its label int64 [n], in nats: 0 to ln 2.
+
+    With p the probability of the label, m = (1 + p) / 2 at the label and half of softmax elsewhere, so
+    JS = (p ln(2p / (1 + p)) + (1 - p) ln 2 - ln((1 + p) / 2)) / 2. Float64.
+    """
+    log_p = F.log_softmax(logits.double(), dim=-1).gather(-1, labels[:, None])[:, 0]
+    p, log_half_sum = log_p.exp(), torch.log1p(log_p.exp()) - math.log(2)
+    js = 0.5 * (p * (log_p - log_half_sum) + (1 - p) * math.log(2) - log_half_sum)
+    return js.clamp(min=0)  # rounding alone could make it negative
+
+
 def mean_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
     """Mean of both Kullback-Leibler divergences of each row [n], in nats: 0 to infinity (Jeffreys / 2)."""
     p, q = (F.log_softmax(logits.double(), dim=-1) for logits in (logits_p, logits_q))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from unlearn.recipe import Recipe
 from unlearn.strategies.base import Batches, Context, Edit
 from unlearn.strategies.finetune import Finetune
-from unlearn.strategies.memory_gate import MemoryGate, class_weights
+from unlearn.strategies.memory_gate import MemoryGate, class_weights, wrong_label_fraction
 from unlearn.types import Images, Subset
 
 CLASSES = 4
@@ -61,6 +61,49 @@ def test_unseen_images_count_as_their_classes_are_forgotten() -> None:
     labels = [0] + [1] * 9
     assert not gate(right(labels, 1), validation, [0, 1]).is_open(Reader())
     assert gate(right(labels, 2), validation, [0, 1]).is_open(Reader())
+
+
+def noisy(n: int, wrong: float, seed: int) -> Images:
+    """Four shades under noise, one a class; the first part of the labels is wrong."""
+    draws = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, (n,), generator=draws)
+    pixels = labels[:, None, None, None] * 50 + torch.randint(0, 40, (n, 1, 8, 8), generator=draws)
+    amiss = torch.arange(n) < wrong * n
+    steps = torch.randint(1, CLASSES, (n,), generator=draws)
+    return Images(pixels.to(torch.uint8), torch.where(amiss, (labels + steps) % CLASSES, labels), torch.arange(n))
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5, 1.0])
+def test_neighbours_among_the_retained_estimate_how_many_labels_are_wrong(wrong: float) -> None:
+    found = wrong_label_fraction(noisy(300, 0.0, 0), noisy(100, 0.0, 1), noisy(200, wrong, 2))
+    assert found == pytest.approx(wrong, abs=0.02)
+
+
+def test_wrong_labels_are_estimated_where_validation_and_retain_labels_are_noisy_too() -> None:
+    found = wrong_label_fraction(noisy(600, 0.2, 0), noisy(200, 0.2, 1), noisy(200, 1.0, 2))
+    assert found == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_disagreement_that_chance_explains_makes_no_label_wrong() -> None:
+    """Pixels that say nothing of the class."""
+    draws = torch.Generator().manual_seed(0)
+
+    def meaningless(n: int) -> Images:
+        pixels = torch.randint(0, 256, (n, 1, 8, 8), generator=draws).to(torch.uint8)
+        return Images(pixels, torch.randint(0, CLASSES, (n,), generator=draws), torch.arange(n))
+
+    assert [wrong_label_fraction(*map(meaningless, (200, 100, 100))) for _ in range(20)] == [0.0] * 20
+
+
+def test_where_all_labels_are_wrong_chance_is_what_unseen_images_score() -> None:
+    data = {
+        Subset.FORGET: noisy(120, 1.0, 2),
+        Subset.VALIDATION: noisy(120, 0.0, 1),
+        Subset.RETAIN: noisy(300, 0.0, 0),
+    }
+    asked = MemoryGate(Context(Reader(), Reader, {}, data, 0), 1)
+    assert asked._unseen(0.91) == pytest.approx(0.03, abs=0.02)  # (1 - 0.91) / 3
+    assert asked._unseen(0.25) == pytest.approx(0.25, abs=0.02)
 
 
 def test_it_checks_at_every_nth_call_and_remembers_between() -> None:

@@ -232,9 +232,9 @@ def hand_built() -> tuple[nn.Module, nn.Module, dict[Subset, Batch]]:
 def test_loss_is_cross_entropy_plus_weighted_divergence(form: str, weight: float, smoothing: float) -> None:
     model, original, batch = hand_built()
     recipe = Recipe(label_smoothing=smoothing)
-    found = only_phase(Finetune(recipe=recipe, js_weight=weight, js_form=form, js_while="always"), original).loss(
-        model, batch, 0
-    )
+    found = only_phase(
+        Finetune(recipe=recipe, js_weight=weight, js_form=form, js_from="original", js_while="always"), original
+    ).loss(model, batch, 0)
 
     logs = log_softmax(model(batch[Subset.RETAIN].images).detach().numpy(), 1)
     wanted = (1 - smoothing) * np.eye(4)[batch[Subset.RETAIN].labels.numpy()] + smoothing / 4
@@ -248,11 +248,27 @@ def test_loss_is_cross_entropy_plus_weighted_divergence(form: str, weight: float
     assert found.item() == pytest.approx(-(wanted * logs).sum(1).mean() + weight * divergence, abs=1e-12)
 
 
+def test_by_default_the_divergence_is_from_certainty_in_the_label() -> None:
+    model, original, batch = hand_built()
+    found = only_phase(Finetune(js_weight=-2.0, js_while="always"), original).loss(model, batch, 0)
+    plain = only_phase(Finetune(), original).loss(model, batch, 0)
+    forget = batch[Subset.FORGET]
+    p = softmax(model(forget.images).detach().numpy(), 1)
+    divergence = (jensenshannon(p, np.eye(4)[forget.labels.numpy()], axis=1) ** 2).mean()
+    assert found.item() - plain.item() == pytest.approx(-2 * divergence, abs=1e-12)
+
+
+def test_both_kls_from_labels_are_refused() -> None:
+    found = problems(Finetune(js_form="mean_kl"), "strategy")
+    assert [problem.key for problem in found] == ["strategy.js_from"]
+
+
 def test_a_positive_weight_pulls_towards_the_original_and_a_negative_one_away() -> None:
     model, original, batch = hand_built()
     at_rest = only_phase(Finetune(), original).loss(model, batch, 0)
     held, pushed = (
-        only_phase(Finetune(js_weight=w, js_while="always"), original).loss(model, batch, 0) for w in (0.5, -0.5)
+        only_phase(Finetune(js_weight=w, js_from="original", js_while="always"), original).loss(model, batch, 0)
+        for w in (0.5, -0.5)
     )
     assert pushed < at_rest < held
     held.backward()

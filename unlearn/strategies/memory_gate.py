@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch, sequential
+from unlearn.batch import sequential, spaced
 from unlearn.strategies.base import Context
 from unlearn.types import ImageSource, Subset
 
 SAMPLES = 128  # of each set in one check, drawn anew: errors of up to 0.05 even out over the checks
+REFERENCES, QUERIES = 2000, 1000  # retain images that vote on labels, and images that are voted on, at most
+NEIGHBOURS, SIDE = 5, 8  # voters per image, compared as SIDE x SIDE pixels
+CERTAIN = 3.0  # standard errors: a smaller disagreement of the votes says nothing
 
 
 class MemoryGate:
     """Open while more of the forget set is classified correctly than unseen images would be [ours].
 
-    Unseen images are the validation set, weighted so that its classes are as frequent as in the forget set. Of a class
-    that the retain set lacks, nothing would be classified correctly. So neither a net nor a data set needs a threshold.
+    What unseen images would score is read from the validation set, weighted so that its classes are as frequent as in
+    the forget set. It is 0 for a class that the retain set lacks, and chance where the labels of D_f are wrong, which
+    `wrong_label_fraction` estimates. So neither a net nor a data set needs a threshold.
 
     Args:
         context: the forget, retain and validation sets, and the stream that samples are drawn from.
@@ -35,10 +43,13 @@ class MemoryGate:
         self._draws = context.generator("memory gate")
         self._calls = 0
         self._open = True
-        forget, retain = self.forget.labels.cpu(), context.data[Subset.RETAIN].labels.cpu()
-        known = torch.isin(forget, retain)
+        retain = context.data[Subset.RETAIN]
+        known = torch.isin(self.forget.labels, retain.labels)
         self._known = known.double().mean().item()  # the fraction of the forget set whose class the retain set has
-        self._weights = class_weights(self.validation.labels.cpu(), forget[known])
+        self._weights = class_weights(self.validation.labels.cpu(), self.forget.labels[known].cpu())
+        self._classes = len(torch.unique(retain.labels))
+        named = self.forget.take(known.nonzero()[:, 0])
+        self._wrong = wrong_label_fraction(retain, self.validation, named) if len(named) else 0.0
 
     def is_open(self, model: nn.Module) -> bool:
         """Whether `model` still remembers; called once a step, it checks at every `every`-th call."""
@@ -55,20 +66,54 @@ class MemoryGate:
         for module, training in modes:
             module.training = training
         weights = self._weights[chosen]
-        unseen = self._known * (weights @ seen).item() / max(weights.sum().item(), 1e-12)
-        return forget.mean().item() > unseen
+        accuracy = (weights @ seen).item() / max(weights.sum().item(), 1e-12)
+        return forget.mean().item() > self._unseen(accuracy)
+
+    def _unseen(self, accuracy: float) -> float:
+        """What a model of that validation accuracy would score on D_f without having seen it."""
+        by_chance = (1 - accuracy) / max(1, self._classes - 1)
+        return self._known * ((1 - self._wrong) * accuracy + self._wrong * by_chance)
 
     @torch.no_grad()
     def _correct(self, model: nn.Module, data: ImageSource) -> tuple[Tensor, Tensor]:
         """Which of some samples are classified correctly, float64 [n], and their positions int64 [n]."""
         chosen = torch.randperm(len(data), generator=self._draws)[:SAMPLES]
-        batches = sequential(data.take(chosen.to(data.labels.device)), SAMPLES)
-        return torch.cat(list(_hits(model, batches))).cpu().double(), chosen
+        (batch,) = sequential(data.take(chosen.to(data.labels.device)), SAMPLES)
+        return (model(batch.images).argmax(1) == batch.labels).cpu().double(), chosen
 
 
-def _hits(model: nn.Module, batches: Iterator[Batch]) -> Iterator[Tensor]:
-    for images, labels, _ in batches:
-        yield model(images).argmax(1) == labels
+def wrong_label_fraction(retain: ImageSource, validation: ImageSource, forget: ImageSource) -> float:
+    """The fraction of the labels of `forget` that are wrong, 0 to 1, estimated without any trained model [ours].
+
+    The retain images nearest to an image in pixels vote on its label. Votes agree with validation labels at a rate a,
+    with wrong labels at (1 - a) / (classes - 1), and with those of `forget` at a rate b between the two. The estimate
+    is 0 unless b is below a by `CERTAIN` standard errors, so that chance does not make labels wrong.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    references, classes = spaced(retain, REFERENCES), len(torch.unique(retain.labels))
+    if classes < 2:
+        return 0.0
+    voters = KNeighborsClassifier(min(NEIGHBOURS, len(references)))
+    voters.fit(_thumbnails(references), references.labels.cpu().numpy())
+    queries = [spaced(data, QUERIES) for data in (validation, forget)]
+    a, b = (float(voters.score(_thumbnails(data), data.labels.cpu().numpy())) for data in queries)
+    error = math.sqrt(sum(rate * (1 - rate) / len(data) for rate, data in zip((a, b), queries, strict=True)))
+    by_chance = (1 - a) / (classes - 1)
+    if a <= by_chance or a - b <= CERTAIN * error:
+        return 0.0
+    return min(1.0, (a - b) / (a - by_chance))
+
+
+def _thumbnails(data: ImageSource) -> npt.NDArray[np.float32]:
+    """Every image as float32 [n, c * SIDE * SIDE], on the CPU."""
+    pixels: npt.NDArray[np.float32] = torch.cat(list(_shrunk(data))).cpu().numpy()
+    return pixels
+
+
+def _shrunk(data: ImageSource) -> Iterator[Tensor]:
+    for batch in sequential(data, SAMPLES):
+        yield F.adaptive_avg_pool2d(batch.images, SIDE).flatten(1)
 
 
 def class_weights(labels: Tensor, wanted: Tensor) -> Tensor:

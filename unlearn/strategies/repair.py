@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unlearn.batch import Batch
 from unlearn.checks import at_least, finite, fraction, one_of
-from unlearn.divergence import js_mixture, mean_kl
+from unlearn.divergence import js_mixture, js_to_labels, mean_kl
+from unlearn.errors import Problem
 from unlearn.strategies.base import Batches, Context, Edit, Loss, Masks, Phase, outputs, task
 from unlearn.strategies.iterative import Iterative
 from unlearn.strategies.memory_gate import MemoryGate
@@ -18,10 +20,13 @@ from unlearn.types import Subset
 
 @dataclass(frozen=True, kw_only=True)
 class Repair(Iterative):
-    """Fine-tuning that may follow an edit: L = CE(retain) + js_weight * JS(p(x_f), p_0(x_f)), minimised [S].
+    """Fine-tuning that may follow an edit: L = CE(retain) + js_weight * JS(p(x_f), q), minimised [S].
 
-    The sign of the weight is unknown in the paper. A third party used +0.1 with the mean of both KLs, which holds the
-    model at the original's outputs on D_f; a negative weight pushes it away from them, and 0 leaves the term out.
+    The paper's q are the original's outputs p_0(x_f); the sign of the weight is unknown. A third party used +0.1 with
+    the mean of both KLs, which holds the model at the original's outputs on D_f. A negative weight pushes it away, and
+    0 leaves the term out. With `js_from=labels`, q is certainty in the sample's own label [ours]: for what the original
+    has learned by heart the two hardly differ, but of a mislabelled image only the label is pushed away, and no
+    forward pass of the original is needed.
 
     With `js_while=remembered` the term acts only while the forget set is classified correctly more often than unseen
     images are (`MemoryGate`) [ours]. Without such a stop a weight that forgets one data set ruins the next.
@@ -31,9 +36,15 @@ class Repair(Iterative):
 
     js_weight: float = finite(0.0)
     js_form: str = one_of("mixture", "mean_kl")
+    js_from: str = one_of("labels", "original")  # what q is
     js_while: str = one_of("remembered", "always")  # when the term acts
     js_check_every: int = at_least(1, 10)  # steps between two checks of js_while=remembered
     js_batch: float = fraction(0.25)  # forget images of a step: this fraction of the retain images, at least 1
+
+    def problems(self, key: str) -> Iterator[Problem]:
+        """Both KLs from certainty in a label are infinite."""
+        if self.js_form == "mean_kl" and self.js_from == "labels":
+            yield Problem(f"{key}.js_from", "original with js_form=mean_kl", self.js_from)
 
     def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
         """Which entries the fine-tuning may change; None: all."""
@@ -52,7 +63,6 @@ class Repair(Iterative):
         )
 
     def _loss(self, context: Context) -> Loss:
-        divergence = {"mixture": js_mixture, "mean_kl": mean_kl}[self.js_form]
         gated = self.js_weight != 0 and self.js_while == "remembered"
         gate = MemoryGate(context, self.js_check_every) if gated else None
 
@@ -61,9 +71,15 @@ class Repair(Iterative):
             if self.js_weight == 0 or (gate and not gate.is_open(model)):
                 return repaired
             forget = batches[Subset.FORGET]
-            with torch.no_grad():
-                before = context.original(forget.images)
-            distances = divergence(outputs(model, forget.images, running_statistics=True), before)
+            distances = self._divergence(outputs(model, forget.images, running_statistics=True), forget, context)
             return repaired + self.js_weight * forget.mean(distances).to(repaired.dtype)
 
         return loss
+
+    def _divergence(self, logits: Tensor, forget: Batch, context: Context) -> Tensor:
+        """Of each forget sample, from what `js_from` says."""
+        if self.js_from == "labels":
+            return js_to_labels(logits, forget.labels)
+        with torch.no_grad():
+            before = context.original(forget.images)
+        return {"mixture": js_mixture, "mean_kl": mean_kl}[self.js_form](logits, before)
