@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -215,6 +216,42 @@ def test_sampled_labels_are_drawn_by_one_stream_in_the_order_of_samples(
     assert len(drawn.unique()) > 1
     batches = list(zip(images.split(size), labels.split(size), strict=True))
     close(GradientStatistic(score, "sampled").compute(model, batches), loop(score, "loss", model, images, drawn))
+
+
+@pytest.mark.parametrize("size", [1, 3, N])
+def test_the_expected_square_is_the_sum_over_labels(
+    size: int, model: nn.Module, samples: tuple[Tensor, Tensor]
+) -> None:
+    """The mean over samples of the sum over y of p(y|x) (d log p(y|x) / dw)^2, one label and one sample at a time."""
+    images, labels = samples
+    expected = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for image in images.split(1):
+        for y in range(3):
+            log_p = model(image).log_softmax(1)[0, y]
+            gradient = torch.autograd.grad(log_p, list(model.parameters()))
+            for name, g in zip(expected, gradient, strict=True):
+                expected[name] += log_p.exp().detach() * g**2 / N
+    batches = zip(images.split(size), labels.split(size), strict=True)
+    close(GradientStatistic("mean_square", "expected").compute(model, batches), expected)
+
+
+def test_the_expected_square_does_not_collapse_on_a_fitted_net() -> None:
+    """At p = (1 - 1e-4, 1e-4) and input 1 it is p_0 p_1 = 1e-4 for both weights; the likely label alone gives 1e-8."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False)).double().eval()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([[math.log((1 - 1e-4) / 1e-4)], [0.0]]))
+    batch = torch.ones(40, 1, 1, 1, dtype=torch.float64), torch.zeros(40, dtype=torch.int64)
+    exact, sampled = (GradientStatistic("mean_square", of).compute(model, [batch]) for of in ("expected", "sampled"))
+    torch.testing.assert_close(exact["1.weight"], torch.full((2, 1), 1e-4 * (1 - 1e-4), dtype=torch.float64))
+    assert sampled["1.weight"].max() < 1e-3 * exact["1.weight"].min()
+
+
+@pytest.mark.parametrize("score", ["mean_gradient", "sum_absolute"])
+def test_only_squares_have_an_expectation_over_labels(
+    score: str, model: nn.Module, samples: tuple[Tensor, Tensor]
+) -> None:
+    with pytest.raises(ValueError, match="mean_square"):
+        GradientStatistic(score, "expected").compute(model, [samples])
 
 
 def test_drawn_labels_have_the_models_frequencies() -> None:

@@ -31,6 +31,11 @@ def positive(default: Any) -> Any:
     return checked(default, "a number > 0", lambda v: math.isfinite(v) and v > 0)
 
 
+def finite(default: Any) -> Any:
+    """Any number but infinities and NaN."""
+    return checked(default, "a finite number", math.isfinite)
+
+
 def at_least(low: int, default: Any) -> Any:
     """A finite number of at least `low`."""
     return checked(default, f"a number >= {low}", lambda v: math.isfinite(v) and v >= low)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -39,8 +39,10 @@ class GradientStatistic(Statistic):
     """A statistic of dF/dw over a set of samples.
 
     F is the cross-entropy at the true label (`loss`), half the squared norm of the logits (`output`), or the
-    cross-entropy at a label drawn from the model's own p (`sampled`; its `mean_square` estimates the diagonal of the
-    Fisher information). The k-th sample's label is drawn by the k-th number of one fixed stream (our choice).
+    cross-entropy at a label of the model's own p: `expected` is the sum over all labels y, weighted by p_y, one pass
+    for each class, and `sampled` draws one label per sample. `mean_square` of the first is the diagonal of the Fisher
+    information; that of the second estimates it, and collapses on a fitted net, which hardly ever draws a wrong label.
+    The k-th sample's label is drawn by the k-th number of one fixed stream (our choice).
 
     - `mean_gradient`: mean over samples of dF/dw, with its sign
     - `sum_absolute`: sum over samples of |dF/dw|
@@ -54,6 +56,10 @@ class GradientStatistic(Statistic):
     def compute(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
         if model.training:
             raise ValueError("sensitivity is defined for a model in eval mode")
+        if self.of == "expected":
+            if self.name != "mean_square":
+                raise ValueError(f"of='expected': expected the statistic mean_square, got {self.name}")
+            batches = every_label(model, batches)
         draws = stream(0, "sampled labels")
 
         def function(logits: Tensor, labels: Tensor) -> Tensor:
@@ -71,9 +77,23 @@ class GradientStatistic(Statistic):
         if self.of == "output":
             half_square: Tensor = 0.5 * logits.square().sum()
             return half_square
+        if self.of == "expected":  # its square's mean over labels is the sum over y of p_y (d CE_y / dw)^2
+            weights = (logits.shape[1] * logits.detach().softmax(1).gather(1, labels[:, None])[:, 0]).sqrt()
+            return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
         if self.of == "sampled":
             labels = draw_labels(logits.detach(), draws)
         return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def every_label(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each batch once for every output of the model, with that output's index as the label of all its samples."""
+    classes = 0
+    for images, labels in batches:
+        if not classes:
+            with torch.no_grad():
+                classes = model(images[:1]).shape[1]
+        for label in range(classes):
+            yield images, torch.full_like(labels, label)
 
 
 def draw_labels(logits: Tensor, generator: torch.Generator) -> Tensor:

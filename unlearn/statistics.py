@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from unlearn.types import Measurement, Predictions
+from unlearn.types import Measurement, Predictions, Subset
 
 NORMAL = 1.959964  # standard errors to either side of a mean that hold 95 %
 RESOLUTION = 3.0  # standard errors below which a difference is not one to divide by (our choice)
@@ -17,6 +18,25 @@ RESOLUTION = 3.0  # standard errors below which a difference is not one to divid
 def correct(predictions: Predictions) -> Tensor:
     """1.0 where the most probable class is the label, else 0.0; float64 [n]."""
     return (predictions.logits.argmax(1) == predictions.labels).double()
+
+
+def vanished_classes(forget: Tensor, retain: Tensor) -> Tensor:
+    """Classes that a request removes altogether: int64 [k], sorted, those of forget labels that no retain label is."""
+    gone: Tensor = torch.unique(forget[~torch.isin(forget, retain)])
+    return gone
+
+
+def retained_classes(predictions: Mapping[Subset, Predictions], subset: Subset) -> Predictions | None:
+    """Predictions on a subset without the classes that vanish, from those on it and on forget and retain.
+
+    None where that changes nothing, or leaves nothing.
+    """
+    vanished = vanished_classes(predictions[Subset.FORGET].labels, predictions[Subset.RETAIN].labels)
+    found = predictions[subset]
+    kept = ~torch.isin(found.labels, vanished)
+    if kept.all() or not kept.any():
+        return None
+    return Predictions(found.logits[kept], found.labels[kept], found.index[kept])
 
 
 def confidence(predictions: Predictions) -> Tensor:

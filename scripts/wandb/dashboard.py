@@ -10,7 +10,7 @@ import argparse
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc")
+AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", "retained_test_accuracy", "mia_logistic_auc")
 DIALS = {"k": "strategy.k", "noise scale": "strategy.noise_scale"}
 STAGES = ("original", "retrained", "unlearned")
 RUN = "${run:displayName}"  # W&B's own template

@@ -358,7 +358,7 @@ def test_full_is_all_but_what_is_for_searches_and_what_costs_most(composed: Call
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
     members, others = with_losses(drawn(40, 0, 0.5)), with_losses(drawn(60, 1))
     found = Selection(bootstrap=100).measure(
-        Evidence(Seen({Subset.FORGET: members, Subset.VALIDATION: others}), seed=3)
+        Evidence(Seen({Subset.FORGET: members, Subset.VALIDATION: others, Subset.RETAIN: members}), seed=3)
     )
     alike = attacked(members, others, seed=3, bootstrap=100)
     assert found["selection_auc"].value == alike["mia_logistic_auc"].value
@@ -366,8 +366,21 @@ def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
         alike["mia_logistic_balanced_accuracy"].value, abs=0.1
     )
     assert found["validation_accuracy"].value == (others.logits.argmax(1) == 0).double().mean().item()
+    assert "retained_validation_accuracy" not in found
     assert Subset.HOLDOUT not in Selection.subsets
     assert Subset.TEST not in Selection.subsets
+
+
+def test_selection_reads_validation_accuracy_without_a_class_that_vanishes() -> None:
+    """Of class 1 nothing is retained; of the validation samples 0, 0, 1, 0 three stay, two of them right."""
+    y = torch.tensor([0, 0, 1, 0] * 3)
+    shown = torch.tensor([0, 1, 0, 0] * 3)
+    validation = Predictions(torch.eye(2)[shown], y, torch.arange(12))
+    forget, retain = (Predictions(torch.eye(2)[[c] * 8], torch.full((8,), c), torch.arange(8)) for c in (1, 0))
+    seen = Seen({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.VALIDATION: validation})
+    found = Selection(bootstrap=100).measure(Evidence(seen))
+    assert found["validation_accuracy"].value == pytest.approx(6 / 12)
+    assert found["retained_validation_accuracy"].value == pytest.approx(6 / 9)
 
 
 @pytest.mark.parametrize(

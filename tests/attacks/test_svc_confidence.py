@@ -39,6 +39,29 @@ def test_it_is_the_machines_own_share() -> None:
     assert found.standard_error == pytest.approx((share * (1 - share) / 89) ** 0.5, abs=0.005)
 
 
+def test_test_samples_of_a_class_that_vanishes_are_left_out() -> None:
+    """A model without the class gives its test samples a confidence near 0, as it does the forget samples."""
+    forget, retain, test = drawn(90, 1, 9, 0), drawn(200, 9, 1, 1), drawn(200, 4, 2, 2)
+    gone = sure(drawn(150, 1, 9, 3))
+    judge = SVC(C=3, kernel="rbf", gamma=1)
+
+    def share(others: np.ndarray) -> float:
+        size = min(len(retain), len(others))
+        fitted = np.concatenate([retain[:size], others[:size]])[:, None]
+        return float((judge.fit(fitted, [1] * size + [0] * size).predict(forget[:, None]) == 0).mean())
+
+    relabelled = [Predictions(p.logits.flip(1), 1 - p.labels, p.index) for p in (sure(forget), gone)]
+    kept = sure(test)
+    mixed = Predictions(
+        torch.cat([kept.logits, relabelled[1].logits]),
+        torch.cat([kept.labels, relabelled[1].labels]),
+        torch.arange(350),
+    )
+    found = attacked(relabelled[0], sure(retain), mixed)
+    assert found.value == pytest.approx(share(test), abs=1 / 90)
+    assert found == attacked(relabelled[0], sure(retain), kept)
+
+
 @pytest.mark.parametrize(("a", "b", "seen"), [(60, 1, True), (2, 2, False)])
 def test_what_looks_unseen_is_high(a: float, b: float, seen: bool) -> None:
     found = attacked(sure(drawn(100, a, b, 0)), sure(drawn(900, 60, 1, 1)), sure(drawn(300, 2, 2, 2)))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlearn.checks import problems
 from unlearn.evidence import Evidence, Seen
-from unlearn.metrics.klom import Klom
+from unlearn.metrics.klom import FEWEST, Klom
 from unlearn.types import Predictions, Subset
 
 
@@ -72,20 +72,57 @@ def test_margins_come_from_logits() -> None:
 def test_a_mean_and_a_high_percentile() -> None:
     evidence = Evidence(Seen(), subjects=population(drawn(1)), retrained_models=population(drawn(0)))
     found, values = Klom().measure(evidence), Klom().divergence(drawn(0), drawn(1)).numpy()
-    assert list(found) == [f"klom_{subset}{end}" for subset in Klom.subsets for end in ("", "_p95")]
+    ends = ("", "_p95", "_reverse", "_reverse_p95")
+    assert list(found) == [f"klom_{subset}{end}" for subset in Klom.subsets for end in ends]
     for subset in (Subset.FORGET, Subset.RETAIN, Subset.TEST):
         mean, high = found[f"klom_{subset}"], found[f"klom_{subset}_p95"]
         assert (mean.value, high.value) == pytest.approx((values.mean(), np.quantile(values, 0.95)))
         assert mean.standard_error == pytest.approx(values.std(ddof=1) / math.sqrt(50))
 
 
+def test_both_directions_by_hand() -> None:
+    """Two bins on 0 to 3: of four models each, one retrained and two subjects are in the upper one."""
+    retrained = torch.tensor([[0.0], [0.0], [0.0], [3.0]]).double()
+    half = torch.tensor([[0.0], [0.0], [3.0], [3.0]]).double()
+    evidence = Evidence(Seen(), subjects=population(half), retrained_models=population(retrained))
+    found = {name: each.value for name, each in Klom(bins=2).measure(evidence).items()}
+    forward = 3 / 4 * math.log((3 / 4) / (1 / 2)) + 1 / 4 * math.log((1 / 4) / (1 / 2))
+    backward = 1 / 2 * math.log((1 / 2) / (3 / 4)) + 1 / 2 * math.log((1 / 2) / (1 / 4))
+    assert (found["klom_test"], found["klom_test_reverse"]) == (pytest.approx(forward), pytest.approx(backward))
+    assert found["klom_test_reverse_p95"] == pytest.approx(backward)
+    assert abs(forward - backward) > 0.01
+
+
 def test_few_models_lift_it_and_coarse_bins_less() -> None:
-    """Of two populations that are alike: 0 in the limit."""
+    """Of two populations of one law: 0 in the limit."""
     means = [
         Klom(bins=bins).divergence(drawn(0, models), drawn(1, models)).mean().item()
         for models, bins in ((8, 20), (8, 5), (4000, 20))
     ]
     assert means[0] > 2 * means[1] > 20 * means[2]
+
+
+@pytest.mark.parametrize(("models", "bins"), [(8, 2), (10, 2), (16, 3), (32, 6), (64, 12), (100, 20), (500, 20)])
+def test_bins_follow_the_number_of_models(models: int, bins: int) -> None:
+    """One for every five: the authors' 20 for 100."""
+    assert Klom().bin_count(models) == bins
+    assert Klom(bins=7).bin_count(models) == 7
+
+
+def simulated(klom: Klom, models: int, shift: float) -> float:
+    """The mean over 2,000 samples whose margins are normal, shifted by so many standard deviations."""
+    return klom.divergence(drawn(0, models, 2000), drawn(1, models, 2000, shift)).mean().item()
+
+
+@pytest.mark.parametrize("models", [8, 12, 16, 24, 32, 50, 64, 100])
+def test_equal_laws_score_clearly_lower_than_shifted_ones(models: int) -> None:
+    """By a factor of 1.5 for half a standard deviation, at every N that is accepted; the 20 bins of 100 models do not
+    show that shift at N = 8."""
+    equal, shifted = (simulated(Klom(), models, shift) for shift in (0.0, 0.5))
+    assert shifted > 1.5 * equal
+    assert simulated(Klom(), models, 1.0) > 1.5 * shifted
+    if models == FEWEST:
+        assert simulated(Klom(bins=20), models, 0.5) < 1.05 * simulated(Klom(bins=20), models, 0.0)
 
 
 def test_without_a_second_half_of_retrained_models_the_floor_is_a_reason() -> None:

@@ -114,10 +114,16 @@ EXPECTED = {
     "klom": {  # half of the subjects are where all retrained models are, the other half elsewhere or not
         "klom_forget": 7 / 8 * math.log(2),
         "klom_forget_p95": math.log(2),
+        "klom_forget_reverse": 7 / 8 * (math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2),
+        "klom_forget_reverse_p95": math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2,
         "klom_retain": 2 / 4 * math.log(2),
         "klom_retain_p95": math.log(2),
+        "klom_retain_reverse": 2 / 4 * (math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2),
+        "klom_retain_reverse_p95": math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2,
         "klom_test": 0.0,
         "klom_test_p95": 0.0,
+        "klom_test_reverse": 0.0,
+        "klom_test_reverse_p95": 0.0,
     },
     "unlearning_degree": {
         "unlearning_degree": 0.9 - 0.675,
@@ -174,6 +180,38 @@ def random_views(seed: int, n: int = 60) -> Views:
 def test_a_metric_by_hand(name: str) -> None:
     found = measured(name, SUBJECT, ORIGINAL, RETRAINED)
     assert {key: m.value for key, m in found.items()} == pytest.approx(EXPECTED[name], abs=1e-6)
+
+
+def of_classes(labels: list[int], right: list[int]) -> Predictions:
+    """Three-class predictions, correct where `right` is 1."""
+    y = torch.tensor(labels)
+    shown = torch.where(torch.tensor(right) == 1, y, (y + 1) % 3)
+    return Predictions(torch.eye(3)[shown], y, torch.arange(len(y)))
+
+
+def test_where_a_class_vanishes_test_accuracy_is_given_without_it_too() -> None:
+    """Class 2 goes: of the test set's six samples the four others count, three of them right; class 1 is retained."""
+    test = of_classes([0, 2, 1, 0, 2, 1], [1, 0, 1, 0, 0, 1])
+    subject = {FORGET: of_classes([2, 2, 1], [0, 0, 1]), RETAIN: of_classes([0, 1, 1], [1, 1, 1]), Subset.TEST: test}
+    found = measured("accuracy", subject, subject, subject)
+    assert (found["test_accuracy"].value, found["test_accuracy"].n) == (pytest.approx(3 / 6), 6)
+    assert (found["retained_test_accuracy"].value, found["retained_test_accuracy"].n) == (pytest.approx(3 / 4), 4)
+
+
+@pytest.mark.parametrize(
+    ("forget", "retain", "test"),
+    [
+        ([2, 2], [0, 1, 2], [0, 1, 2]),  # one sample of the class stays
+        ([2, 2], [0, 1, 1], [0, 1, 1]),  # the test set has none of it
+        ([2, 2], [0, 1, 1], [2, 2, 2]),  # or nothing else
+    ],
+)
+def test_where_none_vanishes_from_the_test_set_there_is_no_second_accuracy(
+    forget: list[int], retain: list[int], test: list[int]
+) -> None:
+    parts = {FORGET: forget, RETAIN: retain, Subset.TEST: test}
+    subject = {subset: of_classes(labels, [1] * len(labels)) for subset, labels in parts.items()}
+    assert set(measured("accuracy", subject, subject, subject)) == set(EXPECTED["accuracy"])
 
 
 def test_n_counts_the_samples() -> None:
@@ -252,8 +290,8 @@ def test_results_are_finite_or_carry_a_reason(name: str, scale: float, n: int) -
     """For flat and for one-hot predictions, and for a single sample."""
     models = [{s: replace(p, logits=scale * p.logits) for s, p in random_views(seed, n).items()} for seed in range(4)]
     counted = {n * sets for sets in range(1, len(METRICS[name].subsets) + 1)} or {5}  # weights
-    for m in measured(name, *models).values():
-        assert m.n in counted
+    for key, m in measured(name, *models).items():
+        assert m.n in (range(1, n) if key.startswith("retained_") else counted)
         assert m.reason if m.value is None else math.isfinite(m.value)
         assert m.standard_error is None or math.isfinite(m.standard_error)
 

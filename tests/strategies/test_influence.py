@@ -15,7 +15,7 @@ from unlearn.errors import UnlearnError
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.strategies.base import Context
-from unlearn.strategies.influence import FORGOTTEN, Influence, gauss_newton, solve
+from unlearn.strategies.influence import DAMPING, FORGOTTEN, Influence, gauss_newton, solve
 from unlearn.types import Images, Subset
 
 DECAY, CLASSES = 0.02, 3
@@ -206,11 +206,47 @@ def test_conjugate_gradients_solve_and_stop() -> None:
     draws = torch.Generator().manual_seed(0)
     root = torch.randn(12, 12, generator=draws, dtype=torch.float64)
     a, b = root @ root.T + torch.eye(12), torch.randn(12, generator=draws, dtype=torch.float64)
-    told: list[tuple[int, int]] = []
-    found = solve(lambda v: a @ v, b, 50, 1e-12, lambda *tick: told.append(tick))
-    torch.testing.assert_close(found, torch.linalg.solve(a, b), rtol=1e-9, atol=1e-9)
-    assert 1 < len(told) < 50
-    assert torch.equal(solve(lambda v: a @ v, torch.zeros(12), 5, 0.1, lambda *tick: None), torch.zeros(12))
+    ticks: list[tuple[int, int]] = []
+    x, residual = solve(lambda v: a @ v, b, 50, 1e-12, lambda *tick: ticks.append(tick))
+    torch.testing.assert_close(x, torch.linalg.solve(a, b), rtol=1e-9, atol=1e-9)
+    assert residual < 1e-11
+    assert 1 < len(ticks) < 50
+    x, residual = solve(lambda v: a @ v, torch.zeros(12), 5, 0.1, lambda *tick: None)
+    assert (torch.equal(x, torch.zeros(12)), residual) == (True, 0.0)
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 6])
+def test_the_residual_is_that_of_the_step_that_is_returned(iterations: int) -> None:
+    draws = torch.Generator().manual_seed(0)
+    root = torch.randn(12, 12, generator=draws, dtype=torch.float64)
+    a, b = root @ root.T + 0.1 * torch.eye(12), torch.randn(12, generator=draws, dtype=torch.float64)
+    x, residual = solve(lambda v: a @ v, b, iterations, 1e-12, lambda *tick: None)
+    assert residual == pytest.approx(((b - a @ x).norm() / b.norm()).item(), rel=1e-9)
+    assert residual > 0.01
+
+
+@pytest.mark.parametrize(("iterations", "noted"), [(2, True), (500, False)])
+def test_the_report_notes_a_system_that_is_not_solved(data: Data, iterations: int, noted: bool) -> None:
+    model = optimum(*data.values())
+    context = context_of(model, data)
+    replace(EXACT, iterations=iterations, tolerance=1e-6).edit(copy.deepcopy(model), context)
+    assert ("solver" in context.notes) is noted
+    if noted:
+        assert context.notes["solver"].startswith("Conjugate gradients stopped after 2 iterations at a relative resid")
+
+
+def test_at_its_defaults_it_solves_the_system(data: Data) -> None:
+    """No note, and the step that dense matrices give at the same damping, to the tolerance."""
+    model = optimum(*data.values())
+    context, copied = context_of(model, data), copy.deepcopy(model)
+    strategy = Influence(weight_decay=DECAY, samples=None)
+    strategy.edit(copied, context)
+    forget, retain, theta = data[Subset.FORGET], data[Subset.RETAIN], vector(model)
+    hessian = torch.autograd.functional.hessian(objective(model, retain), theta) + DAMPING * torch.eye(len(theta))
+    removed = torch.func.grad(objective(model, forget))(theta)  # its mean, with the decay's gradient
+    exact = len(forget) / len(retain) * torch.linalg.solve(hessian, removed)
+    assert context.notes == {}
+    assert (vector(copied) - theta - exact).norm() < 0.05 * exact.norm()
 
 
 def test_a_parameter_without_gradient_is_an_error(data: Data) -> None:

@@ -83,7 +83,7 @@ def test_no_entries_is_the_identity(kind: type[Perturbation], k: float | int, mo
 @pytest.mark.parametrize("kind", [TopK, RandomK, WeightNoise])
 def test_no_noise_is_the_identity(kind: type[Perturbation], noise: str) -> None:
     original = net()
-    model, _ = edited(kind(noise=noise, noise_scale=0), original)
+    model, _ = edited(kind(mode="add", noise=noise, noise_scale=0), original)
     pairs = zip(model.parameters(), original.parameters(), strict=True)
     assert all(torch.equal(bits(a), bits(b)) for a, b in pairs)
 
@@ -129,7 +129,8 @@ def test_noise_is_one_draw_times_its_scale(noise: str) -> None:
 def test_cells_of_a_grid_share_their_noise() -> None:
     """Where two selections meet, whatever k, the change is the same."""
     everything = change(WeightNoise(), net())
-    for part in (RandomK(k=0.3), RandomK(k=0.6), TopK(k=0.2)):
+    as_noise = {"mode": "add", "noise_scale": WeightNoise().noise_scale}
+    for part in (RandomK(k=0.3, **as_noise), RandomK(k=0.6, **as_noise), TopK(k=0.2, **as_noise)):
         for name, value in change(part, net()).items():
             torch.testing.assert_close(value, torch.where(value == 0, 0.0, everything[name]), rtol=0, atol=0)
 
@@ -165,10 +166,29 @@ def test_zero_and_reinitialise_replace_what_is_selected() -> None:
     zeroed, edit = edited(RandomK(mode="zero"), original)
     for name, p in zeroed.named_parameters():
         assert (p[edit.masks[name]] == 0).all()
-    renewed, edit = edited(RandomK(mode="reinitialise"), original)
+    renewed, edit = edited(RandomK(mode="reinitialise", strength=1.0), original)
     for name, p in renewed.named_parameters():
         mask = edit.masks[name]
         assert torch.equal(p[mask], fresh[name][mask])
+
+
+@pytest.mark.parametrize("kind", [TopK, RandomK])
+def test_by_default_what_is_selected_moves_three_tenths_of_the_way_to_fresh_values(kind: type[Perturbation]) -> None:
+    original, fresh = net().double(), dict(net(99).double().named_parameters())
+    moved, edit = edited(kind(), original)
+    for name, before in original.named_parameters():
+        wanted = torch.where(edit.masks[name], 0.7 * before + 0.3 * fresh[name], before)
+        torch.testing.assert_close(moved.get_parameter(name).detach(), wanted.detach(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.5])
+def test_a_strength_is_a_fraction(strength: float) -> None:
+    assert [problem.key for problem in problems(TopK(strength=strength), "strategy")] == ["strategy.strength"]
+
+
+@pytest.mark.parametrize(("mode", "key"), [("add", "noise_scale"), ("reinitialise", "strength"), ("zero", "k")])
+def test_an_edit_names_what_makes_it_gentler(mode: str, key: str) -> None:
+    assert f"strategy.{key}" in TopK(mode=mode).gentler
 
 
 def test_zeroing_ignores_the_noise_scale() -> None:
@@ -188,8 +208,8 @@ def test_a_share_or_a_count_is_accepted(k: float | int) -> None:
 
 
 def only_phase(strategy: Repair, original: nn.Module, edit: Edit | None = None) -> Phase:
-    nothing = Images(torch.zeros(0, 1, 1, 30), torch.zeros(0), torch.zeros(0))
-    data = dict.fromkeys((Subset.RETAIN, Subset.FORGET), nothing)
+    one = Images(torch.zeros(1, 1, 1, 30, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
+    data = dict.fromkeys((Subset.RETAIN, Subset.FORGET, Subset.VALIDATION), one)
     (phase,) = strategy.phases(Context(original, net, {}, data, 0), edit or Edit({}))
     return phase
 
@@ -212,7 +232,9 @@ def hand_built() -> tuple[nn.Module, nn.Module, dict[Subset, Batch]]:
 def test_loss_is_cross_entropy_plus_weighted_divergence(form: str, weight: float, smoothing: float) -> None:
     model, original, batch = hand_built()
     recipe = Recipe(label_smoothing=smoothing)
-    found = only_phase(Finetune(recipe=recipe, js_weight=weight, js_form=form), original).loss(model, batch, 0)
+    found = only_phase(Finetune(recipe=recipe, js_weight=weight, js_form=form, js_while="always"), original).loss(
+        model, batch, 0
+    )
 
     logs = log_softmax(model(batch[Subset.RETAIN].images).detach().numpy(), 1)
     wanted = (1 - smoothing) * np.eye(4)[batch[Subset.RETAIN].labels.numpy()] + smoothing / 4
@@ -229,7 +251,9 @@ def test_loss_is_cross_entropy_plus_weighted_divergence(form: str, weight: float
 def test_a_positive_weight_pulls_towards_the_original_and_a_negative_one_away() -> None:
     model, original, batch = hand_built()
     at_rest = only_phase(Finetune(), original).loss(model, batch, 0)
-    held, pushed = (only_phase(Finetune(js_weight=w), original).loss(model, batch, 0) for w in (0.5, -0.5))
+    held, pushed = (
+        only_phase(Finetune(js_weight=w, js_while="always"), original).loss(model, batch, 0) for w in (0.5, -0.5)
+    )
     assert pushed < at_rest < held
     held.backward()
     assert all(p.grad is None for p in original.parameters())
@@ -239,7 +263,7 @@ def test_a_forget_batch_of_one_goes_through_batch_norm_in_eval_mode() -> None:
     _, original, batch = hand_built()
     model = nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20), nn.Linear(20, 4)).double().train()
     one = {Subset.RETAIN: batch[Subset.RETAIN], Subset.FORGET: Batch(*(part[:1] for part in batch[Subset.FORGET][:2]))}
-    assert only_phase(Finetune(js_weight=-0.1), original).loss(model, one, 0).isfinite()
+    assert only_phase(Finetune(js_weight=-0.1, js_while="always"), original).loss(model, one, 0).isfinite()
     assert all(module.training for module in model.modules())
     assert model[1].num_batches_tracked == 1
 

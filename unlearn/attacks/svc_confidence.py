@@ -12,7 +12,7 @@ from unlearn.attacks.members import by_index, too_few
 from unlearn.checks import at_least
 from unlearn.evidence import Evidence
 from unlearn.seeding import stream
-from unlearn.statistics import confidence, mean
+from unlearn.statistics import confidence, mean, retained_classes
 from unlearn.types import Measurement, Subset
 
 
@@ -20,7 +20,8 @@ from unlearn.types import Measurement, Subset
 class SvcConfidence(Attack):
     """The share of the forget set that a support vector machine on the true class's probability judges non-member.
 
-    The machine (RBF, C = 3, gamma = 1) is fitted, anew to each model, to equally many samples of retain and test.
+    The machine (RBF, C = 3, gamma = 1) is fitted for each model to equally many samples of retain and test. Test
+    samples of classes that the request removes altogether are left out, as in the tables.
 
     Numbers: `mia_svc_confidence`; its standard error holds the judge fixed.
     Range: 0 to 1; tables in the literature give it in percent and call it MIA.
@@ -31,7 +32,7 @@ class SvcConfidence(Attack):
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
     members = "retain samples, by which forget samples are judged"
-    non_members = "test samples"
+    non_members = "test samples of the retained classes"
     direction = "the higher the share, the fewer forget samples look like members"
     descended_by = ("membership_loss",)
 
@@ -40,7 +41,8 @@ class SvcConfidence(Attack):
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         from sklearn.svm import SVC
 
-        forget, retain, test = (by_index(evidence.subject[subset]) for subset in self.subsets)
+        forget, retain = (by_index(evidence.subject[subset]) for subset in (Subset.FORGET, Subset.RETAIN))
+        test = by_index(retained_classes(evidence.subject, Subset.TEST) or evidence.subject[Subset.TEST])
         reason = too_few(retain.labels, test.labels)
         if reason:
             return {"mia_svc_confidence": Measurement(None, len(forget.labels), reason=reason)}

@@ -6,6 +6,7 @@ from typing import Any
 
 from unlearn.report.judgement import difference
 from unlearn.report.phrases import capital, listed
+from unlearn.report.retained import accuracy_name, graded
 
 Report = dict[str, Any]
 LEAST = 0.005  # half a point of accuracy: less is no loss to speak of
@@ -14,14 +15,18 @@ SPREAD = 0.2  # of a speed-up, from which on it is told
 
 def price(report: Report) -> str:
     """Time, and points of accuracy that retrained models have and it has not."""
-    lost = {subset: _lost(report, subset) for subset in ("retain", "test")}
-    told = [f"{points:.1f} points of {subset} accuracy" for subset, points in lost.items() if points]
+    lost = {metric: _lost(report, metric) for metric in _kept(report)}
+    told = [f"{points:.1f} points of {accuracy_name(metric)}" for metric, points in lost.items() if points]
     return _speed(report) + (f"; {listed(told)} lost" if told else "")
 
 
-def _lost(report: Report, subset: str) -> float:
+def _kept(report: Report) -> tuple[str, ...]:
+    """The accuracies that unlearning should not touch; where classes vanish, test accuracy over the retained ones."""
+    return graded(("retain_accuracy", "test_accuracy"), lambda metric: f"unlearned/{metric}" in report["metrics"])
+
+
+def _lost(report: Report, metric: str) -> float:
     """Points below retrained models, or without one below the original; 0 where samples may explain them."""
-    metric = f"{subset}_accuracy"
     gap, behind = report["metrics"].get(f"gap/{metric}"), report["statistics"].get(f"gap/{metric}")
     change = report["statistics"].get(f"unlearned/{metric}", {}).get("change")
     found = difference(behind, gap) if gap is not None else difference(change)
@@ -47,7 +52,7 @@ def account(report: Report) -> list[str]:
     metrics = report["metrics"]
     mine, theirs = (metrics.get(f"{role}/seconds") for role in ("unlearned", "retrained"))
     told = [] if mine is None else [_seconds(report, mine, theirs)]
-    return [*told, *(words for subset in ("retain", "test") if (words := _retention(report, subset)))]
+    return [*told, *(words for metric in _kept(report) if (words := _retention(report, metric)))]
 
 
 def _seconds(report: Report, mine: float, theirs: float | None) -> str:
@@ -57,9 +62,8 @@ def _seconds(report: Report, mine: float, theirs: float | None) -> str:
     return f"{_short(mine)}, retraining {_short(theirs)}" + (f"; no speed-up is given: {why}." if why else ".")
 
 
-def _retention(report: Report, subset: str) -> str:
+def _retention(report: Report, metric: str) -> str:
     """Accuracy before and after; it fell where the interval of the change is below 0 throughout."""
-    metric = f"{subset}_accuracy"
     before, after, wanted = (
         report["metrics"].get(f"{role}/{metric}") for role in ("original", "unlearned", "retrained")
     )
@@ -68,7 +72,7 @@ def _retention(report: Report, subset: str) -> str:
     change = difference(report["statistics"][f"unlearned/{metric}"].get("change"))
     verb = "held" if change is None or not change.sure else "fell" if change.value < 0 else "rose"
     beside = "" if wanted is None else f"; retrained {wanted:.3f}"
-    return f"{capital(subset)} accuracy {verb}: {before:.3f} → {after:.3f}{beside}."
+    return f"{capital(accuracy_name(metric))} {verb}: {before:.3f} → {after:.3f}{beside}."
 
 
 def _short(seconds: float) -> str:

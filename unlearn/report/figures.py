@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.report.attacks import ATTACK, GRADER, OTHER, SELECTED, SELECTED_OTHER, SELECTOR, grading, judges
+from unlearn.report.retained import graded
 from unlearn.types import Measurement, Role
 
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
@@ -173,7 +174,8 @@ def _grade(figures: Figures, strategy: str, unfit: tuple[str, ...]) -> None:
         if prefix and f"gap/{averaged[-1]}" not in figures.metrics:
             continue
         refused = grade in replaced and f"gap/{other}" not in figures.metrics
-        over = (*averaged[:-1], other) if grade in replaced else averaged
+        attack = other if grade in replaced else averaged[-1]
+        over = graded((*averaged[:-1], attack), lambda metric: f"gap/{metric}" in figures.metrics)
         _average(figures, prefix, over, figures.notes["grading"] if refused else "")
 
 
@@ -185,7 +187,10 @@ def _instead(figures: Figures, prefix: str, usual: str, other: str) -> str:
 
 
 def _average(figures: Figures, prefix: str, averaged: tuple[str, ...], refusal: str = "") -> None:
-    """Mean absolute gap over three accuracies and the attack's AUC, with its floor; null if there is a `refusal`."""
+    """Mean absolute gap over three accuracies and the attack's AUC, with its floor; null if there is a `refusal`.
+
+    Where classes vanish, test and validation accuracy are those over the retained classes.
+    """
     over = [metric for metric in averaged if f"gap/{metric}" in figures.metrics]
     if not over:
         return

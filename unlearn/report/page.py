@@ -16,7 +16,9 @@ from unlearn.report.generator import caption, charts
 from unlearn.report.inversion import Recovery
 from unlearn.report.judgement import Difference, criteria
 from unlearn.report.pictures import Examples
-from unlearn.report.table import COLUMNS, cell, footer, rows
+from unlearn.report.retained import NAMES as RETAINED_NAMES
+from unlearn.report.retained import RETAINED, renamed
+from unlearn.report.table import COLUMNS, cell, footer, measured, rows
 from unlearn.report.verdict import NAMES, verdict
 
 Report = dict[str, Any]
@@ -161,9 +163,10 @@ def _dot(role: str, value: float, apart: Difference, retrained: float) -> Dot:
 
 def accuracies(report: Report) -> Iterator[tuple[str, str]]:
     """Subset and bar chart: accuracy of the three models."""
-    room = max(len(cell(report, role, f"{subset}_accuracy")) for role in ROLES for subset in SUBSETS)
-    for subset in SUBSETS:
-        metric = f"{subset}_accuracy"
+    names = {f"{subset}_accuracy": subset for subset in SUBSETS}
+    names = renamed(names, measured(report)) | {RETAINED["test_accuracy"]: RETAINED_NAMES[RETAINED["test_accuracy"]]}
+    room = max(len(cell(report, role, metric)) for role in ROLES for metric in names)
+    for metric, subset in names.items():
         shown = [
             svg.Bar(role, value, cell(report, role, metric), role, report["statistics"][f"{role}/{metric}"]["std"])
             for role in ROLES

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict
 
 ROWS = {
@@ -13,7 +14,9 @@ ROWS = {
     "corrected_accuracy": "corrected accuracy",
     "retain_accuracy": "retain accuracy",
     "test_accuracy": "test accuracy",
+    "retained_test_accuracy": NAMES["retained_test_accuracy"],
     "validation_accuracy": "validation accuracy",
+    "retained_validation_accuracy": NAMES["retained_validation_accuracy"],
     "perturbed_forget_accuracy": "perturbed forget",
     "clean_forget_accuracy": "clean forget",
     "perturbed_holdout_accuracy": "perturbed holdout",
@@ -30,8 +33,11 @@ ROWS = {
     "relearn_steps": "relearn steps",
     "ain": "  AIN",
     "klom_forget": "KLoM, forget",
+    "klom_forget_reverse": "  reverse",
     "klom_retain": "  retain",
+    "klom_retain_reverse": "  reverse",
     "klom_test": "  test",
+    "klom_test_reverse": "  reverse",
     "mia_logistic_auc": "attack AUC",
     "mia_entropy_auc": "  by entropy",
     "mia_modified_entropy_auc": "  by mod. entropy",
@@ -53,6 +59,19 @@ COLUMNS = {
     "gap": "gap",
     "noise_floor": "floor",
 }
+NOTES = (
+    "checkpoint",
+    "split",
+    "relabel",
+    "retain",
+    "budget",
+    "selection",
+    "neighbour",
+    "solver",
+    "spd_gan",
+    "grading",
+    "objective",
+)  # printed above the table
 SURE = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # whose gaps' intervals are printed
 FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×", "relearn_steps": "{:.1f}"}
 
@@ -71,7 +90,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for _, name, cells in rows(report):
         table.add_row(name, *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
-    for note in ("checkpoint", "split", "relabel", "retain", "budget", "selection", "spd_gan", "grading", "objective"):
+    for note in NOTES:
         if note in report["notes"]:
             console.print(report["notes"][note])
     console.print(table)
@@ -84,9 +103,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
 
 def line(report: dict[str, Any]) -> str:
     """The unlearned model in one line, its gaps in brackets."""
-    names = {
-        metric: ROWS[metric] for metric in ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc")
-    }
+    names = {metric: ROWS[metric] for metric in graded((*SURE, "mia_logistic_auc"), measured(report))}
     parts = [
         f"{name.removesuffix(' accuracy')} {mine}" + (f" ({gap})" if (gap := cell(report, "gap", metric)) else "")
         for metric, name in names.items()
@@ -99,11 +116,16 @@ def line(report: dict[str, Any]) -> str:
 def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     """Metric, name, and one cell for each column, of every row that has any."""
     forget = [cell(report, column, "forget_accuracy") for column in COLUMNS]
-    for metric, name in ROWS.items():
+    for metric, name in renamed(ROWS, measured(report)).items():
         cells = [cell(report, column, metric) for column in COLUMNS]
         repeated = metric == "perturbed_forget_accuracy" and cells == forget  # under the marker
         if any(cells) and not repeated:
             yield metric, name, cells
+
+
+def measured(report: dict[str, Any]) -> Callable[[str], bool]:
+    """Whether the unlearned model has a metric."""
+    return lambda metric: f"unlearned/{metric}" in report["metrics"]
 
 
 def cell(report: dict[str, Any], column: str, metric: str) -> str:
@@ -132,8 +154,8 @@ def footer(report: dict[str, Any]) -> list[str]:
         + ("" if edited is None else f"; {edited:,} of {report['total_parameters']:,} parameters edited")
     ]
     intervals = [
-        f"{metric.removesuffix('_accuracy')} {low:.3f} to {high:.3f}"
-        for metric in SURE
+        f"{accuracy_name(metric).replace(' accuracy', '')} {low:.3f} to {high:.3f}"
+        for metric in graded(SURE, measured(report))
         if (found := statistics.get(f"gap/{metric}", {}).get("interval"))
         for low, high in [found]
     ]
@@ -146,6 +168,8 @@ def footer(report: dict[str, Any]) -> list[str]:
     ]
     if unsure:
         lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
+    if measured(report)("retained_test_accuracy"):
+        lines.append(NOTE)
     lines += _degrees(report)
     if "blend" in report:
         lines.append(_blended(**report["blend"]))

@@ -22,6 +22,9 @@ from unlearn.types import ImageSource, Subset
 class BadTeacher(Objective):
     """Bad teacher (Chundawat et al. 2023): the mean over D_f and a part R of D_r of KL(teacher || student).
 
+    The authors' code averages the divergence over the batch and the C classes (reduction `mean`), so its loss is ours
+    / C: divide a published learning rate by C for plain SGD [C].
+
     The teacher is the original on R and a net of random weights on D_f. That net is in eval mode and was never
     trained: its batch normalisation passes by initial running statistics, mean 0 and variance 1.
 

@@ -7,46 +7,78 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, positive
+from unlearn.checks import at_least, one_of, positive
 from unlearn.scores import GradientStatistic, Need, complete
+from unlearn.statistics import vanished_classes
 from unlearn.strategies.base import Context, Edit, Strategy
 from unlearn.types import Subset
 
 
 @dataclass(frozen=True)
 class Fisher(Strategy):
-    """Fisher forgetting (Golatkar et al. 2020): theta <- theta + std * eps, so that what D_r does not need is lost.
+    """Fisher forgetting (Golatkar et al. 2020): theta <- theta + std * eps, noise where D_r needs little precision.
 
-    eps is standard normal and std^2 = alpha * min(1 / F, cap), with a cap of its own in the last layer; F is the
-    diagonal of the Fisher information on D_r, the mean per-sample squared gradient of the cross-entropy at labels
-    drawn from the model's p. The form and alpha are the common implementation's, and go together: the paper's theory
-    has a std of F^(-1/4). The last layer is the one that holds the last weights of two or more dimensions [ours].
+    eps is standard normal. F is the diagonal of the Fisher information on D_r, per sample: the mean over D_r of the
+    sum over labels y of p(y|x) (d log p(y|x) / d theta)^2 (`labels=all`, one pass for each class), or with a single
+    y ~ p per sample (`labels=sampled`), which on a fitted net leaves 0.56 % of it and puts every entry at its cap.
+
+    v = alpha * min(1 / F, cap), with a cap of its own in the last layer, becomes the variance by one of two forms:
+
+    - `per_weight`: v itself.
+    - `tables`: the common implementation, that of the SalUn tables [C]. v is averaged over dimension 1 of every
+      parameter of two or more dimensions, and multiplied by `boost` in the last layer and for every parameter of one
+      dimension. For a class that the request removes altogether the row of the last layer (weights and bias) is set
+      to zero first and its v to `class_variance`, which the factor `boost` then multiplies too.
+
+    alpha and the caps are the common implementation's, and go with 1 / F: the paper's theory has a std of F^(-1/4).
+    The last layer is the one that holds the last weights of two or more dimensions [ours]; the common implementation
+    takes every parameter with as many rows as there are classes.
     """
 
     alpha: float = at_least(0, 3e-6)
     cap: float = positive(1e3)  # of 1 / F
     last_layer_cap: float = positive(1e2)
-    samples: int | None = at_least(1, 2000)  # of D_r, evenly spaced, one backward pass each; null: all [ours]
-    refresh_bn: bool = True  # estimate batch normalisation's running statistics anew after the edit [ours]
+    form: str = one_of("tables", "per_weight")
+    boost: float = positive(10.0)  # tables: factor on the variance of the last layer and of 1-D parameters
+    class_variance: float = positive(1e-4)  # tables: of a vanished class's row, before `boost`
+    labels: str = one_of("all", "sampled")
+    samples: int | None = at_least(1, 2000)  # of D_r, evenly spaced; null: all [ours]
+    refresh_bn: bool = True  # estimate batch normalisation's running statistics again after the edit [ours]
 
     def needs(self) -> tuple[Need, ...]:
-        return (Need(GradientStatistic("mean_square", "sampled"), Subset.RETAIN, self.samples),)
+        of = {"all": "expected", "sampled": "sampled"}[self.labels]
+        return (Need(GradientStatistic("mean_square", of), Subset.RETAIN, self.samples),)
 
     @torch.no_grad()
     def edit(self, model: nn.Module, context: Context) -> Edit:
         (need,) = self.needs()
         information, last = complete(context.scores[need], model), last_layer(model)
+        vanished = self._vanished(context)
         generator = context.generator("noise")
         for name, p in model.named_parameters():
-            cap = self.last_layer_cap if name in last else self.cap
+            variance = self._variance(information[name], name in last)
+            if name in last and len(vanished):
+                p[vanished], variance[vanished] = 0, self.class_variance * self.boost
             eps = torch.randn(p.shape, generator=generator)  # float32, on the CPU: one stream for every machine
-            p.add_(self._std(information[name], cap).to(p) * eps.to(p))
+            p.add_(variance.sqrt().to(p) * eps.to(p))
         masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
         return Edit(masks, self.refresh_bn)
 
-    def _std(self, information: Tensor, cap: float) -> Tensor:
-        """Of the noise, in weight units; F = 0 gets the cap."""
-        return (self.alpha * information.double().reciprocal().clamp(max=cap)).sqrt()
+    def _vanished(self, context: Context) -> Tensor:
+        """Rows of the last layer that are to be set to zero, int64 [k]."""
+        if self.form != "tables":
+            return torch.empty(0, dtype=torch.int64)
+        return vanished_classes(*(context.data[subset].labels for subset in (Subset.FORGET, Subset.RETAIN)))
+
+    def _variance(self, information: Tensor, last: bool) -> Tensor:
+        """Of the noise, in squared weight units, float64 of the parameter's shape; F = 0 gets the cap."""
+        cap = self.last_layer_cap if last else self.cap
+        variance = self.alpha * information.double().reciprocal().clamp(max=cap)
+        if self.form == "per_weight":
+            return variance
+        if variance.dim() > 1:
+            variance = variance.mean(1, keepdim=True).expand_as(variance).clone()
+        return variance * self.boost if last or variance.dim() == 1 else variance
 
 
 def last_layer(model: nn.Module) -> set[str]:

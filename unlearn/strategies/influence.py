@@ -22,6 +22,10 @@ BATCH = 256
 DAMPING, DAMPING_OF_CORRECTIONS = 0.001, 0.03
 GRADIENT = GradientStatistic("mean_gradient")
 FORGOTTEN = Need(GRADIENT, Subset.FORGET)
+UNSOLVED = (
+    "Conjugate gradients stopped after {} iterations at a relative residual of {:.2g} instead of {:g}: the step is not "
+    "the Newton step. Raise strategy.iterations, or strategy.damping."
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Influence(Strategy):
     damping: float | None = at_least(0, None)  # null: 0.001, or 0.03 to correct labels; this and all below: order 2
     weight_decay: float = at_least(0, 5e-4)  # that the original was trained with
     samples: int | None = at_least(1, 2000)  # null: all of D_r
-    iterations: int = at_least(1, 20)
-    tolerance: float = share(1e-4)
+    iterations: int = at_least(1, 200)
+    tolerance: float = share(0.01)  # relative residual at which conjugate gradients stop
     refresh_bn: bool = True
 
     def needs(self) -> tuple[Need, ...]:
@@ -85,7 +89,10 @@ class Influence(Strategy):
             curved = sum(weight * gauss_newton(model, data, v) for data, weight in parts)
             return curved / n + ridge * v
 
-        return solve(product, direction / n, self.iterations, self.tolerance, context.tick)
+        step, residual = solve(product, direction / n, self.iterations, self.tolerance, context.tick)
+        if residual > self.tolerance:
+            context.notes["solver"] = UNSOLVED.format(self.iterations, residual, self.tolerance)
+        return step
 
 
 def gauss_newton(model: nn.Module, data: ImageSource, v: Tensor) -> Tensor:
@@ -116,22 +123,35 @@ def _like(v: Tensor, theta: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def solve(
     product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float, tick: Callable[[int, int], None]
-) -> Tensor:
-    """x with A x = b for a positive definite A given by its products: conjugate gradients from zero."""
+) -> tuple[Tensor, float]:
+    """Solve A x = b by conjugate gradients from zero, for a positive definite A that is given by its products.
+
+    Args:
+        product: v to A v, [N] to [N].
+        b: right-hand side [N].
+        iterations: how many products at most.
+        tolerance: stops once |b - A x| is no more than this fraction of |b|.
+        tick: called with the number of iterations done, and `iterations`.
+
+    Returns:
+        x [N], and the relative residual |b - A x| / |b| that it reaches, by one more product: the recursion's drifts
+        from it in float32. 0 where b is 0.
+    """
     x, residual = torch.zeros_like(b), b.clone()
-    towards, size = residual.clone(), residual.dot(residual)
+    direction, size = residual.clone(), residual.dot(residual)
     enough = tolerance**2 * size
     for done in range(iterations):
         if size <= enough:
             break
-        curved = product(towards)
-        step = size / towards.dot(curved)
-        x += step * towards
+        curved = product(direction)
+        step = size / direction.dot(curved)
+        x += step * direction
         residual -= step * curved
         size, before = residual.dot(residual), size
-        towards = residual + (size / before) * towards
+        direction = residual + (size / before) * direction
         tick(done + 1, iterations)
-    return x
+    scale = b.norm().item()
+    return x, (b - product(x)).norm().item() / scale if scale else 0.0
 
 
 def _vector(model: nn.Module, scores: Scores) -> Tensor:

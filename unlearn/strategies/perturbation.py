@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, fraction, one_of
+from unlearn.checks import at_least, finite, fraction, one_of
 from unlearn.errors import Problem
 from unlearn.scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
@@ -39,6 +39,7 @@ class Perturbation(Repair):
     mode: str = one_of("reinitialise", "add", "zero", "dampen")
     strength: float = fraction(0.3)  # reinitialise: how far the entries move towards a fresh initialisation
     noise: str = one_of("relative", "absolute")  # add: the unit of noise_scale
+    js_weight: float = finite(-0.7)
     noise_scale: float = at_least(0, 0.5)  # add: in the tensor's standard deviations, or in weight units if absolute
     dampening: float = at_least(0, 1.0)  # dampen: entries are multiplied by min(this * I(D) / I(D_f), 1)
     refresh_bn: bool = True  # estimate batch normalisation's running statistics anew after the edit [ours]

@@ -20,7 +20,10 @@ from unlearn.types import ImageSource, Subset
 class Relabelling(Objective, ABC):
     """Minimises CE(D_r) + w CE(D_f, wrong labels), each a mean over its batch; an epoch is a pass over D_r.
 
-    A wrong label is drawn once per sample, uniformly among the other classes. w is n_f / n_r unless set, so that every
+    A wrong label is drawn once per sample, uniformly among the other classes [ours]. The authors' code draws a label
+    for every batch again, uniformly over all classes, so that the right one comes up in one draw of C [C].
+
+    w is n_f / n_r unless set, so that every
     sample of D weighs alike, as if D were trained on with the labels of D_f replaced [ours]. With w = 1 a small random
     forget set outweighs what is kept: of a tenth of digits it left a retain accuracy of 0.82 instead of 1.00.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, checked, fraction, one_of
+from unlearn.checks import at_least, finite, fraction, one_of
 from unlearn.divergence import js_mixture, mean_kl
 from unlearn.strategies.base import Batches, Context, Edit, Loss, Masks, Phase, outputs, task
 from unlearn.strategies.iterative import Iterative
@@ -29,11 +29,11 @@ class Repair(Iterative):
     Forget batches pass batch normalisation by its running statistics, which retain batches keep up to date [ours].
     """
 
-    js_weight: float = checked(0.0, "a finite number", lambda v: abs(v) < float("inf"))
+    js_weight: float = finite(0.0)
     js_form: str = one_of("mixture", "mean_kl")
     js_while: str = one_of("remembered", "always")  # when the term acts
     js_check_every: int = at_least(1, 10)  # steps between two checks of js_while=remembered
-    js_batch: float = fraction(0.5)  # forget images of a step: this fraction of the retain images, at least 1
+    js_batch: float = fraction(0.25)  # forget images of a step: this fraction of the retain images, at least 1
 
     def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
         """Which entries the fine-tuning may change; None: all."""

@@ -11,7 +11,11 @@ from unlearn.strategies.selection import Saliency, Selection, amount
 
 @dataclass(frozen=True)
 class Salun(Relabelling):
-    """`Relabelling` of the weights that are salient for D_f alone; all others end bit-identical (Fan et al. 2024)."""
+    """`Relabelling` of the weights that are salient for D_f alone; all others end bit-identical (Fan et al. 2024).
+
+    Labels differ from the authors' code, which draws them again for every batch, uniformly over all classes; ours are
+    drawn once per sample, and are always wrong.
+    """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.013))
     selection: Selection = field(default_factory=Saliency)

@@ -20,6 +20,9 @@ class Ssd(Strategy):
     I and I_f are the mean per-sample squared gradients of the cross-entropy on D and D_f, artefacts of the original
     that all alphas share. Nothing is fine-tuned.
 
+    The authors' code squares batch-mean gradients, so its importances depend on the batch size; ours do not [C]. The
+    ratio I_f / I is then another one as well: a published alpha does not carry over.
+
     D holds D_f, so I_f / I is at most n / n_f: an alpha from there on selects nothing. The paper's 10 is for a class
     of 20 or more; the default is for a tenth of D [ours].
     """

@@ -12,16 +12,26 @@ from typing import Any
 
 from unlearn.report.page import template
 from unlearn.report.plane import STYLES
+from unlearn.report.retained import renamed
 from unlearn.report.sweep import plots
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show, within_floor
 from unlearn.report.sweep.plots import Group, Ink
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, worded
-from unlearn.report.sweep.tables import COLUMNS, footer, link, shown
+from unlearn.report.sweep.tables import COLUMNS, footer, has_metric, link, shown
 from unlearn.report.sweep.verdict import verdict
 from unlearn.report.table import ROWS
 
-FIRST = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_logistic_auc", GAP, "seconds", "speedup")
+FIRST = (
+    "forget_accuracy",
+    "retain_accuracy",
+    "test_accuracy",
+    "retained_test_accuracy",
+    "mia_logistic_auc",
+    GAP,
+    "seconds",
+    "speedup",
+)
 NAMES = {**{metric: name.strip() for metric, name in ROWS.items()}, **COLUMNS, GAP: "average gap"}
 
 
@@ -102,15 +112,16 @@ def _part(scenario: Scenario, number: int, into: Path) -> Part:
     present = [*shown(scenario), *([GAP] if scenario.has(GAP) else [])]
     first = [metric for metric in FIRST if metric in present]
     more = [metric for metric in ROWS if metric not in first and scenario.has(f"unlearned/{metric}")]
+    names = renamed(NAMES, has_metric(scenario))
     return Part(
         f"scenario-{number}",
         scenario.title,
         verdict(scenario),
         ranking.why,
         footer(scenario),
-        tuple(NAMES[metric] for metric in first),
+        tuple(names[metric] for metric in first),
         tuple(_lines(scenario, ink, ranking, first)),
-        tuple(NAMES[metric] for metric in more),
+        tuple(names[metric] for metric in more),
         tuple(_lines(scenario, ink, ranking, more)) if more else (),
         tuple(_reasons(scenario, list(dict.fromkeys(present + more)))),
         ink.strategies,

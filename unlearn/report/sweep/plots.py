@@ -11,11 +11,19 @@ from unlearn.report import plane
 from unlearn.report.attacks import ATTACK
 from unlearn.report.axis import Axis
 from unlearn.report.plane import Field, Level, Line, Point, Rung
+from unlearn.report.retained import accuracy_name, graded, renamed
 from unlearn.report.sweep.compare import FLOOR, GAP, front, show
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, worded
 from unlearn.report.table import ROWS
 
-MAIN = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)  # drawn in the open, the rest folded away
+MAIN = (
+    "forget_accuracy",
+    "retain_accuracy",
+    "test_accuracy",
+    "retained_test_accuracy",
+    ATTACK,
+)  # drawn in the open, the rest folded away
+TEST = ("test_accuracy", "retained_test_accuracy")
 MOST_LINES = 4  # with bands in one panel; more are parted by strategy
 MOST_BARS = 20
 SECONDS = ("seconds", "speedup")
@@ -63,8 +71,8 @@ class Ink:
 
 def retention(scenario: Scenario, ink: Ink) -> Iterator[Figure]:
     """Accuracy kept against how far forget accuracy is from retrained models, for retain and test."""
-    for subset in ("retain", "test"):
-        key = f"unlearned/{subset}_accuracy"
+    for metric in graded(("retain_accuracy", "test_accuracy"), lambda name: scenario.has(f"unlearned/{name}")):
+        key, name = f"unlearned/{metric}", accuracy_name(metric)
         found = [
             (row, near, kept)
             for row in scenario.rows
@@ -73,14 +81,14 @@ def retention(scenario: Scenario, ink: Ink) -> Iterator[Figure]:
         if not found:
             continue
         best = set(front([(near.mean, kept.mean) for _, near, kept in found]))
-        words = ("forget accuracy from retrained", f"{subset} accuracy")
+        words = ("forget accuracy from retrained", name)
         points = [_point(row, near, kept, ink, words, n in best) for n, (row, near, kept) in enumerate(found)]
         floor = scenario.retrained.spread("noise_floor/forget_accuracy")
-        points = [*_references(scenario, subset, floor), *points]
+        points = [*_references(scenario, metric, floor), *points]
         x = Axis.over("distance of forget accuracy from retrained models", _reach(points, "x"))
-        y = Axis.over(f"{subset} accuracy", _reach(points, "y"))
-        chart = plane.scatter(f"forgetting against {subset} accuracy", x, y, points, floor.mean if floor else None)
-        yield Figure(f"{subset} accuracy", chart)
+        y = Axis.over(name, _reach(points, "y"))
+        chart = plane.scatter(f"forgetting against {name}", x, y, points, floor.mean if floor else None)
+        yield Figure(name, chart)
 
 
 def _point(row: Row, x: Spread, y: Spread, ink: Ink, words: tuple[str, str], front_: bool) -> Point:
@@ -88,15 +96,15 @@ def _point(row: Row, x: Spread, y: Spread, ink: Ink, words: tuple[str, str], fro
     return Point(x.mean, y.mean, told, ink.style(row), ink.target(row), x.std or 0.0, y.std or 0.0, front_)
 
 
-def _references(scenario: Scenario, subset: str, floor: Spread | None) -> Iterator[Point]:
+def _references(scenario: Scenario, metric: str, floor: Spread | None) -> Iterator[Point]:
     """Retrained models at their distance from each other, and the original untouched."""
     for role, row, away in (
         ("retrained", scenario.retrained, floor or Spread(0.0, None, 1)),
         ("original", scenario.originals, scenario.untouched("forget_accuracy")),
     ):
-        kept = row.spread(f"{role}/{subset}_accuracy")
+        kept = row.spread(f"{role}/{metric}")
         if kept and away:
-            told = f"{role}: {show(away)} away, {subset} accuracy {show(kept)}, n {kept.n}"
+            told = f"{role}: {show(away)} away, {accuracy_name(metric)} {show(kept)}, n {kept.n}"
             yield Point(away.mean, kept.mean, told, role, "", away.std or 0.0, kept.std or 0.0)
 
 
@@ -158,7 +166,7 @@ def measures(scenario: Scenario) -> Iterator[Measure]:
     """The average gap and every metric that has a value."""
     if scenario.has(GAP):
         yield Measure("average gap", GAP, GAP)
-    for metric, name in ROWS.items():
+    for metric, name in renamed(ROWS, lambda name: scenario.has(f"unlearned/{name}")).items():
         key = f"unlearned/{metric}"
         if metric != "unlearning_accuracy" and scenario.has(key) and (metric not in SECONDS or scenario.timed):
             yield Measure(name.strip(), key, metric)
@@ -264,9 +272,7 @@ def maps(scenario: Scenario, ink: Ink, pair: tuple[str, str]) -> Iterator[Figure
         for label, rows in sorted(groups.items()):
             chart = _map(rows, pair, measure, ink, reach)
             if chart:
-                yield Figure(
-                    f"{measure.name}, {label}", chart, measure.metric in {GAP, "forget_accuracy", "test_accuracy"}
-                )
+                yield Figure(f"{measure.name}, {label}", chart, measure.metric in {GAP, "forget_accuracy", *TEST})
 
 
 def _shades(found: Sequence[Spread]) -> tuple[float, float]:

@@ -49,6 +49,9 @@ def _notes(found: Found, rows: Sequence[Row], older: int) -> Iterator[str]:
     idle = list(dict.fromkeys(row.label for row in rows if any("selection" in c.report["notes"] for c in row.cells)))
     if idle:
         yield f"Selected weights with a score of 0, which were taken by their place alone: {some(idle)}."
+    unsolved = list(dict.fromkeys(row.label for row in rows if any("solver" in c.report["notes"] for c in row.cells)))
+    if unsolved:
+        yield f"Conjugate gradients stopped before they reached their tolerance: {some(unsolved)}."
     yield from (f"Left out: {words}." for words in found.left_out)
     if older:
         yield f"Left out: {older} of the same setting and seeds as a newer report, with other keys."

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from unlearn.report.attacks import ATTACK
+from unlearn.report.retained import graded, renamed
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words, worded
@@ -21,6 +22,7 @@ COLUMNS = {
     "corrected_accuracy": "corrected",
     "retain_accuracy": "retain",
     "test_accuracy": "test",
+    "retained_test_accuracy": "test, retained",
     ATTACK: "attack AUC",
     "forgetting_rate": "FR",
     "memory_retention_rate": "MRR",
@@ -30,7 +32,11 @@ COLUMNS = {
     "speedup": "speed-up",
 }
 NARROW = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # what fits 80 letters
-WIDER = {100: (ATTACK,), 130: ("seconds", "speedup")}  # and what is added from so many letters on
+WIDER = {
+    100: (ATTACK,),
+    110: ("test_accuracy",),
+    130: ("seconds", "speedup"),
+}  # and what is added from so many letters on
 SHOWN_VERSIONS = ("unlearn", "torch", "pytorch-lightning")
 
 
@@ -108,7 +114,8 @@ def _scenario(scenario: Scenario, several: bool) -> Iterator[str]:
 def _markdown(scenario: Scenario, ranking: Ranking) -> Iterator[str]:
     metrics = shown(scenario)
     ranked = scenario.has(GAP)
-    titles = [COLUMNS[metric] for metric in metrics] + ["average gap", "noise floor"] * ranked
+    names = renamed(COLUMNS, has_metric(scenario))
+    titles = [names[metric] for metric in metrics] + ["average gap", "noise floor"] * ranked
     yield f"| | n | {' | '.join(titles)} |"
     yield "|---" * (len(titles) + 2) + "|"
     for role, row in (("original", scenario.originals), ("retrained", scenario.retrained)):
@@ -137,6 +144,11 @@ def text(found: Spread | None, metric: str, cells: int) -> str:
     """A table's cell, which says so where not every seed had a value."""
     missing = f" (n = {found.n})" if found and found.n < cells else ""
     return show(found, metric).replace(" ± ", "\u00a0±\u00a0") + missing
+
+
+def has_metric(scenario: Scenario) -> Callable[[str], bool]:
+    """Whether some unlearned model has a value of a metric."""
+    return lambda metric: scenario.has(f"unlearned/{metric}")
 
 
 def shown(scenario: Scenario) -> list[str]:
@@ -186,11 +198,12 @@ def _terminal(scenario: Scenario, ranking: Ranking, width: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    wanted = [*NARROW, *(metric for least, more in WIDER.items() if width >= least for metric in more)]
-    metrics = [metric for metric in wanted if metric in shown(scenario)]
+    narrow, names = graded(NARROW, has_metric(scenario)), renamed(COLUMNS, has_metric(scenario))
+    wider = [metric for least, more in WIDER.items() if width >= least for metric in more]
+    metrics = [metric for metric in dict.fromkeys([*narrow, *wider]) if metric in shown(scenario)]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
-    for title in ("n", *(COLUMNS[metric] for metric in metrics), "average gap"):
+    for title in ("n", *(names[metric] for metric in metrics), "average gap"):
         table.add_column(title, justify="right", no_wrap=True)
     for role, row in (("original", scenario.originals), ("retrained", scenario.retrained)):
         gap, floor = _reference(scenario, role)

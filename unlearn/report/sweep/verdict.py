@@ -6,6 +6,7 @@ from collections import Counter
 
 from unlearn.report.judgement import TIE
 from unlearn.report.phrases import listed
+from unlearn.report.retained import accuracy_name, graded
 from unlearn.report.sweep.compare import FLOOR, GAP, show, within_floor
 from unlearn.report.sweep.scenario import Row, Scenario, averaged
 
@@ -49,10 +50,10 @@ def _named(rows: list[Row]) -> str:
 def _kept(row: Row) -> str:
     """What it cost: accuracy on retain and test before and after."""
     changes = []
-    for subset in ("retain", "test"):
-        before, after = (row.spread(f"{role}/{subset}_accuracy") for role in ("original", "unlearned"))
+    for metric in graded(("retain_accuracy", "test_accuracy"), lambda name: bool(row.spread(f"unlearned/{name}"))):
+        before, after = (row.spread(f"{role}/{metric}") for role in ("original", "unlearned"))
         if before and after:
-            changes.append(f"{subset} accuracy {before.mean:.3f} → {after.mean:.3f}")
+            changes.append(f"{accuracy_name(metric)} {before.mean:.3f} → {after.mean:.3f}")
     return f" ({', '.join(changes)})" if changes else ""
 
 
