@@ -43,24 +43,43 @@ def gate(forget: Images, validation: Images, retain: list[int], every: int = 1) 
     return MemoryGate(Context(Reader(), Reader, {}, data, 0), every)
 
 
-def test_it_is_open_while_more_is_right_than_of_unseen_images() -> None:
+def test_it_is_open_where_more_is_right_than_of_unseen_images() -> None:
     validation = right([0] * 10, 6)
-    assert gate(right([0] * 10, 7), validation, [0]).is_open(Reader())
-    assert not gate(right([0] * 10, 6), validation, [0]).is_open(Reader())
+    assert gate(right([0] * 10, 7), validation, [0]).opening(Reader()) == pytest.approx(1.0)
+    assert gate(right([0] * 10, 6), validation, [0]).opening(Reader()) == pytest.approx(0.0)
+    assert gate(right([0] * 10, 5), validation, [0]).opening(Reader()) == 0.0
+
+
+def test_it_shuts_in_proportion() -> None:
+    assert gate(right([0] * 100, 64), right([0] * 100, 60), [0]).opening(Reader()) == pytest.approx(0.4)
+
+
+def test_checks_are_smoothed() -> None:
+    class Forgetting(Reader):
+        calls = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            logits = super().forward(images)
+            return logits if self.calls <= 2 else logits.roll(1, dims=1)  # from the second check on all is wrong
+
+    model, asked = Forgetting(), gate(right([0] * 100, 64), right([0] * 100, 60), [0])
+    found = [asked.opening(model) for _ in range(3)]
+    assert found == pytest.approx([0.4, 0.2, 0.1], abs=0.01)
 
 
 def test_of_a_class_that_is_not_retained_nothing_would_be_right() -> None:
     validation = right([0, 1] * 5, 10)
-    assert gate(right([1] * 10, 1), validation, [0]).is_open(Reader())
-    assert not gate(right([1] * 10, 0), validation, [0]).is_open(Reader())
+    assert gate(right([1] * 10, 1), validation, [0]).opening(Reader()) == pytest.approx(1.0)
+    assert gate(right([1] * 10, 0), validation, [0]).opening(Reader()) == 0.0
 
 
 def test_unseen_images_count_as_their_classes_are_forgotten() -> None:
     """Validation is right on class 0 alone; of a forget set of nine parts class 1 a tenth would be right."""
     validation = images([0] * 10 + [1] * 10, [0] * 10 + [2] * 10)
     labels = [0] + [1] * 9
-    assert not gate(right(labels, 1), validation, [0, 1]).is_open(Reader())
-    assert gate(right(labels, 2), validation, [0, 1]).is_open(Reader())
+    assert gate(right(labels, 1), validation, [0, 1]).opening(Reader()) == pytest.approx(0.0, abs=1e-9)
+    assert gate(right(labels, 2), validation, [0, 1]).opening(Reader()) == pytest.approx(1.0)
 
 
 def noisy(n: int, wrong: float, seed: int) -> Images:
@@ -115,7 +134,7 @@ def test_it_checks_at_every_nth_call_and_remembers_between() -> None:
             return super().forward(images)
 
     model, asked = Counting(), gate(right([0] * 10, 7), right([0] * 10, 6), [0], every=3)
-    assert [asked.is_open(model) for _ in range(7)] == [True] * 7
+    assert [asked.opening(model) for _ in range(7)] == pytest.approx([1.0] * 7)
     assert model.calls == 2 * 3  # both sets, at calls 0, 3 and 6
 
 
@@ -123,7 +142,7 @@ def test_modes_are_put_back() -> None:
     model = Reader()
     model.train()
     model.dropout.eval()
-    gate(right([0], 1), right([0], 1), [0]).is_open(model)
+    gate(right([0], 1), right([0], 1), [0]).opening(model)
     assert model.training
     assert not model.dropout.training
 

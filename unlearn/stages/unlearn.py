@@ -66,6 +66,7 @@ class Unlearn(Stage):
 
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
+        self.strategy.prepare()
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         if self.devices > 1:

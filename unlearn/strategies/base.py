@@ -155,6 +155,9 @@ class Strategy(ABC):
         """How many of the last epochs of the original's training it does again, if any; it then starts before them."""
         return None
 
+    def prepare(self) -> None:
+        """Import what only running it needs, before its time is taken."""
+
     def needs(self) -> tuple[Need, ...]:
         """Scores of the original, made before the strategy runs and shared between cells."""
         return ()

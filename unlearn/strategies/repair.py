@@ -28,8 +28,8 @@ class Repair(Iterative):
     has learned by heart the two hardly differ, but of a mislabelled image only the label is pushed away, and no
     forward pass of the original is needed.
 
-    With `js_while=remembered` the term acts only while the forget set is classified correctly more often than unseen
-    images are (`MemoryGate`) [ours]. Without such a stop a weight that forgets one data set ruins the next.
+    With `js_while=remembered` the term acts as far as the forget set is classified correctly more often than unseen
+    images would be (`MemoryGate`) [ours]. Without it a weight that forgets one data set ruins the next.
 
     Forget batches pass batch normalisation by its running statistics, which retain batches keep up to date [ours].
     """
@@ -45,6 +45,14 @@ class Repair(Iterative):
         """Both KLs from certainty in a label are infinite."""
         if self.js_form == "mean_kl" and self.js_from == "labels":
             yield Problem(f"{key}.js_from", "original with js_form=mean_kl", self.js_from)
+
+    def prepare(self) -> None:
+        if self._gated:
+            import sklearn.neighbors  # noqa: F401  # of the memory gate
+
+    @property
+    def _gated(self) -> bool:
+        return self.js_weight != 0 and self.js_while == "remembered"
 
     def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
         """Which entries the fine-tuning may change; None: all."""
@@ -63,16 +71,16 @@ class Repair(Iterative):
         )
 
     def _loss(self, context: Context) -> Loss:
-        gated = self.js_weight != 0 and self.js_while == "remembered"
-        gate = MemoryGate(context, self.js_check_every) if gated else None
+        gate = MemoryGate(context, self.js_check_every) if self._gated else None
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             repaired = task(model, batches, Subset.RETAIN, self.recipe.label_smoothing)
-            if self.js_weight == 0 or (gate and not gate.is_open(model)):
+            weight = self.js_weight * (gate.opening(model) if gate else 1.0)
+            if weight == 0:
                 return repaired
             forget = batches[Subset.FORGET]
             distances = self._divergence(outputs(model, forget.images, running_statistics=True), forget, context)
-            return repaired + self.js_weight * forget.mean(distances).to(repaired.dtype)
+            return repaired + weight * forget.mean(distances).to(repaired.dtype)
 
         return loss
 
