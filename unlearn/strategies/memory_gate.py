@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from unlearn.batch import sequential, spaced
 from unlearn.strategies.base import Context
 from unlearn.types import ImageSource, Subset
 
+EVERY = 10  # steps between two checks
 SAMPLES = 128  # of each set in one check, drawn anew: errors of up to 0.05 even out over the checks
 REFERENCES, QUERIES = 2000, 1000  # retain images that vote on labels, and images that are voted on, at most
 NEIGHBOURS, SIDE = 5, 8  # voters per image, compared as SIDE x SIDE pixels
@@ -38,11 +39,11 @@ class MemoryGate:
         every: how many calls pass between two checks; the first call checks.
 
     Example:
-        >>> gate = MemoryGate(context, every=10)  # doctest: +SKIP
-        >>> loss = retain_loss - gate.opening(model) * forget_loss  # doctest: +SKIP
+        >>> opening = MemoryGate(context).opening  # doctest: +SKIP
+        >>> loss = retain_loss - opening(model) * forget_loss  # doctest: +SKIP
     """
 
-    def __init__(self, context: Context, every: int) -> None:
+    def __init__(self, context: Context, every: int = EVERY) -> None:
         self.forget, self.validation = context.data[Subset.FORGET], context.data[Subset.VALIDATION]
         self.every = every
         self._draws = context.generator("memory gate")
@@ -87,6 +88,17 @@ class MemoryGate:
         chosen = torch.randperm(len(data), generator=self._draws)[:SAMPLES]
         (batch,) = sequential(data.take(chosen.to(data.labels.device)), SAMPLES)
         return (model(batch.images).argmax(1) == batch.labels).cpu().double(), chosen
+
+
+def prepare_gate(forget_while: str) -> None:
+    """Import what a gate needs, before its time is taken."""
+    if forget_while == "remembered":
+        import sklearn.neighbors  # noqa: F401
+
+
+def gate(context: Context, forget_while: str) -> Callable[[nn.Module], float]:
+    """What a forget term is multiplied by at each step: 1 with `always`, a gate's opening with `remembered`."""
+    return MemoryGate(context).opening if forget_while == "remembered" else lambda model: 1.0
 
 
 def wrong_label_fraction(retain: ImageSource, validation: ImageSource, forget: ImageSource) -> float:

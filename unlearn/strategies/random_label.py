@@ -16,4 +16,4 @@ class RandomLabel(Relabelling):
     classes; ours are drawn once per sample, and are always wrong.
     """
 
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, schedule="cosine"))

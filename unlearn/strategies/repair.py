@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.batch import Batch
-from unlearn.checks import at_least, finite, fraction, one_of
+from unlearn.checks import finite, fraction, one_of
 from unlearn.divergence import js_mixture, js_to_labels, mean_kl
 from unlearn.errors import Problem
 from unlearn.strategies.base import Batches, Context, Edit, Loss, Masks, Phase, outputs, task
 from unlearn.strategies.iterative import Iterative
-from unlearn.strategies.memory_gate import MemoryGate
+from unlearn.strategies.memory_gate import gate, prepare_gate
 from unlearn.types import Subset
 
 
@@ -38,7 +38,6 @@ class Repair(Iterative):
     js_form: str = one_of("mixture", "mean_kl")
     js_from: str = one_of("labels", "original")  # what q is
     js_while: str = one_of("remembered", "always")  # when the term acts
-    js_check_every: int = at_least(1, 10)  # steps between two checks of js_while=remembered
     js_batch: float = fraction(0.25)  # forget images of a step: this fraction of the retain images, at least 1
 
     def problems(self, key: str) -> Iterator[Problem]:
@@ -47,12 +46,8 @@ class Repair(Iterative):
             yield Problem(f"{key}.js_from", "original with js_form=mean_kl", self.js_from)
 
     def prepare(self) -> None:
-        if self._gated:
-            import sklearn.neighbors  # noqa: F401  # of the memory gate
-
-    @property
-    def _gated(self) -> bool:
-        return self.js_weight != 0 and self.js_while == "remembered"
+        if self.js_weight != 0:
+            prepare_gate(self.js_while)
 
     def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
         """Which entries the fine-tuning may change; None: all."""
@@ -71,11 +66,11 @@ class Repair(Iterative):
         )
 
     def _loss(self, context: Context) -> Loss:
-        gate = MemoryGate(context, self.js_check_every) if self._gated else None
+        opening = gate(context, self.js_while) if self.js_weight != 0 else lambda model: 0.0
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             repaired = task(model, batches, Subset.RETAIN, self.recipe.label_smoothing)
-            weight = self.js_weight * (gate.opening(model) if gate else 1.0)
+            weight = self.js_weight * opening(model)
             if weight == 0:
                 return repaired
             forget = batches[Subset.FORGET]

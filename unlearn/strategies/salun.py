@@ -17,6 +17,6 @@ class Salun(Relabelling):
     drawn once per sample, and are always wrong.
     """
 
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.013))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.013, schedule="cosine"))
     selection: Selection = field(default_factory=Saliency)
     k: float | int = amount(0.5)

@@ -19,4 +19,4 @@ class WeightNoise(Perturbation):
     selection: Selection = field(default_factory=All)
     k: float | int = amount(1.0)
     mode: str = one_of("add", "reinitialise", "zero", "dampen")
-    noise_scale: float = at_least(0, 0.2)  # in the tensor's standard deviations, or in weight units if absolute
+    noise_scale: float = at_least(0, 0.1)  # in the tensor's standard deviations, or in weight units if absolute
