@@ -24,7 +24,7 @@ class Fisher(Strategy):
 
     v = alpha * min(1 / F, cap), with a cap of its own in the last layer, becomes the variance by one of two forms:
 
-    - `per_weight`: v itself.
+    - `per_weight`: v itself; the default, since no weight then gets more noise than its own F allows.
     - `tables`: the common implementation, that of the SalUn tables [C]. v is averaged over dimension 1 of every
       parameter of two or more dimensions, and multiplied by `boost` in the last layer and for every parameter of one
       dimension. For a class that the request removes altogether the row of the last layer (weights and bias) is set
@@ -38,7 +38,7 @@ class Fisher(Strategy):
     alpha: float = at_least(0, 3e-6)
     cap: float = positive(1e3)  # of 1 / F
     last_layer_cap: float = positive(1e2)
-    form: str = one_of("tables", "per_weight")
+    form: str = one_of("per_weight", "tables")
     boost: float = positive(10.0)  # tables: factor on the variance of the last layer and of 1-D parameters
     class_variance: float = positive(1e-4)  # tables: of a vanished class's row, before `boost`
     labels: str = one_of("all", "sampled")
