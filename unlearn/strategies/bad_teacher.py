@@ -33,7 +33,7 @@ class BadTeacher(Objective):
     which those of R keep up to date [ours]. Labels are not looked at, so there is none to smooth.
     """
 
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, schedule="cosine"))
     retain_share: float = checked(0.3, "a share in (0, 1]", lambda v: 0 < v <= 1)  # n_R / n_r, at least one sample
     temperature: float = positive(1.0)
 
