@@ -31,8 +31,8 @@ class BoundaryShrink(Objective):
     - `wrong_class`: argmax over j != y of f(x'), so that every sample is relabelled. This destroys random requests: on
       a random tenth it left a retain accuracy of 0.59 to 0.72, against 0.86 to 0.94 with `any_class`.
 
-    Without a retain set relabelling spoils some nets: it ends after the first epoch that has cost more than two points of
-    validation accuracy [ours].
+    Without a retain set relabelling spoils some nets: it ends after the first epoch that has cost more than two points
+    of validation accuracy [ours].
 
     The report notes how many forget samples keep their label.
 
