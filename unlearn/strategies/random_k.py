@@ -10,9 +10,9 @@ from unlearn.strategies.selection import Random, Selection, amount
 
 @dataclass(frozen=True)
 class RandomK(Perturbation):
-    """Random-k (Zuo et al. 2025): noise on a random k of the parameters [S], then fine-tuning [S].
+    """Random-k (Zuo et al. 2025): perturb a random fraction k of the parameters [S], then fine-tune [S].
 
-    The defaults k = 0.5, relative noise of scale 2, six epochs without divergence term are ours.
+    The defaults are ours: those of `TopK`, with half of the weights.
     """
 
     selection: Selection = field(default_factory=Random)
