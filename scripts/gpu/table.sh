@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What one GPU makes of the hot paths, and as much of the published CIFAR-10 table as fits: one command of under ten
-# minutes, which goes on where it was stopped whenever it is given again.
+# What one GPU makes of the hot paths, of the experiment of docs/real-images.md, and as much of the published CIFAR-10
+# table as fits: one command of under ten minutes, which goes on where it was stopped whenever it is given again.
 #
 #   scripts/gpu/table.sh FOLDER
 #
@@ -87,19 +87,31 @@ if ! grep -qs "all rows" "$folder/rows.txt"; then # measured once
         { tail -5 "$folder/rows.log"; exit 1; }
 fi
 
-run=(
-    +experiment=cifar10_table +sweep=published "seed=${SEEDS:-0}"
-    dataset=python dataset.factory=packed:cifar10 dataset.crop_padding=4 dataset.flip=true
+packed=(
+    dataset=python dataset.factory=packed:cifar10
     "dataset.mean=[0.4914,0.4822,0.4465]" "dataset.std=[0.2470,0.2435,0.2616]"
-    "paths.store=$folder/store" "paths.output=$folder/reports" report.html=false logger=none
+    "paths.store=$folder/store" report.html=false logger=none
+    "trainer=$([ "$DEVICE" = cpu ] && echo cpu || echo gpu)" "trainer.precision=$precision"
 )
-run+=("trainer=$([ "$DEVICE" = cpu ] && echo cpu || echo gpu)" "trainer.precision=$precision")
-if [ -n "$TOY" ]; then run+=(model=cnn train.epochs=1); fi
-until_then 10 "$python" -m unlearn "${run[@]}" >"$folder/sweep.log" 2>&1 || { tail -5 "$folder/sweep.log"; exit 1; }
-tail -3 "$folder/sweep.log"
+
+# sweep NAME SECONDS_TO_SPARE OVERRIDES: reports in $folder/NAME, what it prints in $folder/NAME.log
+sweep() {
+    local name=$1 spare=$2
+    shift 2
+    until_then "$spare" "$python" -m unlearn "$@" "${packed[@]}" "paths.output=$folder/$name" >"$folder/$name.log" 2>&1 ||
+        { tail -5 "$folder/$name.log"; exit 1; }
+    tail -3 "$folder/$name.log"
+}
+
+# The experiment of docs/real-images.md, then the published table.
+sweep fast 60 +experiment=cifar10_fast +sweep=targets seed=1,2,3 ${TOY:+"model.widths=[8,8,8]" train.epochs=1}
+sweep reports 10 +experiment=cifar10_table +sweep=published "seed=${SEEDS:-0}" \
+    dataset.crop_padding=4 dataset.flip=true ${TOY:+model=cnn train.epochs=1}
 
 {
     cat "$folder/rows.txt"
+    echo
+    cat "$folder/fast/sweep.md" 2>/dev/null || true
     echo
     "$python" "$here/published.py" "$folder/reports"
 } | tee "$folder/table.txt"
