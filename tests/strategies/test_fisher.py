@@ -59,7 +59,7 @@ def eps(seed: int = 0) -> dict[str, Tensor]:
 
 def test_per_weight_noise_is_a_standard_normal_draw_times_the_stated_deviation() -> None:
     """alpha / F up to alpha * 1e3, in the last layer up to alpha * 1e2."""
-    found, _ = moved(Fisher())
+    found, _ = moved(Fisher(form="per_weight"))
     for name, drawn in eps().items():
         cap = 1e2 if name.startswith("2.") else 1e3
         std = [math.sqrt(3e-6 * (min(1 / f, cap) if f else cap)) for f in information(net())[name].flatten().tolist()]
@@ -89,7 +89,7 @@ def test_the_tables_form_is_the_common_implementations(gone: list[int]) -> None:
     """Four hidden units, two classes; of the normalisation behind, only vectors of two entries."""
     torch.manual_seed(0)
     original = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
-    model, strategy = copy.deepcopy(original), Fisher(form="tables")
+    model, strategy = copy.deepcopy(original), Fisher()
     scores, data = information(original), request(gone or [0, 1], [0, 0] if gone else [0, 1])
     context = Context(original, net, {strategy.needs()[0]: scores}, data, 0)
     strategy.edit(model, context)
@@ -103,20 +103,20 @@ def test_the_tables_form_is_the_common_implementations(gone: list[int]) -> None:
 def test_a_convolution_is_averaged_over_its_input_channels() -> None:
     """Every position of the kernel keeps a variance of its own: 1 / F of 2 and 4 give 3, of 1 and 9 give 5."""
     f = 1 / torch.tensor([[[[2.0, 1.0]], [[4.0, 9.0]]]], dtype=torch.float64)
-    assert Fisher(alpha=1, form="tables")._variance(f, last=False).tolist() == [[[[3.0, 5.0]], [[3.0, 5.0]]]]
-    assert Fisher(alpha=1)._variance(f, last=False).tolist() == [[[[2.0, 1.0]], [[4.0, 9.0]]]]
+    assert Fisher(alpha=1)._variance(f, last=False).tolist() == [[[[3.0, 5.0]], [[3.0, 5.0]]]]
+    assert Fisher(alpha=1, form="per_weight")._variance(f, last=False).tolist() == [[[[2.0, 1.0]], [[4.0, 9.0]]]]
 
 
 def test_only_a_class_that_vanishes_loses_its_row() -> None:
     """A class is retained as soon as one sample of it is; per weight none is set to zero."""
     before = net().get_parameter("2.weight").detach()
     alike = [
-        moved(Fisher(form="tables"), forget=[1, 1], retain=[0, 1])[0],
+        moved(Fisher(), forget=[1, 1], retain=[0, 1])[0],
         moved(Fisher(form="per_weight"), forget=[1], retain=[0])[0],
     ]
     for found in alike:
         assert (found["2.weight"] + before)[1].abs().max() > 0.1
-    lost = moved(Fisher(alpha=0, form="tables"), forget=[1], retain=[0])[0]
+    lost = moved(Fisher(alpha=0), forget=[1], retain=[0])[0]
     assert (lost["2.weight"] + before)[1].abs().max() < 4 * 0.001**0.5
     assert (lost["2.weight"][0] == 0).all()
     assert (lost["0.weight"] == 0).all()

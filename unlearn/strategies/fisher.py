@@ -20,15 +20,20 @@ class Fisher(Strategy):
 
     eps is standard normal. F is the diagonal of the Fisher information on D_r, per sample: the mean over D_r of the
     sum over labels y of p(y|x) (d log p(y|x) / d theta)^2 (`labels=all`, one pass for each class), or with a single
-    y ~ p per sample (`labels=sampled`), which on a fitted net leaves 0.56 % of it and puts every entry at its cap.
+    y ~ p per sample (`labels=sampled`), which on a fitted net left 0.56 % of it and put every entry at its cap.
 
     v = alpha * min(1 / F, cap), with a cap of its own in the last layer, becomes the variance by one of two forms:
 
-    - `per_weight`: v itself; the default, since no weight then gets more noise than its own F allows.
+    - `per_weight`: v itself.
     - `tables`: the common implementation, that of the SalUn tables [C]. v is averaged over dimension 1 of every
       parameter of two or more dimensions, and multiplied by `boost` in the last layer and for every parameter of one
       dimension. For a class that the request removes altogether the row of the last layer (weights and bias) is set
       to zero first and its v to `class_variance`, which the factor `boost` then multiplies too.
+
+    The default is `tables`: published rows of Fisher forgetting are of this form, and it alone forgets a class. On
+    digits (`labels=all`, seeds 10 and 11) it left of one class a forget accuracy of 0.00 and 0.00, a retain accuracy of
+    0.987 and 0.992, where `per_weight` left 0.99 and 0.99, 0.998 and 0.996; of a random tenth a retain accuracy of
+    0.985 and 0.991, `per_weight` 0.997 and 0.994.
 
     alpha and the caps are the common implementation's, and go with 1 / F: the paper's theory has a std of F^(-1/4).
     The last layer is the one that holds the last weights of two or more dimensions [ours]; the common implementation
@@ -38,7 +43,7 @@ class Fisher(Strategy):
     alpha: float = at_least(0, 3e-6)
     cap: float = positive(1e3)  # of 1 / F
     last_layer_cap: float = positive(1e2)
-    form: str = one_of("per_weight", "tables")
+    form: str = one_of("tables", "per_weight")
     boost: float = positive(10.0)  # tables: factor on the variance of the last layer and of 1-D parameters
     class_variance: float = positive(1e-4)  # tables: of a vanished class's row, before `boost`
     labels: str = one_of("all", "sampled")
