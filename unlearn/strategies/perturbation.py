@@ -39,9 +39,9 @@ class Perturbation(Repair):
     mode: str = one_of("reinitialise", "add", "zero", "dampen")
     strength: float = fraction(0.3)  # reinitialise: how far the entries move towards a fresh initialisation
     noise: str = one_of("relative", "absolute")  # add: the unit of noise_scale
-    js_weight: float = finite(-1.0)
     noise_scale: float = at_least(0, 0.5)  # add: in the tensor's standard deviations, or in weight units if absolute
     dampening: float = at_least(0, 1.0)  # dampen: entries are multiplied by min(this * I(D) / I(D_f), 1)
+    js_weight: float = finite(-1.0)
     refresh_bn: bool = True  # estimate batch normalisation's running statistics anew after the edit [ours]
     movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
 
