@@ -10,9 +10,9 @@ from unlearn.strategies.selection import Random, Selection, amount
 
 @dataclass(frozen=True)
 class RandomK(Perturbation):
-    """Random-k (Zuo et al. 2025): noise on a random k of the parameters [S], then fine-tuning [S].
+    """Random-k (Zuo et al. 2025): perturb a random k of the parameters [S], then fine-tune [S].
 
-    The defaults k = 0.5, relative noise of scale 2, six epochs without divergence term are ours.
+    The default k = 0.5 is ours, as are those of `Perturbation` and `Repair`.
     """
 
     selection: Selection = field(default_factory=Random)

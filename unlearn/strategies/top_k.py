@@ -11,10 +11,10 @@ from unlearn.strategies.selection import TopK as MostSensitive
 
 @dataclass(frozen=True)
 class TopK(Perturbation):
-    """Top-K (Zuo et al. 2025): noise on the K parameters most sensitive to the forget set [S], then fine-tuning [S].
+    """Top-K (Zuo et al. 2025): perturb the K parameters most sensitive to the forget set [S], then fine-tune [S].
 
-    Sensitivity is the size of dF/dw over D_f [S]; its options are described with `Sensitivity`. The defaults
-    k = 0.1, relative noise of scale 2, six epochs without divergence term are ours.
+    Sensitivity is the size of dF/dw over D_f [S]; its options are described with `Sensitivity`. The default k = 0.1 is
+    ours, as are those of `Perturbation` and `Repair`.
     """
 
     selection: Selection = field(default_factory=MostSensitive)
