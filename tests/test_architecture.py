@@ -21,7 +21,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("batch", "recipe", "per_sample", "largest", "chance", "divergence", "margin", "statistics", "inversion"),  # L1
+    ("muon",),  # L1
+    ("batch", "recipe", "per_sample", "largest", "chance", "divergence", "margin", "statistics", "inversion"),
     ("scores",),
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),
     ("strategies", "metrics", "attacks", "spd_gan"),
@@ -39,7 +40,7 @@ ROWS = (
     ("__main__",),
 )
 ROW = {room: number for number, row in enumerate(ROWS) for room in row}
-L1 = {room for row in ROWS[2:6] for room in row}
+L1 = {room for row in ROWS[2:7] for room in row}
 
 
 class Import(NamedTuple):

@@ -14,13 +14,15 @@ from omegaconf import OmegaConf
 from unlearn import config
 from unlearn.cli.run import help_text
 from unlearn.config import CommandLine, preflight
+from unlearn.config.schema import part_of
 from unlearn.discovery import options
 from unlearn.errors import ConfigError
 from unlearn.evidence import Metric
 from unlearn.pipeline import plan
+from unlearn.recipe import Recipe
 from unlearn.run_config import RunConfig
 from unlearn.spd_gan.options import SpdGan
-from unlearn.strategies.base import Strategy
+from unlearn.strategies.base import Budget, Strategy
 from unlearn.strategies.finetune import Finetune
 from unlearn.types import Subset
 
@@ -36,6 +38,12 @@ EXTRA = {
     ("dataset", "python"): ["dataset.factory=own_data:digits"],
     ("baseline", "none"): ["metrics=without_baseline"],
     ("model", "python"): ["model.factory=own_net:build"],
+}
+PUBLISHED = {  # epochs and learning rate
+    "finetune": (10, 0.01),
+    "gradient_ascent": (5, 0.0001),
+    "random_label": (10, 0.01),
+    "salun": (10, 0.013),
 }
 
 
@@ -112,8 +120,13 @@ def test_seeds_follow_seed_unless_set() -> None:
 
 
 def test_strategy_recipe_follows_the_training_recipe() -> None:
-    found = composed("train.lr=0.02", "train.batch_size=16")
-    assert (found.strategy.recipe.lr, found.strategy.recipe.batch_size, found.strategy.recipe.epochs) == (0.02, 16, 6)
+    """A short, annealed part of it; what is not of the schedule is the training's."""
+    changed = {"batch_size": 16, "optimizer": "sgd", "momentum": 0.8, "weight_decay": 0.001, "nesterov": True}
+    changed |= {"decay_norms": False, "norm_bias_lr": 8.0, "clip": 1.5, "label_smoothing": 0.1}
+    overrides = [f"train.{name}={value}" for name, value in changed.items()]
+    for strategy in ("top_k", "random_k", "weight_noise", "finetune", "exact_k", "catastrophic_k"):
+        recipe = composed(f"strategy={strategy}", "train.lr=0.02", "train.epochs=40", *overrides).strategy.recipe
+        assert recipe == Recipe(epochs=6, lr=pytest.approx(0.014), schedule="cosine", **changed)
 
 
 def test_defaults_live_in_the_dataclasses() -> None:
@@ -218,9 +231,55 @@ def test_presets_say_what_they_set_and_nothing_else(strategy: str) -> None:
     plain, kdd2026, away = (
         composed(f"strategy={strategy}", *more).strategy for more in ((), ("+preset=kdd2026",), ("+preset=away",))
     )
-    literature = {"k": 0.01, "noise": "absolute", "noise_scale": 0.1, "js_weight": 0.1, "js_form": "mean_kl"}
-    assert kdd2026 == replace(plain, **literature)
-    assert away == replace(plain, js_weight=-0.1, js_form="mixture")
+    theirs = {"js_from": "original", "js_while": "always"}  # the term of the paper, at every step
+    noise = {"k": 0.01, "mode": "add", "noise": "absolute", "noise_scale": 0.1}
+    assert kdd2026 == replace(plain, **noise, **theirs, js_weight=0.1, js_form="mean_kl", js_batch=1.0)
+    assert away == replace(plain, **theirs, js_weight=-0.1, js_form="mixture")
+
+
+@pytest.mark.parametrize("sweep", ["k_noise_grid", "search"])
+def test_a_sweep_of_noise_adds_noise(sweep: str) -> None:
+    """In the default mode, `noise_scale` has no effect."""
+    assert composed(f"+sweep={sweep}", "strategy=top_k").strategy.mode == "add"
+
+
+def test_the_papers_sweep_has_the_papers_term() -> None:
+    for strategy in ("finetune", "random_k", "top_k"):
+        found = composed("+sweep=paper", f"strategy={strategy}").strategy
+        assert (found.js_from, found.js_while) == ("original", "always")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(0, 0), (1, 1), (8, 1), (13, 1), (14, 2), (20, 3), (60, 9), (100, 15), (182, 27)]
+)
+def test_part_of_counts_whole_epochs_and_at_least_one(epochs: int, expected: int) -> None:
+    assert part_of(epochs, 0.15) == expected
+    config.register()
+    assert OmegaConf.create({"n": epochs, "part": "${part_of:${n},0.15}"}).part == expected
+
+
+def test_scaled_multiplies() -> None:
+    assert OmegaConf.create({"lr": 0.1, "less": "${scaled:${lr},0.7}"}).less == pytest.approx(0.07)
+
+
+def test_published_strategies_have_the_authors_settings() -> None:
+    """They differ from the defaults, which are ours: a constant rate, relabelling throughout, ascent without an end."""
+    found = {name: composed(f"strategy=published/{name}").strategy for name in PUBLISHED}
+    assert {strategy.recipe.schedule for strategy in found.values()} == {"constant"}
+    assert {name: (s.recipe.epochs, s.recipe.lr) for name, s in found.items()} == PUBLISHED
+    assert all(found[name].forget_while == "always" for name in ("random_label", "salun"))
+    ascent, training = found["gradient_ascent"], composed().train
+    assert ascent.budget == Budget()
+    assert ascent.recipe.clip is None
+    assert (ascent.recipe.momentum, ascent.recipe.weight_decay) == (training.momentum, training.weight_decay)
+    assert found["finetune"].js_weight == 0
+
+
+def test_the_published_sweep_has_every_published_option() -> None:
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        params = compose("config", ["+sweep=published"], return_hydra_config=True).hydra.sweeper.params
+    named = params.strategy.split(",")
+    assert {name for name in named if name.startswith("published/")} == {f"published/{name}" for name in PUBLISHED}
 
 
 @pytest.mark.parametrize("preset", ["cifar_fast", "cifar_94"])

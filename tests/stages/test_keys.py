@@ -142,6 +142,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
         aside.add("strategy.k")  # 1.0 is its only value
     if isinstance(found.strategy, BadTeacher):
         aside.add("strategy.recipe.label_smoothing")  # 0 is its only value
+    if getattr(getattr(found.strategy, "recipe", None), "momentum", 1.0) == 0:
+        aside.add("strategy.recipe.nesterov")  # false is its only value
     if found.strategy.history is not None:
         aside |= {leaf for leaf, _, _ in leaves(found) if leaf.startswith("strategy.recipe.")}  # the training's own
     return {

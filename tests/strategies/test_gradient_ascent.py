@@ -73,7 +73,7 @@ def test_an_impossible_cap_is_refused(bad: float) -> None:
 def test_it_reads_the_forget_set_alone_and_stops_where_unseen_data_score() -> None:
     phase = phase_of(GradientAscent())
     assert set(phase.data) == {Subset.FORGET}
-    assert phase.budget == Budget(like_unseen=True)
+    assert phase.budget == Budget(like_unseen=True, validation_drop=0.02)
 
 
 # The loop

@@ -1,6 +1,8 @@
-"""The divergence term acts while the forget set is classified correctly more often than unseen images are."""
+"""Forget terms act while the forget set is classified correctly more often than unseen images are."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,9 @@ from unlearn.recipe import Recipe
 from unlearn.strategies.base import Batches, Context, Edit
 from unlearn.strategies.finetune import Finetune
 from unlearn.strategies.memory_gate import MemoryGate, class_weights, wrong_label_fraction
+from unlearn.strategies.neg_grad_plus import NegGradPlus
+from unlearn.strategies.random_label import RandomLabel
+from unlearn.strategies.salun import Salun
 from unlearn.types import Images, Subset
 
 CLASSES = 4
@@ -153,19 +158,44 @@ def test_class_weights() -> None:
     assert class_weights(torch.tensor([0, 1]), torch.tensor([2])).tolist() == [1.0, 1.0]
 
 
+class Learner(Reader):
+    """Has weights, which hardly change what it takes an image for."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 3 * super().forward(images) + self.layer(images.flatten(1))
+
+
+@pytest.mark.parametrize("strategy", [RandomLabel(), Salun(), NegGradPlus()], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(("forget_right", "acts"), [(9, True), (3, False)])
+def test_by_default_the_forget_term_acts_only_while_the_forget_set_is_remembered(
+    strategy: RandomLabel | Salun | NegGradPlus, forget_right: int, acts: bool
+) -> None:
+    """Otherwise the loss is the retain term alone."""
+    torch.manual_seed(0)
+    model = Learner(nn.Linear(1, CLASSES))
+    forget, validation, retain = right([0] * 10, forget_right), right([0] * 10, 6), right([0, 1] * 5, 10)
+    data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: retain}
+    scores = {need: {name: p.detach().abs() for name, p in model.named_parameters()} for need in strategy.needs()}
+    gated, plain = (
+        next(iter(each.phases(Context(model, Reader, scores, data, 0), Edit({}))))
+        for each in (strategy, replace(strategy, forget_while="always"))
+    )
+    batches = {subset: as_batch(images) for subset, images in plain.data.items()}
+    retain_term = nn.functional.cross_entropy(model(batches[Subset.RETAIN].images), batches[Subset.RETAIN].labels)
+    retain_term *= getattr(strategy, "alpha", 1.0)
+    expected = plain.loss(model, batches, 0) if acts else retain_term
+    assert plain.loss(model, batches, 0).item() != pytest.approx(retain_term.item(), abs=1e-3)
+    assert gated.loss(model, batches, 0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
 @pytest.mark.parametrize(("forget_right", "acts"), [(9, True), (3, False)])
 def test_the_divergence_term_acts_only_while_the_forget_set_is_remembered(forget_right: int, acts: bool) -> None:
     torch.manual_seed(0)
     head, original = nn.Linear(1, CLASSES), nn.Linear(1, CLASSES).requires_grad_(False)
-
-    class Learner(Reader):
-        def __init__(self, layer: nn.Linear) -> None:
-            super().__init__()
-            self.layer = layer
-
-        def forward(self, images: Tensor) -> Tensor:
-            return 3 * super().forward(images) + self.layer(images.flatten(1))
-
     forget, validation, retain = right([0] * 10, forget_right), right([0] * 10, 6), right([0, 1] * 5, 10)
     data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: retain}
     strategy = Finetune(js_weight=-1.0, js_while="remembered", recipe=Recipe(epochs=1))

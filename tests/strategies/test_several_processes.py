@@ -40,6 +40,9 @@ def test_two_processes_agree_and_do_what_one_does(tmp_path: Path) -> None:
     each(alone, lambda done, total: None)
     run_ranks(partial(each, shared), 2, "cpu", lambda done, total: None)
     before = original("cnn").state_dict()
+    assert {(TRAINING[name].js_weight, TRAINING[name].js_while) for name in ("top_k", "random_k")} == {
+        (-1.0, "remembered")  # with the gate, which draws its samples on each process
+    }
     for name in TRAINING:
         one, first, second = (load_file(path) for path in sorted(tmp_path.glob(f"*/{name}-[01].safetensors")))
         assert all(torch.equal(value, second[key]) for key, value in first.items()), name

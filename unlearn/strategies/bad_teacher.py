@@ -28,13 +28,16 @@ class BadTeacher(Objective):
     The teacher is the original on R and a net of random weights on D_f. That net is in eval mode and was never
     trained: its batch normalisation passes by initial running statistics, mean 0 and variance 1.
 
-    R is drawn once. Batches of both sets come side by side, weighted by n_R : n_f, so that each sample counts alike as
+    R is drawn once; the default is all of D_r [ours]. The authors' 30 % costs nets that have memorised their data: on
+    6,000 images of CIFAR-10 (JPEG copy, `model=cnn`, seed 10) 7 points of test accuracy instead of 2.
+
+    Batches of both sets come side by side, weighted by n_R : n_f, so that each sample counts alike as
     in the union, and an epoch is a pass over R; forget batches pass batch normalisation by its running statistics,
     which those of R keep up to date [ours]. Labels are not looked at, so there is none to smooth.
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, schedule="cosine"))
-    retain_share: float = checked(0.3, "a share in (0, 1]", lambda v: 0 < v <= 1)  # n_R / n_r, at least one sample
+    retain_share: float = checked(1.0, "a share in (0, 1]", lambda v: 0 < v <= 1)  # n_R / n_r, at least one sample
     temperature: float = positive(1.0)
 
     def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
