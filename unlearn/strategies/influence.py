@@ -19,10 +19,7 @@ from unlearn.strategies.base import Context, Edit, Strategy
 from unlearn.types import ImageSource, Subset
 
 BATCH = 256
-<<<<<<< HEAD
 DAMPING, DAMPING_OF_CORRECTIONS = 0.1, 0.03
-=======
->>>>>>> wip-tests
 GRADIENT = GradientStatistic("mean_gradient")
 FORGOTTEN = Need(GRADIENT, Subset.FORGET)
 UNSOLVED = (
@@ -46,7 +43,6 @@ class Influence(Strategy):
     conjugate gradients, up to `iterations` or a relative residual of `tolerance`. For logistic regression it is the
     Hessian itself. Unlike the tables' "IU", no WoodFisher approximation is made.
 
-<<<<<<< HEAD
     Where it stops short of the tolerance the report notes the residual.
 
     Defaults are ours. On a convex model damping 0 is exact, and any damping leaves a part of the way. On deep nets a
@@ -59,23 +55,13 @@ class Influence(Strategy):
       has 0.162 and 0.77, all below 0.50 or more and at most 0.13.
     - deletion of a random tenth (no noise, means of seeds 10 and 11): 1e-4 with 0.0067; all lie between that and
       0.0091, about one forget sample (of 108) apart, so that the second request decides.
-=======
-    Defaults are ours. A net that has memorised D has hardly any curvature, so that `damping` alone bounds the step.
-    With 0.001 it ruins such nets: those that memorised 300 images of gratings under noise ended at a test accuracy of
-    0.20, with 0.03 at 0.78 (seeds 0 and 1; 0.81 before the step and 0.78 retrained, seed 0). Corrections of wrong
-    labels (digits, seeds 0, 4, 5) ended at a retain accuracy of 0.51 with 0.001, of 0.985 with 0.03.
->>>>>>> wip-tests
     """
 
     corrects_labels: ClassVar[bool] = True
 
     order: int = checked(2, "1 or 2", lambda order: order in (1, 2))
     tau: float = positive(1e-4)  # order 1 alone
-<<<<<<< HEAD
     damping: float | None = at_least(0, None)  # null: 0.1, or 0.03 to correct labels; this and all below: order 2
-=======
-    damping: float = at_least(0, 0.03)  # this and all below: order 2
->>>>>>> wip-tests
     weight_decay: float = at_least(0, 5e-4)  # that the original was trained with
     samples: int | None = at_least(1, 2000)  # null: all of D_r
     iterations: int = at_least(1, 200)

@@ -10,15 +10,9 @@ from unlearn.strategies.selection import Random, Selection, amount
 
 @dataclass(frozen=True)
 class RandomK(Perturbation):
-<<<<<<< HEAD
     """Random-k (Zuo et al. 2025): perturb a random fraction k of the parameters [S], then fine-tune [S].
 
     The defaults are ours: those of `TopK`, with half of the weights.
-=======
-    """Random-k (Zuo et al. 2025): perturb a random k of the parameters [S], then fine-tune [S].
-
-    The default k = 0.5 is ours, as are those of `Perturbation` and `Repair`.
->>>>>>> wip-tests
     """
 
     selection: Selection = field(default_factory=Random)
