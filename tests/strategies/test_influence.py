@@ -15,7 +15,7 @@ from unlearn.errors import UnlearnError
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.strategies.base import Context
-from unlearn.strategies.influence import FORGOTTEN, Influence, gauss_newton, solve
+from unlearn.strategies.influence import DAMPING, FORGOTTEN, Influence, gauss_newton, solve
 from unlearn.types import Images, Subset
 
 DECAY, CLASSES = 0.02, 3
@@ -134,9 +134,18 @@ def test_order_1_corrects_labels_by_the_difference_of_gradients(data: Data) -> N
     torch.testing.assert_close(found, vector(model) + 0.25 * (gradients[0] - gradients[1]), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("corrects", [False, True])
+def test_deletions_and_corrections_have_their_own_default_damping(data: Data, corrects: bool) -> None:
+    wrong = data[Subset.FORGET]
+    given = data | ({Subset.RELABELLED: wrong.relabelled((wrong.labels + 1) % CLASSES)} if corrects else {})
+    model = optimum(*data.values())
+    default, named = (edited(replace(EXACT, damping=d), model, given) for d in (None, 0.03 if corrects else 0.1))
+    assert torch.equal(default, named)
+
+
 @pytest.mark.parametrize(("order", "key"), [(2, "damping"), (1, "tau")])
 def test_it_names_what_makes_the_step_shorter(data: Data, order: int, key: str) -> None:
-    strategy, model = Influence(order=order), optimum(*data.values())
+    strategy, model = Influence(order=order, damping=0.1), optimum(*data.values())
     assert f"strategy.{key}" in strategy.gentler
     factor = 10 if strategy.gentler.startswith("raise") else 0.1
     gentler = replace(strategy, **{key: getattr(strategy, key) * factor})
@@ -243,9 +252,7 @@ def test_at_its_defaults_it_solves_the_system(data: Data) -> None:
     strategy = Influence(weight_decay=DECAY, samples=None)
     strategy.edit(copied, context)
     forget, retain, theta = data[Subset.FORGET], data[Subset.RETAIN], vector(model)
-    hessian = torch.autograd.functional.hessian(objective(model, retain), theta) + strategy.damping * torch.eye(
-        len(theta)
-    )
+    hessian = torch.autograd.functional.hessian(objective(model, retain), theta) + DAMPING * torch.eye(len(theta))
     removed = torch.func.grad(objective(model, forget))(theta)  # its mean, with the decay's gradient
     exact = len(forget) / len(retain) * torch.linalg.solve(hessian, removed)
     assert context.notes == {}

@@ -95,7 +95,8 @@ class Influence(Strategy):
         parts = [(looked_at, context.n_retain / len(looked_at))]
         parts += [] if relabelled is None else [(relabelled, 1.0)]
         n = context.n_retain + (0 if relabelled is None else len(relabelled))
-        ridge = self.weight_decay + self.damping
+        usual = DAMPING if relabelled is None else DAMPING_OF_CORRECTIONS
+        ridge = self.weight_decay + (usual if self.damping is None else self.damping)
 
         def product(v: Tensor) -> Tensor:
             curved = sum(weight * gauss_newton(model, data, v) for data, weight in parts)
