@@ -60,7 +60,7 @@ def test_a_step_has_the_formulas_loss(temperature: float) -> None:
     """12 of 40 retained samples and 5 forgotten ones: the means are weighted as in their union."""
     student = net(2, trained=True).eval()
     kept, lost = batch_of(images(7, 4)), batch_of(images(3, 5))
-    phase = phase_of(BadTeacher(temperature=temperature))
+    phase = phase_of(BadTeacher(retain_share=0.3, temperature=temperature))
     loss = phase.loss(student, {Subset.RETAIN: kept, Subset.FORGET: lost}, 0)
     good = divergences(net(0, trained=True), student, kept.images, temperature).mean()
     bad = divergences(net(1), student, lost.images, temperature).mean()
@@ -70,7 +70,7 @@ def test_a_step_has_the_formulas_loss(temperature: float) -> None:
 
 def test_whole_sets_as_batches_give_the_mean_over_the_union() -> None:
     student = net(2, trained=True).eval()
-    phase = phase_of(BadTeacher())
+    phase = phase_of(BadTeacher(retain_share=0.3))
     batches = {subset: batch_of(data) for subset, data in phase.data.items()}  # type: ignore[arg-type]
     teachers = {Subset.RETAIN: net(0, trained=True), Subset.FORGET: net(1)}
     each = [divergences(teachers[subset], student, batch.images, 1.0) for subset, batch in batches.items()]
@@ -78,7 +78,7 @@ def test_whole_sets_as_batches_give_the_mean_over_the_union() -> None:
 
 
 def test_forget_batches_leave_running_statistics_to_the_retain_set() -> None:
-    student, phase = net(2, trained=True), phase_of(BadTeacher())
+    student, phase = net(2, trained=True), phase_of(BadTeacher(retain_share=0.3))
     kept, lost = batch_of(images(7, 4)), batch_of(images(3, 5))
     expected = net(2, trained=True)
     expected(kept.images)
@@ -90,7 +90,9 @@ def test_a_condensed_retain_set_counts_for_all_of_it() -> None:
     whole, few = context(), replace(context(), condensed_from=400)
     batches = {Subset.RETAIN: batch_of(images(7, 4)), Subset.FORGET: batch_of(images(3, 5))}
     student = net(2, trained=True).eval()
-    losses = [next(BadTeacher().phases(at, Edit({}))).loss(student, batches, 0).item() for at in (whole, few)]
+    losses = [
+        next(BadTeacher(retain_share=0.3).phases(at, Edit({}))).loss(student, batches, 0).item() for at in (whole, few)
+    ]
     good, bad = (
         divergences(teacher, student, batches[subset].images, 1.0).mean()
         for teacher, subset in ((net(0, trained=True), Subset.RETAIN), (net(1), Subset.FORGET))
@@ -99,12 +101,12 @@ def test_a_condensed_retain_set_counts_for_all_of_it() -> None:
 
 
 def test_labels_are_not_smoothed() -> None:
-    strategy = BadTeacher(recipe=Recipe(label_smoothing=0.1))
+    strategy = BadTeacher(retain_share=0.3, recipe=Recipe(label_smoothing=0.1))
     assert [p.key for p in strategy.check(lambda: net(0))] == ["strategy.recipe.label_smoothing"]
 
 
 def test_labels_do_not_matter() -> None:
-    student, phase = net(2).eval(), phase_of(BadTeacher())
+    student, phase = net(2).eval(), phase_of(BadTeacher(retain_share=0.3))
     batches = {subset: batch_of(images(4, 6)) for subset in (Subset.RETAIN, Subset.FORGET)}
     others = {subset: batch._replace(labels=(batch.labels + 1) % 4) for subset, batch in batches.items()}
     assert phase.loss(student, batches, 0).item() == phase.loss(student, others, 0).item()
@@ -120,7 +122,7 @@ def test_it_reads_a_share_of_the_retain_set_and_all_of_the_forget_set(share: flo
 
 def test_the_share_is_drawn_by_the_seed_alone() -> None:
     def drawn(seed: int) -> list[int]:
-        return phase_of(BadTeacher(), seed).data[Subset.RETAIN].index.tolist()
+        return phase_of(BadTeacher(retain_share=0.3), seed).data[Subset.RETAIN].index.tolist()
 
     first = drawn(0)
     torch.manual_seed(12345)
@@ -141,4 +143,6 @@ def test_the_student_comes_nearer_the_bad_teacher_on_the_forget_set() -> None:
 @pytest.mark.parametrize("bad", [{"retain_share": 0.0}, {"retain_share": 1.1}, {"temperature": 0.0}])
 def test_impossible_values_are_refused(bad: dict[str, float]) -> None:
     (key,) = bad
-    assert [problem.key for problem in problems(replace(BadTeacher(), **bad), "strategy")] == [f"strategy.{key}"]
+    assert [problem.key for problem in problems(replace(BadTeacher(retain_share=0.3), **bad), "strategy")] == [
+        f"strategy.{key}"
+    ]
