@@ -45,7 +45,7 @@ def right(labels: list[int], correct: int) -> Images:
 
 def gate(forget: Images, validation: Images, retain: list[int], every: int = 1) -> MemoryGate:
     data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: right(retain, len(retain))}
-    return MemoryGate(Context(Reader(), Reader, {}, data, 0), every)
+    return MemoryGate(Context(Reader(), Reader, {}, data, 0), 1, every)
 
 
 def test_it_is_open_where_more_is_right_than_of_unseen_images() -> None:
@@ -125,7 +125,7 @@ def test_where_all_labels_are_wrong_chance_is_what_unseen_images_score() -> None
         Subset.VALIDATION: noisy(120, 0.0, 1),
         Subset.RETAIN: noisy(300, 0.0, 0),
     }
-    asked = MemoryGate(Context(Reader(), Reader, {}, data, 0), 1)
+    asked = MemoryGate(Context(Reader(), Reader, {}, data, 0), 1, 1)
     assert asked._unseen(0.91) == pytest.approx(0.03, abs=0.02)  # (1 - 0.91) / 3
     assert asked._unseen(0.25) == pytest.approx(0.25, abs=0.02)
 

@@ -16,7 +16,8 @@ from unlearn.strategies.base import Context
 from unlearn.types import ImageSource, Subset
 
 EVERY = 10  # steps between two checks
-SAMPLES = 128  # of each set in one check, drawn anew: errors of up to 0.05 even out over the checks
+BATCHES = 2  # images of each set in one check, in batches of the recipe: a check costs a tenth of the steps between
+FEWEST = 128  # images of a check: its error, up to 0.05, evens out over the checks
 REFERENCES, QUERIES = 2000, 1000  # retain images that vote on labels, and images that are voted on, at most
 NEIGHBOURS, SIDE = 5, 8  # voters per image, compared as SIDE x SIDE pixels
 WIDE_OPEN = 0.1  # accuracy beyond what unseen images score, from which on the gate is fully open
@@ -36,16 +37,18 @@ class MemoryGate:
 
     Args:
         context: the forget, retain and validation sets, and the stream that samples are drawn from.
+        batch_size: of the retain set in a step, on which the size of a check depends.
         every: how many calls pass between two checks; the first call checks.
 
     Example:
-        >>> opening = MemoryGate(context).opening  # doctest: +SKIP
+        >>> opening = MemoryGate(context, batch_size=64).opening  # doctest: +SKIP
         >>> loss = retain_loss - opening(model) * forget_loss  # doctest: +SKIP
     """
 
-    def __init__(self, context: Context, every: int = EVERY) -> None:
+    def __init__(self, context: Context, batch_size: int, every: int = EVERY) -> None:
         self.forget, self.validation = context.data[Subset.FORGET], context.data[Subset.VALIDATION]
         self.every = every
+        self._samples = max(FEWEST, BATCHES * batch_size)
         self._draws = context.generator("memory gate")
         self._calls = 0
         self._excess: float | None = None
@@ -85,9 +88,10 @@ class MemoryGate:
     @torch.no_grad()
     def _correct(self, model: nn.Module, data: ImageSource) -> tuple[Tensor, Tensor]:
         """Which of some samples are classified correctly, float64 [n], and their positions int64 [n]."""
-        chosen = torch.randperm(len(data), generator=self._draws)[:SAMPLES]
-        (batch,) = sequential(data.take(chosen.to(data.labels.device)), SAMPLES)
-        return (model(batch.images).argmax(1) == batch.labels).cpu().double(), chosen
+        chosen = torch.randperm(len(data), generator=self._draws)[: self._samples]
+        batches = sequential(data.take(chosen.to(data.labels.device)), FEWEST)
+        hits = [model(images).argmax(1) == labels for images, labels, _ in batches]
+        return torch.cat(hits).cpu().double(), chosen
 
 
 def prepare_gate(forget_while: str) -> None:
@@ -96,9 +100,9 @@ def prepare_gate(forget_while: str) -> None:
         import sklearn.neighbors  # noqa: F401
 
 
-def gate(context: Context, forget_while: str) -> Callable[[nn.Module], float]:
+def gate(context: Context, forget_while: str, batch_size: int) -> Callable[[nn.Module], float]:
     """What a forget term is multiplied by at each step: 1 with `always`, a gate's opening with `remembered`."""
-    return MemoryGate(context).opening if forget_while == "remembered" else lambda model: 1.0
+    return MemoryGate(context, batch_size).opening if forget_while == "remembered" else lambda model: 1.0
 
 
 def wrong_label_fraction(retain: ImageSource, validation: ImageSource, forget: ImageSource) -> float:
@@ -131,7 +135,7 @@ def _thumbnails(data: ImageSource) -> npt.NDArray[np.float32]:
 
 
 def _shrunk(data: ImageSource) -> Iterator[Tensor]:
-    for batch in sequential(data, SAMPLES):
+    for batch in sequential(data, FEWEST):
         yield F.adaptive_avg_pool2d(batch.images, SIDE).flatten(1)
 
 

@@ -37,7 +37,7 @@ class NegGradPlus(Ascent):
         return {subset: context.data[subset] for subset in (Subset.RETAIN, Subset.FORGET)}
 
     def loss(self, context: Context) -> Loss:
-        opening = gate(context, self.forget_while)
+        opening = gate(context, self.forget_while, self.recipe.batch_size)
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             retain = self.alpha * self.task(model, batches, Subset.RETAIN)  # first: it updates running statistics

@@ -50,7 +50,7 @@ class Relabelling(Objective, ABC):
         alike = len(context.data[Subset.FORGET]) / context.n_retain
         weight = alike if self.forget_weight is None else self.forget_weight
 
-        opening = gate(context, self.forget_while)
+        opening = gate(context, self.forget_while, self.recipe.batch_size)
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             retain = self.task(model, batches, Subset.RETAIN)  # first: it brings running statistics up to date

@@ -66,7 +66,7 @@ class Repair(Iterative):
         )
 
     def _loss(self, context: Context) -> Loss:
-        opening = gate(context, self.js_while) if self.js_weight != 0 else lambda model: 0.0
+        opening = gate(context, self.js_while, self.recipe.batch_size) if self.js_weight != 0 else lambda model: 0.0
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             repaired = task(model, batches, Subset.RETAIN, self.recipe.label_smoothing)
