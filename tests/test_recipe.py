@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -121,6 +122,20 @@ def test_muon_steps_matrices_as_torchs_muon_and_the_rest_by_sgd() -> None:
         muon.step()
         sgd.step()
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_muon_steps_a_convolution_in_channels_last_as_any_other() -> None:
+    plain = nn.Conv2d(3, 4, 3)
+    last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for model in (plain, last):
+        optimizer = Recipe(lr=0.1, optimizer="muon").make_optimizer(model)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(images).square().mean().backward()
+            optimizer.step()
+    assert not last.weight.is_contiguous()
+    torch.testing.assert_close(last.weight, plain.weight, rtol=1e-2, atol=1e-2)  # torch iterates in bfloat16
 
 
 @pytest.mark.parametrize(

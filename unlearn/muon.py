@@ -33,15 +33,24 @@ class MuonWithSgd(torch.optim.Optimizer):
             loss = closure() if closure is not None else None
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
+            buffers = [self._buffer(p) for p in parameters]
             step = _muon_step if group["muon"] else _sgd_step
             step(parameters, [p.grad for p in parameters], buffers, group)
         return loss
 
+    def _buffer(self, p: Tensor) -> Tensor:
+        """The momentum of a parameter: contiguous, so that a matrix of it is a view."""
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
 
 def _muon_step(parameters: list[Tensor], grads: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
+    matrices = [p.flatten(1) for p in parameters]  # views of contiguous parameters; copies of others
     muon(
-        [p.flatten(1) for p in parameters],  # views: parameters and buffers are contiguous
+        matrices,
         [grad.flatten(1) for grad in grads],
         [buffer.flatten(1) for buffer in buffers],
         has_complex=False,
@@ -54,6 +63,9 @@ def _muon_step(parameters: list[Tensor], grads: list[Tensor], buffers: list[Tens
         ns_steps=5,
         adjust_lr_fn="original",
     )
+    for p, matrix in zip(parameters, matrices, strict=True):
+        if not p.is_contiguous():
+            p.copy_(matrix.view(p.shape))
 
 
 def _sgd_step(parameters: list[Tensor], grads: list[Tensor], buffers: list[Tensor], group: dict[str, Any]) -> None:
