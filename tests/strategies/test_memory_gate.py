@@ -60,17 +60,18 @@ def test_it_shuts_in_proportion() -> None:
 
 
 def test_checks_are_smoothed() -> None:
-    class Forgetting(Reader):
-        calls = 0
+    asked = gate(right([0] * 100, 64), right([0] * 100, 60), [0])
+    first = asked.opening(Reader())
+    asked.forget = right([0] * 100, 62)
+    assert [first, asked.opening(Reader()), asked.opening(Reader())] == pytest.approx([0.4, 0.3, 0.25])
 
-        def forward(self, images: Tensor) -> Tensor:
-            self.calls += 1
-            logits = super().forward(images)
-            return logits if self.calls <= 2 else logits.roll(1, dims=1)  # from the second check on all is wrong
 
-    model, asked = Forgetting(), gate(right([0] * 100, 64), right([0] * 100, 60), [0])
-    found = [asked.opening(model) for _ in range(3)]
-    assert found == pytest.approx([0.4, 0.2, 0.1], abs=0.01)
+def test_a_push_that_harms_all_images_shuts_it() -> None:
+    """The original was right on all validation images; the model is right on six in ten of either set."""
+    original = right([0] * 100, 100)
+    asked = gate(right([0] * 100, 60), original, [0])
+    asked.validation = right([0] * 100, 60)
+    assert asked.opening(Reader()) == 0.0
 
 
 def test_of_a_class_that_is_not_retained_nothing_would_be_right() -> None:
@@ -140,7 +141,7 @@ def test_it_checks_at_every_nth_call_and_remembers_between() -> None:
 
     model, asked = Counting(), gate(right([0] * 10, 7), right([0] * 10, 6), [0], every=3)
     assert [asked.opening(model) for _ in range(7)] == pytest.approx([1.0] * 7)
-    assert model.calls == 2 * 3  # both sets, at calls 0, 3 and 6
+    assert model.calls == 2 * 3  # both sets, at calls 0, 3 and 6; the original is another
 
 
 def test_modes_are_put_back() -> None:

@@ -18,7 +18,7 @@ from unlearn.types import ImageSource, Subset
 EVERY = 10  # steps between two checks
 BATCHES = 2  # images of each set in one check, in batches of the recipe: a check costs a tenth of the steps between
 FEWEST = 128  # images of a check: its error, up to 0.05, evens out over the checks
-REFERENCES, QUERIES = 2000, 1000  # retain images that vote on labels, and images that are voted on, at most
+REFERENCES, QUERIES = 2000, 1000  # retain images that vote on labels, and images that are asked about, at most
 NEIGHBOURS, SIDE = 5, 8  # voters per image, compared as SIDE x SIDE pixels
 WIDE_OPEN = 0.1  # accuracy beyond what unseen images score, from which on the gate is fully open
 KEPT = 0.5  # of the difference of earlier checks, which smooths their errors
@@ -29,8 +29,9 @@ class MemoryGate:
     """Open as far as more of the forget set is classified correctly than unseen images would be [ours].
 
     What unseen images would score is read from the validation set, weighted so that its classes are as frequent as in
-    the forget set. It is 0 for a class that the retain set lacks, and chance where the labels of D_f are wrong, which
-    `wrong_label_fraction` estimates. So neither a net nor a data set needs a threshold.
+    the forget set: the higher of what the original and the present model score. (By the present model alone a push that
+    harms both sets would never end.) It is 0 for a class that the retain set lacks, and chance where the labels of D_f
+    are wrong, which `wrong_label_fraction` estimates. So neither a net nor a data set needs a threshold.
 
     A gate that is either open or shut overshoots: a push forgets faster than fine-tuning remembers. So it shuts in
     proportion over the last `WIDE_OPEN` of accuracy, on a running mean of the difference.
@@ -57,6 +58,7 @@ class MemoryGate:
         self._known = known.double().mean().item()  # the fraction of the forget set whose class the retain set has
         self._weights = class_weights(self.validation.labels.cpu(), self.forget.labels[known].cpu())
         self._classes = len(torch.unique(retain.labels))
+        self._before = self._validation_accuracy(context.original, QUERIES)  # in eval mode, as contexts have it
         named = self.forget.take(known.nonzero()[:, 0])
         self._wrong = wrong_label_fraction(retain, self.validation, named) if len(named) else 0.0
 
@@ -72,13 +74,17 @@ class MemoryGate:
         """Accuracy on forget samples beyond what unseen images score."""
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
-        forget, _ = self._correct(model, self.forget)
-        seen, chosen = self._correct(model, self.validation)
+        forget, _ = self._correct(model, self.forget, self._samples)
+        accuracy = self._validation_accuracy(model, self._samples)
         for module, training in modes:
             module.training = training
+        return forget.mean().item() - self._unseen(max(accuracy, self._before))
+
+    def _validation_accuracy(self, model: nn.Module, most: int) -> float:
+        """Of a model in eval mode, on at most so many images, weighted by class."""
+        hits, chosen = self._correct(model, self.validation, most)
         weights = self._weights[chosen]
-        accuracy = (weights @ seen).item() / max(weights.sum().item(), 1e-12)
-        return forget.mean().item() - self._unseen(accuracy)
+        return (weights @ hits).item() / max(weights.sum().item(), 1e-12)
 
     def _unseen(self, accuracy: float) -> float:
         """What a model of that validation accuracy would score on D_f without having seen it."""
@@ -86,9 +92,9 @@ class MemoryGate:
         return self._known * ((1 - self._wrong) * accuracy + self._wrong * by_chance)
 
     @torch.no_grad()
-    def _correct(self, model: nn.Module, data: ImageSource) -> tuple[Tensor, Tensor]:
-        """Which of some samples are classified correctly, float64 [n], and their positions int64 [n]."""
-        chosen = torch.randperm(len(data), generator=self._draws)[: self._samples]
+    def _correct(self, model: nn.Module, data: ImageSource, most: int) -> tuple[Tensor, Tensor]:
+        """Which of at most so many samples are classified correctly, float64 [n], and their positions int64 [n]."""
+        chosen = torch.randperm(len(data), generator=self._draws)[:most]
         batches = sequential(data.take(chosen.to(data.labels.device)), FEWEST)
         hits = [model(images).argmax(1) == labels for images, labels, _ in batches]
         return torch.cat(hits).cpu().double(), chosen
