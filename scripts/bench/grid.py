@@ -87,14 +87,14 @@ def compared(folder: Path, case: str, told: list[str], source: str) -> Iterator[
 
 def swept() -> list[str]:
     """The axes of the grid."""
-    axes = {"strategy": STRATEGIES, "strategy.k": K, "strategy.noise_scale": SCALES}
+    axes = {"strategy": STRATEGIES, "strategy.mode": ["add"], "strategy.k": K, "strategy.noise_scale": SCALES}
     return [f"{key}={','.join(values)}" for key, values in axes.items()]
 
 
 def alone(folder: Path, told: list[str], number: int) -> float:
     """Processor seconds of one cell as a command of its own, with what it had left there before."""
     strategy, k, scale = CELLS[number]
-    cell = [f"strategy={strategy}", f"strategy.k={k}", f"strategy.noise_scale={scale}"]
+    cell = [f"strategy={strategy}", "strategy.mode=add", f"strategy.k={k}", f"strategy.noise_scale={scale}"]
     return command([*cell, *told], Place.under(folder, f"cell-{number}"), folder)
 
 

@@ -41,7 +41,14 @@ SAMPLES = (16, 64, 256, 1024)  # of a forget set
 CACHED = 64  # of them at once, where the limit is lowest
 CELLS = (1, 2, 4, 8)
 SHADOWS = (2, 4, 8, 16, 32)
-CELL = ["dataset.limit=600", "train.epochs=5", "strategy.recipe.epochs=1", "spd_gan=off", "logger=none"]
+CELL = [
+    "dataset.limit=600",
+    "train.epochs=5",
+    "strategy.recipe.epochs=1",
+    "spd_gan=off",
+    "strategy.mode=add",
+    "logger=none",
+]
 Call = Callable[[], Any]
 
 
