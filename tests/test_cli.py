@@ -133,7 +133,8 @@ def test_a_grid_over_blends_shares_the_unlearned_model_and_is_one_table(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
-    learnt = ["dataset.limit=400", "train.epochs=5", "train.batch_size=16", "strategy=weight_noise", "spd_gan=off"]
+    learnt = ["dataset.limit=400", "train.epochs=5", "train.batch_size=16", "spd_gan=off"]
+    learnt += ["strategy=weight_noise", "strategy.noise_scale=2.0", "strategy.js_weight=0.0"]
     done = unlearn("-m", *learnt, "blend=none,mix", "paths.output=blends", cwd=folder)
     assert done.returncode == 0, done.stderr
     plain, mixed = (report(folder / "blends" / number) for number in "01")
@@ -203,7 +204,7 @@ def test_weights_that_are_not_finite_are_refused_and_not_stored(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
-    done = unlearn(*TOY[:-1], "strategy.recipe.epochs=0", "strategy.noise_scale=1e39", cwd=folder)
+    done = unlearn(*TOY[:-1], "strategy.recipe.epochs=0", "strategy.mode=add", "strategy.noise_scale=1e39", cwd=folder)
     assert done.returncode == 1
     assert "strategy.noise_scale" in done.stderr
     assert "Traceback" not in done.stderr

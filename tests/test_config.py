@@ -40,8 +40,10 @@ EXTRA = {
     ("model", "python"): ["model.factory=own_net:build"],
 }
 PUBLISHED = {  # epochs and learning rate
+    "boundary_shrink": (10, 0.01),
     "finetune": (10, 0.01),
     "gradient_ascent": (5, 0.0001),
+    "l1_sparse": (10, 0.01),
     "random_label": (10, 0.01),
     "salun": (10, 0.013),
 }

@@ -164,7 +164,7 @@ def test_the_id_holds_all_keys_and_the_group(again: Finished) -> None:
     others = [
         name("b"),
         name(None),
-        name(strategy=replace(again.config.strategy, noise_scale=0.5)),
+        name(strategy=replace(again.config.strategy, noise_scale=0.7)),
         name(attacks={}),
     ]
     assert name() == name("a", logger=Csv(), paths=replace(again.config.paths, output="elsewhere"))

@@ -80,7 +80,9 @@ def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType, finished: Fini
     figures = {f"{kind}{key}" for key in report["metrics"] for kind in ("summary:", "summary_metrics.")}
     panels = [panel for section in view.sections for panel in section.panels]
     shown = {axis for panel in panels for axis in axes(panel._to_model().model_dump(by_alias=True)["config"])}
-    assert shown <= figures | settings | curves
+    by_class = {axis for axis in shown if axis.endswith("/retained_test_accuracy")}  # of requests that remove a class
+    assert by_class
+    assert shown - by_class <= figures | settings | curves
     assert {section.name: len(section.panels) for section in view.sections} == {
         "Forgetting against retention": 2,
         "Gap to the retrained model": 2,

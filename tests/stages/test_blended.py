@@ -28,7 +28,8 @@ from unlearn.types import ImageSource, Role, Subset
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run
 
-BARE = ("spd_gan=off", "metrics=[accuracy,loss]", "attacks=none", "baseline=none", "strategy=weight_noise")
+WRECK = ("strategy=weight_noise", "strategy.noise_scale=2.0", "strategy.js_weight=0.0")
+BARE = ("spd_gan=off", "metrics=[accuracy,loss]", "attacks=none", "baseline=none", *WRECK)
 
 
 @pytest.fixture(scope="module")

@@ -142,8 +142,11 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
         aside.add("strategy.k")  # 1.0 is its only value
     if isinstance(found.strategy, BadTeacher):
         aside.add("strategy.recipe.label_smoothing")  # 0 is its only value
-    if getattr(getattr(found.strategy, "recipe", None), "momentum", 1.0) == 0:
+    recipe = getattr(found.strategy, "recipe", None)
+    if recipe is not None and (recipe.momentum == 0 or recipe.optimizer not in ("sgd", "muon")):
         aside.add("strategy.recipe.nesterov")  # false is its only value
+    if getattr(found.strategy, "js_from", None) == "labels":
+        aside.add("strategy.js_form")  # mixture is its only value
     if found.strategy.history is not None:
         aside |= {leaf for leaf, _, _ in leaves(found) if leaf.startswith("strategy.recipe.")}  # the training's own
     return {

@@ -302,7 +302,14 @@ def test_an_edit_takes_running_statistics_along(
     run: Run, tmp_path: Path, overrides: tuple[str, ...], kept: bool
 ) -> None:
     """And an edit that changes nothing leaves them as they are."""
-    norm = ("model=resnet18", "train.epochs=1", "spd_gan=off", "baseline.seeds=[0]", "strategy=random_k")
+    norm = (
+        "model=resnet18",
+        "train.epochs=1",
+        "spd_gan=off",
+        "baseline.seeds=[0]",
+        "strategy=random_k",
+        "strategy.mode=add",
+    )
     cells = [
         run(tmp_path, *norm, "strategy.recipe.epochs=0", f"strategy.noise_scale={scale}", *overrides)
         for scale in ("0.5", "0")

@@ -57,9 +57,9 @@ def test_artefacts_are_those_of_training_one_by_one(at_once: Finished, one_by_on
         assert theirs
         assert mine.meta["files"].keys() == theirs.meta["files"].keys() == {"model.safetensors", "curve.json"}
         weights = [load_file(entry.file("model.safetensors")) for entry in (mine, theirs)]
-        torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
+        torch.testing.assert_close(*weights, rtol=0, atol=1e-4)  # rounding grows over the steps, more on some CPUs
         for row, other in zip(mine.json("curve.json"), theirs.json("curve.json"), strict=True):
-            assert row == pytest.approx(other, rel=0, abs=1e-6)
+            assert row == pytest.approx(other, rel=0, abs=1e-4)
         assert mine.meta.keys() == KEYS | {"stacked"}
         assert theirs.meta.keys() == KEYS
         assert mine.meta["stacked"] == 4

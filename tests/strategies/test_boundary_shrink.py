@@ -14,7 +14,7 @@ from unlearn.checks import problems
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.modules.unlearner import UnlearnerModule, batches_of
 from unlearn.recipe import Recipe
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Budget, Context, Edit, Phase
 from unlearn.strategies.boundary_shrink import BoundaryShrink
 from unlearn.types import Images, Subset
 
@@ -145,7 +145,7 @@ def test_samples_end_in_the_nearest_class_and_running_statistics_stay() -> None:
     model, data = normed(), digits(20, 1)
     before: dict[str, Tensor] = {name: b.clone() for name, b in model.named_buffers()}
     labels = torch.tensor(by_hand(model, data, 0.1))
-    phase = phase_of(replace(WRONG, recipe=Recipe(epochs=40, batch_size=8, lr=0.1)), model, data)
+    phase = phase_of(replace(WRONG, recipe=Recipe(epochs=40, batch_size=8, lr=0.1), budget=Budget()), model, data)
     UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
     assert (model(data.images.float() / 255).argmax(1) == labels).double().mean() > 0.9
