@@ -78,7 +78,9 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
     Raises:
         DataError: the data set has no record of a name among them, or an index and a name disagree.
     """
-    names, found, wrong = Names(dataset), [], []
+    names = Names(dataset)
+    found: list[tuple[int, Record]] = []
+    wrong: list[str] = []
     for record in records:
         try:
             indices = _indices(record, names)
