@@ -485,7 +485,7 @@ def pointing(option: str, text: str | None = None) -> Callable[[Desk], tuple[str
         (pointing("--key"), ["--key: expected a readable key", "other", "No such file"]),
         (pointing("--indices"), ["--indices: expected a readable text file", "other"]),
         (pointing("--indices", "a.png\n"), ["--indices: expected indices of the training part", "a.png", "other"]),
-        (pointing("--indices", ""), ["--indices: expected indices of the training part, came none", "other"]),
+        (pointing("--indices", ""), ["--indices: expected indices of the training part, got none", "other"]),
     ],
 )
 def test_bad_input_is_one_clear_line(desk: Desk, spoil: Callable[[Desk], tuple[str, ...]], words: list[str]) -> None:

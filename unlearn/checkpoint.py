@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +92,7 @@ def _read(path: Path) -> Mapping[Any, Any]:
     if suffix not in (".safetensors", *PICKLED):
         raise _error(f"a file that ends in .safetensors, {', '.join(PICKLED)}", path, f"one that ends in {suffix!r}")
     try:
-        payload = _from_safetensors(path) if suffix == ".safetensors" else _from_torch(path)
+        payload = _from_safetensors(path) if suffix == ".safetensors" else load_weights_only(path)
     except PermissionError as error:
         raise _error("a readable file", path, str(error)) from error
     except Exception as error:  # the readers raise whatever a damaged file leads them to
@@ -110,9 +110,14 @@ def _from_safetensors(path: Path) -> Any:
     return load_file(path)
 
 
-def _from_torch(path: Path) -> Any:
+def load_weights_only(file: Path | BinaryIO) -> Any:
+    """What `torch.save` wrote, on the CPU, without running code that the file may hold.
+
+    Raises:
+        Exception: whatever torch raises for a file that is damaged or holds objects.
+    """
     # The one place that opens a user's file with it: weights_only builds tensors and plain containers, nothing else.
-    return torch.load(path, weights_only=True, map_location="cpu")  # noqa: TID251
+    return torch.load(file, weights_only=True, map_location="cpu")  # noqa: TID251
 
 
 def _holds_objects(error: Exception) -> bool:

@@ -52,27 +52,27 @@ def drawn(forget: Relabel, dataset: Dataset = DIGITS) -> tuple[ForgetSplit, Tens
 def test_corrections_are_read_by_the_names_of_their_columns(tmp_path: Path, text: str) -> None:
     found = find_corrections(file(tmp_path, text), DIGITS, "forget.file")
     assert (found.index.tolist(), found.wrong.tolist(), found.right.tolist()) == ([4, 17], [4, 7], [9, 3])
-    assert found.named == ("4", "17")
+    assert found.records.named == ("4", "17")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "came none that is called wrong, right, index or file"),
-        ("index,right\n3,4\n", "came none that is called wrong, in"),
-        ("record,wrong,right\n3,3,4\n", "came none that is called index or file, in"),
-        ("3,3,4\n", "came none that is called wrong, right, index or file"),
-        (HEADER + "3,3\n", "came '' as the class number `right` of record 3"),
-        (HEADER + "3,three,4\n", "came 'three' as the class number `wrong` of record 3"),
-        (HEADER + "3,3.0,4\n", "came '3.0' as the class number `wrong`"),
-        (HEADER + "x,3,4\n", "came 'x', neither an index nor the name of a file"),
-        (HEADER + "a.png,3,4\n", "records of the training part, came a.png"),
+        ("", "got no column wrong, right, index or file among none"),
+        ("index,right\n3,4\n", "got no column wrong among 'index', 'right' in"),
+        ("record,wrong,right\n3,3,4\n", "got no column index or file among 'record', 'wrong', 'right' in"),
+        ("3,3,4\n", "got no column wrong, right, index or file among '3', '3', '4' in"),
+        (HEADER + "3,3\n", "got '' as the class `right` on line 2"),
+        (HEADER + "3,three,4\n", "got 'three' as the class `wrong` on line 2"),
+        (HEADER + "3,3.5,4\n", "got '3.5' as the class `wrong` on line 2"),
+        (HEADER + "x,3,4\n", "records of the training part, got 'x' (line 2"),
+        (HEADER + "a.png,3,4\n", "records of the training part, got 'a.png' (line 2"),
         (HEADER, "at least one record"),
-        (HEADER + "3,3,4\n3,3,5\n", "each record once, came 'repeated 3'"),
-        (HEADER + "3,3,4\n200,0,1\n", "indices from 0 to 199, came '200'"),
-        (HEADER + "3,3,10\n", "classes from 0 to 9 as `right`, came '10 for record 3'"),
-        (HEADER + "3,-1,4\n", "classes from 0 to 9 as `wrong`, came '-1 for record 3'"),
-        (HEADER + "3,3,4\n5,6,6\n", "another class as `right` than as `wrong`, came '6 for record 5'"),
+        (HEADER + "3,3,4\n3,3,5\n", "each record once, came 'repeated 3 (line 2 and line 3)'"),
+        (HEADER + "3,3,4\n200,0,1\n", "indices from 0 to 199, came '200 (line 3)'"),
+        (HEADER + "3,3,10\n", "classes from 0 to 9 as `right`, came '10 for record 3 (line 2)'"),
+        (HEADER + "3,-1,4\n", "classes from 0 to 9 as `wrong`, came '-1 for record 3 (line 2)'"),
+        (HEADER + "3,3,4\n5,6,6\n", "another class as `right` than as `wrong`, came '6 for record 5 (line 3)'"),
         (HEADER + "".join(f"{i},{i % 10},{(i + 1) % 10}\n" for i in range(150)), "at most 149 records"),
     ],
 )
@@ -100,7 +100,7 @@ def test_without_a_file_there_must_be_label_noise() -> None:
 def test_records_that_a_checkpoint_never_saw_are_refused(tmp_path: Path) -> None:
     seen = TrainedOn(str(file(tmp_path, "\n".join(map(str, range(50))), "seen.txt")))
     (found,) = problems(file(tmp_path, HEADER + "3,3,4\n70,0,1\n"), trained_on=seen)
-    assert "records that the original was trained on (checkpoint.trained_on), came '70'" in found
+    assert "records that the original was trained on (checkpoint.trained_on), came '70 (line 3)'" in found
 
 
 def test_named_records_are_kept_out_of_validation_and_holdout(tmp_path: Path) -> None:
@@ -145,7 +145,9 @@ def test_a_file_leaves_other_label_noise_as_it_is(tmp_path: Path) -> None:
 def test_a_label_that_the_original_was_not_trained_on_is_refused(tmp_path: Path) -> None:
     forget = Relabel(str(file(tmp_path, HEADER + "17,7,3\n4,5,9\n")))
     assert problems(Path(str(forget.file))) == []  # labels are not read so early
-    expected = r"forget\.file: expected as `wrong` the label .* trained on, came 5 for record 4 \(trained on as 4\)$"
+    expected = (
+        r"forget\.file: expected as `wrong` the label .* trained on, got 5 for record 4 \(line 3\), trained on as 4$"
+    )
     with pytest.raises(DataError, match=expected):
         drawn(forget)
     with pytest.raises(DataError, match=expected):
@@ -157,7 +159,7 @@ def test_records_of_a_folder_go_by_name(tmp_path: Path) -> None:
     text = "file,wrong,right\ntrain/digit1/3.png,1,2\ndigit0/2.png,0,1\n"
     found = find_corrections(file(tmp_path, text), dataset, "forget.file")
     assert found.index.tolist() == [dataset.find("digit0/2.png"), dataset.find("digit1/3.png")]
-    assert (found.right.tolist(), found.named) == ([1, 2], ("digit0/2.png", "train/digit1/3.png"))
+    assert (found.right.tolist(), found.records.named) == ([1, 2], ("digit0/2.png", "train/digit1/3.png"))
 
 
 def test_a_digest_tells_records_and_labels_and_not_how_they_are_written(tmp_path: Path) -> None:

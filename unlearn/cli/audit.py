@@ -82,14 +82,16 @@ def _indices(path: Path) -> list[int]:
     Raises:
         UnlearnError: the file cannot be read, or names records otherwise.
     """
-    from unlearn.data.records import read_records
+    from unlearn.data.records.read import read_records
     from unlearn.errors import some
 
-    listed = read_records(path, "--indices")
-    names = [each for each in listed if not isinstance(each, int)]
-    if names or not listed:
-        raise UnlearnError(f"--indices: expected indices of the training part, came {some(names) or 'none'} in {path}")
-    return [each for each in listed if isinstance(each, int)]
+    records = read_records(path, "--indices")
+    indices = [record.index for record in records if isinstance(record.index, int) and record.file is None]
+    if not indices or len(indices) < len(records):
+        others = [record for record in records if record.file is not None or not isinstance(record.index, int)]
+        named = [f"{record.file or record.index!r} ({record.where})" for record in others]
+        raise UnlearnError(f"--indices: expected indices of the training part, got {some(named) or 'none'} in {path}")
+    return indices
 
 
 def _tell(findings: Iterable[Finding]) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlearn.checks import runtime
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.records import find_records, list_problems
+from unlearn.data.records.resolve import find_records, list_problems
 from unlearn.errors import Problem
 
 KEY = "checkpoint.trained_on"
@@ -27,7 +27,7 @@ class TrainedOn:
 
     def members(self, dataset: Dataset) -> Tensor:
         """Indices int64 of the training part, sorted."""
-        return dataset.records if self.listed == ALL else find_records(Path(self.listed), dataset, KEY)
+        return dataset.records if self.listed == ALL else find_records(Path(self.listed), dataset, KEY).index
 
     def check(self, dataset: Dataset) -> Iterator[Problem | str]:
         """What is wrong with the list for that data set."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +11,35 @@ import torch
 from torch import Tensor
 
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.records import COLUMNS, locate, read_text, record, record_problems, remembered
-from unlearn.errors import DataError, Problem, some
+from unlearn.data.records.content import decode, read_bytes
+from unlearn.data.records.record import Record, columns_of, whole_number
+from unlearn.data.records.resolve import Listed, locate, record_problems, remembered
+from unlearn.data.records.table import Table, read_table
+from unlearn.errors import DataError, Problem, nearest, some
 
-LABELS = ("wrong", "right")  # columns of class numbers from 0
+COLUMNS = ("index", "file")
+LABELS = ("wrong", "right")  # columns of class numbers from 0, or of names of classes
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """Records and their labels int64 [n], sorted by index; `named` is what the file calls each record."""
+    """Records, sorted by index, and their labels int64 [n]."""
 
-    index: Tensor
+    records: Listed
     wrong: Tensor
     right: Tensor
-    named: tuple[str, ...]
+
+    @property
+    def index(self) -> Tensor:
+        """Indices int64 [n] of the records."""
+        return self.records.index
+
+    def of(self, labels: Tensor, positions: list[int]) -> str:
+        """Labels at some positions, each with its record and its place in the file."""
+        return some([f"{labels[i]} for record {self._shown(i)}" for i in positions])
+
+    def _shown(self, position: int) -> str:
+        return f"{self.records.named[position]} ({self.records.where[position]})"
 
     def digest(self) -> str:
         """Hash of what is corrected, however the file names the records."""
@@ -40,8 +53,8 @@ class Corrections:
         """
         off = (self.wrong != labels).nonzero()[:, 0].tolist()
         if off:
-            came = some([f"{self.wrong[i]} for record {self.named[i]} (trained on as {labels[i]})" for i in off])
-            raise DataError(f"{key}: expected as `wrong` the label that the original was trained on, came {came}")
+            shown = some([f"{self.wrong[i]} for record {self._shown(i)}, trained on as {labels[i]}" for i in off])
+            raise DataError(f"{key}: expected as `wrong` the label that the original was trained on, got {shown}")
 
 
 def find_corrections(path: Path, dataset: Dataset, key: str) -> Corrections:
@@ -60,51 +73,66 @@ def correction_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Prob
     except DataError as error:
         yield str(error)
         return
-    yield from record_problems(found.index, path, dataset, key)
+    yield from record_problems(found.records, path, dataset, key)
     for column in LABELS:
         labels: Tensor = getattr(found, column)
         outside = (labels < 0) | (labels >= dataset.classes)
         if outside.any():
             expected = f"classes from 0 to {dataset.classes - 1} as `{column}`"
-            yield Problem(key, expected, _told(found, labels, outside))
+            yield Problem(key, expected, found.of(labels, outside.nonzero()[:, 0].tolist()))
     same = found.wrong == found.right
     if same.any():
-        yield Problem(key, "another class as `right` than as `wrong`", _told(found, found.right, same))
-
-
-def _told(found: Corrections, labels: Tensor, which: Tensor) -> str:
-    return some([f"{labels[i]} for record {found.named[i]}" for i in which.nonzero()[:, 0].tolist()])
+        yield Problem(
+            key, "another class as `right` than as `wrong`", found.of(found.right, same.nonzero()[:, 0].tolist())
+        )
 
 
 def _find(path: Path, dataset: Dataset, key: str) -> Corrections:
-    text = read_text(path, key)
+    content, _ = read_bytes(path, key)
+    text = decode(content, path, key)
     try:
-        rows = list(_rows(text))
-    except (ValueError, csv.Error) as error:
+        records, wrong, right = _columns(read_table(text, LABELS), dataset)
+    except ValueError as error:
         expected = f"a CSV with the columns {' or '.join(COLUMNS)}, {' and '.join(LABELS)}"
-        raise DataError(f"{key}: expected {expected}, came {error} in {path}") from error
-    index = locate([name for name, _, _ in rows], path, dataset, key)
-    order = index.argsort(stable=True)
-    labels = torch.tensor([pair for _, *pair in rows], dtype=torch.int64).reshape(-1, 2)[order]
-    return Corrections(index[order], labels[:, 0], labels[:, 1], tuple(str(rows[i][0]) for i in order.tolist()))
+        raise DataError(f"{key}: expected {expected}, got {error} in {path}") from error
+    listed = locate(records, path, dataset, key, several=False)
+    order = listed.index.argsort(stable=True)
+    labels = torch.tensor([wrong, right], dtype=torch.int64)[:, order]
+    return Corrections(listed.taken(order), labels[0], labels[1])
 
 
-def _rows(text: str) -> Iterator[tuple[int | str, int, int]]:
-    """Record, wrong and right label of each line."""
-    lines = [line for line in csv.reader(text.splitlines()) if line]
-    columns = [column.strip() for column in lines[0]] if lines else []
-    named = [column for column in COLUMNS if column in columns]
-    missing = [*(column for column in LABELS if column not in columns), *([] if named else [" or ".join(COLUMNS)])]
+def _columns(table: Table, dataset: Dataset) -> tuple[list[Record], list[int], list[int]]:
+    """Records, wrong and right labels, by row.
+
+    Raises:
+        ValueError: a column is not there, or a row holds no record or no label.
+    """
+    places = [table.position(column) for column in LABELS]
+    named = columns_of(table.columns)
+    missing = [column for column, place in zip(LABELS, places, strict=True) if place is None]
+    missing += [] if named else [" or ".join(COLUMNS)]
     if missing:
-        raise ValueError(f"none that is called {', '.join(missing)},")
-    for line in lines[1:]:
-        cells = dict(zip(columns, line, strict=False))
-        listed = record(cells.get(named[0], ""))
-        wrong, right = (_label(cells.get(column, ""), column, listed) for column in LABELS)
-        yield listed, wrong, right
+        there = table.columns or next((cells for _, cells in table.rows), ())
+        raise ValueError(f"no column {', '.join(missing)} among {', '.join(map(repr, there[:8])) or 'none'}")
+    records = table.records()
+    wrong, right = (
+        [_label(cells[place or 0], column, line, dataset) for line, cells in table.cells()]
+        for column, place in zip(LABELS, places, strict=True)
+    )
+    return records, wrong, right
 
 
-def _label(text: str, column: str, listed: int | str) -> int:
-    if not re.fullmatch(r"[+-]?\d{1,9}", text.strip()):
-        raise ValueError(f"{text!r} as the class number `{column}` of record {listed}")
-    return int(text)
+def _label(text: str, column: str, line: int, dataset: Dataset) -> int:
+    """The number of a class from its number or its name.
+
+    Raises:
+        ValueError: it is neither, or the name of a class that has another number.
+    """
+    number, names = whole_number(text), dataset.class_names
+    by_name = names.index(text) if text in names else None
+    if number is None and by_name is None:
+        near = nearest(text, names)
+        raise ValueError(f"{text!r} as the class `{column}` on line {line}{near}")
+    if number is not None and by_name not in (None, number):
+        raise ValueError(f"{text!r} as `{column}` on line {line}, the name of class {by_name}, not its number")
+    return number if number is not None else int(by_name or 0)

@@ -15,8 +15,8 @@ from torch import Tensor
 from unlearn.checks import at_least, runtime, share
 from unlearn.data.corrections import Corrections, correction_problems, find_corrections
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.records import find_records, list_problems
-from unlearn.errors import Problem, nearest, some
+from unlearn.data.records.resolve import Listed, find_records, list_problems
+from unlearn.errors import Problem, nearest
 from unlearn.seeding import stream
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Mislabelled(Forget):
 @dataclass(frozen=True)
 class Indices(Forget):
     """A deletion request: a file that lists records of the training part, by index from 0 or, for a folder of
-    images, by path (in the root, or in its training part). `data/records.py` tells the formats.
+    images, by path (in the root, or in its training part). `data/records/read.py` describes the formats.
     """
 
     file: str = runtime(MISSING)  # path; keys hold the records (see Population), however they are named
@@ -192,7 +192,7 @@ class Indices(Forget):
         return True
 
     def requested(self, dataset: Dataset) -> Tensor:
-        return find_records(Path(self.file), dataset, "forget.file")
+        return self._listed(dataset).index
 
     def size(self, population: Population) -> int:
         return len(self.requested(population.dataset))
@@ -204,7 +204,10 @@ class Indices(Forget):
         found = list(list_problems(Path(self.file), population.dataset, "forget.file"))
         yield from found
         if not found:
-            yield from _beyond(population, self.requested(population.dataset))
+            yield from _beyond(population, self._listed(population.dataset))
+
+    def _listed(self, dataset: Dataset) -> Listed:
+        return find_records(Path(self.file), dataset, "forget.file")
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,7 @@ class Relabel(Forget):
         found = list(correction_problems(Path(self.file), population.dataset, "forget.file"))
         yield from found
         if not found:
-            yield from _beyond(population, self.requested(population.dataset))
+            yield from _beyond(population, self._listed(population.dataset).records)
 
     def _listed(self, dataset: Dataset) -> Corrections:
         return find_corrections(Path(self.file or ""), dataset, "forget.file")
@@ -266,12 +269,14 @@ class Relabel(Forget):
         return listed, where
 
 
-def _beyond(population: Population, wanted: Tensor) -> Iterator[Problem]:
+def _beyond(population: Population, listed: Listed) -> Iterator[Problem]:
     """What a file lists beyond D, or too much of it."""
     most = population.members - 1
-    if len(wanted) > most:
-        yield Problem("forget.file", f"at most {most} records, so that something is retained", len(wanted))
+    if len(listed.index) > most:
+        yield Problem("forget.file", f"at most {most} records, so that something is retained", len(listed.index))
         return
-    foreign = wanted[~torch.isin(wanted, population.draw().member)].tolist()
+    foreign = (~torch.isin(listed.index, population.draw().member)).nonzero()[:, 0].tolist()
     if foreign:
-        yield Problem("forget.file", "records that the original was trained on (checkpoint.trained_on)", some(foreign))
+        yield Problem(
+            "forget.file", "records that the original was trained on (checkpoint.trained_on)", listed.at(foreign)
+        )

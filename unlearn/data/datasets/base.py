@@ -125,6 +125,21 @@ class Dataset(ABC):
         del name
         return None
 
+    def names(self, part: str) -> Sequence[str]:
+        """Paths of the files of a part, `train` or `test`, by record; empty if its records have no names."""
+        del part
+        return ()
+
+    def prefixes(self, part: str) -> Sequence[str]:
+        """What may stand before a path that `names` gives, nothing included."""
+        del part
+        return ("",)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their numbers; empty if they have none."""
+        return ()
+
     def source(self) -> Dataset:
         """The same data set without what does not change its images: what a process holds in memory once."""
         plain = {"limit": None, "validation": 0.05, "holdout": 0.1, "label_noise": 0.0, "crop_padding": 0}

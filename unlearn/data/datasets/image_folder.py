@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -100,10 +100,19 @@ class ImageFolder(Own):
             expected = f"test classes among those of {self.train}: {', '.join(self._train.classes[:10])}"
             yield Problem("dataset.root", expected, ", ".join(strange[:5]))
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self._train.classes
+
+    def names(self, part: str) -> Sequence[str]:
+        return (self._train if part == "train" else self._test).files
+
+    def prefixes(self, part: str) -> Sequence[str]:
+        return _prefixes(self.root, self.train if part == "train" else self.test, str(Path.cwd()))
+
     def find(self, name: str) -> int | None:
         known = _positions(self._place(self.train))
-        prefixes = _prefixes(self.root, self.train, str(Path.cwd()))
-        places = (name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix))
+        places = (name.removeprefix(prefix) for prefix in self.prefixes("train") if name.startswith(prefix))
         return next((known[place] for place in places if place in known), None)
 
     def parts(self) -> tuple[Stream, Stream]:

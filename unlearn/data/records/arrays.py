@@ -1,0 +1,47 @@
+"""Arrays of indices: `.npy` files and tensors that torch saved, neither of them unpickled."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+
+from unlearn.checkpoint import load_weights_only
+from unlearn.data.records.record import Record, record
+from unlearn.errors import first_line
+
+
+def records_of_npy(content: bytes) -> list[Record]:
+    """The records of an array of integers, or of names, as `numpy.save` writes it.
+
+    Raises:
+        ValueError: it is damaged, or holds something else.
+    """
+    try:
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # the reader raises whatever a damaged file leads it to
+        raise ValueError(f"an unreadable array ({first_line(error)})") from error
+    return _records(array)
+
+
+def records_of_torch(content: bytes) -> list[Record]:
+    """The records of a tensor of integers, as `torch.save` writes it.
+
+    Raises:
+        ValueError: it is damaged, or holds something else.
+    """
+    try:
+        payload = load_weights_only(io.BytesIO(content))
+    except Exception as error:  # the reader raises whatever a damaged file leads it to
+        raise ValueError(f"a file that torch.load(weights_only=True) refuses ({first_line(error)})") from error
+    if not isinstance(payload, torch.Tensor) or payload.layout != torch.strided or payload.dtype == torch.bfloat16:
+        raise ValueError(f"a {type(payload).__name__}, not a tensor of integers,")
+    return _records(payload.detach().numpy())
+
+
+def _records(array: np.ndarray[Any, Any]) -> list[Record]:
+    if array.ndim != 1 or array.dtype.kind not in "iuU":
+        raise ValueError(f"an array of {array.dtype} of shape {array.shape}, not a vector of integers,")
+    return [record(f"item {position}", item) for position, item in enumerate(array.tolist(), 1)]

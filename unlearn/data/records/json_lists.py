@@ -1,0 +1,116 @@
+"""JSON files, and files with a JSON value a line."""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+from unlearn.data.records.record import Record, columns_of, record
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object with its keys as they are written, even twice."""
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=Pairs)
+
+
+class Lines:
+    """Numbers of lines from positions in a text."""
+
+    def __init__(self, text: str) -> None:
+        self.ends = [match.start() for match in re.finditer(r"\r\n|\r|\n", text)]
+
+    def __call__(self, position: int) -> int:
+        return bisect_right(self.ends, position - 1) + 1
+
+
+def records_of_json(text: str) -> list[Record]:
+    """The records of a JSON list, or of a list under `indices` or `files` in a JSON object.
+
+    An item is an index, a name, or an object with the keys `index` and `file`, or one of them.
+
+    Raises:
+        ValueError, RecursionError: it is not such a list, or a key is given twice.
+    """
+    whole = DECODER.decode(text)
+    lines, kind, start = Lines(text), "index", _skip(text, 0)
+    if isinstance(whole, Pairs):
+        keys = list(_keys(text, start))
+        _refuse_twice([(key, lines(position)) for key, position, _ in keys])
+        held = columns_of(key for key, _, _ in keys)
+        if len(held) != 1:
+            found = ", ".join(repr(key) for key, _, _ in keys[:8]) or "no keys"
+            raise ValueError(f"a JSON object with {found}, where one of indices and files is needed,")
+        kind, name = next(iter(held.items()))
+        start, whole = next(
+            (start, value) for (key, value), (_, _, start) in zip(whole, keys, strict=True) if key == name
+        )
+    if not isinstance(whole, list) or isinstance(whole, Pairs):
+        raise ValueError(f"a JSON {'object' if isinstance(whole, Pairs) else type(whole).__name__}")
+    places = (lines(position) for position in _items(text, start))
+    return [_record(item, kind, line) for item, line in zip(whole, places, strict=True)]
+
+
+def records_of_json_lines(text: str) -> list[Record]:
+    """The records of a file with an index, a name or an object a line; empty lines are skipped.
+
+    Raises:
+        ValueError, RecursionError: a line holds something else, or a second value.
+    """
+    records = []
+    for line, content in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        if content.strip():
+            try:
+                item = DECODER.decode(content)
+            except ValueError as error:
+                raise ValueError(f"{error} on line {line}") from error
+            records.append(_record(item, "index", line))
+    return records
+
+
+def _record(item: Any, kind: str, line: int) -> Record:
+    if not isinstance(item, Pairs):
+        return record(f"line {line}", **{kind: item})
+    _refuse_twice([(key, line) for key, _ in item])
+    held, values = columns_of(key for key, _ in item), dict(item)
+    if not held:
+        found = ", ".join(map(repr, values)) or "no keys"
+        raise ValueError(f"an object with {found}, none of them index or file, on line {line}")
+    return record(f"line {line}", **{kind: values[name] for kind, name in held.items()})
+
+
+def _refuse_twice(keys: list[tuple[str, int]]) -> None:
+    seen: set[str] = set()
+    for key, line in keys:
+        if key in seen:
+            raise ValueError(f"the key {key!r} twice, again on line {line}")
+        seen.add(key)
+
+
+def _skip(text: str, position: int) -> int:
+    """Behind white space, commas and colons, in JSON that is known to be well-formed."""
+    while text[position] in " \t\r\n,:":
+        position += 1
+    return position
+
+
+def _items(text: str, start: int) -> Iterator[int]:
+    """Positions of the items of the list that starts there."""
+    position = _skip(text, start + 1)
+    while text[position] != "]":
+        yield position
+        position = _skip(text, DECODER.raw_decode(text, position)[1])
+
+
+def _keys(text: str, start: int) -> Iterator[tuple[str, int, int]]:
+    """Keys of the object that starts there, each with its position and that of its value."""
+    position = _skip(text, start + 1)
+    while text[position] != "}":
+        key, end = DECODER.raw_decode(text, position)
+        value = _skip(text, end)
+        yield key, position, value
+        position = _skip(text, DECODER.raw_decode(text, value)[1])
