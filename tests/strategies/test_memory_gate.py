@@ -67,11 +67,16 @@ def test_checks_are_smoothed() -> None:
 
 
 def test_a_push_that_harms_all_images_shuts_it() -> None:
-    """The original was right on all validation images; the model is right on six in ten of either set."""
-    original = right([0] * 100, 100)
-    asked = gate(right([0] * 100, 60), original, [0])
-    asked.validation = right([0] * 100, 60)
+    """The original was right on all validation images; the model is right on fewer of either set."""
+    asked = gate(right([0] * 100, 60), right([0] * 100, 50), [0])
+    asked._before = 1.0
     assert asked.opening(Reader()) == 0.0
+
+
+def test_the_original_is_asked_once() -> None:
+    asked = gate(right([0] * 100, 64), right([0] * 100, 60), [0])
+    asked.opening(Reader())
+    assert asked._before == pytest.approx(0.6)
 
 
 def test_of_a_class_that_is_not_retained_nothing_would_be_right() -> None:

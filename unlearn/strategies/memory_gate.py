@@ -58,7 +58,8 @@ class MemoryGate:
         self._known = known.double().mean().item()  # the fraction of the forget set whose class the retain set has
         self._weights = class_weights(self.validation.labels.cpu(), self.forget.labels[known].cpu())
         self._classes = len(torch.unique(retain.labels))
-        self._before = self._validation_accuracy(context.original, QUERIES)  # in eval mode, as contexts have it
+        self._original = context.original  # in eval mode, as contexts have it
+        self._before: float | None = None  # its validation accuracy, once it was asked for
         named = self.forget.take(known.nonzero()[:, 0])
         self._wrong = wrong_label_fraction(retain, self.validation, named) if len(named) else 0.0
 
@@ -72,6 +73,8 @@ class MemoryGate:
 
     def _measure(self, model: nn.Module) -> float:
         """Accuracy on forget samples beyond what unseen images score."""
+        if self._before is None:
+            self._before = self._validation_accuracy(self._original, QUERIES)
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         forget, _ = self._correct(model, self.forget, self._samples)
