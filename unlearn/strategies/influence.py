@@ -51,8 +51,8 @@ class Influence(Strategy):
 
     - corrected labels (label noise 0.2, means of seeds 10 and 11): 0.03 with 0.029; 0.01 has 0.061, 0.1 0.038, 0.001
       0.478 and a retain accuracy of 0.15.
-    - deletion of the mislabelled (the same noise, seed 10 alone): 0.1 with 0.107 and a retain accuracy of 0.93; 0.03
-      has 0.162 and 0.77, all below 0.50 or more and at most 0.13.
+    - deletion of the mislabelled (the same noise, means of seeds 10 and 11): 0.1 with 0.117; 0.3 has 0.127, 0.03 0.222;
+      0.01 and below (seed 10 alone) 0.50 or more, with a retain accuracy of at most 0.13.
     - deletion of a random tenth (no noise, means of seeds 10 and 11): 1e-4 with 0.0067; all lie between that and
       0.0091, about one forget sample (of 108) apart, so that the second request decides.
     """
