@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim._muon import muon  # the public class refuses the weights of convolutions, and groups by sgd
+from torch.optim._muon import muon  # torch.optim.Muon takes matrices alone, and no SGD for the rest
 from torch.optim.sgd import sgd
 
 

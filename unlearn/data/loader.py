@@ -18,7 +18,7 @@ from unlearn.types import ImageSource, Subset
 class Augmentation(NamedTuple):
     """Random crop after padding, in pixels, and mirroring, per sample.
 
-    Mirroring is drawn anew in each epoch, or alternates: the loader then says which samples it is the turn of.
+    Mirroring is drawn again in each epoch, or alternates: the loader then says which samples are mirrored.
     """
 
     crop_padding: int = 0

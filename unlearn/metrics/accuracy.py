@@ -23,7 +23,7 @@ class Accuracy(SampleMean):
 
     Numbers: `forget_accuracy`, `retain_accuracy`, `test_accuracy`, over all classes; where classes vanish
         `retained_test_accuracy`, without their test samples; tables print 1 - forget accuracy, the field's unlearning
-        accuracy, beside the first.
+        accuracy, next to the first.
     Range: 0 to 1.
     Direction: on forget right is the retrained model's value; on retain and test high is good.
     Reference: the retrained model.

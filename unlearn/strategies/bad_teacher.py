@@ -31,9 +31,9 @@ class BadTeacher(Objective):
     R is drawn once; the default is all of D_r [ours]. The authors' 30 % costs nets that have memorised their data: on
     6,000 images of CIFAR-10 (JPEG copy, `model=cnn`, seed 10) 7 points of test accuracy instead of 2.
 
-    Batches of both sets come side by side, weighted by n_R : n_f, so that each sample counts alike as
-    in the union, and an epoch is a pass over R; forget batches pass batch normalisation by its running statistics,
-    which those of R keep up to date [ours]. Labels are not looked at, so there is none to smooth.
+    Batches of both sets come side by side, weighted by n_R : n_f, so that each sample has the weight that it has in the
+    union. An epoch is a pass over R; forget batches pass batch normalisation by its running statistics, which those of
+    R keep up to date [ours]. Labels are not read, so there is none to smooth.
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, schedule="cosine"))

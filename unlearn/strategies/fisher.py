@@ -20,7 +20,7 @@ class Fisher(Strategy):
 
     eps is standard normal. F is the diagonal of the Fisher information on D_r, per sample: the mean over D_r of the
     sum over labels y of p(y|x) (d log p(y|x) / d theta)^2 (`labels=all`, one pass for each class), or with a single
-    y ~ p per sample (`labels=sampled`), which on a fitted net left 0.56 % of it and put every entry at its cap.
+    y ~ p per sample (`labels=sampled`), which on a fitted net is nearly always the label that has hardly any gradient.
 
     v = alpha * min(1 / F, cap), with a cap of its own in the last layer, becomes the variance by one of two forms:
 

@@ -10,10 +10,6 @@ from unlearn.strategies.relabelling import Relabelling
 
 @dataclass(frozen=True)
 class RandomLabel(Relabelling):
-    """`Relabelling` of all weights (Graves et al. 2021).
-
-    Labels differ from the code behind the SalUn tables, which draws them again for every batch, uniformly over all
-    classes; ours are drawn once per sample, and are always wrong.
-    """
+    """`Relabelling` of all weights (Graves et al. 2021); it says how our labels differ from the authors' code."""
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, schedule="cosine"))

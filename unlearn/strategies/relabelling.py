@@ -24,9 +24,9 @@ class Relabelling(Objective, ABC):
     A wrong label is drawn once per sample, uniformly among the other classes [ours]. The authors' code draws a label
     for every batch again, uniformly over all classes, so that the right one comes up in one draw of C [C].
 
-    w is n_f / n_r unless set, so that every
-    sample of D weighs alike, as if D were trained on with the labels of D_f replaced [ours]. With w = 1 a small random
-    forget set outweighs what is kept: of a tenth of digits it left a retain accuracy of 0.82 instead of 1.00.
+    w is n_f / n_r unless set: every sample of D has the same weight, as if D were trained on with the labels of D_f
+    replaced [ours]. With w = 1 a small random forget set outweighs what is kept: of a tenth of digits it left a retain
+    accuracy of 0.82 instead of 1.00.
 
     g is 1 or, with `forget_while=remembered`, the opening of the memory gate, 0 to 1. Without it a net without batch
     normalisation forgets far more than retraining: on 6,000 images of CIFAR-10 (JPEG copy, `model=cnn`, seed 10) SalUn
@@ -49,7 +49,6 @@ class Relabelling(Objective, ABC):
     def loss(self, context: Context) -> Loss:
         alike = len(context.data[Subset.FORGET]) / context.n_retain
         weight = alike if self.forget_weight is None else self.forget_weight
-
         opening = gate(context, self.forget_while, self.recipe.batch_size)
 
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:

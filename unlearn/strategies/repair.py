@@ -29,7 +29,7 @@ class Repair(Iterative):
     forward pass of the original is needed.
 
     With `js_while=remembered` the term acts as far as the forget set is classified correctly more often than unseen
-    images would be (`MemoryGate`) [ours]. Without it a weight that forgets one data set ruins the next.
+    images would be (`MemoryGate`) [ours]. Without it the weight would have to suit each net and data set.
 
     Forget batches pass batch normalisation by its running statistics, which retain batches keep up to date [ours].
     """

@@ -13,8 +13,7 @@ from unlearn.strategies.selection import Saliency, Selection, amount
 class Salun(Relabelling):
     """`Relabelling` of the weights that are salient for D_f alone; all others end bit-identical (Fan et al. 2024).
 
-    Labels differ from the authors' code, which draws them again for every batch, uniformly over all classes; ours are
-    drawn once per sample, and are always wrong.
+    `Relabelling` says how our labels differ from the authors' code.
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.013, schedule="cosine"))

@@ -11,11 +11,11 @@ from typing import Any
 from unlearn.data.records.record import Record, columns_of, record
 
 
-class Pairs(list[tuple[str, Any]]):
+class JsonObject(list[tuple[str, Any]]):
     """A JSON object with its keys as they are written, even twice."""
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=Pairs)
+DECODER = json.JSONDecoder(object_pairs_hook=JsonObject)
 
 
 class Lines:
@@ -38,7 +38,7 @@ def records_of_json(text: str) -> list[Record]:
     """
     whole = DECODER.decode(text)
     lines, kind, start = Lines(text), "index", _skip(text, 0)
-    if isinstance(whole, Pairs):
+    if isinstance(whole, JsonObject):
         keys = list(_keys(text, start))
         _refuse_twice([(key, lines(position)) for key, position, _ in keys])
         held = columns_of(key for key, _, _ in keys)
@@ -49,8 +49,8 @@ def records_of_json(text: str) -> list[Record]:
         start, whole = next(
             (start, value) for (key, value), (_, _, start) in zip(whole, keys, strict=True) if key == name
         )
-    if not isinstance(whole, list) or isinstance(whole, Pairs):
-        raise ValueError(f"a JSON {'object' if isinstance(whole, Pairs) else type(whole).__name__}")
+    if not isinstance(whole, list) or isinstance(whole, JsonObject):
+        raise ValueError(f"a JSON {'object' if isinstance(whole, JsonObject) else type(whole).__name__}")
     places = (lines(position) for position in _items(text, start))
     return [_record(item, kind, line) for item, line in zip(whole, places, strict=True)]
 
@@ -73,7 +73,7 @@ def records_of_json_lines(text: str) -> list[Record]:
 
 
 def _record(item: Any, kind: str, line: int) -> Record:
-    if not isinstance(item, Pairs):
+    if not isinstance(item, JsonObject):
         return record(f"line {line}", **{kind: item})
     _refuse_twice([(key, line) for key, _ in item])
     held, values = columns_of(key for key, _ in item), dict(item)
