@@ -87,7 +87,7 @@ class Schemas(dict[str, Any]):
 
 def part_of(epochs: int, fraction: float) -> int:
     """`${part_of:${train.epochs},0.15}`: so many whole epochs, at least one of a training that has any."""
-    return min(epochs, max(1, int(epochs * fraction + 1e-9))  # 0.29 * 100 is 28.999…)
+    return min(epochs, max(1, int(epochs * fraction + 1e-9)))  # 100 * 0.29 is 28.999...
 
 
 def register() -> None:
