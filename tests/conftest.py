@@ -56,6 +56,11 @@ def write_images(root: Path, n: int = 6, size: tuple[int, int] = (10, 9), nested
     return root
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name a case by its argument where the value is a file's content: content may hold the time it was written."""
+    return argname if isinstance(val, bytes) else None
+
+
 torch.set_num_threads(1)  # nets this small only wait for more, all the more so beside other jobs
 
 
