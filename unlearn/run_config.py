@@ -13,7 +13,7 @@ from omegaconf import MISSING
 from torch import nn
 
 from unlearn.checkpoint import file_sha256, fit, read_state
-from unlearn.checks import at_least, one_of, runtime
+from unlearn.checks import at_least, one_of, runtime, share
 from unlearn.data.checkpoint import CheckpointFile, TrainedOn
 from unlearn.data.forget import Forget
 from unlearn.data.split import Population
@@ -69,6 +69,7 @@ class Page:
     html: bool = runtime(True)  # the page, report.html
     images: bool | None = runtime(None)  # show forgotten images; null: those of public data sets only
     audit: bool = runtime(False)  # audit.json, and the key of its HMACs in audit.key (docs/audit.md)
+    tolerance: float = runtime(share(0.02, zero=False))  # of accuracy or AUC: what the verdict calls equal
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from unlearn.types import Measurement, Predictions, Subset
 
-NORMAL = 1.959964  # standard errors to either side of a mean that hold 95 %
+NORMAL = 1.959964  # standard errors to either side of a mean that hold 95 %, of many samples
+LEVEL = 0.05  # of errors: of an interval to miss the truth, of a family of tests to reject what is true
 RESOLUTION = 3.0  # standard errors below which a difference is not one to divide by (our choice)
 
 
@@ -60,12 +60,49 @@ def standard_error(values: Tensor) -> float | None:
     return (values.std(correction=1) / math.sqrt(len(values))).item() if len(values) > 1 else None
 
 
-def normal_interval(measured: Measurement) -> Measurement:
-    """With the 95 % interval of the normal distribution, where there is a standard error."""
-    value, error = measured.value, measured.standard_error
-    if value is None or error is None:
-        return measured
-    return replace(measured, interval=(value - NORMAL * error, value + NORMAL * error))
+def paired_interval(differences: Tensor) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of paired differences float64 [n] by Student's t; None for a single one."""
+    n, error = len(differences), standard_error(differences)
+    if error is None:
+        return None
+    value, half = differences.mean().item(), quantile(n - 1) * error
+    return value - half, value + half
+
+
+def paired_share_interval(differences: Tensor) -> tuple[float, float] | None:
+    """The 95 % interval of a difference of two shares, from differences float64 [n] of single samples, each -1 to 1.
+
+    Student's t after one more sample of -1 and one of 1 [ours; Agresti and Min 2005 add half of each]: with few
+    samples, or few on which the models differ, the plain interval is far too narrow, even of no width. Cut to -1 to 1.
+    None for a single sample.
+    """
+    if len(differences) < 2:
+        return None
+    low, high = paired_interval(torch.cat([differences, differences.new_tensor([-1.0, 1.0])])) or (-1.0, 1.0)
+    return max(-1.0, low), min(1.0, high)
+
+
+def quantile(degrees: float, level: float = LEVEL) -> float:
+    """How many standard errors to either side hold 1 - `level` of Student's t."""
+    from scipy.special import stdtrit  # a run without a gap need not load it
+
+    return float(stdtrit(degrees, 1 - level / 2))
+
+
+def two_sided(statistic: float, degrees: float) -> float:
+    """The chance that |t| of that many degrees of freedom is at least |`statistic`|."""
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(degrees, -abs(statistic)))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P values adjusted for how many there are, in their order (Holm 1979)."""
+    adjusted, highest = [0.0] * len(values), 0.0
+    for rank, number in enumerate(sorted(range(len(values)), key=lambda each: values[each])):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[number]))
+        adjusted[number] = highest
+    return adjusted
 
 
 def ratio_of_means(numerator: Tensor, denominator: Tensor, what: str) -> Measurement:

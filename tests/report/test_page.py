@@ -156,7 +156,7 @@ def test_without_a_baseline_it_has_less(no_baseline: Report) -> None:
         s for s in SECTIONS if s not in ("examples", "generator")
     ]
     assert "Without a retrained model there are no gaps" in page
-    assert "No model was retrained" in outline.text("li")
+    assert "baseline=retrain" in outline.text("li")
     assert 'class="reference"' not in page
     assert "No model was retrained to compare that with" in outline.text("p")
 

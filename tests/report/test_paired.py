@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Finished
 from scipy import stats
 
@@ -17,8 +18,8 @@ from unlearn.readings import Reading
 from unlearn.report.assemble import assemble
 from unlearn.report.paired import look, paired
 from unlearn.stages.files import read_predictions
-from unlearn.statistics import normal_interval
-from unlearn.types import Measurement, Predictions, Role, Subset
+from unlearn.statistics import paired_interval, paired_share_interval
+from unlearn.types import Predictions, Role, Subset
 
 
 def readings(run: Finished, kind: type, role: Role) -> list[Reading]:
@@ -45,7 +46,8 @@ def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
     assert found.standard_error == pytest.approx(stats.sem(right(mine) - theirs))
     statistic = stats.ttest_rel(right(mine), theirs).statistic
     assert (found.value or 0) / (found.standard_error or 0) == pytest.approx(statistic)
-    assert found.interval == pytest.approx(stats.norm.interval(0.95, found.value, found.standard_error), rel=1e-6)
+    more = np.append(right(mine) - theirs, [-1.0, 1.0])
+    assert found.interval == pytest.approx(stats.t.interval(0.95, len(more) - 1, more.mean(), stats.sem(more)))
 
 
 def finished_report(run: Finished) -> dict[str, Any]:
@@ -89,7 +91,9 @@ def test_identical_models_differ_by_nothing(finished: Finished) -> None:
     (first, *_) = readings(finished, Accuracy, Role.RETRAINED)
     twice = tuple((replace(first, role=role), {}) for role in (Role.UNLEARNED, Role.RETRAINED))
     for difference in paired(look(replace(finished.outcome, measurements=twice))).values():
-        assert (difference.value, difference.interval) == (0.0, (0.0, 0.0))
+        assert (difference.value, difference.standard_error) == (0.0, 0.0)
+        low, high = difference.interval or (0, 0)
+        assert low == pytest.approx(-high)
 
 
 def test_without_a_retrained_model_there_is_no_gap(finished: Finished) -> None:
@@ -97,19 +101,36 @@ def test_without_a_retrained_model_there_is_no_gap(finished: Finished) -> None:
     assert paired(look(replace(finished.outcome, measurements=alone))) == {}
 
 
-def test_a_mean_of_one_sample_has_no_interval() -> None:
-    assert normal_interval(Measurement(1.0, 1)).interval is None
-    assert normal_interval(Measurement(None, 1, reason="none")).value is None
+def test_a_single_sample_has_no_interval() -> None:
+    assert paired_interval(torch.ones(1)) is None
+    assert paired_share_interval(torch.ones(1)) is None
 
 
-def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
-    """Accuracies of two models that agree on most of 200 samples."""
-    generator = np.random.default_rng(0)
-    inside = 0
-    for _ in range(1000):
-        theirs = generator.random(200) < 0.9
-        mine = np.where(generator.random(200) < 0.2, generator.random(200) < 0.7, theirs)
-        difference = mine.astype(float) - theirs
-        low, high = normal_interval(Measurement(difference.mean(), 200, stats.sem(difference))).interval or (0, 0)
-        inside += low <= 0.2 * (0.7 - 0.9) <= high
-    assert inside / 1000 == pytest.approx(0.95, abs=0.02)
+def test_the_interval_of_a_mean_is_student_s() -> None:
+    values = torch.randn(12, generator=torch.Generator().manual_seed(0)).double()
+    expected = stats.t.interval(0.95, 11, values.mean(), stats.sem(values))
+    assert paired_interval(values) == pytest.approx(tuple(map(float, expected)))
+
+
+@pytest.mark.parametrize("n", [20, 108, 500])
+@pytest.mark.parametrize("models", [1, 3])
+@pytest.mark.parametrize(("ours", "theirs", "correlation"), [(0.99, 0.97, 0.95), (0.97, 0.93, 0.97), (0.6, 0.55, 0.5)])
+def test_the_interval_of_shares_covers_the_truth(
+    n: int, models: int, ours: float, theirs: float, correlation: float
+) -> None:
+    """Two models of these accuracies, `models` of the second kind, that agree on most images."""
+    generator, runs, hits = np.random.default_rng(n + models), 800, 0
+    limits = stats.norm.ppf([ours, *[theirs] * models])[:, None]
+    for _ in range(runs):
+        difficulty, noise = generator.normal(size=n), generator.normal(size=(models + 1, n))
+        right = np.sqrt(correlation) * difficulty + np.sqrt(1 - correlation) * noise < limits
+        difference = right[0] - right[1:].mean(0)
+        low, high = paired_share_interval(torch.from_numpy(difference)) or (0, 0)
+        hits += low <= ours - theirs <= high
+    assert hits / runs >= 0.93
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [-1.0, -1.0, -1.0], [0.0, 0.0]])
+def test_the_interval_of_shares_stays_in_its_range(values: list[float]) -> None:
+    low, high = paired_share_interval(torch.tensor(values)) or (9, 9)
+    assert -1 <= low < high <= 1

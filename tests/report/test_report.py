@@ -39,6 +39,7 @@ SCHEMA = {
     "edited_parameters": int,
     "total_parameters": int,
     "judged_by": list,
+    "chance": float,
     "attacks": dict,
     "curves": dict,
     "confidence": dict,

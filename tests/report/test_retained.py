@@ -12,11 +12,11 @@ import reports
 
 from unlearn import config
 from unlearn.report.assemble import assemble
-from unlearn.report.cost import account
 from unlearn.report.page import accuracies, render
 from unlearn.report.pictures import Examples
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.table import line, rows, show
+from unlearn.report.verdict import verdict
 from unlearn.statistics import correct
 from unlearn.types import Role, Subset
 
@@ -84,7 +84,7 @@ def test_console_and_page_name_both(report: Report) -> None:
     page = render(report, Examples((), ()))
     assert all(name in page for name in BOTH.values())
     assert "test, retained" in line(report)
-    assert any("Test accuracy on retained classes" in told for told in account(report))
+    assert any("Test accuracy on retained classes" in line for line in verdict(report)["utility"]["lines"])
 
 
 def test_no_other_request_has_a_second_accuracy(finished: Finished) -> None:

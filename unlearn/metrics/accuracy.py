@@ -31,6 +31,7 @@ class Accuracy(SampleMean):
     Source: the field's.
     """
 
+    widest = 1.0
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
 
     def samples(self, evidence: Evidence) -> dict[str, Tensor]:

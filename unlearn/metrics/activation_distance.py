@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,6 +24,7 @@ class ActivationDistance(SampleMean):
     Source: the survey of Nguyen et al. 2022.
     """
 
+    widest = math.sqrt(2)
     subsets = (Subset.FORGET,)
     references = (Role.RETRAINED,)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from unlearn.types import Measurement
 
 class SampleMean(Metric):
     """A metric whose every value is a mean over samples: two models can be held against each other sample by sample."""
+
+    widest: ClassVar[float] = math.inf  # the largest difference that two models can have on a sample
 
     @abstractmethod
     def samples(self, evidence: Evidence) -> dict[str, Tensor]:

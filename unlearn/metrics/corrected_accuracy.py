@@ -24,6 +24,7 @@ class CorrectedAccuracy(SampleMean):
     Source: our choice.
     """
 
+    widest = 1.0
     subsets = (Subset.RELABELLED,)
     needs_relabel = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -24,6 +25,7 @@ class JsToRetrained(SampleMean):
     Source: our choice.
     """
 
+    widest = math.log(2)
     subsets = (Subset.FORGET,)
     references = (Role.RETRAINED,)
 

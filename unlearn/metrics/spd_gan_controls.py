@@ -25,6 +25,7 @@ class SpdGanControls(SampleMean):
     Source: our choice.
     """
 
+    widest = 1.0
     subsets = (Subset.PERTURBED_FORGET, Subset.PERTURBED_HOLDOUT, Subset.NOISY_FORGET, Subset.CLEAN_FORGET)
     needs_spd_gan = True
 

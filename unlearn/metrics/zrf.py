@@ -26,6 +26,7 @@ class Zrf(SampleMean):
         whatever the logarithm (ours).
     """
 
+    widest = 1.0
     subsets = (Subset.FORGET,)
     references = (Role.UNTRAINED,)
 

@@ -63,6 +63,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **_retain(outcome),
         **_blend(outcome),
         "judged_by": figures.judged_by,
+        "chance": _chance(outcome),
         **moved_by(outcome),
         "attacks": described(outcome),
         "curves": _curves(looks),
@@ -158,6 +159,16 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     speedup = [entry.seconds / seconds for entry in retrained] if same and seconds > 0 else []
     reason = "unlearning and retraining were timed on different hardware or threads"
     figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + theirs)
+
+
+def _chance(outcome: Outcome) -> float:
+    """Accuracy of the best constant answer on the test images, 0 to 1; 0 if no metric reads them."""
+    for reading, _ in outcome.measurements:
+        stage = reading.stage.subject.predictions.get(Subset.TEST)
+        if stage is not None:
+            labels = read_predictions(outcome.workshop.need(stage)).labels
+            return labels.bincount().max().item() / len(labels)
+    return 0.0
 
 
 def _curves(looks: list[Look]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.report import svg
+from unlearn.report.criterion import Gap, criteria
 from unlearn.report.curves import rocs
 from unlearn.report.dots import Dot, dots
 from unlearn.report.generator import caption, charts
 from unlearn.report.inversion import Recovery
-from unlearn.report.judgement import Difference, criteria
 from unlearn.report.pictures import Examples
 from unlearn.report.retained import NAMES as RETAINED_NAMES
 from unlearn.report.retained import RETAINED, renamed
@@ -144,20 +144,22 @@ def _uncertainty(reading: dict[str, Any]) -> str:
 
 
 def compared(report: Report) -> Iterator[tuple[str, str]]:
-    """Name and chart of each metric that judges forgetting: three models, intervals and noise floor."""
-    for each in criteria(report):
+    """Name and chart of each criterion: three models, intervals, and where one more retrained model would lie."""
+    for each in criteria(report, report["judged_by"]):
         rows = [
             _dot("original", each.original, each.untouched, each.retrained),
             Dot("retrained", each.retrained, None, f"{each.retrained:.3f}", "retrained"),
             _dot("unlearned", each.unlearned, each.gap, each.retrained),
         ]
-        band = None if each.floor is None else (each.retrained - each.floor, each.retrained + each.floor)
+        more = each.gap.one_more
+        band = None if more is None else (max(0.0, each.retrained - more), min(1.0, each.retrained + more))
         yield NAMES[each.metric], dots(f"{NAMES[each.metric]} of the three models", rows, band)
 
 
-def _dot(role: str, value: float, apart: Difference, retrained: float) -> Dot:
-    """With the interval of its difference to the retrained models, from where they are."""
-    low_high = apart.interval and (retrained + apart.interval[0], retrained + apart.interval[1])
+def _dot(role: str, value: float, gap: Gap, retrained: float) -> Dot:
+    """With the interval of its difference to the retrained models, from where they are, within 0 and 1."""
+    interval = gap.interval() or gap.difference.interval
+    low_high = interval and (max(0.0, retrained + interval[0]), min(1.0, retrained + interval[1]))
     return Dot(role, value, low_high, f"{value:.3f}", role)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from unlearn.pipeline import Outcome
 from unlearn.readings import Reading
 from unlearn.report.ranked import area_difference
 from unlearn.seeding import stream_seed
-from unlearn.statistics import mean, normal_interval
+from unlearn.statistics import mean, paired_interval, paired_share_interval
 from unlearn.types import Measurement, Role
 
 ROLES = {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
@@ -57,10 +57,10 @@ def paired(
 ) -> dict[str, Measurement]:
     """By metric: subject minus reference, with its 95 % interval.
 
-    Of means over samples the interval is normal, of AUCs a percentile bootstrap in which all models share each draw of
-    members and non-members [ours]; other metrics have none. Of several retrained models the mean is taken: the interval
-    speaks of samples and of just these models, not of other training seeds. It is null for a single sample, and has no
-    width where the models differ on every sample alike, as two identical ones do.
+    Of means over samples the interval is Student's, of shares one that holds with few samples too
+    (`paired_share_interval`), of AUCs a percentile bootstrap in which all models share each draw of members and
+    non-members [ours]; other metrics have none. Of several retrained models the mean is taken: the interval speaks of
+    samples and of just these models, not of other training seeds. It is null for a single sample.
     """
     found: dict[str, Measurement] = {}
     for kind in dict.fromkeys(type(each.reading.stage.metric) for each in looks):
@@ -79,12 +79,22 @@ def _pairs(looks: Sequence[Look], subject: Role, reference: Role) -> list[tuple[
 
 
 def _means(pairs: Sequence[tuple[Look, Look]]) -> dict[str, Measurement]:
-    names = pairs[0][0].samples if pairs else ()
-    differences = {
-        name: torch.stack([ours.samples[name] - theirs.samples[name] for ours, theirs in pairs]).mean(0)
-        for name in names
-    }
-    return {name: normal_interval(mean(each)) for name, each in differences.items()}
+    return {name: _mean(name, pairs) for name in (pairs[0][0].samples if pairs else ())}
+
+
+def _mean(name: str, pairs: Sequence[tuple[Look, Look]]) -> Measurement:
+    samples = [(ours.samples[name], theirs.samples[name]) for ours, theirs in pairs]
+    differences = torch.stack([ours - theirs for ours, theirs in samples]).mean(0)
+    if all(_right_or_wrong(values) for pair in samples for values in pair):
+        return replace(mean(differences), interval=paired_share_interval(differences))
+    found, metric = paired_interval(differences), pairs[0][0].reading.stage.metric
+    assert isinstance(metric, SampleMean)
+    cut = found and (max(-metric.widest, found[0]), min(metric.widest, found[1]))
+    return replace(mean(differences), interval=cut)
+
+
+def _right_or_wrong(values: Tensor) -> bool:
+    return bool(((values == 0) | (values == 1)).all())
 
 
 def _areas(pairs: Sequence[tuple[Look, Look]]) -> dict[str, Measurement]:

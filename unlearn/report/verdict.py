@@ -1,14 +1,16 @@
-"""The answers of a run, in words made from its numbers: was it forgotten, how sure are we, what did it cost?"""
+"""The answers of a run, as sentences: was it forgotten, how sure, what was lost, what did it cost?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
 from unlearn.report.cost import account, price
-from unlearn.report.judgement import Criterion, Difference, Finding, criteria, finding
+from unlearn.report.criterion import Criterion
+from unlearn.report.deciding import propose
+from unlearn.report.judgement import Forgetting, Judgement, differ, judge
 from unlearn.report.phrases import capital, listed
+from unlearn.report.utility import utility_answer, utility_lines, with_interval
 
 Report = dict[str, Any]
 Answer = dict[str, Any]
@@ -18,151 +20,167 @@ NAMES = {
     OTHER: "attack AUC by entropy",
     **dict(zip(SHADOWS.values(), ("LiRA's AUC", "RMIA's AUC", "U-LiRA's AUC"), strict=True)),
 }
-HEADS = {
-    Finding.UNMEASURED: "Not measured",
-    Finding.NO_BASELINE: "Cannot be said without a retrained model",
-    Finding.NO_FLOOR: "Cannot be judged by one retrained model",
-    Finding.BLIND: "This forget set cannot show forgetting",
-    Finding.WORSE: "No: further from retraining than before",
-    Finding.UNTOUCHED: "No: it answers as the original does",
-    Finding.TOO_LITTLE: "No: too little was forgotten",
-    Finding.TOO_MUCH: "Too much: unlike retrained models",
-    Finding.UNPROVEN: "Perhaps: outside the noise floor, not beyond chance",
-    Finding.INDISTINGUISHABLE: "Yes: indistinguishable from retraining",
+ANSWERS = {
+    Forgetting.UNMEASURED: "Not measured",
+    Forgetting.NO_BASELINE: "Unknown: no model was retrained",
+    Forgetting.NOT_JUDGED: "Not judged: the model is destroyed",
+    Forgetting.NOT_MEASURABLE: "Not measurable: the original cannot be told from retrained models",
+    Forgetting.FORGOTTEN: "Forgotten: equivalent to retrained models",
+    Forgetting.NOT_FORGOTTEN: "Not forgotten: it shows what retrained models do not",
+    Forgetting.OVER_FORGOTTEN: "Over-forgotten: it went past retrained models",
+    Forgetting.CONTRADICTORY: "Contradictory: it differs from retrained models in both directions",
+    Forgetting.INCONCLUSIVE: "Inconclusive: neither equal to retrained models nor different is shown",
 }
-SURE = {
-    Finding.UNMEASURED: "Nothing to be sure of",
-    Finding.NO_BASELINE: "Not at all: there is no reference",
-    Finding.NO_FLOOR: "Not enough: the noise floor is unknown",
-    Finding.BLIND: "Sure only that nothing can be told",
-    Finding.UNTOUCHED: "Sure: nothing changed",
-    Finding.UNPROVEN: "Not sure: too few retrained models, or images",
-    Finding.INDISTINGUISHABLE: "As sure as these retrained models make it",
+AT_MOST_FIVE = "Retrained models are called so in at most 5 % of cases"
+CERTAINTY = {
+    Forgetting.UNMEASURED: "There is nothing to be sure of",
+    Forgetting.NO_BASELINE: "Not at all: there is no reference",
+    Forgetting.NOT_JUDGED: "Nothing is claimed about forgetting",
+    Forgetting.NOT_MEASURABLE: "Sure only that these metrics show nothing here",
+    Forgetting.FORGOTTEN: "95 %, over images and retrained models",
+    Forgetting.NOT_FORGOTTEN: AT_MOST_FIVE,
+    Forgetting.OVER_FORGOTTEN: AT_MOST_FIVE,
+    Forgetting.CONTRADICTORY: AT_MOST_FIVE,
+    Forgetting.INCONCLUSIVE: "Not sure enough for a claim",
 }
-BEYOND = "Sure at 95 %, as to images and seeds"  # of what else was found
-ALONE = "Sure at 95 % as to images; seeds are unknown"  # the same by one retrained model
-BY = "by more than images and seeds explain"
-HARDER = "A forget set that can: spd_gan=marker, forget=hard, or any with dataset.label_noise=0.2."
+UNCHANGED = "It answers as the original does on every image."
 
 
 def verdict(report: Report) -> dict[str, Answer]:
-    """`forgotten`, `sure` and `cost`: each a `question`, a short `answer`, and the `lines` that give its numbers.
+    """Answer the four questions about a run.
 
-    `forgotten` also names its `finding`. The report's notes are not repeated.
+    Args:
+        report: a report's JSON.
+
+    Returns:
+        `forgotten`, `sure`, `utility` and `cost`, each with a `question`, a short `answer` and `lines` with the
+        numbers. `forgotten` and `utility` also have a `finding`: the word of `Forgetting` and of `Utility`.
     """
-    found = criteria(report)
-    what, by = finding(report, found)
+    judgement = judge(report)
     return {
         "forgotten": {
             "question": "Was it forgotten?",
-            "answer": HEADS[what],
-            "lines": _forgotten(report, what, by, found),
-            "finding": what.value,
+            "answer": ANSWERS[judgement.forgetting],
+            "lines": _reasons(report, judgement),
+            "finding": judgement.forgetting.value,
         },
         "sure": {
             "question": "How sure are we?",
-            "answer": _sureness(report, what),
-            "lines": _sure(report, found),
+            "answer": CERTAINTY[judgement.forgetting],
+            "lines": _certainty(judgement),
+        },
+        "utility": {
+            "question": "What was lost?",
+            "answer": utility_answer(judgement),
+            "lines": utility_lines(report, judgement),
+            "finding": judgement.utility.value,
         },
         "cost": {"question": "What did it cost?", "answer": price(report), "lines": account(report)},
     }
 
 
-def _forgotten(report: Report, what: Finding, by: Sequence[Criterion], found: Sequence[Criterion]) -> list[str]:
-    """The reason, by what was measured."""
-    told = [f"{capital(_values(each))}." for each in by]
-    if what is Finding.UNMEASURED:
+def _reasons(report: Report, judgement: Judgement) -> list[str]:
+    if judgement.forgetting is Forgetting.UNMEASURED:
         return ["Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default."]
-    if what is Finding.NO_BASELINE:
-        return [f"{_changes(report)}.", "No model was retrained to say where it should be: baseline=retrain."]
-    if what is Finding.BLIND:
-        names = listed([NAMES[each.metric] for each in by])
-        first = (
-            f"Original and retrained cannot be told apart on it by {names}, which thus show nothing of the strategy."
-        )
-        same = ["What was unlearned answers as the original does."] if all(each.unchanged for each in by) else []
-        return [first, *same, *(f"{capital(_untouched(each))}." for each in by), HARDER]
-    if what is Finding.NO_FLOOR:
-        return [*told, "How far retrained models are from each other is not known: baseline.seeds=[0,1,2]."]
-    hidden = [NAMES[each.metric] for each in found if not each.visible]
-    blind = [f"{capital(listed(hidden))} cannot show forgetting here."] if hidden else []
-    return [_manner(what, f"the {_models(report)} retrained models"), *told, *blind]
+    if judgement.forgetting is Forgetting.NO_BASELINE:
+        return [f"{_changes(report)}.", "A retrained model shows where it should be: baseline=retrain."]
+    lines = [_line(criterion, judgement) for criterion in judgement.criteria]
+    if _is_unchanged(judgement):
+        lines.insert(0, UNCHANGED)
+    if judgement.forgetting is Forgetting.NOT_MEASURABLE:
+        return [*lines, _harder_request(report)]
+    if judgement.forgetting is Forgetting.INCONCLUSIVE:
+        return [*lines, _what_would_decide(report, judgement)]
+    return [*lines, *_blind_criteria(judgement)]
 
 
-def _manner(what: Finding, them: str) -> str:
-    return {
-        Finding.WORSE: "Unlearning moved it away from retraining: the untouched original was nearer.",
-        Finding.INDISTINGUISHABLE: f"It is no further from {them} than they are from each other.",
-        Finding.UNTOUCHED: f"{capital(them)} answer otherwise; it says what the original says of every image.",
-        Finding.UNPROVEN: f"It is further from {them} than they are from each other, but chance may do that.",
-        Finding.TOO_LITTLE: f"It still shows what {them} do not, {BY}.",
-        Finding.TOO_MUCH: f"It went past {them}, {BY}.",
-    }[what]
+def _line(criterion: Criterion, judgement: Judgement) -> str:
+    """The values of a criterion, and whether it is one of several that decide."""
+    decides = len(judgement.reasons) < len(judgement.criteria) and criterion in judgement.reasons
+    return f"{capital(_values(criterion))}{'; this one differs' if decides else ''}."
 
 
-def _values(each: Criterion) -> str:
-    """`forget accuracy 0.731, retrained 0.410, original 1.000 (46 % of the way)`"""
-    way = f"{100 * each.way:.0f} % of the way" if each.way >= 0 else "further than the original"
-    told = f"{NAMES[each.metric]} {each.unlearned:.3f}, retrained {each.retrained:.3f}, original {each.original:.3f}"
-    return f"{told} ({way})" if each.visible else told
+def _values(criterion: Criterion) -> str:
+    """`forget accuracy 0.731, retrained 0.410, original 1.000: 46 % of the way (40 to 52)`"""
+    values = (
+        f"{NAMES[criterion.metric]} {criterion.unlearned:.3f}, retrained {criterion.retrained:.3f}, "
+        f"original {criterion.original:.3f}"
+    )
+    interval = criterion.progress_interval
+    if interval is None:
+        return values
+    low, high = (f"{100 * end + 0.0:.0f}" for end in interval)
+    return f"{values}: {100 * criterion.progress:.0f} % of the way ({low} to {high})"
 
 
-def _untouched(each: Criterion) -> str:
-    """How little the original differs, and whether seeds or samples hide it."""
-    if each.untouched.interval is None:
-        hidden = "so few images give no interval"
-    elif not each.untouched.sure:
-        hidden = f"95 % of the difference is{_interval(each.untouched)}"
-    elif each.untouched.value < 0:
-        hidden = "an original that remembers would be above"
-    else:
-        hidden = f"retrained models differ by {each.floor or 0:.3f} themselves"
-    return f"{NAMES[each.metric]}: original {each.original:.3f}, retrained {each.retrained:.3f}; {hidden}"
+def _is_unchanged(judgement: Judgement) -> bool:
+    """Whether the unlearned model agrees with the original on every image, in every criterion."""
+    changes = [criterion.change for criterion in judgement.criteria]
+    return bool(changes) and all(change is not None and change.is_exactly_zero for change in changes)
+
+
+def _blind_criteria(judgement: Judgement) -> list[str]:
+    is_visible = differ([criterion.untouched for criterion in judgement.criteria])
+    blind = [NAMES[c.metric] for c, visible in zip(judgement.criteria, is_visible, strict=True) if not visible]
+    return [f"{capital(listed(blind))} cannot show forgetting here: the original looks retrained."] if blind else []
+
+
+def _harder_request(report: Report) -> str:
+    """A request that can show forgetting and that this run's configuration allows."""
+    if report.get("choices", {}).get("checkpoint", "none") != "none":
+        return "What can show it: records that the original knows by heart, such as wrong labels or rare images."
+    return "What can show it: spd_gan=marker, forget=hard, or any request with dataset.label_noise=0.2."
+
+
+def _what_would_decide(report: Report, judgement: Judgement) -> str:
+    proposal = propose(judgement.criteria, judgement.tolerance)
+    if proposal.models is not None:
+        seeds = _more_seeds(report["seeds"]["baseline"], proposal.models)
+        return f"To decide, at the spread seen: {proposal.models} retrained models, baseline.seeds={seeds}."
+    if proposal.images is not None:
+        return f"To decide, at the spread seen: {proposal.images:.1f} times as many images."
+    return (
+        "More retrained models would not decide: the gap is about as large as their own spread, and larger than the "
+        f"tolerance of {judgement.tolerance:g} (report.tolerance)."
+    )
+
+
+def _more_seeds(seeds: list[int], models: int) -> str:
+    unused = (seed for seed in range(models + len(seeds)) if seed not in seeds)
+    return "[{}]".format(",".join(str(seed) for seed, _ in zip([*seeds, *unused], range(models), strict=False)))
 
 
 def _changes(report: Report) -> str:
-    pairs = [
-        (NAMES[metric], *(report["metrics"].get(f"{role}/{metric}") for role in ("original", "unlearned")))
-        for metric in report["judged_by"]
+    names = {metric: NAMES[metric] for metric in report["judged_by"]}
+    values = [
+        (name, *(report["metrics"].get(f"{role}/{metric}") for role in ("original", "unlearned")))
+        for metric, name in names.items()
     ]
-    told = [
+    sentences = [
         f"{name} stayed at {after:.3f}" if before == after else f"{name} went from {before:.3f} to {after:.3f}"
-        for name, before, after in pairs
+        for name, before, after in values
         if before is not None and after is not None
     ]
-    return capital(listed(told)) if told else "What was measured is undefined"
+    return capital(listed(sentences)) if sentences else "What was measured is undefined"
 
 
-def _sureness(report: Report, what: Finding) -> str:
-    return SURE.get(what) or (BEYOND if _models(report) > 1 else ALONE)
+def _certainty(judgement: Judgement) -> list[str]:
+    """Each gap with its interval, and what the intervals cover."""
+    if not judgement.criteria:
+        return ["Without a retrained model there is no gap."]
+    models = judgement.criteria[0].gap.models
+    if models < 2:
+        source = "One retrained model has no spread: how far retrained models differ from each other is unknown."
+    else:
+        source = (
+            f"In brackets: 95 % over images, the same under all models, and over {models} retrained models. "
+            f"Equivalent: within ±{judgement.tolerance:g} (report.tolerance). "
+            "One more: how far one more retrained model would lie from the others, at 95 %."
+        )
+    return [*(_gap(criterion) for criterion in judgement.criteria), source]
 
 
-def _models(report: Report) -> int:
-    return len(report["seeds"]["baseline"])
-
-
-def _sure(report: Report, found: Sequence[Criterion]) -> list[str]:
-    """Every gap with its interval, noise floor and reach, and what these speak of."""
-    if not found:
-        return ["Without a retrained model there is neither a gap nor a noise floor."]
-    models = _models(report)
-    seeds = (
-        f"Noise floor: how far the {models} retrained models are from each other. Another seed: how far from them one "
-        "more would be, at 95 %."
-        if models > 1
-        else "One retrained model says nothing of seeds."
-    )
-    return [
-        *(_gap(each, report["statistics"][f"gap/{each.metric}"]["n"]) for each in found),
-        f"In brackets: 95 % as to images, the same ones under both models. {seeds}",
-    ]
-
-
-def _gap(each: Criterion, n: int) -> str:
-    floor = "" if each.floor is None else f", noise floor {each.floor:.3f}, another seed ±{each.reach or 0:.3f}"
-    interval = _interval(each.gap) or ", without an interval"
-    return f"{capital(NAMES[each.metric])}: gap {each.gap.value + 0.0:+.3f}{interval}{floor}, n {n:,}."
-
-
-def _interval(found: Difference) -> str:
-    return f" ({found.interval[0] + 0.0:.3f} to {found.interval[1] + 0.0:.3f})" if found.interval else ""
+def _gap(criterion: Criterion) -> str:
+    gap = criterion.gap
+    spread = "" if gap.one_more is None else f"; one more ±{gap.one_more:.3f}"
+    return f"{capital(NAMES[criterion.metric])}: gap {with_interval(gap)}{spread}; n {criterion.n:,}."

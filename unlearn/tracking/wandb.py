@@ -91,7 +91,7 @@ class Wandb(Logger):
         folder = job.folder.resolve() / "wandb"
         with _view(), _staged_in(folder / "staged"):
             step = _log_curves(run, curves(outcome))
-            run.summary.update(summary(report))
+            run.summary.update(summary(report) | words(report))
             run.notes = "\n".join(text for key, text in report["notes"].items() if key not in report["metrics"])
             shown = replace(job.config, report=Page(images=self.images))
             if report["curves"]:
@@ -122,6 +122,11 @@ def summary(report: Mapping[str, Any]) -> dict[str, float]:
     spreads = {f"std/{key}": found["std"] for key, found in behind if found["std"] is not None}
     counts = {f"n/{key.partition('/')[2]}": found["n"] for key, found in behind if "n" in found}
     return figures | spreads | counts
+
+
+def words(report: Mapping[str, Any]) -> dict[str, str]:
+    """The verdict's words: `verdict/forgotten` and `verdict/utility`."""
+    return {f"verdict/{key}": answer["finding"] for key, answer in report["verdict"].items() if "finding" in answer}
 
 
 def identity(todo: Plan, group: str | None) -> str:

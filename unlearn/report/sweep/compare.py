@@ -4,111 +4,100 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import sqrt
 from statistics import fmean, stdev
 
-from unlearn.report.judgement import TIE
 from unlearn.report.sweep.scenario import Row, Spread
+from unlearn.statistics import LEVEL, holm, two_sided
 
 GAP, FLOOR = "average_gap", "average_noise_floor"
-LEVEL = 0.05  # of the whole family of comparisons (our choice)
+TIE = 1e-9  # a smaller difference is one of rounding
 NEEDED = 3  # common seeds: with two, the t interval's factor is 12.7 (our choice)
 METHOD = (
-    f"paired t test of the average gap over common seeds (at least {NEEDED}), two-sided at {LEVEL:.0%}, Holm's "
-    "correction over all comparisons with the closest row, and a mean difference beyond the noise floor"
+    f"paired t tests of the average gap over common seeds (at least {NEEDED}), two-sided, at {LEVEL:.0%} over all "
+    "pairs of rows (Holm's correction)"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The rows to mark, `best` alone or `tied` together, or none; and why, in one line."""
+    """The rows to mark, `best` alone or several `tied`, or none; and why, in one line."""
 
     marked: tuple[Row, ...]
     word: str
     why: str
 
     def mark(self, row: Row) -> str:
-        """What to write beside a row."""
-        return self.word if any(row is each for each in self.marked) else ""
+        """The word to write beside a row; empty if there is none."""
+        return self.word if any(row is marked for marked in self.marked) else ""
 
 
 def rank(rows: Sequence[Row]) -> Ranking:
-    """The closest row, alone or with all that cannot be told from it; none where nothing can be told apart.
+    """Mark the rows that beat some row and that no row beats, by average gap [ours].
 
-    The closest is chosen by the same numbers that it is then tested on; the two-sided level and Holm's correction
-    over all rows make up for that [ours].
+    All pairs of rows are compared, since all are looked at: if all rows are equal, anything is marked in at most 5 % of
+    sweeps.
     """
-    rated = [(found.mean, number) for number, row in enumerate(rows) if (found := row.spread(GAP))]
-    if len(rated) < 2:
-        return Ranking((), "", "Nothing is marked: fewer than two rows have an average gap to rank by.")
-    best = rows[min(rated)[1]]
-    others = [rows[number] for _, number in sorted(rated) if rows[number] is not best]
-    refusal = _refusal(best, others)
-    if refusal:
-        return Ranking((), "", f"Nothing is marked: {refusal}.")
-    told = told_apart(best, others)
-    ties = [row for row, apart in zip(others, told, strict=True) if not apart]
-    if not ties:
-        return Ranking((best,), "best", f"Marked as best: {best.label}, apart from every other row by a {METHOD}.")
-    if len(ties) == len(others):
-        return Ranking((), "", f"Nothing is marked: no row can be told from the closest, {best.label}, by a {METHOD}.")
-    why = f"Marked as tied: the closest, {best.label}, and the rows that cannot be told from it by a {METHOD}."
-    return Ranking((best, *ties), "tied", why)
+    ranked = sorted((row for row in rows if row.spread(GAP)), key=_mean_gap)
+    if len(ranked) < 2:
+        return _nothing("fewer than two rows have an average gap to rank by")
+    pairs = [pair for pair in combinations(ranked, 2) if len(differences(*pair)) >= NEEDED]
+    if not pairs:
+        return _nothing(f"a paired test needs {NEEDED} common seeds, and no two rows share as many")
+    wins = _wins(pairs)
+    beaten = [loser for _, loser in wins]
+    marked = tuple(row for row in ranked if _is_in(row, [winner for winner, _ in wins]) and not _is_in(row, beaten))
+    if not marked:
+        return _nothing(f"no row can be told from another by {METHOD}")
+    if len(beaten_by(marked, wins)) == len(ranked) - 1:
+        return Ranking(marked, "best", f"Marked as best: {marked[0].label}, which beats every other row by {METHOD}.")
+    return Ranking(marked, "tied", f"Marked as tied: the rows that beat some row and that no row beats, by {METHOD}.")
 
 
-def _refusal(best: Row, others: Sequence[Row]) -> str:
-    """Why no comparison is possible at all."""
-    if best.spread(FLOOR) is None:
-        return "there is no noise floor, which needs two or more retrained models (baseline.seeds)"
-    most = max(len(differences(best, row)) for row in others)
-    if most < NEEDED:
-        return (
-            f"a paired test needs {NEEDED} common seeds, and the closest row, {best.label}, shares {most} with others"
-        )
-    return ""
+def beaten_by(winners: Sequence[Row], wins: Sequence[tuple[Row, Row]]) -> list[Row]:
+    """The rows that a single winner beats; none if there are several winners."""
+    return [loser for winner, loser in wins if len(winners) == 1 and winner is winners[0]]
 
 
-def told_apart(best: Row, others: Sequence[Row]) -> list[bool]:
-    """For each other row, whether its average gap is larger by more than noise."""
-    pairs = [differences(best, row) for row in others]
-    tested = [number for number, found in enumerate(pairs) if len(found) >= NEEDED]
-    adjusted = holm([p_value(pairs[number]) for number in tested])
-    floor = best.spread(FLOOR)
-    assert floor is not None
-    apart = {n for n, p in zip(tested, adjusted, strict=True) if p < LEVEL and fmean(pairs[n]) > floor.mean + TIE}
-    return [number in apart for number in range(len(others))]
+def _nothing(why: str) -> Ranking:
+    return Ranking((), "", f"Nothing is marked: {why}.")
 
 
-def differences(best: Row, other: Row) -> list[float]:
-    """Average gap of `other` minus that of `best`, at each common seed."""
+def _mean_gap(row: Row) -> float:
+    gap = row.spread(GAP)
+    assert gap is not None
+    return gap.mean
+
+
+def _is_in(row: Row, rows: Sequence[Row]) -> bool:
+    return any(row is other for other in rows)
+
+
+def _wins(pairs: Sequence[tuple[Row, Row]]) -> list[tuple[Row, Row]]:
+    """Winner and loser of each pair that the tests tell apart."""
+    gaps = [differences(one, other) for one, other in pairs]
+    adjusted = holm([p_value(values) for values in gaps])
+    return [
+        (one, other) if fmean(values) > 0 else (other, one)
+        for (one, other), values, p in zip(pairs, gaps, adjusted, strict=True)
+        if p < LEVEL
+    ]
+
+
+def differences(one: Row, other: Row) -> list[float]:
+    """Average gap of `other` minus that of `one`, at each common seed."""
     theirs = {cell.seeds: cell.metrics.get(GAP) for cell in other.cells}
-    pairs = [(theirs.get(cell.seeds), cell.metrics.get(GAP)) for cell in best.cells]
+    pairs = [(theirs.get(cell.seeds), cell.metrics.get(GAP)) for cell in one.cells]
     return [a - b for a, b in pairs if a is not None and b is not None]
 
 
 def p_value(values: Sequence[float]) -> float:
-    """Two-sided, of a t test that their mean is 0; needs two values or more."""
+    """Of a two-sided t test that the mean of two or more values is 0."""
     mean, spread = fmean(values), stdev(values)
     if spread <= TIE:
         return 0.0 if abs(mean) > TIE else 1.0
-    from scipy.special import stdtr
-
-    return float(2 * stdtr(len(values) - 1, -abs(mean) / spread * sqrt(len(values))))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """P values adjusted for how many there are, in their order (Holm, 1979)."""
-    adjusted, highest = [0.0] * len(values), 0.0
-    for rank_, number in enumerate(sorted(range(len(values)), key=lambda each: values[each])):
-        highest = max(highest, min(1.0, (len(values) - rank_) * values[number]))
-        adjusted[number] = highest
-    return adjusted
-
-
-def within_floor(row: Row) -> bool:
-    """Whether it is on average no further from retrained models than those are from each other."""
-    gap, floor = row.spread(GAP), row.spread(FLOOR)
-    return gap is not None and floor is not None and gap.mean <= floor.mean + TIE
+    return two_sided(mean / spread * sqrt(len(values)), len(values) - 1)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -14,7 +14,7 @@ from unlearn.report.page import template
 from unlearn.report.plane import STYLES
 from unlearn.report.retained import renamed
 from unlearn.report.sweep import plots
-from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show, within_floor
+from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.plots import Group, Ink
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, worded
@@ -56,7 +56,6 @@ class Line:
     anchor: str = ""
     style: int = 0
     mark: str = ""
-    near: bool = False  # within the noise floor
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def _lines(scenario: Scenario, ink: Ink, ranking: Ranking, metrics: Sequence[str
             yield Line(role, role, len(row.cells), values)
     for row in scenario.rows:
         values = tuple(_value(row, metric) for metric in metrics)
-        about = (ink.target(row), ink.style(row) % STYLES, ranking.mark(row), within_floor(row))
+        about = (ink.target(row), ink.style(row) % STYLES, ranking.mark(row))
         yield Line(row.label, "unlearned", len(row.cells), values, *about)
 
 

@@ -12,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.report.attacks import GRADER
-from unlearn.report.judgement import distance
+from unlearn.report.criterion import distance
 from unlearn.report.sweep.read import Cell
 
 # How a cell is run, and its seeds: neither makes two cells incomparable, but for the numerics below.

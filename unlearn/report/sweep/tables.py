@@ -15,7 +15,7 @@ from unlearn.report.retained import graded, renamed
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.read import Cell, Found
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words, worded
-from unlearn.report.sweep.verdict import graded_apart, verdict
+from unlearn.report.sweep.verdict import graded_apart, verdict, word_counts
 
 COLUMNS = {
     "forget_accuracy": "forget",
@@ -115,17 +115,18 @@ def _markdown(scenario: Scenario, ranking: Ranking) -> Iterator[str]:
     metrics = shown(scenario)
     ranked = scenario.has(GAP)
     names = renamed(COLUMNS, has_metric(scenario))
-    titles = [names[metric] for metric in metrics] + ["average gap", "noise floor"] * ranked
+    titles = [names[metric] for metric in metrics] + ["average gap", "noise floor", "verdicts"] * ranked
     yield f"| | n | {' | '.join(titles)} |"
     yield "|---" * (len(titles) + 2) + "|"
     for role, row in (("original", scenario.originals), ("retrained", scenario.retrained)):
         if any(row.spread(f"{role}/{metric}") for metric in metrics):
-            yield _markdown_row(f"*{role}*", role, row, metrics, _reference(scenario, role) if ranked else [])
+            gaps = _reference(scenario, role) if ranked else []
+            yield _markdown_row(f"*{role}*", role, row, metrics, gaps) + " |" * ranked
     for row in scenario.rows:
         mark = ranking.mark(row)
         name = f"`{row.strategy}` {' '.join(row.label.split()[1:])}".strip() + f" (**{mark}**)" * bool(mark)
         own_gap = [row.spread(GAP), row.spread(FLOOR)] if ranked else []
-        yield _markdown_row(name, "unlearned", row, metrics, own_gap)
+        yield _markdown_row(name, "unlearned", row, metrics, own_gap) + f" {word_counts(row.cells)} |" * ranked
 
 
 def _markdown_row(name: str, role: str, row: Row, metrics: Sequence[str], gaps: Sequence[Spread | None]) -> str:

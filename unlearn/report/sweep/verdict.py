@@ -1,39 +1,45 @@
-"""What a sweep found, one sentence for each scenario, made from its numbers."""
+"""What a sweep found, in a few sentences for each scenario."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from unlearn.report.judgement import TIE
+from unlearn.report.judgement import Forgetting, Utility
 from unlearn.report.phrases import listed
 from unlearn.report.retained import accuracy_name, graded
-from unlearn.report.sweep.compare import FLOOR, GAP, show, within_floor
+from unlearn.report.sweep.compare import GAP, show
+from unlearn.report.sweep.read import Cell
 from unlearn.report.sweep.scenario import Row, Scenario, averaged
-
-NAMED = 3  # settings that a sentence names
 
 
 def verdict(scenario: Scenario) -> str:
-    """Which settings come within the noise floor of retraining, at what cost of retention, or why none can be said to.
+    """Which setting is closest to retraining, what it kept, and how many runs were forgotten."""
+    ranked = [row for row in scenario.rows if row.spread(GAP)]
+    if not ranked:
+        return f"{_settings(scenario.rows)}, and no average gap to a retrained model to compare them by."
+    best = ranked[0]
+    of = f", closest to retrained models of {_settings(scenario.rows)}" if len(scenario.rows) > 1 else ""
+    closest = f"{best.label}{of}: average gap {show(best.spread(GAP))}{_kept(best)}{_untouched(scenario)}."
+    counts = word_counts(scenario.cells)
+    return f"{closest} Of {len(scenario.cells)} runs: {counts}." if counts else closest
 
-    Judged by the mean over seeds of the average gap, against that of the floor.
-    """
-    rated = [row for row in scenario.rows if row.spread(GAP)]
-    if not rated:
-        return f"{_settings(scenario.rows)}, and no average gap to a retrained model to judge them by."
-    best, near = rated[0], [row for row in rated if within_floor(row)]
-    gap, floor = show(best.spread(GAP)), best.spread(FLOOR)
-    if floor is None:
-        return (
-            f"Of {_settings(scenario.rows)}, {best.label} is closest to the retrained model, {gap} away{_kept(best)}"
-            f"{_untouched(scenario, 0.0)}; a single retrained model gives no noise floor to judge that by."
-        )
-    within = f"within the noise floor of retraining ({floor.mean:.3f})"
-    if near:
-        found = f"{len(near)} of {_settings(scenario.rows)} came {within}: {_named(near)}; the closest is {gap} away"
-    else:
-        found = f"None of {_settings(scenario.rows)} came {within}: the closest, {best.label}, is {gap} away"
-    return f"{found}{_kept(best)}{_untouched(scenario, floor.mean)}."
+
+def word_counts(cells: Sequence[Cell]) -> str:
+    """`3 forgotten, 2 inconclusive; utility 5 kept`, from the verdict of each run."""
+    forgetting, utility = (_counts(cells, question, words) for question, words in WORDS.items())
+    return "; ".join(part for part in (forgetting, f"utility {utility}" if utility else "") if part)
+
+
+WORDS: dict[str, list[Forgetting] | list[Utility]] = {
+    "forgotten": list(Forgetting),
+    "utility": list(Utility),
+}  # by the question of a run's verdict
+
+
+def _counts(cells: Sequence[Cell], question: str, words: Sequence[str]) -> str:
+    counts = Counter(cell.report.get("verdict", {}).get(question, {}).get("finding") for cell in cells)
+    return ", ".join(f"{counts[word]} {word.replace('_', ' ')}" for word in words if counts[word])
 
 
 def _settings(rows: tuple[Row, ...]) -> str:
@@ -42,13 +48,8 @@ def _settings(rows: tuple[Row, ...]) -> str:
     return f"{len(rows)} setting{'s' * (len(rows) > 1)}{many}"
 
 
-def _named(rows: list[Row]) -> str:
-    more = [f"{len(rows) - NAMED} more"] if len(rows) > NAMED else []
-    return listed([*(row.label for row in rows[:NAMED]), *more])
-
-
 def _kept(row: Row) -> str:
-    """What it cost: accuracy on retain and test before and after."""
+    """Accuracy on retain and test, before and after."""
     changes = []
     for metric in graded(("retain_accuracy", "test_accuracy"), lambda name: bool(row.spread(f"unlearned/{name}"))):
         before, after = (row.spread(f"{role}/{metric}") for role in ("original", "unlearned"))
@@ -57,36 +58,31 @@ def _kept(row: Row) -> str:
     return f" ({', '.join(changes)})" if changes else ""
 
 
-def _untouched(scenario: Scenario, floor: float) -> str:
-    """How far the original is by itself, without which no distance can be judged."""
-    found = scenario.untouched()
-    if found is None:
+def _untouched(scenario: Scenario) -> str:
+    """The gap of the original, without which no other gap can be judged."""
+    gap = scenario.untouched()
+    if gap is None:
         return ""
-    if found.mean <= floor + TIE:
-        return (
-            f"; but the original, untouched, is only {found.mean:.3f} away as well: these metrics cannot tell whether "
-            "anything was forgotten"
-        )
     nearest = scenario.rows[0].spread(GAP)
-    if nearest and nearest.mean >= found.mean - TIE:
-        return f"; no setting is closer than the original, untouched, which is {found.mean:.3f} away"
-    return f"; the original, untouched, is {found.mean:.3f} away"
+    if nearest and nearest.mean >= gap.mean:
+        return f"; no setting is closer than the untouched original, whose gap is {gap.mean:.3f}"
+    return f"; that of the untouched original is {gap.mean:.3f}"
 
 
 def graded_apart(scenario: Scenario) -> str:
-    """A note on strategies whose average gap holds another attack than that of most others; empty where none does."""
-    over = {row.strategy: tuple(averaged(row.cells[0])) for row in scenario.rows}
-    kinds = Counter(found for found in over.values() if found)
+    """A note on strategies whose average gap contains another attack than most; empty if there are none."""
+    metrics = {row.strategy: tuple(averaged(row.cells[0])) for row in scenario.rows}
+    kinds = Counter(names for names in metrics.values() if names)
     if len(kinds) < 2:
         return ""
     usual = kinds.most_common(1)[0][0]
-    told = [
-        f"{strategy} by {', '.join(m for m in found if m not in usual) or 'no attack'}"
-        for strategy, found in over.items()
-        if found and found != usual
+    exceptions = [
+        f"{strategy} by {', '.join(name for name in names if name not in usual) or 'no attack'}"
+        for strategy, names in metrics.items()
+        if names and names != usual
     ]
-    others = ", ".join(metric for found in kinds for metric in usual if metric not in found)
+    others = listed(list(dict.fromkeys(name for names in kinds for name in usual if name not in names)))
     return (
-        f"Average gaps are not all of one kind: most hold {others}, but {'; '.join(told)} (see the notes). Between "
-        "those, neither ranks nor marks are comparisons of like with like."
+        f"Average gaps are not all of one kind: most hold {others}, but {'; '.join(exceptions)} (see the notes). "
+        "Between those, neither ranks nor marks are comparisons of like with like."
     )

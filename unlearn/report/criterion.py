@@ -1,0 +1,236 @@
+"""One metric by which a run is judged: how far its models are apart, and how certain that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Any
+
+from unlearn.statistics import LEVEL, NORMAL, quantile, two_sided
+
+Report = dict[str, Any]
+Interval = tuple[float, float]
+TINY = 1e-12  # in place of a spread of 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One model minus another in one metric, both measured on the same images.
+
+    Args:
+        value: the difference.
+        interval: its 95 % interval over images; None if there is none.
+        standard_error: over images, without the samples that the interval adds; None if unknown.
+    """
+
+    value: float
+    interval: Interval | None
+    standard_error: float | None = None
+
+    @property
+    def is_nonzero(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+    @property
+    def is_exactly_zero(self) -> bool:
+        """Whether the models agree on every image."""
+        return self.value == 0 == self.standard_error
+
+    @property
+    def error(self) -> float:
+        """The standard error over images behind the interval; infinite without an interval."""
+        return math.inf if self.interval is None else (self.interval[1] - self.interval[0]) / (2 * NORMAL)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One model minus the mean of k retrained models, in one metric.
+
+    Args:
+        difference: the gap over the images measured.
+        models: k.
+        deviation: standard deviation of the k values; None if k < 2.
+    """
+
+    difference: Difference
+    models: int
+    deviation: float | None
+
+    @property
+    def value(self) -> float:
+        """The gap."""
+        return self.difference.value
+
+    def interval(self, models: int | None = None) -> Interval | None:
+        """The 95 % interval over images and retrained models.
+
+        The two parts are independent, so their half-widths add in squares (Zou and Donner 2008). The part of the
+        models is Student's t with k - 1 degrees of freedom. The result is cut to [-1, 1].
+
+        Args:
+            models: a larger k; the interval is then the one to expect at the present deviation.
+
+        Returns:
+            The ends, or None if k < 2 or the images give no interval.
+        """
+        k = models or self.models
+        if self.deviation is None or self.difference.interval is None or k < 2:
+            return None
+        half_width = quantile(k - 1) * self.deviation / math.sqrt(k)
+        below, above = (math.hypot(end - self.value, half_width) for end in self.difference.interval)
+        return max(-1.0, self.value - below), min(1.0, self.value + above)
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a gap this large if the model were one more retrained model.
+
+        The larger of two: by the images, and by the spread of retrained models. 1 if either is unknown.
+        """
+        interval = self.difference.interval
+        if self.deviation is None or interval is None:
+            return 1.0
+        end_nearer_zero = interval[0] if self.value > 0 else interval[1]
+        error = max(abs(self.value - end_nearer_zero) / NORMAL, TINY)
+        return max(two_sided(self.value / error, math.inf), self.p_among(self.models))
+
+    def p_among(self, models: int) -> float:
+        """Probability of a gap this large between one more model and the mean of `models` retrained ones."""
+        assert self.deviation is not None
+        spread = self.deviation * math.sqrt(1 + 1 / models)
+        return two_sided(self.value / max(spread, TINY), models - 1)
+
+    def with_cautious_deviation(self, certainty: float) -> Gap:
+        """The gap with a deviation that the true one exceeds only with probability 1 - `certainty` (chi squared)."""
+        from scipy.special import chdtri
+
+        if self.deviation is None:
+            return self
+        degrees = self.models - 1
+        return replace(self, deviation=self.deviation * math.sqrt(degrees / float(chdtri(degrees, certainty))))
+
+    @property
+    def one_more(self) -> float | None:
+        """How far one more retrained model lies from the mean of the others, at 95 %; None if k < 2."""
+        if self.deviation is None:
+            return None
+        return quantile(self.models - 1, LEVEL) * self.deviation * math.sqrt(1 + 1 / self.models)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One metric of the three models.
+
+    Args:
+        metric: its name without a role.
+        original: its value for the original model; `retrained` is the mean over retrained models.
+        gap: unlearned minus retrained.
+        untouched: original minus retrained.
+        change: unlearned minus original.
+        floor: mean absolute difference between retrained models; None for a single one.
+        n: images measured.
+    """
+
+    metric: str
+    original: float
+    retrained: float
+    unlearned: float
+    gap: Gap
+    untouched: Gap
+    change: Difference | None
+    floor: float | None
+    n: int
+
+    def is_within(self, tolerance: float) -> bool:
+        """Whether the whole interval of the gap lies within ± `tolerance`."""
+        interval = self.gap.interval()
+        return interval is not None and -tolerance <= interval[0] and interval[1] <= tolerance
+
+    @property
+    def is_on_the_original_side(self) -> bool:
+        """Whether the gap points towards the original. If the original cannot be told from retrained models: upwards,
+        as a model that remembers does."""
+        side = self.untouched.value if self.untouched.p_value < LEVEL else 1.0
+        return self.gap.value * side > 0
+
+    @property
+    def progress(self) -> float:
+        """(original - unlearned) / (original - retrained): 0 untouched, 1 like retrained."""
+        return 1 - self.gap.value / self.untouched.value if self.untouched.value else 1.0
+
+    @property
+    def progress_interval(self) -> Interval | None:
+        """The 95 % interval of `progress` over images and retrained models (Fieller 1954).
+
+        None if the denominator cannot be told from 0, or a part is unknown.
+        """
+        deviation = self.gap.deviation
+        if deviation is None or self.change is None or math.isinf(self.change.error + self.gap.difference.error):
+            return None
+        images = [part.error**2 for part in (self.gap.difference, self.untouched.difference, self.change)]
+        by_models = deviation**2 / self.gap.models  # both gaps subtract the same mean
+        gap, untouched = images[0] + by_models, images[1] + by_models
+        covariance = (images[0] + images[1] - images[2]) / 2 + by_models
+        degrees = (self.gap.models - 1) * (gap / by_models) ** 2  # Satterthwaite's
+        square = quantile(degrees) ** 2
+        return _fieller(self.gap.value, self.untouched.value, gap * square, untouched * square, covariance * square)
+
+
+def _fieller(a: float, b: float, a_variance: float, b_variance: float, covariance: float) -> Interval | None:
+    """Limits of 1 - a / b, by variances multiplied with the squared quantile; None if b may be 0."""
+    square = b * b - b_variance
+    if square <= 0:
+        return None
+    middle = a * b - covariance
+    root = math.sqrt(max(0.0, middle**2 - square * (a * a - a_variance)))
+    return 1 - (middle + root) / square, 1 - (middle - root) / square
+
+
+def criteria(report: Report, metrics: Sequence[str]) -> list[Criterion]:
+    """The criteria for those of `metrics` that are known for all three models."""
+    return [_criterion(report, metric) for metric in metrics if _is_known(report, metric)]
+
+
+def distance(report: Report, role: str, metric: str) -> float:
+    """Mean absolute difference between a role's value and the value of each retrained model."""
+    value = report["metrics"][f"{role}/{metric}"]
+    return fmean(abs(value - reading["value"]) for reading in report["statistics"][f"retrained/{metric}"]["readings"])
+
+
+def difference(statistics: dict[str, Any] | None, value: float | None = None) -> Difference | None:
+    """The difference in an entry of a report's statistics; `value` if the entry has none of its own."""
+    if statistics is None:
+        return None
+    interval = statistics.get("interval")
+    value = statistics["value"] if value is None else value
+    ends = (interval[0], interval[1]) if interval else None
+    return Difference(value, ends, statistics.get("standard_error"))
+
+
+def _is_known(report: Report, metric: str) -> bool:
+    keys = [f"{role}/{metric}" for role in ("original", "retrained", "unlearned", "gap")]
+    return all(report["metrics"].get(key) is not None for key in keys)
+
+
+def _criterion(report: Report, metric: str) -> Criterion:
+    metrics, statistics = report["metrics"], report["statistics"]
+    entry = statistics[f"gap/{metric}"]
+    gap, untouched = difference(entry, metrics[f"gap/{metric}"]), difference(entry["original"])
+    assert gap is not None
+    assert untouched is not None
+    retrained = [reading["value"] for reading in statistics[f"retrained/{metric}"]["readings"]]
+    # Few models that agree do so by chance: assume that they differ by one image at least.
+    deviation = max(stdev(retrained), 1 / entry["n"]) if len(retrained) > 1 else None
+    return Criterion(
+        metric,
+        original=metrics[f"original/{metric}"],
+        retrained=metrics[f"retrained/{metric}"],
+        unlearned=metrics[f"unlearned/{metric}"],
+        gap=Gap(gap, len(retrained), deviation),
+        untouched=Gap(untouched, len(retrained), deviation),
+        change=difference(statistics[f"unlearned/{metric}"].get("change")),
+        floor=metrics[f"noise_floor/{metric}"],
+        n=entry["n"],
+    )
