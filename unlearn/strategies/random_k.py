@@ -12,8 +12,8 @@ from unlearn.strategies.selection import Random, Selection, amount
 class RandomK(Perturbation):
     """Random-k (Zuo et al. 2025): perturb a random fraction k of the parameters [S], then fine-tune [S].
 
-    The defaults are ours: those of `TopK`, with half of the weights.
+    The defaults are ours, those of `TopK`: the same number of weights, chosen at random.
     """
 
     selection: Selection = field(default_factory=Random)
-    k: float | int = amount(0.5)
+    k: float | int = amount(0.1)
