@@ -31,7 +31,7 @@ ANSWERS = {
     Forgetting.CONTRADICTORY: "Contradictory: it differs from retrained models in both directions",
     Forgetting.INCONCLUSIVE: "Inconclusive: neither equal to retrained models nor different is shown",
 }
-AT_MOST_FIVE = "Retrained models are called so in at most 5 % of cases"
+AT_MOST_FIVE = "At most 5 % of retrained models would be called so"
 CERTAINTY = {
     Forgetting.UNMEASURED: "There is nothing to be sure of",
     Forgetting.NO_BASELINE: "Not at all: there is no reference",
