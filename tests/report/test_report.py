@@ -408,3 +408,13 @@ def test_scores_name_their_model(finished: Finished) -> None:
     (score,) = finished.outcome.plan.unlearned.scores
     assert score.label == "score mean_gradient on forget of original (seed 0)"
     assert score.label in finished.console
+
+
+@pytest.mark.parametrize("k", [0.5, 1.0])
+def test_a_wrecked_net_reads_destroyed(finished: Finished, run: Run, k: float) -> None:
+    """Noise a hundred times as large as the weights, in half of them or in all, and no repair to speak of."""
+    wreck = ["strategy=random_k", "strategy.mode=add", "strategy.noise_scale=100", "strategy.recipe.lr=1e-9"]
+    ruined = run(finished.store, *wreck, f"strategy.k={k}", "strategy.js_weight=0")
+    answers = assemble(ruined.outcome, config.plain(ruined.composed), {})["verdict"]
+    assert answers["utility"]["finding"] == "destroyed"
+    assert answers["forgotten"]["finding"] == "not_judged"
