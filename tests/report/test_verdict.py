@@ -105,7 +105,7 @@ def test_without_a_criterion_it_says_so() -> None:
 def test_every_gap_has_its_interval_and_the_spread_of_retrained_models() -> None:
     lines = verdict(report(0.9, SIX, 0.56))["sure"]["lines"]
     assert lines[0] == "Forget accuracy: gap +0.050 (0.037 to 0.063); one more ±0.021; n 1,000."
-    assert "over 6 retrained models" in lines[-1]
+    assert "over images and 6 retrained models" in lines[-1]
     found = report(0.9, SIX, 0.56)
     found["statistics"]["gap/forget_accuracy"]["interval"] = None
     assert "gap +0.050, without an interval" in verdict(found)["sure"]["lines"][0]

@@ -1,4 +1,4 @@
-"""The answers of a run, as sentences: was it forgotten, how sure, what was lost, what did it cost?"""
+"""The answers of a run, as sentences: was it forgotten, what was lost, what did it cost, how sure are we?"""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def verdict(report: Report) -> dict[str, Answer]:
         report: a report's JSON.
 
     Returns:
-        `forgotten`, `sure`, `utility` and `cost`, each with a `question`, a short `answer` and `lines` with the
+        `forgotten`, `utility`, `cost` and `sure`, each with a `question`, a short `answer` and `lines` with the
         numbers. `forgotten` and `utility` also have a `finding`: the word of `Forgetting` and of `Utility`.
     """
     judgement = judge(report)
@@ -64,11 +64,6 @@ def verdict(report: Report) -> dict[str, Answer]:
             "lines": _reasons(report, judgement),
             "finding": judgement.forgetting.value,
         },
-        "sure": {
-            "question": "How sure are we?",
-            "answer": CERTAINTY[judgement.forgetting],
-            "lines": _certainty(judgement),
-        },
         "utility": {
             "question": "What was lost?",
             "answer": utility_answer(judgement),
@@ -76,6 +71,11 @@ def verdict(report: Report) -> dict[str, Answer]:
             "finding": judgement.utility.value,
         },
         "cost": {"question": "What did it cost?", "answer": price(report), "lines": account(report)},
+        "sure": {
+            "question": "How sure are we?",
+            "answer": CERTAINTY[judgement.forgetting],
+            "lines": _certainty(judgement),
+        },
     }
 
 
@@ -173,9 +173,8 @@ def _certainty(judgement: Judgement) -> list[str]:
         source = "One retrained model has no spread: how far retrained models differ from each other is unknown."
     else:
         source = (
-            f"In brackets: 95 % over images, the same under all models, and over {models} retrained models. "
-            f"Equivalent: within ±{judgement.tolerance:g} (report.tolerance). "
-            "One more: how far one more retrained model would lie from the others, at 95 %."
+            f"In brackets: 95 % over images and {models} retrained models. Equivalent: within ±{judgement.tolerance:g} "
+            "(report.tolerance). One more: how far another retrained model would lie from these, at 95 %."
         )
     return [*(_gap(criterion) for criterion in judgement.criteria), source]
 
