@@ -72,7 +72,9 @@ def _text(head: bytes) -> str | None:
         return "a web page: the download did not give the file (open the address in a browser)"
     printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
     # A pickle of protocol 0 is text too, and ends with a full stop.
-    return f"text: {head[:40].decode('ascii')!r}" if printable and not head.startswith((b"(", b"c", b"}", b"]")) else None
+    return (
+        f"text: {head[:40].decode('ascii')!r}" if printable and not head.startswith((b"(", b"c", b"}", b"]")) else None
+    )
 
 
 def refuse_missing(path: Path) -> None:

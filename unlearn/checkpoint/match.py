@@ -103,9 +103,7 @@ def _prefixes(names: Iterable[str], ours: Mapping[str, str]) -> Counter[str]:
 def _match(
     state_dict: StateDict, prefix: str, names: Mapping[str, str], ours: Mapping[str, str], wanted: Mapping[str, Tensor]
 ) -> Match:
-    found = {
-        own: state_dict.tensors[names[prefix + name]] for name, own in ours.items() if prefix + name in names
-    }
+    found = {own: state_dict.tensors[names[prefix + name]] for name, own in ours.items() if prefix + name in names}
     inner = {name[len(prefix) :]: name for name in names if name.startswith(prefix)}
     foreign = [name for name in inner if name not in ours and _belongs(name, ours)]
     label = "/".join([*state_dict.path, prefix.strip("./")]).strip("/")
@@ -151,8 +149,10 @@ def _is_called(match: Match, entry: str) -> bool:
 def _are_numbered(matches: Sequence[Match]) -> bool:
     """Whether they are the models of an ensemble: elements of one list."""
     lists = {match.state_dict.path[:-1] for match in matches}
-    return len(matches) > 1 and len(lists) == 1 and all(
-        match.state_dict.path and match.state_dict.path[-1].isdigit() for match in matches
+    return (
+        len(matches) > 1
+        and len(lists) == 1
+        and all(match.state_dict.path and match.state_dict.path[-1].isdigit() for match in matches)
     )
 
 

@@ -34,7 +34,10 @@ DENSE = {  # by name in torch._utils: how many arguments say what it is
     "_rebuild_tensor_v2": 4,
     "_rebuild_tensor_v3": 7,
 }
-WRAPPED = {"_rebuild_parameter", "_rebuild_parameter_with_state"}  # around a tensor, their first argument
+WRAPPED = {  # around a tensor, their first argument
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
+}
 ARRAYS = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 BUFFERS = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
 DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1")  # of NumPy, little-endian
@@ -64,24 +67,29 @@ def stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
     """The tensor that `value` is or stands for; None if it is none."""
     if isinstance(value, StoredTensor):
         return value
-    for _ in range(4):  # a parameter of a subclass is wrapped twice
+    call = _unwrapped(value)
+    if call is None:
+        return None
+    name = str(call.kind).removeprefix("torch._utils.")
+    if name in DENSE:
+        return _dense(call.arguments, DENSE[name], storages)
+    if name in ARRAYS | BUFFERS:
+        return _array(call.state) if name in ARRAYS else _buffer(call.arguments)
+    other = name.startswith("_rebuild_")
+    return StoredTensor((), _unread, name.removeprefix("_rebuild_").replace("_", " ")) if other else None
+
+
+def _unwrapped(value: Any) -> Instance | None:
+    """The call that makes a tensor, without those that make it a parameter or one of a subclass."""
+    for _ in range(4):
         if not (isinstance(value, Instance) and isinstance(value.kind, Global) and isinstance(value.arguments, tuple)):
             return None
-        name = str(value.kind).removeprefix("torch._utils.")
-        if name in WRAPPED and value.arguments:
+        if str(value.kind) in WRAPPED and value.arguments:
             value = value.arguments[0]
-        elif name == "torch._tensor._rebuild_from_type_v2" and len(value.arguments) > 2:
+        elif str(value.kind) == "torch._tensor._rebuild_from_type_v2" and len(value.arguments) > 2:
             value = Instance(value.arguments[0], value.arguments[2])
-        elif name in DENSE:
-            return _dense(value.arguments, DENSE[name], storages)
-        elif name in ARRAYS:
-            return _array(value.state)
-        elif name in BUFFERS:
-            return _buffer(value.arguments)
-        elif name.startswith("_rebuild_") and value.kind.module == "torch._utils":
-            return StoredTensor((), _unread, kind=name.removeprefix("_rebuild_").replace("_", " "))
         else:
-            return None
+            return value
     return None
 
 

@@ -10,7 +10,7 @@ import pickle  # noqa: TID251 - its opcodes; nothing is imported or called by th
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
-LIMIT = 16 * 2**20  # bytes of opcodes: a state dict with its optimizer takes less than one MiB
+LIMIT = 8 * 2**20  # bytes of opcodes: a state dict with its optimizer takes less than one MiB
 BULK = 4096  # a string of so many bytes is data, not opcodes
 MARGIN = 2**60  # larger integers are no keys: they could be made to share one hash
 
@@ -212,7 +212,7 @@ class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
 
 def _is_key(key: Any) -> bool:
     """Whether a dict may hold it: hashing a deep tuple would end the process."""
-    return isinstance(key, int) and abs(key) < MARGIN or key is None or isinstance(key, str | bytes | float)
+    return (isinstance(key, int) and abs(key) < MARGIN) or key is None or isinstance(key, str | bytes | float)
 
 
 def unpickle(file: Bounded, persistent: list[Persistent] | None = None) -> Any:

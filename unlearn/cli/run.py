@@ -118,8 +118,8 @@ def flags_first(arguments: list[str]) -> list[str]:
 def spelled_out(arguments: list[str]) -> list[str]:
     """`checkpoint=FILE` as Hydra must read it: `checkpoint` is a group, and FILE none of its options.
 
-    A file is what has a suffix, lies in a folder or is there; a key of the store is hexadecimal. Characters that mean something to Hydra are quoted, but for the
-    commas of a sweep.
+    A file is what has a suffix, lies in a folder or is there; a key of the store is hexadecimal. Characters that mean
+    something to Hydra are quoted, but for the commas of a sweep.
     """
     key, words = "checkpoint=", []
     for argument in arguments:

@@ -46,8 +46,8 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
 def _checkpoint_notes(own_data: OwnData, outcome: Outcome) -> dict[str, str]:
     original, workshop = own_data.original, outcome.workshop
     about = (
-        f"The original is a checkpoint, {Path(original.file).name}, trained elsewhere; the retrained models were trained "
-        "by this run's recipe, so gaps hold the difference of the recipes too."
+        f"The original is a checkpoint, {Path(original.file).name}, trained elsewhere; the retrained models "
+        "were trained by this run's recipe, so gaps hold the difference of the recipes too."
     )
     warnings = [each for each in (own_data.warning(workshop), _far_below(outcome)) if each]
     accuracy = {"checkpoint_accuracy": " ".join(warnings)} if warnings else {}
@@ -75,17 +75,15 @@ def _aside_note(population: Population) -> str:
 
 def _far_below(outcome: Outcome) -> str | None:
     """A checkpoint that knows much less of what it learnt than the retrained models do."""
-    known = [
-        (reading.role, measured[RETAIN].value) for reading, measured in outcome.measurements if RETAIN in measured
-    ]
+    known = [(reading.role, measured[RETAIN].value) for reading, measured in outcome.measurements if RETAIN in measured]
     own = [value for role, value in known if role is Role.ORIGINAL and value is not None]
     theirs = [value for role, value in known if role is Role.RETRAINED and value is not None]
     if not own or not theirs or own[0] >= fmean(theirs) - FAR:
         return None
     return (
-        f"Check the checkpoint: it gets {own[0]:.3f} right of the retain set, which it was trained on, and the retrained "
-        f"models {fmean(theirs):.3f}. The usual causes: classes in another order, another normalisation, another image "
-        "size."
+        f"Check the checkpoint: it gets {own[0]:.3f} right of the retain set, which it was trained on, and the "
+        f"retrained models {fmean(theirs):.3f}. The usual causes: classes in another order, another normalisation, "
+        "another image size."
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from unlearn.discovery import option
 from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
 from unlearn.report.cost import account, price
 from unlearn.report.judgement import Criterion, Difference, Finding, criteria, finding
 from unlearn.report.phrases import capital, listed
+from unlearn.strategies.base import Strategy
 
 Report = dict[str, Any]
 Answer = dict[str, Any]
@@ -42,7 +44,6 @@ SURE = {
 BEYOND = "Sure at 95 %, as to images and seeds"  # of what else was found
 ALONE = "Sure at 95 % as to images; seeds are unknown"  # the same by one retrained model
 BY = "by more than images and seeds explain"
-HARDER = "A forget set that can: spd_gan=marker, forget=hard, or any with dataset.label_noise=0.2."
 
 
 def verdict(report: Report) -> dict[str, Answer]:
@@ -81,12 +82,27 @@ def _forgotten(report: Report, what: Finding, by: Sequence[Criterion], found: Se
             f"Original and retrained cannot be told apart on it by {names}, which thus show nothing of the strategy."
         )
         same = ["What was unlearned answers as the original does."] if all(each.unchanged for each in by) else []
-        return [first, *same, *(f"{capital(_untouched(each))}." for each in by), HARDER]
+        return [first, *same, *(f"{capital(_untouched(each))}." for each in by), *_harder(report)]
     if what is Finding.NO_FLOOR:
         return [*told, "How far retrained models are from each other is not known: baseline.seeds=[0,1,2]."]
     hidden = [NAMES[each.metric] for each in found if not each.visible]
     blind = [f"{capital(listed(hidden))} cannot show forgetting here."] if hidden else []
     return [_manner(what, f"the {_models(report)} retrained models"), *told, *blind]
+
+
+def _harder(report: Report) -> list[str]:
+    """Forget sets that can show forgetting, of those that the run's other settings allow."""
+    choices, checkpoint = report.get("choices", {}), report["config"].get("checkpoint") or {}
+    relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
+    kind = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
+    whole_class = kind is not None and kind.class_wise_only
+    allowed = {
+        "spd_gan=marker": trained_here and not relabels,
+        "forget=hard": not relabels and not whole_class,
+        "any with dataset.label_noise=0.2": trained_here and not relabels,
+    }
+    sets = [name for name, is_allowed in allowed.items() if is_allowed]
+    return [f"A forget set that can: {listed(sets, 'or')}."] if sets else []
 
 
 def _manner(what: Finding, them: str) -> str:
