@@ -92,7 +92,7 @@ def _forgotten(report: Report, what: Finding, by: Sequence[Criterion], found: Se
 
 def _harder(report: Report) -> list[str]:
     """Forget sets that can show forgetting, of those that the run's other settings allow."""
-    choices, checkpoint = report.get("choices", {}), report["config"].get("checkpoint") or {}
+    choices, checkpoint = report.get("choices", {}), report.get("config", {}).get("checkpoint") or {}
     relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
     kind = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
     whole_class = kind is not None and kind.class_wise_only
