@@ -169,11 +169,11 @@ def test_where_the_original_passes_for_retrained_nothing_is_proved(unlearned: fl
 def test_advice_names_no_setting_that_the_run_refuses() -> None:
     """The marker and label noise must be there before training; a whole class is no draw of single images."""
     seen = report(0.99, [0.97, 0.99], 0.98)
-    seen["config"]["checkpoint"] = {"file": "resnet18.pt"}
+    seen["config"] = {"checkpoint": {"file": "resnet18.pt"}}
     assert "A forget set that can: forget=hard." in told(seen)[1]
     seen["choices"] = {"strategy": "lrp_path"}
     assert "A forget set that can" not in told(seen)[1]
-    seen["config"]["checkpoint"] = {}
+    seen["config"] = {"checkpoint": {}}
     assert "A forget set that can: spd_gan=marker or any with dataset.label_noise=0.2." in told(seen)[1]
     seen["choices"] = {"forget": "relabel"}
     assert "A forget set that can" not in told(seen)[1]

@@ -44,7 +44,7 @@ class Checkpoint(ModelStage):
         write_tensors(folder / "model.safetensors", classifier.state_dict())
         notes = list(weights.notes(path.name))
         for note in notes:
-            workshop.console.say(f"  {self.label}: {note}")
+            workshop.console.say(f"  {note}")
         write_json(folder / "notes.json", notes)
 
     def notes(self, workshop: Workshop) -> list[str]:
