@@ -160,20 +160,20 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
     run: Run, trained: Finished, tmp_path: Path
 ) -> None:
     (tmp_path / "members.txt").write_text("\n".join(map(str, range(200))))
-    (tmp_path / "earlier.txt").write_text("\n".join(map(str, range(200, 240))))
+    (tmp_path / "earlier.txt").write_text("\n".join(map(str, range(200, 220))))
     told = (*checkpoint(saved(trained, tmp_path / "same.pt", 0))[:-1], f"checkpoint.trained_on={tmp_path}/members.txt")
     plain = run(trained.store, *told)
     note = assemble(plain.outcome, config.plain(plain.composed), {})["notes"]["split"]
-    assert note.startswith("15 records of validation and 30 of holdout come from the 100 records of the training part ")
+    assert note.startswith("30 records of validation and 45 of holdout come from the 100 records of the training part ")
     assert "name these in checkpoint.forgotten" in note
     kept = run(trained.store, *told, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}")
     drawn, before = (each.config.population.draw() for each in (kept, plain))
     everyone = torch.cat([drawn.member, drawn.validation, drawn.holdout])
-    assert not torch.isin(torch.arange(200, 240), everyone).any()
-    assert torch.isin(torch.cat([before.validation, before.holdout]), torch.arange(200, 240)).any()
+    assert not torch.isin(torch.arange(200, 220), everyone).any()
+    assert torch.isin(torch.cat([before.validation, before.holdout]), torch.arange(200, 220)).any()
     assert kept.outcome.plan.retrained[0].key != plain.outcome.plan.retrained[0].key  # its validation is another
     note = assemble(kept.outcome, config.plain(kept.composed), {})["notes"]["split"]
-    assert "without the 40 of checkpoint.forgotten" in note
+    assert "without the 20 of checkpoint.forgotten" in note
 
 
 def test_who_was_forgotten_earlier_is_not_trained_on(composed: Compose, trained: Finished, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ replaced, and only the listed others are kept: a pickle with any other is damage
 from __future__ import annotations
 
 import pickle  # noqa: TID251 - its opcodes; nothing is imported or called by them
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
@@ -79,15 +80,19 @@ PURE = (  # opcodes that push, copy or drop plain values
 )
 
 
-class InertUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class InertUnpickler(pickle._Unpickler):
     """Reads one pickle from a `Bounded` file.
 
     Dicts keep keys that are strings, numbers, bytes or None; sets become lists.
     """
 
+    stack: list[Any]  # since the last mark
+    read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+    pop_mark: Callable[[], list[Any]]
+
     dispatch: ClassVar[dict[int, Any]] = {
-        code: pickle._Unpickler.dispatch[code]  # type: ignore[attr-defined]
-        for code in (getattr(pickle, name)[0] for name in PURE)
+        code: pickle._Unpickler.dispatch[code] for code in (getattr(pickle, name)[0] for name in PURE)
     }
 
     def __init__(self, file: Bounded, persistent: list[Persistent]) -> None:
