@@ -247,6 +247,9 @@ def test_other_files_are_called_what_they_are(tmp_path: Path, data: bytes, words
 def test_what_is_no_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.pt").endswith("none.pt, got none there")
     assert refusal(tmp_path).endswith("got a folder")
+    assert refusal(tmp_path / ("x" * 300)).endswith("got File name too long")
+    os.mkfifo(tmp_path / "pipe.pt")
+    assert refusal(tmp_path / "pipe.pt").endswith("got a pipe or device")
 
 
 def test_an_archive_of_something_else(tmp_path: Path) -> None:

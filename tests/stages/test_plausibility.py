@@ -146,6 +146,8 @@ def test_our_own_models_are_read_by_key_by_report_and_as_a_file(run: Run, traine
         find_source(str(tmp_path), "fresh", store)
     with pytest.raises(DataError, match=r"got none of '0123456789ab'"):
         find_source("0123456789ab", None, store)
+    with pytest.raises(DataError, match="got File name too long"):
+        find_source("x" * 300 + ".pt", None, store)
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(DataError, match="got JSON without artifacts"):
         find_source(str(tmp_path), None, store)

@@ -83,8 +83,13 @@ def refuse_missing(path: Path) -> None:
     Raises:
         DataError: there is none.
     """
-    if not path.is_file():
-        raise expected("a file", path, "a folder" if path.is_dir() else "none there")
+    try:
+        if path.is_file():
+            return
+        got = "a folder" if path.is_dir() else "none there" if not path.exists() else "a pipe or device"
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise expected("a readable file", path, error.strerror or str(error)) from error
+    raise expected("a file", path, got)
 
 
 def expected(what: str, path: Path, got: str) -> DataError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.checkpoint.content import refuse_missing
+from unlearn.checkpoint.content import expected, refuse_missing
 from unlearn.errors import DataError, nearest
 from unlearn.store import ArtifactStore
 
@@ -39,7 +39,13 @@ def find_source(file: str, entry: str | None, store: str) -> Source:
         DataError: there is no such file, key or model.
         StoreError: the model in the store is damaged.
     """
-    path = Path(file)
+    try:
+        return _source(Path(file), file, entry, store)
+    except OSError as error:  # a name too long, a folder or file that may not be read
+        raise expected("a readable file", Path(file), error.strerror or str(error)) from error
+
+
+def _source(path: Path, file: str, entry: str | None, store: str) -> Source:
     if not path.exists() and KEY.fullmatch(file):
         return Source(_model_of(file, [store]), entry)
     path = next((path / name for name in ("report.json", MODEL) if path.is_dir() and (path / name).is_file()), path)
