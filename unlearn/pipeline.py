@@ -21,7 +21,9 @@ from unlearn.stages.condense import Condense
 from unlearn.stages.cost import say_cost
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
+from unlearn.stages.own_models import find_source
 from unlearn.stages.perturb import Perturb
+from unlearn.stages.plausibility import OwnData
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Sampled, Samples, Scenario, Split, Subsets
 from unlearn.stages.score import Score
@@ -48,6 +50,13 @@ class Plan:
     shadows: tuple[ShadowModel, ...]  # what attacks ask for, some of it the same
     siblings: tuple[Sibling, ...]  # what metrics of many models ask for
     readings: tuple[Reading, ...]
+
+    @property
+    def own_data(self) -> OwnData | None:
+        """A checkpoint and what it was trained on; None for an original that is trained here."""
+        if not isinstance(self.original, Checkpoint):
+            return None
+        return OwnData(self.original, self.split.forget)
 
     @property
     def own(self) -> tuple[Stage, ...]:
@@ -90,6 +99,7 @@ class Outcome:
 def run(config: RunConfig, workshop: Workshop) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
+    _verify_original(config, todo, workshop)
     build((*todo.own, todo.unlearned, todo.judged), workshop)
     training = (todo.original,) if isinstance(todo.original, Train) else ()
     for extra in (shadow_model.extra(todo.shadows), sibling.extra(todo.siblings)):
@@ -105,7 +115,20 @@ def run(config: RunConfig, workshop: Workshop) -> Outcome:
 
 def share(config: RunConfig, workshop: Workshop) -> None:
     """Only build what the cells of a grid share."""
-    build(plan(config).shared, workshop)
+    todo = plan(config)
+    _verify_original(config, todo, workshop)
+    build(todo.shared, workshop)
+
+
+def _verify_original(config: RunConfig, todo: Plan, workshop: Workshop) -> None:
+    """Before anything is trained, see that a checkpoint is what it was said to be.
+
+    Raises:
+        DataError: it is not.
+    """
+    if todo.own_data is not None:
+        build((todo.split, todo.original), workshop)
+        todo.own_data.verify(workshop, config.checkpoint.accept_accuracy)
 
 
 def plan(config: RunConfig) -> Plan:
@@ -161,8 +184,15 @@ def _train(config: RunConfig, role: Role, seed: int, samples: Sampled) -> Train:
 def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
     if not isinstance(config.checkpoint, CheckpointFile):
         return _train(config, Role.ORIGINAL, config.seeds.train, scenario[Subset.TRAIN])
-    train, file = scenario[Subset.TRAIN], config.checkpoint.file
-    return Checkpoint(role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, file=file)
+    source = find_source(config.checkpoint.file, config.checkpoint.entry, config.paths.store)
+    return Checkpoint(
+        role=Role.ORIGINAL,
+        samples=scenario[Subset.TRAIN],
+        model=config.model,
+        seed=config.seeds.train,
+        file=str(source.path),
+        entry=source.entry,
+    )
 
 
 def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import MISSING
 from torch import nn
 
-from unlearn.checkpoint import file_sha256, fit, read_state
+from unlearn.checkpoint.content import file_sha256
+from unlearn.checkpoint.weights import read_weights
 from unlearn.checks import at_least, one_of, runtime, share
 from unlearn.data.checkpoint import CheckpointFile, TrainedOn
 from unlearn.data.forget import Forget
@@ -22,6 +22,7 @@ from unlearn.errors import Problem, UnlearnError
 from unlearn.evidence import Metric
 from unlearn.modules.layout import refused
 from unlearn.spd_gan.options import Off
+from unlearn.stages.own_models import find_source
 from unlearn.strategies.base import Strategy
 from unlearn.types import Role
 
@@ -187,7 +188,7 @@ def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator
     if config.dataset.label_noise:
         expected = "0 with a checkpoint: it was trained on the labels as they are"
         yield Problem("dataset.label_noise", expected, config.dataset.label_noise)
-    misfit = _misfit(config, Path(checkpoint.file))
+    misfit = _misfit(config, checkpoint)
     if misfit:
         yield misfit
 
@@ -195,12 +196,16 @@ def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator
 _fitting: set[tuple[Any, ...]] = set()  # what is known to fit, so that a grid reads its checkpoint once
 
 
-def _misfit(config: RunConfig, file: Path) -> str | None:
+def _misfit(config: RunConfig, checkpoint: CheckpointFile) -> str | None:
     """Why the checkpoint cannot be read as the model."""
+    dataset = config.dataset
+    normalisation = tuple(tuple(values) for values in dataset.normalisation)
     try:
-        asked = (file_sha256(file), file.suffix, repr(config.model), config.dataset.shape, config.dataset.classes)
+        source = find_source(checkpoint.file, checkpoint.entry, config.paths.store)
+        read_as = (repr(config.model), dataset.shape, dataset.classes, normalisation)
+        asked = (file_sha256(source.path), source.entry, *read_as)
         if asked not in _fitting:
-            fit(read_state(file), _empty_net(config))
+            read_weights(source.path, _empty_net(config), dataset.normalisation, source.entry)
             _fitting.add(asked)
     except UnlearnError as error:
         return str(error)

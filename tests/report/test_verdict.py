@@ -60,10 +60,18 @@ def test_progress_is_left_out_where_the_original_looks_retrained() -> None:
     assert "spd_gan=marker" in lines
 
 
-def test_with_a_checkpoint_no_option_is_proposed_that_it_refuses() -> None:
-    lines = forgotten(report(0.515, SIX, 0.51) | {"choices": {"checkpoint": "file"}})[1]
-    assert "spd_gan" not in lines
-    assert "label_noise" not in lines
+def test_advice_names_no_setting_that_the_run_refuses() -> None:
+    """The marker and label noise must be there before training; a whole class is no draw of single images."""
+    found = report(0.515, SIX, 0.51)
+    assert "spd_gan=marker, forget=hard or any request with dataset.label_noise=0.2." in forgotten(found)[1]
+    found["config"] = {"checkpoint": {"file": "resnet18.pt"}}
+    assert "What can show it: forget=hard." in forgotten(found)[1]
+    found["choices"] = {"strategy": "lrp_path"}
+    assert "What can show it" not in forgotten(found)[1]
+    found["config"] = {"checkpoint": {}}
+    assert "spd_gan=marker or any request with dataset.label_noise=0.2." in forgotten(found)[1]
+    found["choices"] = {"forget": "relabel"}
+    assert "What can show it" not in forgotten(found)[1]
 
 
 def test_the_proposal_extends_the_seeds_that_are_there() -> None:

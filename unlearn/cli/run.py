@@ -118,17 +118,22 @@ def flags_first(arguments: list[str]) -> list[str]:
 def spelled_out(arguments: list[str]) -> list[str]:
     """`checkpoint=FILE` as Hydra must read it: `checkpoint` is a group, and FILE none of its options.
 
-    A file is what has a suffix or lies in a folder. Characters that mean something to Hydra are quoted, but for the
-    commas of a sweep.
+    A file is what has a suffix, lies in a folder or is there; a key of the store is hexadecimal. Characters that mean
+    something to Hydra are quoted, but for the commas of a sweep.
     """
     key, words = "checkpoint=", []
     for argument in arguments:
         values = argument.removeprefix(key).split(",")
-        if argument.startswith(key) and all(Path(value).suffix or "/" in value for value in values):
+        if argument.startswith(key) and all(map(is_source, values)):
             words += ["checkpoint=file", "checkpoint.file=" + ",".join(map(quoted, values))]
         else:
             words.append(argument)
     return words
+
+
+def is_source(value: str) -> bool:
+    """Whether that is a file, a report or a key of the store, rather than an option of the group."""
+    return bool(Path(value).suffix or "/" in value or re.fullmatch(r"[0-9a-f]{8,64}", value) or Path(value).is_file())
 
 
 def quoted(value: str) -> str:

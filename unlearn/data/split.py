@@ -49,7 +49,13 @@ class Population:
         """What the key holds of the two: who is meant, however a file names them."""
         requested = None if self.reserved is None else self.reserved.requested(self.dataset)
         members = None if self.trained_on is None else self.trained_on.members(self.dataset)
-        return {"reserved": _digest(requested), "trained_on": _digest(members)}
+        kept_out = {} if not len(self.kept_out) else {"kept_out": _digest(self.kept_out)}
+        return {"reserved": _digest(requested), "trained_on": _digest(members)} | kept_out
+
+    @property
+    def kept_out(self) -> Tensor:
+        """Indices int64 of records that are in no subset: an earlier request removed them from D."""
+        return torch.empty(0, dtype=torch.int64) if self.trained_on is None else self.trained_on.kept_out(self.dataset)
 
     @property
     def members(self) -> int:
@@ -65,6 +71,7 @@ class Population:
         if self.reserved is not None:
             order = order[~torch.isin(order, self.reserved.requested(self.dataset))]
         if self.trained_on is not None:
+            order = order[~torch.isin(order, self.kept_out)]
             return self._around(self.trained_on.members(self.dataset), order)
         validation, holdout, _ = _cut(order, self.dataset.aside)
         return Draw(records[~torch.isin(records, torch.cat([validation, holdout]))], validation, holdout, None)

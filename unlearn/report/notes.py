@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
+from unlearn.data.split import Population
 from unlearn.pipeline import Outcome
 from unlearn.spd_gan.direct import Direct
 from unlearn.spd_gan.options import Noise, Perturbing
-from unlearn.stages.checkpoint import Checkpoint
+from unlearn.stages.plausibility import OwnData
 from unlearn.strategies.base import Budget
 from unlearn.strategies.iterative import Iterative
+from unlearn.types import Role
+
+RETAIN = "retain_accuracy"
+FAR = 0.2  # below the retrained models' accuracy on the retain set [ours]
 
 
 def selection_note(objective: str) -> str:
@@ -37,19 +43,55 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
     return f"Fine-tuning went through all of its {strategy.recipe.epochs} epochs; its budget ({asked}) was not reached."
 
 
+def _checkpoint_notes(own_data: OwnData, outcome: Outcome) -> dict[str, str]:
+    original, workshop = own_data.original, outcome.workshop
+    about = (
+        f"The original is a checkpoint, {Path(original.file).name}, trained elsewhere; the retrained models "
+        "were trained by this run's recipe, so gaps hold the difference of the recipes too."
+    )
+    warnings = [each for each in (own_data.warning(workshop), _far_below(outcome)) if each]
+    accuracy = {"checkpoint_accuracy": " ".join(warnings)} if warnings else {}
+    split = {"split": _aside_note(original.samples.population)}
+    return accuracy | {"checkpoint": " ".join([about, *original.notes(workshop)])} | split
+
+
+def _aside_note(population: Population) -> str:
+    """Where validation and holdout of a checkpoint come from."""
+    drawn = population.draw()
+    if drawn.test is not None:
+        return (
+            "Validation and holdout come from the test part, since the checkpoint was trained on the rest: test "
+            "accuracy is that of the images left."
+        )
+    outside, kept_out = population.dataset.size - len(drawn.member), len(population.kept_out)
+    known = f", without the {kept_out:,} of checkpoint.forgotten" if kept_out else ""
+    return (
+        f"{len(drawn.validation):,} records of validation and {len(drawn.holdout):,} of holdout come from the "
+        f"{outside:,} records of the training part outside checkpoint.trained_on{known}. They must never have been "
+        "trained on: if earlier requests removed records from that list, name these in checkpoint.forgotten, which "
+        "keeps them out of all subsets."
+    )
+
+
+def _far_below(outcome: Outcome) -> str | None:
+    """A checkpoint that knows much less of what it learnt than the retrained models do."""
+    known = [(reading.role, measured[RETAIN].value) for reading, measured in outcome.measurements if RETAIN in measured]
+    own = [value for role, value in known if role is Role.ORIGINAL and value is not None]
+    theirs = [value for role, value in known if role is Role.RETRAINED and value is not None]
+    if not own or not theirs or own[0] >= fmean(theirs) - FAR:
+        return None
+    return (
+        f"Check the checkpoint: it gets {own[0]:.3f} right of the retain set, which it was trained on, and the "
+        f"retrained models {fmean(theirs):.3f}. The usual causes: classes in another order, another normalisation, "
+        "another image size."
+    )
+
+
 def general_notes(outcome: Outcome) -> dict[str, str]:
     """Notes by their key in the report, in the order to read them."""
     plan, notes = outcome.plan, {}
-    if isinstance(plan.original, Checkpoint):
-        notes["checkpoint"] = (
-            f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
-            "were trained by this run's recipe, so gaps hold the difference of the recipes too."
-        )
-        if plan.split.forget.population.draw().test is not None:
-            notes["split"] = (
-                "Validation and holdout come from the test part, since the checkpoint was trained on the rest: test "
-                "accuracy is that of the images left."
-            )
+    if plan.own_data is not None:
+        notes |= _checkpoint_notes(plan.own_data, outcome)
     if (request := plan.split.forget.forget) is not None and request.relabels:
         notes["relabel"] = (
             "The request corrects labels: forget accuracy is that of its images under the wrong labels that the "

@@ -60,6 +60,7 @@ COLUMNS = {
     "noise_floor": "floor",
 }
 NOTES = (
+    "checkpoint_accuracy",
     "checkpoint",
     "split",
     "relabel",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from unlearn.discovery import option
 from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
 from unlearn.report.cost import account, price
 from unlearn.report.criterion import Criterion
@@ -11,6 +12,7 @@ from unlearn.report.deciding import propose
 from unlearn.report.judgement import Forgetting, Judgement, differ, judge
 from unlearn.report.phrases import capital, listed
 from unlearn.report.utility import utility_answer, utility_lines, with_interval
+from unlearn.strategies.base import Strategy
 
 Report = dict[str, Any]
 Answer = dict[str, Any]
@@ -88,7 +90,7 @@ def _reasons(report: Report, judgement: Judgement) -> list[str]:
     if _is_unchanged(judgement):
         lines.insert(0, UNCHANGED)
     if judgement.forgetting is Forgetting.NOT_MEASURABLE:
-        return [*lines, _harder_request(report)]
+        return [*lines, *_harder_requests(report)]
     if judgement.forgetting is Forgetting.INCONCLUSIVE:
         return [*lines, _what_would_decide(report, judgement)]
     return [*lines, *_blind_criteria(judgement)]
@@ -125,11 +127,19 @@ def _blind_criteria(judgement: Judgement) -> list[str]:
     return [f"{capital(listed(blind))} cannot show forgetting here: the original looks retrained."] if blind else []
 
 
-def _harder_request(report: Report) -> str:
-    """A request that can show forgetting and that this run's configuration allows."""
-    if report.get("choices", {}).get("checkpoint", "none") != "none":
-        return "What can show it: records that the original knows by heart, such as wrong labels or rare images."
-    return "What can show it: spd_gan=marker, forget=hard, or any request with dataset.label_noise=0.2."
+def _harder_requests(report: Report) -> list[str]:
+    """Requests that can show forgetting and that the run's other settings allow."""
+    choices, checkpoint = report.get("choices", {}), report.get("config", {}).get("checkpoint") or {}
+    relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
+    strategy = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
+    is_class_wise = strategy is not None and strategy.class_wise_only
+    allowed = {
+        "spd_gan=marker": trained_here and not relabels,
+        "forget=hard": not relabels and not is_class_wise,
+        "any request with dataset.label_noise=0.2": trained_here and not relabels,
+    }
+    requests = [name for name, is_allowed in allowed.items() if is_allowed]
+    return [f"What can show it: {listed(requests, 'or')}."] if requests else []
 
 
 def _what_would_decide(report: Report, judgement: Judgement) -> str:

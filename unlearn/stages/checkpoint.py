@@ -6,19 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.checkpoint import file_sha256, fit, read_state
+from unlearn.checkpoint.content import file_sha256
+from unlearn.checkpoint.weights import read_weights
 from unlearn.checks import runtime
 from unlearn.console import Tick
 from unlearn.stages.base import Workshop
-from unlearn.stages.files import write_tensors
+from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(ModelStage):
-    """The weights of a checkpoint, behind the data set's normalisation. Its file: `model.safetensors`."""
+    """The weights of a checkpoint, behind the data set's normalisation.
+
+    Its files: `model.safetensors`, and `notes.json`, what is to be said of the reading.
+    """
 
     file: str = runtime("")
+    entry: str | None = runtime(None)  # which of its state dicts
 
     @property
     def label(self) -> str:
@@ -28,9 +33,22 @@ class Checkpoint(ModelStage):
         """What the key holds: the file's content, and what it is read as; neither seeds nor data."""
         dataset = self.samples.population.dataset
         read_as = (dataset.shape, dataset.classes, *dataset.normalisation)
-        return {"sha256": file_sha256(Path(self.file)), "samples": read_as, "seed": None}
+        chosen = {} if self.entry is None else {"entry": self.entry}
+        return {"sha256": file_sha256(Path(self.file)), "samples": read_as, "seed": None} | chosen
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         classifier = self.fresh("init/overwritten", 0)
-        classifier.net.load_state_dict(fit(read_state(Path(self.file)), classifier.net))
+        path, normalisation = Path(self.file), self.samples.population.dataset.normalisation
+        weights = read_weights(path, classifier.net, normalisation, self.entry)
+        classifier.net.load_state_dict(weights.state)
         write_tensors(folder / "model.safetensors", classifier.state_dict())
+        notes = list(weights.notes(path.name))
+        for note in notes:
+            workshop.console.say(f"  {note}")
+        write_json(folder / "notes.json", notes)
+
+    def notes(self, workshop: Workshop) -> list[str]:
+        """What was read, where the file leaves a choice, and what was left out; one sentence each."""
+        entry = workshop.need(self)
+        found: list[str] = entry.json("notes.json") if "notes.json" in entry.meta["files"] else []
+        return found

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from unlearn.checkpoint import load_weights_only
 from unlearn.data.records.record import Record, record
 from unlearn.errors import first_line
 
@@ -33,9 +32,10 @@ def records_of_torch(content: bytes) -> list[Record]:
         ValueError: it is damaged, or holds something else.
     """
     try:
-        payload = load_weights_only(io.BytesIO(content))
-    except Exception as error:  # the reader raises whatever a damaged file leads it to
-        raise ValueError(f"a file that torch.load(weights_only=True) refuses ({first_line(error)})") from error
+        # weights_only builds tensors and plain containers, nothing else.
+        payload = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")  # noqa: TID251
+    except Exception as error:  # the reader raises whatever a damaged file leads it to, and advice to run its code
+        raise ValueError("a damaged file, or one that holds more than a tensor") from error
     if not isinstance(payload, torch.Tensor) or payload.layout != torch.strided or payload.dtype == torch.bfloat16:
         raise ValueError(f"a {type(payload).__name__}, not a tensor of integers,")
     return _records(payload.detach().numpy())

@@ -61,7 +61,7 @@ def _notes(found: Found, rows: Sequence[Row], older: int) -> Iterator[str]:
         yield SELECTION
 
 
-GENERAL = ("checkpoint", "split", "spd_gan", "grading")
+GENERAL = ("checkpoint_accuracy", "checkpoint", "split", "spd_gan", "grading")
 
 
 def _differing(cells: Sequence[Cell], part: str) -> Iterator[str]:
