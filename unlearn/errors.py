@@ -30,6 +30,16 @@ def some(items: Sequence[object]) -> str:
     return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} others"
 
 
+def printable(text: str) -> str:
+    """The text with escapes for what would break or steer a terminal: newlines, control characters, no Unicode."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """What a library's error says, without the details below."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn.cli.lines import ago, counted, explained, listing, machine_readable, shown, size
+from unlearn.cli.lines import ago, explained, listing, machine_readable, shown, size
 from unlearn.console import Console
-from unlearn.errors import ConfigError, UnlearnError
+from unlearn.errors import ConfigError, UnlearnError, counted
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import gone
 

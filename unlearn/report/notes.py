@@ -39,7 +39,9 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
 
 def general_notes(outcome: Outcome) -> dict[str, str]:
     """Notes by their key in the report, in the order to read them."""
-    plan, notes = outcome.plan, {}
+    plan, notes = outcome.plan, dict[str, str]()
+    if remarks := list(plan.split.forget.population.dataset.remarks()):
+        notes["dataset"] = f"Data set: {'; '.join(remarks)}."
     if isinstance(plan.original, Checkpoint):
         notes["checkpoint"] = (
             f"The original is a checkpoint, {Path(plan.original.file).name}, trained elsewhere; the retrained models "
