@@ -122,7 +122,7 @@ def test_odd_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "missing.txt", tmp_path, tmp_path / "binary.txt"):
+    for path in (tmp_path / "missing.txt", tmp_path / "binary.txt"):
         with pytest.raises(DataError, match=r"forget\.file: expected a readable text file") as caught:
             read_records(path, "forget.file")
         assert str(path) in str(caught.value)
@@ -326,3 +326,21 @@ def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: P
 def test_deeply_nested_json_is_junk(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a list of records"):
         read_records(request(tmp_path, "[" * 100_000, "deep.json"), "forget.file")
+
+
+# Classes by name
+
+
+@pytest.mark.parametrize(("item", "expected"), [("dog", 5), (5, 5), ("5", 5), ("airplane", 0)])
+def test_a_class_goes_by_its_name_or_its_number(item: int | str, expected: int) -> None:
+    from unlearn.data.datasets.published import Cifar10
+
+    assert ClassWise(item).resolved(Cifar10()) == ClassWise(expected)
+
+
+def test_the_name_of_an_unknown_class_is_refused_with_the_nearest() -> None:
+    from unlearn.data.datasets.published import Cifar10
+
+    (problem,) = ClassWise("hors").check(Population(Cifar10(), 0))
+    assert "a class from 0 to 9, or one of airplane, automobile, bird, cat, deer" in str(problem)
+    assert str(problem).endswith("got 'hors' (nearest: horse)")
