@@ -90,8 +90,8 @@ def listing(folder: str) -> Listing:
                 others.append(path)
             else:
                 (hidden if concealed or name.startswith(".") else files).append(path)
-    parts = (classes, files, hidden, others, walk.loops, walk.closed)
-    return Listing(*map(tuple, parts), frozenset(walk.folders))  # type: ignore[arg-type]
+    passed = tuple(hidden), tuple(others), tuple(walk.loops), tuple(walk.closed)
+    return Listing(tuple(classes), tuple(files), *passed, frozenset(walk.folders))
 
 
 @cache
@@ -124,7 +124,9 @@ class _Walk:
 
     def places(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Each folder, relative to the root, and the names of its files."""
-        trails = {self.root: (os.path.realpath(self.root),)}  # real paths of the folders that lead to a folder
+        trails: dict[str, tuple[str, ...]] = {
+            self.root: (os.path.realpath(self.root),)
+        }  # real paths of the folders that lead to a folder
         for folder, inner, names in os.walk(self.root, followlinks=True, onerror=self._refused):
             trail = trails.pop(folder)
             self.folders.add(trail[-1])
