@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing wrong with a configuration: the dotted key, what was expected, what came."""
+    """One thing wrong with a configuration: the dotted key, what was expected, what was given."""
 
     key: str
     expected: str
-    came: object
+    got: object
 
     def __str__(self) -> str:
-        return f"{self.key}: expected {self.expected}, came {self.came!r}"
+        return f"{self.key}: expected {self.expected}, got {self.got!r}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -138,10 +138,10 @@ def test_a_good_request_has_no_problems(tmp_path: Path) -> None:
     [
         ("", "at least one record"),
         ("# nobody\n", "at least one record"),
-        ("4\n7\n4\n", "each record once, came 'repeated 4 (line 1 and line 3)'"),
-        ("-1\n3\n", "indices from 0 to 199, came '-1 (line 1)'"),
-        ("3\n200\n", "indices from 0 to 199, came '200 (line 2)'"),
-        ("\n".join(map(str, range(200))), "at most 149 records, so that something is retained, came 200"),
+        ("4\n7\n4\n", "each record once, got 'repeated 4 (line 1 and line 3)'"),
+        ("-1\n3\n", "indices from 0 to 199, got '-1 (line 1)'"),
+        ("3\n200\n", "indices from 0 to 199, got '200 (line 2)'"),
+        ("\n".join(map(str, range(200))), "at most 149 records, so that something is retained, got 200"),
         ("\n".join(map(str, range(150))), "at most 149 records"),
         ("three", "expected records of the training part"),
     ],
@@ -212,7 +212,7 @@ def test_random_follows_its_seed() -> None:
         (Random(count=150), "forget.count: expected fewer than all 150 images"),
         (Random(share=None), "forget.share: expected a share in (0, 1), or a forget.count"),
         (ClassWise(9), None),
-        (ClassWise(10), "forget.class_index: expected a class from 0 to 9, came 10"),
+        (ClassWise(10), "forget.class_index: expected a class from 0 to 9, got 10"),
     ],
 )
 def test_rules_are_checked_against_the_data_set(forget: Random | ClassWise, expected: str | None) -> None:

@@ -351,7 +351,7 @@ def test_images_of_floats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     part = "(np.zeros((4, 8, 8)), [0, 1, 0, 1])"
     (tmp_path / "floats.py").write_text(f"import numpy as np\ndef make():\n    return {part}, {part}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, came ValueError: torch\.float64"):
+    with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, got ValueError: torch\.float64"):
         Python(factory="floats:make", workers=0).load()
 
 

@@ -77,7 +77,7 @@ def _guarded(go: Callable[[], Any]) -> int:
     try:
         go()
     except OSError as error:
-        print(f"unlearn: paths.output: expected a writable folder with free space, came {error}", file=sys.stderr)
+        print(f"unlearn: paths.output: expected a writable folder with free space, got {error}", file=sys.stderr)
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1

@@ -116,7 +116,8 @@ def _open(node: Any) -> Any:
     for name in node:
         child = node._get_node(name)
         if isinstance(child, BooleanNode):
-            node._content[name] = Boolean.of(child)
+            content: Any = node._content
+            content[name] = Boolean.of(child)
         if not isinstance(child, Container):
             continue
         OmegaConf.set_readonly(child, None)
@@ -136,7 +137,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
         ConfigError: with every problem found.
     """
     missing = sorted(OmegaConf.missing_keys(composed))
-    found: list[Problem | str] = [f"{key}: expected a value, came none" for key in missing]
+    found: list[Problem | str] = [f"{key}: expected a value, got none" for key in missing]
     try:
         filled = copy.deepcopy(composed)
         for key in missing:  # so that the other problems are told as well

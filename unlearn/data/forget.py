@@ -107,8 +107,8 @@ class Counted(Forget):
         if self.share is None and self.count is None:
             yield Problem("forget.share", "a share in (0, 1), or a forget.count", None)
         elif self.wanted(members) >= members:
-            key, came = ("share", self.share) if self.count is None else ("count", self.count)
-            yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", came)
+            key, got = ("share", self.share) if self.count is None else ("count", self.count)
+            yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", got)
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,12 @@ class ClassWise(Forget):
         return candidates.index[candidates.labels == self.class_index]
 
     def check(self, population: Population) -> Iterator[Problem | str]:
-        dataset, came = population.dataset, self.class_index
+        dataset, got = population.dataset, self.class_index
         named = f", or one of {some(dataset.class_names)}" if dataset.class_names else ""
         expected = f"a class from 0 to {dataset.classes - 1}{named}"
         try:
-            if not 0 <= class_number(came, dataset) < dataset.classes:
-                yield Problem("forget.class_index", expected, came)
+            if not 0 <= class_number(got, dataset) < dataset.classes:
+                yield Problem("forget.class_index", expected, got)
         except ValueError as error:
             yield f"forget.class_index: expected {expected}, got {error}"
 

@@ -153,5 +153,5 @@ class ForgetSplit:
         chosen = forget.choose(population.candidates(clean, subclass, loss), population.seed).sort().values
         retain = member[~torch.isin(member, chosen)]
         if len(chosen) == 0 or len(retain) == 0:
-            raise DataError(f"forget: expected some but not all training images, came {len(chosen)} of {len(member)}")
+            raise DataError(f"forget: expected some but not all training images, got {len(chosen)} of {len(member)}")
         return cls(chosen, retain, validation, holdout)

@@ -158,12 +158,12 @@ def pictured(reports: list[Path]) -> Iterator[Path]:
     """
     for folder in reports:
         if not folder.is_dir():
-            raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
+            raise ConfigError([f"--reports: expected a folder of runs, got {folder}"])
         try:
             holding = (path for path in sorted(folder.rglob("*")) if path.is_file() and _holds_pictures(path))
             yield from dict.fromkeys(_sent(path, folder) or path for path in holding)
         except OSError as error:
-            raise ConfigError([f"--reports: expected readable files, came {error}"]) from error
+            raise ConfigError([f"--reports: expected readable files, got {error}"]) from error
 
 
 def _sent(path: Path, folder: Path) -> Path | None:

@@ -91,8 +91,8 @@ def objective(report: dict[str, Any], key: str) -> float:
     """
     known = report["metrics"]
     if known.get(key) is None:
-        came = report["notes"].get(key, "null") if key in known else "none" + nearest(key, known)
-        raise UnlearnError(f"objective: expected a number {key} in the report, came {came}")
+        got = report["notes"].get(key, "null") if key in known else "none" + nearest(key, known)
+        raise UnlearnError(f"objective: expected a number {key} in the report, got {got}")
     return float(known[key])
 
 

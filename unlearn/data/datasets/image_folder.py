@@ -143,8 +143,8 @@ class ImageFolder(Own):
         layout = "a folder with {}/<class>/<image> and {}/<class>/<image>".format(*names)
         inner = None if self._holds(names[0]) else nested_root(Path(self.root), names[0])
         if inner is not None:
-            came = f"{self.root} without {names[0]}, which lies deeper: dataset.root={inner}"
-            yield Problem("dataset.root", layout, came)
+            got = f"{self.root} without {names[0]}, which lies deeper: dataset.root={inner}"
+            yield Problem("dataset.root", layout, got)
             return
         for part, (name, found) in self._folders.items():
             folder = self._place(name)
@@ -190,8 +190,8 @@ class ImageFolder(Own):
         for (one, (first, mine)), (other, (second, theirs)) in combinations(parts.items(), 2):
             if mine.folders & theirs.folders:
                 shared = min(mine.folders & theirs.folders)
-                came = f"{second!r}, which shares {shared} with dataset.{one} ({first!r})"
-                yield Problem(f"dataset.{other}", f"a folder of other images than dataset.{one}", came)
+                got = f"{second!r}, which shares {shared} with dataset.{one} ({first!r})"
+                yield Problem(f"dataset.{other}", f"a folder of other images than dataset.{one}", got)
 
     def _unreadable(self) -> Iterator[Problem]:
         """Images that cannot be read: decoded where they will be held in memory, by their headers otherwise."""

@@ -64,7 +64,7 @@ class Published(Dataset):
             found = getattr(datasets, self.torchvision_name)(root=self.root, download=self.download, **part)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:  # all that torchvision raises
             raise DataError(
-                f"dataset.root: expected {self.torchvision_name} under {self.root!r}, came nothing readable "
+                f"dataset.root: expected {self.torchvision_name} under {self.root!r}, got nothing readable "
                 f"({first_line(error)}): {'' if self.download else 'set dataset.download=true, or '}point dataset.root "
                 f"to the folder that torchvision.datasets.{self.torchvision_name} would fill"
             ) from error
