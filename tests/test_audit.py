@@ -486,7 +486,7 @@ def pointing(option: str, text: str | None = None) -> Callable[[Desk], tuple[str
         (pointing("--indices"), ["--indices: expected a readable text file", "other"]),
         (
             pointing("--indices", "a.png\n"),
-            ["--indices: expected records of the training part", "a.png", "have no names", "other"],
+            ["--indices: expected indices, since the record does not tell in which data", "names of files"],
         ),
         (pointing("--indices", ""), ["--indices: expected indices of the training part, got none", "other"]),
     ],

@@ -210,6 +210,8 @@ def test_an_unreadable_image_ends_the_run_in_one_line(desk: Path, tmp_path: Path
     done = unlearn(*COMMAND, *TOY, cwd=here)
     assert done.returncode == 2
     _, line = done.stderr.splitlines()
-    assert "dataset.root: expected readable images, got '1 of 126 files unreadable: train/digit1/7.png (not an im" in line
+    assert (
+        "dataset.root: expected readable images, got '1 of 126 files unreadable: train/digit1/7.png (not an im" in line
+    )
     assert "digit1/7.png" in line
     assert "Traceback" not in done.stderr

@@ -115,7 +115,7 @@ def _dataset(record: Record, root: str | None) -> Dataset:
         dataset = None
     if not isinstance(dataset, Dataset):
         raise UnlearnError(
-            "--indices: expected indices, got names of files, and the record does not tell in which data"
+            "--indices: expected indices, since the record does not tell in which data, got names of files"
         )
     if wrong := list(dataset.check()):
         raise UnlearnError(
