@@ -484,7 +484,10 @@ def pointing(option: str, text: str | None = None) -> Callable[[Desk], tuple[str
         (replaced("audit.key", "secret"), ["--key: expected 64 hexadecimal digits", "audit.key"]),
         (pointing("--key"), ["--key: expected a readable key", "other", "No such file"]),
         (pointing("--indices"), ["--indices: expected a readable text file", "other"]),
-        (pointing("--indices", "a.png\n"), ["--indices: expected indices of the training part", "a.png", "other"]),
+        (
+            pointing("--indices", "a.png\n"),
+            ["--indices: expected indices, since the record does not tell in which data", "names of files"],
+        ),
         (pointing("--indices", ""), ["--indices: expected indices of the training part, got none", "other"]),
     ],
 )

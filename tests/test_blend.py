@@ -124,7 +124,7 @@ def test_a_target_that_is_a_difference_counts_as_reached_when_it_is_met() -> Non
 
 
 def test_a_target_above_the_original_is_one_clear_line() -> None:
-    words = r"^blend\.target: expected at most the original's validation accuracy, 0\.9000, came 0\.95$"
+    words = r"^blend\.target: expected at most the original's validation accuracy, 0\.9000, got 0\.95$"
     with pytest.raises(UnlearnError, match=words):
         Mix(target=0.95).find(lambda a: 0.9 * a)
     assert Mix(target=0.9).find(lambda a: 0.9 * a).a > 0.99  # its own is in reach
@@ -133,12 +133,12 @@ def test_a_target_above_the_original_is_one_clear_line() -> None:
 @pytest.mark.parametrize(
     ("mix", "words"),
     [
-        (Mix(target=0.0), "blend.target: expected an accuracy in (0, 1], came 0.0"),
+        (Mix(target=0.0), "blend.target: expected an accuracy in (0, 1], got 0.0"),
         (Mix(target=float("nan")), "blend.target"),
-        (Mix(drop=-0.1), "blend.drop: expected a share in [0, 1), came -0.1"),
+        (Mix(drop=-0.1), "blend.drop: expected a share in [0, 1), got -0.1"),
         (Mix(tolerance=1.0), "blend.tolerance"),
-        (Mix(precision=0.0), "blend.precision: expected a share in (0, 1), came 0.0"),
-        (Mix(scan=0), "blend.scan: expected a number >= 1, came 0"),
+        (Mix(precision=0.0), "blend.precision: expected a share in (0, 1), got 0.0"),
+        (Mix(scan=0), "blend.scan: expected a number >= 1, got 0"),
         (Mix(steps=0), "blend.steps"),
     ],
 )

@@ -62,7 +62,7 @@ def test_ranges(name: str, good: list[Any], bad: list[Any]) -> None:
     for value in bad:
         (problem,) = problems(Numbers(**{name: value}))
         assert problem.key == name
-        assert problem.came is value
+        assert problem.got is value
 
 
 def test_defaults_are_the_given_ones() -> None:
@@ -72,7 +72,7 @@ def test_defaults_are_the_given_ones() -> None:
 
 def test_a_choice_is_refused_with_the_nearest_name() -> None:
     (problem,) = problems(Choice("mixtur"), "strategy")
-    assert str(problem) == "strategy.form: expected one of mixture, mean_kl (nearest: mixture), came 'mixtur'"
+    assert str(problem) == "strategy.form: expected one of mixture, mean_kl (nearest: mixture), got 'mixtur'"
 
 
 def test_keys_are_dotted_through_dataclasses_and_mappings() -> None:
@@ -85,8 +85,8 @@ def test_keys_are_dotted_through_dataclasses_and_mappings() -> None:
 def test_a_class_adds_rules_of_its_own() -> None:
     found = [str(problem) for problem in problems(Root(Ordered(low=5, high=-1)))]
     assert found == [
-        "ordered.high: expected a number >= 0, came -1",
-        "ordered.low: expected at most high, came 5",
+        "ordered.high: expected a number >= 0, got -1",
+        "ordered.low: expected at most high, got 5",
     ]
 
 

@@ -222,7 +222,7 @@ def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str],
     done = unlearn(*grid, *TOY, "paths.output=taken/out", cwd=tmp_path)
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
     assert done.returncode == 1
-    assert line.startswith("unlearn: paths.output: expected a writable folder with free space, came")
+    assert line.startswith("unlearn: paths.output: expected a writable folder with free space, got")
 
 
 def test_a_function_that_ends_the_process_is_told(tmp_path: Path) -> None:

@@ -96,10 +96,10 @@ def test_plain_config_reaches_joblib_and_ray() -> None:
     [
         (["cluster=joblib", "cluster.n_jobs=0"], "cluster.n_jobs: expected a number of processes >= 1, or -1"),
         (["cluster=joblib", "trainer=ddp"], "trainer.devices: expected 1 with cluster=joblib"),
-        (["cluster=slurm", "cluster.time=0"], "cluster.time: expected a number >= 1, came 0"),
+        (["cluster=slurm", "cluster.time=0"], "cluster.time: expected a number >= 1, got 0"),
         (["cluster=slurm", "cluster.gpus=1"], "trainer.accelerator: expected gpu with cluster.gpus=1"),
         (["cluster=ray", "cluster.address=auto"], "paths.output: expected an absolute path with cluster.address"),
-        (["cluster=slum"], "cluster: expected one of joblib, local, ray, slurm (nearest: slurm), came 'slum'"),
+        (["cluster=slum"], "cluster: expected one of joblib, local, ray, slurm (nearest: slurm), got 'slum'"),
     ],
 )
 def test_bad_settings_are_refused(overrides: list[str], told: str) -> None:
@@ -117,7 +117,7 @@ def test_every_launcher_has_an_extra(name: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_launcher_that_is_missing_is_one_line(tmp_path: Path) -> None:
     status, told = unlearn("-m", "cluster=joblib", "seed=0,1", cwd=tmp_path, code=WITHOUT_EXTRAS)
-    expected = "cluster: expected the extra joblib: pip install 'unlearn[joblib]', came cluster=joblib without it"
+    expected = "cluster: expected the extra joblib: pip install 'unlearn[joblib]', got cluster=joblib without it"
     assert status == 2
     assert told.splitlines()[1:] == [f"  cell 0 (cluster=joblib seed=0): {expected}"]
     assert not list(tmp_path.iterdir())
@@ -125,7 +125,7 @@ def test_a_launcher_that_is_missing_is_one_line(tmp_path: Path) -> None:
 
 def test_a_search_without_its_sampler_is_one_line(tmp_path: Path) -> None:
     status, told = unlearn("+sweep=search", cwd=tmp_path, code=WITHOUT_EXTRAS)
-    expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn[optuna]', came optuna without it"
+    expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn[optuna]', got optuna without it"
     assert status == 2
     assert told.splitlines()[1:] == [f"  {expected}"]
 

@@ -111,7 +111,7 @@ def test_it_may_be_left_out_and_other_requests_do_without_it() -> None:
 def test_a_strategy_for_whole_classes_refuses_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Finetune, "class_wise_only", True)
     (problem,) = refusal("strategy=finetune")
-    assert problem == "forget: expected a request for a whole class with strategy=finetune: class_wise, came 'random'"
+    assert problem == "forget: expected a request for a whole class with strategy=finetune: class_wise, got 'random'"
     preflight(CommandLine(["strategy=finetune", "forget=class_wise"], False, None))
 
 
@@ -160,7 +160,7 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
         (["+strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
         (["strategy.k=2.5"], ["strategy.k", "share from 0.0 to 1.0", "2.5"]),
-        (["strategy.k=1"], ["strategy.k", "write 1.0", "came 1"]),
+        (["strategy.k=1"], ["strategy.k", "write 1.0", "got 1"]),
         (["strategy.k=100000000"], ["strategy.k", "eligible parameters", "100000000"]),
         (["strategy.noise_scale=much"], ["strategy.noise_scale", "float", "much"]),
         (["strategy.noise_scale=nan"], ["strategy.noise_scale", "nan"]),
@@ -172,6 +172,23 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["train.lr=-1"], ["train.lr", "> 0", "-1.0"]),
         (["train.schedule=multistep"], ["train.milestones"]),
         (["seed=-1"], ["seed", ">= 0"]),
+        (["baseline.seeds=[0,-1]"], ["baseline.seeds", "integers >= 0", "[0, -1]"]),
+        (["train.milestones=[5,3]"], ["train.milestones", "each later than the one before", "[5, 3]"]),
+        (["train.milestones=[3,3]"], ["train.milestones", "each later than the one before"]),
+        (["train.milestones=[0]"], ["train.milestones", "epochs >= 1"]),
+        (["train.schedule=multistep", "train.milestones=[20]"], ["train.milestones", "below 20"]),
+        (["train.warmup=20.5"], ["train.warmup", "at most the 20 epochs", "20.5"]),
+        (["strategy.recipe.warmup=100"], ["strategy.recipe.warmup", "at most"]),
+        (["dataset.flip=1"], ["dataset.flip", "bool", "not true or false"]),
+        (["dataset.flip=0"], ["dataset.flip", "bool", "not true or false"]),
+        (["report.images=1"], ["report.images", "bool", "not true or false"]),
+        (["train.epochs=true"], ["train.epochs", "int", "True"]),
+        (["strategy.noise_scale=true"], ["strategy.noise_scale", "float", "True"]),
+        (["baseline.seeds=[true]"], ["baseline.seeds", "True"]),
+        (["strategy.k=true"], ["strategy.k", "True"]),
+        (["dataset.crop_padding=8"], ["dataset.crop_padding", "at most 7 pixels", "8"]),
+        (["forget=class_wise", "forget.class_index=cat"], ["forget.class_index", "a class from 0 to 9", "'cat'"]),
+        (["forget=class_wise", "forget.class_index=-1"], ["forget.class_index", "a number >= 0", "-1"]),
         (["forget.share=1.5"], ["forget.share", "1.5"]),
         (["forget.count=5000"], ["forget.count", "fewer than"]),
         (["forget=class_wise", "forget.class_index=12"], ["forget.class_index", "0 to 9", "12"]),
@@ -196,8 +213,8 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["+sweep=search", "objective=null"], ["objective", "to search by"]),
         (["+sweep=search", "strategy.k=interval(0.1,7.0)"], ["strategy.k", "7.0"]),
         (["=1"], ["override", "key=value", "'=1'"]),
-        (["strategy=1"], ["strategy", "one of", "top_k", "came 1"]),
-        (["model=[1]"], ["model", "came"]),
+        (["strategy=1"], ["strategy", "one of", "top_k", "got 1"]),
+        (["model=[1]"], ["model", "got"]),
         (["~seed"], ["seed", "cannot be left out", "~seed"]),
         (["~train.epochs"], ["train.epochs", "cannot be left out"]),
         (["until=baselin"], ["until", "nearest: baseline"]),
@@ -215,9 +232,9 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),
         (["trainer.precision=bf16"], ["trainer.precision", "nearest: bf16-mixed"]),
         (["strategy=identity", "+preset=kdd2026"], ["preset/kdd2026", "Identity"]),
-        ([*RELABEL, "strategy=top_k"], ["strategy: ", "forget=relabel: ", "identity", "came 'top_k'"]),
-        ([*RELABEL, "spd_gan=marker"], ["spd_gan: ", "probe or off with forget=relabel", "came 'marker'"]),
-        ([*RELABEL, "spd_gan=noise"], ["spd_gan: ", "probe or off with forget=relabel", "came 'noise'"]),
+        ([*RELABEL, "strategy=top_k"], ["strategy: ", "forget=relabel: ", "identity", "got 'top_k'"]),
+        ([*RELABEL, "spd_gan=marker"], ["spd_gan: ", "probe or off with forget=relabel", "got 'marker'"]),
+        ([*RELABEL, "spd_gan=noise"], ["spd_gan: ", "probe or off with forget=relabel", "got 'noise'"]),
         ([*RELABEL, "dataset.label_noise=0"], ["dataset.label_noise", "forget.file"]),
         ([*RELABEL, "forget.file=/nowhere/fix.csv"], ["forget.file", "readable", "/nowhere/fix.csv"]),
         (["metrics=[accuracy,corrected_accuracy]"], ["metrics.corrected_accuracy", "relabel", "forget=random"]),

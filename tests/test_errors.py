@@ -24,14 +24,14 @@ def test_nearest_takes_any_iterable() -> None:
 
 
 def test_a_problem_says_key_expectation_and_what_came() -> None:
-    assert str(Problem("train.lr", "a number > 0", -1.0)) == "train.lr: expected a number > 0, came -1.0"
-    assert str(Problem("strategy", "one of a, b", "c")) == "strategy: expected one of a, b, came 'c'"
+    assert str(Problem("train.lr", "a number > 0", -1.0)) == "train.lr: expected a number > 0, got -1.0"
+    assert str(Problem("strategy", "one of a, b", "c")) == "strategy: expected one of a, b, got 'c'"
 
 
 def test_a_config_error_has_a_line_per_problem() -> None:
     error = ConfigError(iter([Problem("a", "1", 2), "b is wrong"]))
-    assert error.problems == ["a: expected 1, came 2", "b is wrong"]
-    assert str(error) == "a: expected 1, came 2\nb is wrong"
+    assert error.problems == ["a: expected 1, got 2", "b is wrong"]
+    assert str(error) == "a: expected 1, got 2\nb is wrong"
 
 
 def test_a_config_error_survives_pickling() -> None:

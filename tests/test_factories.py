@@ -57,13 +57,13 @@ def test_an_installed_package_comes_before_the_current_folder(write: Write) -> N
 @pytest.mark.parametrize(
     ("factory", "source", "words"),
     [
-        ("", "", "expected package.module:function, came ''"),
-        ("NAME.f", "", "expected package.module:function, came"),
-        ("NAME:f.g", "", "expected package.module:function, came"),
-        ("../NAME:f", "", "expected package.module:function, came"),
+        ("", "", "expected package.module:function, got ''"),
+        ("NAME.f", "", "expected package.module:function, got"),
+        ("NAME:f.g", "", "expected package.module:function, got"),
+        ("../NAME:f", "", "expected package.module:function, got"),
         ("nowhere_to_be_found:f", "", "imported (ModuleNotFoundError: No module named 'nowhere_to_be_found')"),
         ("NAME:build_nit", "def build_net(): pass", "(nearest: build_net)"),
-        ("NAME:f", "f = 3", "expected a function, not a int, came"),
+        ("NAME:f", "f = 3", "expected a function, not a int, got"),
         ("NAME:f", "import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
         ("NAME:f", "def f(:", "SyntaxError: "),
         ("NAME:f", "\nraise KeyError('a')", "(KeyError: 'a', in NAME.py line 2)"),
@@ -132,7 +132,7 @@ def test_of_an_installed_package_other_packages_do_not_count(write: Write, monke
 
 
 def test_a_module_without_source_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model\.factory: expected a module with Python source, came 'math:sqrt'"):
+    with pytest.raises(ConfigError, match=r"model\.factory: expected a module with Python source, got 'math:sqrt'"):
         source_hash("math:sqrt", "model.factory")
 
 

@@ -77,4 +77,4 @@ def test_options_in_a_folder_of_their_group_are_known(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2
-        assert f"came '{wrong}'" in capsys.readouterr().err
+        assert f"got '{wrong}'" in capsys.readouterr().err

@@ -578,13 +578,13 @@ def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
         (["show", ""], "and 1"),
         (["ls", "trains"], "expected kinds among evaluate"),
         (["gc", "--keep", "nowhere"], "--keep: expected a report.json"),
-        (["gc", "--keep", "damaged.json"], "came a damaged damaged.json"),
+        (["gc", "--keep", "damaged.json"], "got a damaged damaged.json"),
         (["gc", "--keep", "foreign.json"], "of another one"),
         (["gc", "--keep-kind", "models"], "expected kinds among"),
         (["gc", "--older-than", "nan"], "--older-than: expected a number of days"),
         (["purge", "--request", "nowhere.txt"], "forget.file: expected a readable text file"),
         (["purge", "--request", "foreign.txt"], "forget.file: expected indices from 0 to 1436"),
-        (["verify", "seed=1"], "expected no further arguments, came seed=1"),
+        (["verify", "seed=1"], "expected no further arguments, got seed=1"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_lost(

@@ -131,7 +131,7 @@ def test_two_sweeps_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
     while not (tmp_path / "one" / "0" / "cell.json").exists():
         time.sleep(0.2)
     said = sweep(*TOY, "seed=0,1", "paths.output=one", cwd=tmp_path, status=2)
-    assert "paths.output: expected a folder of its own, came one" in said
+    assert "paths.output: expected a folder of its own, got one" in said
     assert (tmp_path / "one" / "0" / "cell.json").exists()
     long.kill()
     long.communicate()

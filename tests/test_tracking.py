@@ -403,7 +403,7 @@ def test_a_server_that_goes_away_costs_only_patience(
 
 
 @pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize(("key", "words"), [(None, "came none"), ("short", "WANDB_API_KEY invalid")])
+@pytest.mark.parametrize(("key", "words"), [(None, "got none"), ("short", "WANDB_API_KEY invalid")])
 def test_online_without_credentials_is_refused_at_once(
     nobody_at_home: pytest.MonkeyPatch, key: str | None, words: str
 ) -> None:

@@ -102,9 +102,9 @@ def check_installed(name: str) -> Iterator[str]:
         yield lacking("cluster", kind.extra, f"cluster={name}")
 
 
-def lacking(key: str, extra: str, came: str) -> str:
+def lacking(key: str, extra: str, got: str) -> str:
     """An option that an extra of ours brings, without that extra."""
-    return f"{key}: expected the extra {extra}: pip install 'unlearn[{extra}]', came {came} without it"
+    return f"{key}: expected the extra {extra}: pip install 'unlearn[{extra}]', got {got} without it"
 
 
 def _there(package: str) -> bool:

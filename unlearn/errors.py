@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing wrong with a configuration: the dotted key, what was expected, what came."""
+    """One thing wrong with a configuration: the dotted key, what was expected, what was given."""
 
     key: str
     expected: str
-    came: object
+    got: object
 
     def __str__(self) -> str:
-        return f"{self.key}: expected {self.expected}, came {self.came!r}"
+        return f"{self.key}: expected {self.expected}, got {self.got!r}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -28,6 +28,16 @@ def some(items: Sequence[object]) -> str:
     """The first few, and how many others there are."""
     shown = ", ".join(map(str, items[:5]))
     return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} others"
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what would break or steer a terminal: newlines, control characters, no Unicode."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """`1 problem`, `2 problems`."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.blend import Blended, Judged
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
+from unlearn.stages.copies import Copies
 from unlearn.stages.cost import say_cost
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
@@ -41,6 +42,7 @@ class Plan:
     """The graph of one run."""
 
     split: Split
+    copies: Copies | None  # of forgotten images, where these are to be removed
     spd_gan: Perturb | None
     original: ModelStage
     fresh: Train | None  # a second original, outside SPD-GAN's loop
@@ -61,7 +63,7 @@ class Plan:
     @property
     def own(self) -> tuple[Stage, ...]:
         """What the strategy starts from and is held against."""
-        stages = (self.split, self.original, self.fresh, *self.retrained, self.spd_gan)
+        stages = (self.split, self.copies, self.original, self.fresh, *self.retrained, self.spd_gan)
         return tuple(stage for stage in stages if stage is not None)
 
     @property
@@ -157,7 +159,9 @@ def plan(config: RunConfig) -> Plan:
     models = Models(original, fresh, retrained, judged, siblings, shadows)
     read = tuple(readings(config, scenario, models))
     split, every = Split(clean[Subset.FORGET]), tuple(chain(*shadows.values()))
-    return Plan(split, perturb, original, fresh, retrained, unlearned, judged, every, tuple(siblings.values()), read)
+    copies = None if config.forget.relabels else Copies(clean[Subset.FORGET])
+    others = every, tuple(siblings.values())
+    return Plan(split, copies, perturb, original, fresh, retrained, unlearned, judged, *others, read)
 
 
 def _clean(config: RunConfig) -> Scenario:

@@ -140,9 +140,9 @@ def _check_size(config: RunConfig) -> Iterator[Problem]:
     alone = [f"{group}.{name}" for group, name, metric in _chosen(config) if metric.needs_one_sample]
     size = config.forget.size(config.population) if alone else None
     if size != 1:
-        came = f"forget={snake_case(type(config.forget).__name__)}" + ("" if size is None else f" of {size} samples")
+        got = f"forget={snake_case(type(config.forget).__name__)}" + ("" if size is None else f" of {size} samples")
         expected = "a request that removes one sample: forget=indices that names one, or forget.count=1"
-        yield from (Problem(key, expected, came) for key in alone)
+        yield from (Problem(key, expected, got) for key in alone)
 
 
 def _check_request(config: RunConfig) -> Iterator[Problem]:
@@ -244,8 +244,8 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         expected = "a request that removes its records: shadow models are not taught other labels"
         yield Problem(key, expected, f"forget={snake_case(type(config.forget).__name__)}")
     if metric.needs_relabel and not config.forget.relabels:
-        came = f"forget={snake_case(type(config.forget).__name__)}"
-        yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", came)
+        got = f"forget={snake_case(type(config.forget).__name__)}"
+        yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", got)
 
 
 def _empty_net(config: RunConfig) -> nn.Module:

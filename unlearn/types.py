@@ -150,4 +150,4 @@ class Measurement:
         if self.value is None and not self.reason:
             raise ValueError("an undefined measurement needs a reason")
         if self.value is not None and not math.isfinite(self.value):
-            raise ValueError(f"a measurement must be finite, came {self.value}")
+            raise ValueError(f"a measurement must be finite, got {self.value}")

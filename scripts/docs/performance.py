@@ -47,7 +47,7 @@ def benches(folder: Path) -> dict[str, dict[str, Any]]:
     names = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem != "table")
     missing = [name for name in names if not (folder / f"{name}.json").exists()]
     if missing:
-        raise SystemExit(f"{folder}: expected what `make bench` leaves, came nothing of {', '.join(missing)}")
+        raise SystemExit(f"{folder}: expected what `make bench` leaves, got nothing of {', '.join(missing)}")
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 

@@ -69,7 +69,7 @@ def packed(found: dict[Place, bytes]) -> dict[str, npt.NDArray[np.generic]]:
     for part in PARTS:
         here = [(name, content) for (where, name, _), content in found.items() if where == part]
         if not here:
-            raise ValueError(f"SOURCE: expected {part}/<class>/<image>, came none")
+            raise ValueError(f"SOURCE: expected {part}/<class>/<image>, got none")
         arrays[part] = np.stack([_pixels(content) for _, content in here])
         arrays[f"{part}_labels"] = np.array([number[name] for name, _ in here])
     return arrays

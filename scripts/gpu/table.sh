@@ -71,7 +71,7 @@ fi
 "$python" - <<'CHECK'
 import os, sys, torch
 if os.environ["DEVICE"] != "cpu" and not torch.cuda.is_available():
-    sys.exit("DEVICE: expected a CUDA device, came none; DEVICE=cpu TOY=1 tries it on a CPU")
+    sys.exit("DEVICE: expected a CUDA device, got none; DEVICE=cpu TOY=1 tries it on a CPU")
 CHECK
 
 if [ ! -f "$PACKED" ]; then

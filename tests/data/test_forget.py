@@ -122,7 +122,7 @@ def test_odd_junk_is_refused(tmp_path: Path, name: str, text: str) -> None:
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    for path in (tmp_path / "missing.txt", tmp_path, tmp_path / "binary.txt"):
+    for path in (tmp_path / "missing.txt", tmp_path / "binary.txt"):
         with pytest.raises(DataError, match=r"forget\.file: expected a readable text file") as caught:
             read_records(path, "forget.file")
         assert str(path) in str(caught.value)
@@ -138,10 +138,10 @@ def test_a_good_request_has_no_problems(tmp_path: Path) -> None:
     [
         ("", "at least one record"),
         ("# nobody\n", "at least one record"),
-        ("4\n7\n4\n", "each record once, came 'repeated 4 (line 1 and line 3)'"),
-        ("-1\n3\n", "indices from 0 to 199, came '-1 (line 1)'"),
-        ("3\n200\n", "indices from 0 to 199, came '200 (line 2)'"),
-        ("\n".join(map(str, range(200))), "at most 149 records, so that something is retained, came 200"),
+        ("4\n7\n4\n", "each record once, got 'repeated 4 (line 1 and line 3)'"),
+        ("-1\n3\n", "indices from 0 to 199, got '-1 (line 1)'"),
+        ("3\n200\n", "indices from 0 to 199, got '200 (line 2)'"),
+        ("\n".join(map(str, range(200))), "at most 149 records, so that something is retained, got 200"),
         ("\n".join(map(str, range(150))), "at most 149 records"),
         ("three", "expected records of the training part"),
     ],
@@ -212,7 +212,7 @@ def test_random_follows_its_seed() -> None:
         (Random(count=150), "forget.count: expected fewer than all 150 images"),
         (Random(share=None), "forget.share: expected a share in (0, 1), or a forget.count"),
         (ClassWise(9), None),
-        (ClassWise(10), "forget.class_index: expected a class from 0 to 9, came 10"),
+        (ClassWise(10), "forget.class_index: expected a class from 0 to 9, got 10"),
     ],
 )
 def test_rules_are_checked_against_the_data_set(forget: Random | ClassWise, expected: str | None) -> None:
@@ -326,3 +326,21 @@ def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: P
 def test_deeply_nested_json_is_junk(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected a list of records"):
         read_records(request(tmp_path, "[" * 100_000, "deep.json"), "forget.file")
+
+
+# Classes by name
+
+
+@pytest.mark.parametrize(("item", "expected"), [("dog", 5), (5, 5), ("5", 5), ("airplane", 0)])
+def test_a_class_goes_by_its_name_or_its_number(item: int | str, expected: int) -> None:
+    from unlearn.data.datasets.published import Cifar10
+
+    assert ClassWise(item).resolved(Cifar10()) == ClassWise(expected)
+
+
+def test_the_name_of_an_unknown_class_is_refused_with_the_nearest() -> None:
+    from unlearn.data.datasets.published import Cifar10
+
+    (problem,) = ClassWise("hors").check(Population(Cifar10(), 0))
+    assert "a class from 0 to 9, or one of airplane, automobile, bird, cat, deer" in str(problem)
+    assert str(problem).endswith("got 'hors' (nearest: horse)")

@@ -14,7 +14,7 @@ from conftest import write_images
 from PIL import Image
 
 from unlearn.data.datasets import fingerprint as fingerprints
-from unlearn.data.datasets.fingerprint import fingerprint
+from unlearn.data.datasets.fingerprint import digests, fingerprint
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.datasets.own import fit
 from unlearn.data.datasets.python import Python
@@ -182,17 +182,23 @@ def test_the_fingerprint_tells_contents_and_names_but_not_places(folder: Path) -
 
 def test_files_are_read_once_until_they_change(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, train = ("digit0/0.png", "digit1/1.png"), str(folder / "train")
+
+    def forget_all() -> None:
+        """As a new process."""
+        fingerprint.cache_clear()
+        digests.cache_clear()
+
     first = fingerprint(train, names)
-    fingerprint.cache_clear()
+    forget_all()
     read: list[Path] = []
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or b"")
     assert fingerprint(train, names) == first
     assert read == []
-    fingerprint.cache_clear()
+    forget_all()
     os.utime(folder / "train" / names[0], ns=(1, 1))
     assert fingerprint(train, names) != first
     assert len(read) == 2
-    fingerprint.cache_clear()
+    forget_all()
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +230,7 @@ def strange_test_class(root: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (shutil.rmtree, ["train/<class>/<image>", "without train"]),
+        (shutil.rmtree, ["train/<class>/<image>", "no folder"]),
         (empty, ["no class folder"]),
         (one_class, ["two or more classes", "digit0 alone"]),
         (empty_class, ["an image in every class folder", "digit9"]),
@@ -245,7 +251,7 @@ def test_an_unreadable_image_is_named_in_one_line(folder: Path, content: bytes, 
     (folder / "train/digit1/2.png").write_bytes(content)
     with pytest.raises(DataError) as caught:
         pixels(ImageFolder(root=str(folder), memory_limit=limit, workers=workers).load().train)
-    assert str(caught.value).startswith("dataset.root: expected a readable image, came ")
+    assert str(caught.value).startswith("dataset.root: expected a readable image, got ")
     assert "digit1/2.png" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -263,10 +269,21 @@ def test_a_truncated_image_is_unreadable(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "key"),
-    [({"mean": [0.5]}, "mean"), ({"std": [0.5, 0.5, 0.0]}, "std"), ({"channels": 1, "std": [0.1, 0.1, 0.1]}, "std")],
+    [
+        ({"mean": [0.5]}, "mean"),
+        ({"mean": [123.7, 116.3, 103.5]}, "mean"),
+        ({"mean": [-0.1, 0.5, 0.5]}, "mean"),
+        ({"std": [0.5, 0.5, 0.0]}, "std"),
+        ({"std": [0.5, 0.5, 58.4]}, "std"),
+        ({"channels": 1, "std": [0.1, 0.1, 0.1]}, "std"),
+    ],
 )
 def test_normalisation_needs_a_number_a_channel(settings: dict[str, object], key: str) -> None:
     assert [problem.key for problem in ImageFolder(**settings).problems("dataset")] == [f"dataset.{key}"]  # type: ignore[arg-type, union-attr]
+
+
+def test_black_and_white_are_within_the_units() -> None:
+    assert list(ImageFolder(mean=[0.0, 1.0, 0.5], std=[1.0, 1.0, 1e-6]).problems("dataset")) == []
 
 
 # Python functions
@@ -334,14 +351,14 @@ def test_images_of_floats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     part = "(np.zeros((4, 8, 8)), [0, 1, 0, 1])"
     (tmp_path / "floats.py").write_text(f"import numpy as np\ndef make():\n    return {part}, {part}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, came ValueError: torch\.float64"):
+    with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, got ValueError: torch\.float64"):
         Python(factory="floats:make", workers=0).load()
 
 
 def test_images_of_sixteen_bits_are_refused(folder: Path) -> None:
     deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
     Image.fromarray(deep).save(folder / "train/digit1/2.png")
-    with pytest.raises(DataError, match=r"digit1/2\.png: pixels of mode I;16, which do not fit into bytes"):
+    with pytest.raises(DataError, match=r"digit1/2\.png': pixels of mode I;16, which do not fit into bytes"):
         ImageFolder(root=str(folder), workers=0).load()
 
 

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import io
 import json
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -204,7 +205,7 @@ def test_corrections_are_read_in_each_of_their_forms(photos: ImageFolder, tmp_pa
     [
         (f"file,wrong,right\n{CAT},0,1\n{CAT},0,2\n", ["each record once", "repeated 7 (line 2 and line 3)"]),
         (f"file,wrong,right,index\n{CAT},0,1,8\n", ["line 2", "has index 7"]),
-        (f"file,wrong,right\n{CAT},cat,dot\n", ["'dot' as the class `right` on line 2 (nearest: dog)"]),
+        (f"file,wrong,right\n{CAT},cat,dot\n", ["'dot' (nearest: dog) as the class `right` on line 2"]),
         (f"file,wrong,right,right\n{CAT},0,1,2\n", ["the column 'right' twice"]),
         (f"file,wrong,right\n{CAT},0,1,2\n", ["4 values under 3 column names on line 2"]),
         (f'file,wrong,right\n"{CAT},0,1\n', ["a quote that is not closed on line 2"]),
@@ -249,3 +250,105 @@ def test_all_forms_mean_the_same_records(photos: ImageFolder, tmp_path: Path, ro
         folder.mkdir(exist_ok=True)
         found = find_records(write(folder, form, content(rows, names)), photos, KEY)
         assert found.index.tolist() == sorted(rows), form
+
+
+# A request that is no list
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ("train/cat", list(range(40))),
+        ("train/cat/", list(range(40))),
+        ("train/cat/*", list(range(40))),
+        ("train/*/000[78].png", [7, 8, 47, 48, 87, 88]),
+        ("train/**/0007.png", [7, 47, 87]),
+        ("train/dog/0003.png", [43]),
+    ],
+)
+def test_a_folder_a_pattern_and_an_image_name_their_records(
+    photos: ImageFolder, monkeypatch: pytest.MonkeyPatch, request_: str, expected: list[int]
+) -> None:
+    root = Path(photos.root)
+    assert find_records(root / request_, photos, KEY).index.tolist() == expected
+    monkeypatch.chdir(root.parent)
+    beside = ImageFolder(root=root.name)
+    assert find_records(Path(root.name) / request_, beside, KEY).index.tolist() == expected
+
+
+@pytest.mark.parametrize("request_", ["test/cat", "test/cat/*"])
+def test_a_request_for_the_test_part_says_so(photos: ImageFolder, request_: str) -> None:
+    with pytest.raises(DataError, match=r"\(the request itself: files of the test part\)"):
+        find_records(Path(photos.root) / request_, photos, KEY)
+
+
+def test_a_pattern_that_fits_nothing_is_refused(photos: ImageFolder) -> None:
+    with pytest.raises(DataError, match=r"records of the training part, got '.*/cat/x\*' \(the request itself"):
+        find_records(Path(photos.root) / "train/cat/x*", photos, KEY)
+
+
+@pytest.mark.parametrize("name", ["bomb.txt.gz", "long.txt"])
+def test_a_list_of_more_than_the_limit_is_not_read_whole(
+    photos: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("unlearn.data.records.content.LIMIT", 2**20)
+    text = b"7\n" * (2**19 + 1)
+    path = write(tmp_path, name, gzip.compress(text, mtime=0) if name.endswith(".gz") else text)
+    with pytest.raises(DataError, match="a list of at most 1 MiB, decompressed, got more in"):
+        find_records(path, photos, KEY)
+
+
+def test_a_pipe_is_not_waited_for(photos: ImageFolder, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "request.txt")
+    with pytest.raises(DataError, match=r"a readable text file, got .*: not a regular file"):
+        find_records(tmp_path / "request.txt", photos, KEY)
+
+
+# Corrections in other forms
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "fix.json",
+            json.dumps([{"file": CAT, "wrong": 0, "right": "owl"}, {"index": 43, "wrong": "dog", "right": 0}]),
+        ),
+        ("fix.json", json.dumps({"file": [CAT, DOG], "wrong": [0, 1], "right": [2, 0]})),
+        (
+            "fix.jsonl",
+            f'{{"file": "{CAT}", "wrong": "cat", "right": 2}}\n\n{{"file": "{DOG}", "wrong": 1, "right": 0}}\n',
+        ),
+        ("fix.tsv", f"file\twrong\tright\n{CAT}\tcat\towl\n{DOG}\tdog\tcat\n"),
+        ("fix.json.gz", gzip.compress(json.dumps({"index": [7, 43], "wrong": [0, 1], "right": [2, 0]}).encode())),
+    ],
+)
+def test_corrections_are_read_in_every_form_that_means_one_thing(
+    photos: ImageFolder, tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    found = find_corrections(write(tmp_path, name, content), photos, KEY)
+    assert (found.index.tolist(), found.wrong.tolist(), found.right.tolist()) == ([7, 43], [0, 1], [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.json", '[{"file": "x", "wrong": 0, "wrong": 1, "right": 2}]', "the key 'wrong' twice, again on line 1"),
+        ("b.json", '{"file": ["x"], "wrong": [0, 1], "right": [1]}', "lists of 1, 2 items in one JSON object"),
+        ("c.json", '{"file": "x", "wrong": 0, "right": 1}', "not all of them lists"),
+        ("d.json", "[7]", "7, not an object, on line 1"),
+        ("e.json", '[{"index": 7, "wrong": true, "right": 1}]', "True, neither a number nor a name, on line 1"),
+        ("f.json", '[{"index": 7, "right": 1}]', "no column wrong among 'index', 'right'"),
+        (
+            "g.jsonl",
+            '{"index": 7, "wrong": 0, "right": 1}\n{"index": 8, "wrong": 0}\n',
+            "'' as the class `right` on line 2",
+        ),
+    ],
+)
+def test_bad_corrections_of_other_forms_are_refused(
+    photos: ImageFolder, tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        find_corrections(write(tmp_path, name, content), photos, KEY)
+    assert words in str(caught.value)

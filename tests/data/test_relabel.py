@@ -68,11 +68,11 @@ def test_corrections_are_read_by_the_names_of_their_columns(tmp_path: Path, text
         (HEADER + "x,3,4\n", "records of the training part, got 'x' (line 2"),
         (HEADER + "a.png,3,4\n", "records of the training part, got 'a.png' (line 2"),
         (HEADER, "at least one record"),
-        (HEADER + "3,3,4\n3,3,5\n", "each record once, came 'repeated 3 (line 2 and line 3)'"),
-        (HEADER + "3,3,4\n200,0,1\n", "indices from 0 to 199, came '200 (line 3)'"),
-        (HEADER + "3,3,10\n", "classes from 0 to 9 as `right`, came '10 for record 3 (line 2)'"),
-        (HEADER + "3,-1,4\n", "classes from 0 to 9 as `wrong`, came '-1 for record 3 (line 2)'"),
-        (HEADER + "3,3,4\n5,6,6\n", "another class as `right` than as `wrong`, came '6 for record 5 (line 3)'"),
+        (HEADER + "3,3,4\n3,3,5\n", "each record once, got 'repeated 3 (line 2 and line 3)'"),
+        (HEADER + "3,3,4\n200,0,1\n", "indices from 0 to 199, got '200 (line 3)'"),
+        (HEADER + "3,3,10\n", "classes from 0 to 9 as `right`, got '10 for record 3 (line 2)'"),
+        (HEADER + "3,-1,4\n", "classes from 0 to 9 as `wrong`, got '-1 for record 3 (line 2)'"),
+        (HEADER + "3,3,4\n5,6,6\n", "another class as `right` than as `wrong`, got '6 for record 5 (line 3)'"),
         (HEADER + "".join(f"{i},{i % 10},{(i + 1) % 10}\n" for i in range(150)), "at most 149 records"),
     ],
 )
@@ -100,7 +100,7 @@ def test_without_a_file_there_must_be_label_noise() -> None:
 def test_records_that_a_checkpoint_never_saw_are_refused(tmp_path: Path) -> None:
     seen = TrainedOn(str(file(tmp_path, "\n".join(map(str, range(50))), "seen.txt")))
     (found,) = problems(file(tmp_path, HEADER + "3,3,4\n70,0,1\n"), trained_on=seen)
-    assert "records that the original was trained on (checkpoint.trained_on), came '70 (line 3)'" in found
+    assert "records that the original was trained on (checkpoint.trained_on), got '70 (line 3)'" in found
 
 
 def test_named_records_are_kept_out_of_validation_and_holdout(tmp_path: Path) -> None:

@@ -108,15 +108,15 @@ def test_nothing_to_forget_or_to_retain_is_refused(forget: Forget) -> None:
     labels = torch.full((100,), 3) if isinstance(forget, ClassWise) else LABELS[:100]
     split = Population.of(dataset, 0, forget)
     everything = Random(count=100) if isinstance(forget, Random) else forget
-    with pytest.raises(DataError, match="some but not all training images, came 75 of 75"):
+    with pytest.raises(DataError, match="some but not all training images, got 75 of 75"):
         ForgetSplit.draw(split, everything, labels)
-    with pytest.raises(DataError, match="came 0 of 75"):
+    with pytest.raises(DataError, match="got 0 of 75"):
         ForgetSplit.draw(split, ClassWise(9), torch.zeros(100, dtype=torch.int64))
 
 
 def test_a_request_for_foreign_records_is_refused() -> None:
     dataset = Digits(limit=100)
-    with naming([5000]) as forget, pytest.raises(DataError, match="came 0 of 75"):
+    with naming([5000]) as forget, pytest.raises(DataError, match="got 0 of 75"):
         ForgetSplit.draw(Population.of(dataset, 0, forget), forget, LABELS[:100])
 
 

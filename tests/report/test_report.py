@@ -159,7 +159,7 @@ def test_readings_say_where_they_come_from(report: Report, finished: Finished) -
 
 
 def test_artifacts_name_what_is_in_the_store(report: Report, finished: Finished) -> None:
-    names = {"split", "original", "spd_gan", "guide", "retrained", "retrained_1", "scores", "unlearned"}
+    names = {"split", "copies", "original", "spd_gan", "guide", "retrained", "retrained_1", "scores", "unlearned"}
     assert set(report["artifacts"]) == names
     for artifact in report["artifacts"].values():
         (folder,) = finished.store.glob(f"*/{artifact['key']}")

@@ -375,7 +375,7 @@ def test_a_failed_cell_that_was_run_again_counts(tmp_path: Path) -> None:
         (lambda root: (root / "0" / "report.json").write_text("[1]"), "lacks schema_version"),
         (
             lambda root: write(root, report() | {"schema_version": 2}),
-            "schema_version: expected 1 in every report, came 2",
+            "schema_version: expected 1 in every report, got 2",
         ),
         (lambda root: (root / "0" / "cell.json").write_text("{}"), "expected the state of a cell"),
         (lambda root: (root / "sweep").write_text(""), "--into: expected a writable folder"),

@@ -152,9 +152,7 @@ def test_a_model_that_reaches_the_target_is_the_unlearned_one_to_the_bit(mixed: 
 
 def test_a_target_out_of_reach_is_one_line_and_nothing_is_stored(mixed: Finished, run: Run) -> None:
     before = set(mixed.store.glob("blended/*"))
-    with pytest.raises(
-        UnlearnError, match=r"^blend\.target: expected at most the original's validation .*, came 1\.0$"
-    ):
+    with pytest.raises(UnlearnError, match=r"^blend\.target: expected at most the original's validation .*, got 1\.0$"):
         run(mixed.store, *BARE, "blend=mix", "blend.target=1.0")
     assert set(mixed.store.glob("blended/*")) == before
 

@@ -103,20 +103,18 @@ def test_more_strategies_add_one_recovery_each(composed: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "came"),
+    ("overrides", "got"),
     [
         ((), "forget=random of 108 samples"),
         (("forget.count=2",), "forget=random of 2 samples"),
         (("forget=class_wise",), "forget=class_wise'"),
     ],
 )
-def test_only_a_request_of_one_sample_can_be_recovered(
-    composed: Compose, overrides: tuple[str, ...], came: str
-) -> None:
+def test_only_a_request_of_one_sample_can_be_recovered(composed: Compose, overrides: tuple[str, ...], got: str) -> None:
     with pytest.raises(ConfigError) as refused:
         config.instantiate(composed("attacks=feature_recovery", "spd_gan=off", *overrides))
     assert str(refused.value).startswith("attacks.feature_recovery: expected a request that removes one sample")
-    assert came in str(refused.value)
+    assert got in str(refused.value)
 
 
 @pytest.mark.parametrize(("listed", "accepted"), [("7\n", True), ("7\n9\n", False)])

@@ -206,7 +206,7 @@ def test_what_shadows_cost_is_told_first(shadowed: Finished, run: Run, tmp_path:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (("attacks.lira.models=3",), "attacks.lira.models: expected an even number >= 4, came 3"),
+        (("attacks.lira.models=3",), "attacks.lira.models: expected an even number >= 4, got 3"),
         (("attacks.rmia.gamma=0",), "attacks.rmia.gamma: expected a number > 0"),
         (
             ("dataset.label_noise=0.1", "forget=relabel", "strategy=identity"),

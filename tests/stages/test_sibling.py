@@ -108,7 +108,7 @@ def test_what_they_cost_is_told_first(many: Finished, run: Run) -> None:
     ("overrides", "words"),
     [
         ((), "metrics.klom.unlearn_seeds: expected 8 or more different seeds"),
-        (("baseline.seeds=[0,1,2,3,4,5,6]",), "came [0, 1, 2, 3, 4, 5, 6]"),
+        (("baseline.seeds=[0,1,2,3,4,5,6]",), "got [0, 1, 2, 3, 4, 5, 6]"),
         ((f"metrics.klom.unlearn_seeds={EIGHT}",), "baseline.seeds: expected 8 or more, as many as metrics.klom has"),
         ((f"metrics.klom.unlearn_seeds={EIGHT}", "baseline=none"), "baseline.seeds: expected 8 or more"),
         ((f"baseline.seeds={EIGHT}", "metrics.klom.unlearn_seeds=[3]"), "metrics.klom.unlearn_seeds: expected 8"),

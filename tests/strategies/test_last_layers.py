@@ -127,7 +127,7 @@ def test_catastrophic_k_edits_nothing() -> None:
 def test_more_layers_than_the_net_has_are_refused(kind: type[LastLayers]) -> None:
     assert list(kind(k=6).check(net)) == []
     (problem,) = kind(k=7).check(net)
-    assert (problem.key, problem.came) == ("strategy.k", 7)
+    assert (problem.key, problem.got) == ("strategy.k", 7)
     assert "6 layers" in problem.expected
     with pytest.raises(ValueError, match="7 of 6"):
         last_modules(net(), 7)

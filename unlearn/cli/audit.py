@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from unlearn.cli.shelf import Finding
+    from unlearn.data.datasets.base import Dataset
     from unlearn.report.record import Record
 
 HELP = """\
@@ -48,7 +49,10 @@ def _parser() -> ArgumentParser:
     verify.add_argument("file", type=Path, metavar="FILE", help="audit.json")
     verify.add_argument("--key", type=Path, metavar="FILE", help="default: audit.key beside the record, if it is there")
     verify.add_argument("--store", type=Path, metavar="DIR", help="default: $UNLEARN_STORE, or the run's paths.store")
-    verify.add_argument("--indices", type=Path, metavar="FILE", help="who is said to be forgotten, one index a line")
+    verify.add_argument("--indices", type=Path, metavar="FILE", help="who is said to be forgotten, as forget.file does")
+    verify.add_argument(
+        "--root", metavar="DIR", help="the images that --indices names; default: dataset.root of the run"
+    )
     return parser
 
 
@@ -60,7 +64,7 @@ def _verify(arguments: Namespace) -> int:
     beside = file.with_name(KEY)
     path = arguments.key or (beside if beside.exists() else None)
     key = read_key(path) if path else None
-    indices = _indices(arguments.indices) if arguments.indices else None
+    indices = _indices(arguments.indices, record, arguments.root) if arguments.indices else None
     from unlearn.cli.confirm import Confirmation
     from unlearn.cli.numbers import Numbers
     from unlearn.cli.shelf import Shelf
@@ -76,22 +80,48 @@ def _own_store(record: Record) -> str:
     return str(paths.get("store", "artifacts")) if isinstance(paths, dict) else "artifacts"
 
 
-def _indices(path: Path) -> list[int]:
-    """Of the training part, as `forget.file` lists them.
+def _indices(path: Path, record: Record, root: str | None) -> list[int]:
+    """Of the training part: those in the file, or those of the images that it names.
 
     Raises:
-        UnlearnError: the file cannot be read, or names records otherwise.
+        UnlearnError: the file cannot be read, or names records that the data set does not have.
     """
     from unlearn.data.records.read import read_records
-    from unlearn.errors import some
+    from unlearn.data.records.resolve import find_records
 
     records = read_records(path, "--indices")
-    indices = [record.index for record in records if isinstance(record.index, int) and record.file is None]
-    if not indices or len(indices) < len(records):
-        others = [record for record in records if record.file is not None or not isinstance(record.index, int)]
-        named = [f"{record.file or record.index!r} ({record.where})" for record in others]
-        raise UnlearnError(f"--indices: expected indices of the training part, got {some(named) or 'none'} in {path}")
+    indices = [entry.index for entry in records if isinstance(entry.index, int) and entry.file is None]
+    if len(indices) < len(records):
+        indices = find_records(path, _dataset(record, root), "--indices").index.tolist()
+    if not indices:
+        raise UnlearnError(f"--indices: expected indices of the training part, got none in {path}")
     return indices
+
+
+def _dataset(record: Record, root: str | None) -> Dataset:
+    """The data set of the run, perhaps in another folder than there.
+
+    Raises:
+        UnlearnError: the record does not tell, or the data set is not there.
+    """
+    from unlearn.data.datasets.base import Dataset
+    from unlearn.discovery import option
+
+    kind = option("unlearn.data.datasets", Dataset, str(record["choices"].get("dataset")))
+    settings = record["config"].get("dataset")
+    try:
+        dataset = None if kind is None else kind(**settings | ({} if root is None else {"root": root}))
+    except TypeError:
+        dataset = None
+    if not isinstance(dataset, Dataset):
+        raise UnlearnError(
+            "--indices: expected indices, since the record does not tell in which data, got names of files"
+        )
+    if wrong := list(dataset.check()):
+        raise UnlearnError(
+            f"--indices: expected the images that it names, got {wrong[0]}; --root DIR says where they are"
+        )
+    return dataset
 
 
 def _tell(findings: Iterable[Finding]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from unlearn.cli.shelf import Finding, Shelf, State, judged
 from unlearn.inventory.catalogue import BEGINNING, Item
 from unlearn.inventory.specs import changes
 from unlearn.report.record import SEAL, Record, keyed_indices, seal
+from unlearn.report.table import remaining
 from unlearn.store import Entry
 from unlearn.types import Role
 
@@ -32,7 +34,10 @@ class Confirmation:
         yield from self._seal()
         claims = "time, command, config, choices, versions, hardware"
         yield Finding(State.UNCHECKED, claims, "nothing to recompute them from: the seal alone speaks for them")
-        yield self._report()
+        report = self._report()
+        yield report
+        if report.state is State.AGREES:
+            yield from self._copies()
         yield from self._forgotten()
         yield from self._models()
 
@@ -53,6 +58,15 @@ class Confirmation:
         except OSError as error:
             return Finding(State.UNCHECKED, "report_sha256", f"{path}: {error.strerror}")
         return judged(found == self.record["report_sha256"], "report_sha256", str(path), f"{path} is another report")
+
+    def _copies(self) -> Iterator[Finding]:
+        """What the report, which is the record's, tells of copies of forgotten images."""
+        copies = json.loads((self.folder / "report.json").read_bytes()).get("copies")
+        if copies is None or copies["compared"] is None:
+            yield Finding(State.UNCHECKED, "copies", "images were not compared with those that remain")
+        else:
+            found = next(remaining(copies), f"no forgotten image remains as a copy of the same {copies['compared']}")
+            yield Finding(State.AGREES, "copies", f"{found}, by report.json")
 
     # Who was forgotten
 

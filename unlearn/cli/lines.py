@@ -28,11 +28,6 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 problem`, `2 problems`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def ago(then: float) -> str:
     """How long since: `3 d`."""
     seconds = max(time.time() - then, 0)

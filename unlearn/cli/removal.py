@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn.cli.lines import counted, size, table
+from unlearn.cli.lines import size, table
 from unlearn.console import Console
-from unlearn.errors import ConfigError, Problem
+from unlearn.errors import ConfigError, Problem, counted
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
 from unlearn.inventory.removals import Removal, record, remove, sweep_locks

@@ -32,6 +32,7 @@ Anything is an override: key=value. Groups and their options:
 
   unlearn-report DIR...   one report over any number of runs and sweeps
   unlearn-store ls        what lies in the store; show, why, verify, gc, purge
+  unlearn-data            how a data set numbers its classes and records
   unlearn-audit verify F  what of a run's audit record (report.audit=true) can be confirmed
 
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
@@ -76,7 +77,7 @@ def _guarded(go: Callable[[], Any]) -> int:
     try:
         go()
     except OSError as error:
-        print(f"unlearn: paths.output: expected a writable folder with free space, came {error}", file=sys.stderr)
+        print(f"unlearn: paths.output: expected a writable folder with free space, got {error}", file=sys.stderr)
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn.cli.lines import ago, counted, explained, listing, machine_readable, shown, size
+from unlearn.cli.lines import ago, explained, listing, machine_readable, shown, size
 from unlearn.console import Console
-from unlearn.errors import ConfigError, UnlearnError
+from unlearn.errors import ConfigError, UnlearnError, counted
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import gone
 
@@ -51,7 +51,7 @@ def main() -> None:
     arguments, overrides = _parser().parse_known_args()
     try:
         if overrides and arguments.command not in ("why", "purge"):
-            raise ConfigError([f"{arguments.command}: expected no further arguments, came {' '.join(overrides)}"])
+            raise ConfigError([f"{arguments.command}: expected no further arguments, got {' '.join(overrides)}"])
         sys.exit(arguments.run(arguments, overrides))
     except UnlearnError as error:
         print(*(f"unlearn-store: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
@@ -115,7 +115,7 @@ def _ls(arguments: Namespace, _: list[str]) -> int:
     catalogue = Catalogue.read(_store(arguments))
     strange = sorted(set(arguments.kinds) - set(catalogue.kinds))
     if strange:
-        raise ConfigError([f"ls: expected kinds among {', '.join(catalogue.kinds)}, came {', '.join(strange)}"])
+        raise ConfigError([f"ls: expected kinds among {', '.join(catalogue.kinds)}, got {', '.join(strange)}"])
     wanted = set(arguments.kinds or catalogue.kinds)
     items = [item for item in catalogue.items.values() if item.kind in wanted]
     items.sort(key=SORTS[arguments.sort])
@@ -179,7 +179,7 @@ def _purge(arguments: Namespace, overrides: list[str]) -> int:
 
     run, *others = runs = _runs([*overrides, "forget=indices", f"forget.file={quoted(arguments.request)}"])
     if others:
-        raise ConfigError(["purge: expected one data set, came a grid"])
+        raise ConfigError(["purge: expected one data set, got a grid"])
     return purge(_store(arguments, runs), arguments, run)
 
 

@@ -40,7 +40,7 @@ class Folder(Callback):
                 path.unlink()
         except Timeout:
             print(
-                f"unlearn: paths.output: expected a folder of its own, came {Folder.path}, into which another "
+                f"unlearn: paths.output: expected a folder of its own, got {Folder.path}, into which another "
                 "sweep is running",
                 file=sys.stderr,
             )

@@ -28,10 +28,10 @@ class CommandLine:
         parser = get_args_parser()
         parser.error = _refused  # type: ignore[method-assign]  # it would print how to use Hydra, and exit
         found = parser.parse_args(arguments)
-        for flag, came in (("--config-name", found.config_name), ("--config-path", found.config_path)):
-            if came is not None:
+        for flag, got in (("--config-name", found.config_name), ("--config-path", found.config_path)):
+            if got is not None:
                 raise ConfigError(
-                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", came)]
+                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", got)]
                 )
         return cls(found.overrides, found.multirun, found.config_dir)
 

@@ -36,16 +36,16 @@ def apply(
     free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
     if key not in known and not free:
         close = nearest(key, [*known, *groups()])
-        yield f"{key}: expected a key of the config{close}, came {override.input_line!r}"
+        yield f"{key}: expected a key of the config{close}, got {override.input_line!r}"
     elif override.is_delete():
         if not _delete(composed, key):
-            yield f"{key}: expected a value, which cannot be left out, came '~{key}'"
+            yield f"{key}: expected a value, which cannot be left out, got '~{key}'"
     else:
         try:
             OmegaConf.update(composed, key, override.value(), force_add=free)
         except OmegaConfBaseException as error:
-            came = override.get_value_element_as_str()
-            yield f"{key}: expected {_type_of(composed, key)}, came {came!r}: {first_line(error)}"
+            got = override.get_value_element_as_str()
+            yield f"{key}: expected {_type_of(composed, key)}, got {got!r}: {first_line(error)}"
 
 
 def keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -116,10 +116,10 @@ class _Preflight:
         multirun = self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
         swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
         if swept and not multirun:
-            raise ConfigError([f"{', '.join(swept)}: expected one value, came several; a grid needs -m"])
+            raise ConfigError([f"{', '.join(swept)}: expected one value, got several; a grid needs -m"])
         if drawn := sorted(o.get_key_element() for o in parsed if getattr(o.value(), "shuffle", False)):
             raise ConfigError(
-                [f"{', '.join(drawn)}: expected an order that repeats, came shuffle(…): Hydra draws another"]
+                [f"{', '.join(drawn)}: expected an order that repeats, got shuffle(…): Hydra draws another"]
             )
         params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
@@ -140,7 +140,7 @@ class _Preflight:
             found: list[Override] = OverridesParser.create(config_loader=self.loader).parse_overrides(overrides)
         except HydraException as error:
             raise ConfigError([first_line(error)]) from error
-        nameless = [f"override: expected key=value, came {o.input_line!r}" for o in found if not o.key_or_group]
+        nameless = [f"override: expected key=value, got {o.input_line!r}" for o in found if not o.key_or_group]
         if nameless:
             raise ConfigError(nameless)
         return found
@@ -247,7 +247,7 @@ def _told(error: Exception) -> str:
     if absent is not None:
         option = absent[1] or absent[2]
         parent, _, part = option.partition("/")
-        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), came one without"
+        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), got one without"
     missing = MISSING.search(str(error))
     if missing is None or missing[2] not in EXTRAS:
         return " ".join(str(error).split())

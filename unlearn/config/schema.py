@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import MISSING, Container, DictConfig, OmegaConf
+from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn import run_config
 from unlearn.blend import Blend
 from unlearn.checks import problems
 from unlearn.clusters import Cluster
+from unlearn.config.units import Boolean, unit_problems
 from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.forget import Forget
@@ -113,6 +115,9 @@ def _open(node: Any) -> Any:
     OmegaConf.set_readonly(node, None)
     for name in node:
         child = node._get_node(name)
+        if isinstance(child, BooleanNode):
+            content: Any = node._content
+            content[name] = Boolean.of(child)
         if not isinstance(child, Container):
             continue
         OmegaConf.set_readonly(child, None)
@@ -132,7 +137,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
         ConfigError: with every problem found.
     """
     missing = sorted(OmegaConf.missing_keys(composed))
-    found: list[Problem | str] = [f"{key}: expected a value, came none" for key in missing]
+    found: list[Problem | str] = [f"{key}: expected a value, got none" for key in missing]
     try:
         filled = copy.deepcopy(composed)
         for key in missing:  # so that the other problems are told as well
@@ -142,12 +147,13 @@ def instantiate(composed: DictConfig) -> RunConfig:
         raise ConfigError([*found, first_line(error)]) from error
     assert isinstance(config, RunConfig)
     found += problems(config)
+    found += unit_problems(config)
     found += run_config.check_metrics(config)
     if not found:  # other combinations mean something only once each value does
         found += run_config.check(config)
     if found:
         raise ConfigError(found)
-    return config
+    return replace(config, forget=config.forget.resolved(config.dataset))
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:

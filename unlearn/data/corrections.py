@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from unlearn.data.classes import class_number
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.records.content import decode, read_bytes
-from unlearn.data.records.record import Record, columns_of, whole_number
+from unlearn.data.records.json_lists import table_of_json, table_of_json_lines
+from unlearn.data.records.record import Record, columns_of
 from unlearn.data.records.resolve import Listed, locate, record_problems, remembered
 from unlearn.data.records.table import Table, read_table
-from unlearn.errors import DataError, Problem, nearest, some
+from unlearn.errors import DataError, Problem, some
 
 COLUMNS = ("index", "file")
 LABELS = ("wrong", "right")  # columns of class numbers from 0, or of names of classes
@@ -58,7 +60,9 @@ class Corrections:
 
 
 def find_corrections(path: Path, dataset: Dataset, key: str) -> Corrections:
-    """What a CSV corrects: one record a line, in the columns `index` or `file`, `wrong` and `right`.
+    """What a file corrects: one record a line, in the columns `index` or `file`, `wrong` and `right`.
+
+    JSON holds a list of objects with these keys, or an object of lists of one length; JSON lines an object a line.
 
     Raises:
         DataError: it cannot be read, or the data set has no record of a name in it.
@@ -88,17 +92,28 @@ def correction_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Prob
 
 
 def _find(path: Path, dataset: Dataset, key: str) -> Corrections:
-    content, _ = read_bytes(path, key)
+    content, suffix = read_bytes(path, key)
     text = decode(content, path, key)
     try:
-        records, wrong, right = _columns(read_table(text, LABELS), dataset)
-    except ValueError as error:
-        expected = f"a CSV with the columns {' or '.join(COLUMNS)}, {' and '.join(LABELS)}"
+        records, wrong, right = _columns(TABLES.get(suffix, _table_of_csv)(text), dataset)
+    except (ValueError, RecursionError) as error:
+        expected = f"a CSV or JSON with the columns {' or '.join(COLUMNS)}, {' and '.join(LABELS)}"
         raise DataError(f"{key}: expected {expected}, got {error} in {path}") from error
     listed = locate(records, path, dataset, key, several=False)
     order = listed.index.argsort(stable=True)
     labels = torch.tensor([wrong, right], dtype=torch.int64)[:, order]
     return Corrections(listed.taken(order), labels[0], labels[1])
+
+
+def _table_of_csv(text: str) -> Table:
+    return read_table(text, LABELS)
+
+
+TABLES: dict[str, Callable[[str], Table]] = {
+    ".json": table_of_json,
+    ".jsonl": table_of_json_lines,
+    ".ndjson": table_of_json_lines,
+}
 
 
 def _columns(table: Table, dataset: Dataset) -> tuple[list[Record], list[int], list[int]]:
@@ -128,11 +143,7 @@ def _label(text: str, column: str, line: int, dataset: Dataset) -> int:
     Raises:
         ValueError: it is neither, or the name of a class that has another number.
     """
-    number, names = whole_number(text), dataset.class_names
-    by_name = names.index(text) if text in names else None
-    if number is None and by_name is None:
-        near = nearest(text, names)
-        raise ValueError(f"{text!r} as the class `{column}` on line {line}{near}")
-    if number is not None and by_name not in (None, number):
-        raise ValueError(f"{text!r} as `{column}` on line {line}, the name of class {by_name}, not its number")
-    return number if number is not None else int(by_name or 0)
+    try:
+        return class_number(text, dataset)
+    except ValueError as error:
+        raise ValueError(f"{error} as the class `{column}` on line {line}") from error

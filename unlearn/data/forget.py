@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,11 +12,12 @@ import torch
 from omegaconf import MISSING
 from torch import Tensor
 
-from unlearn.checks import at_least, runtime, share
+from unlearn.checks import at_least, checked, runtime, share
+from unlearn.data.classes import class_number
 from unlearn.data.corrections import Corrections, correction_problems, find_corrections
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.records.resolve import Listed, find_records, list_problems
-from unlearn.errors import Problem, nearest
+from unlearn.errors import Problem, nearest, some
 from unlearn.seeding import stream
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Forget(ABC):
         del population
         return None
 
+    def resolved(self, dataset: Dataset) -> Forget:
+        """The same request with numbers for names of classes."""
+        del dataset
+        return self
+
     def check(self, population: Population) -> Iterator[Problem | str]:
         """Problems with this request in that population, found before anything is computed."""
         del population
@@ -101,8 +107,8 @@ class Counted(Forget):
         if self.share is None and self.count is None:
             yield Problem("forget.share", "a share in (0, 1), or a forget.count", None)
         elif self.wanted(members) >= members:
-            key, came = ("share", self.share) if self.count is None else ("count", self.count)
-            yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", came)
+            key, got = ("share", self.share) if self.count is None else ("count", self.count)
+            yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", got)
 
 
 @dataclass(frozen=True)
@@ -133,15 +139,27 @@ class ClassWise(Forget):
 
     whole_class = True
 
-    class_index: int = at_least(0, 0)
+    class_index: int | str = checked(0, "a class: a number >= 0, or a name", lambda v: isinstance(v, str) or v >= 0)
+
+    def resolved(self, dataset: Dataset) -> ClassWise:
+        """With the number of its class, from which keys are made; as it is where it names none."""
+        try:
+            return replace(self, class_index=class_number(self.class_index, dataset))
+        except ValueError:
+            return self
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         return candidates.index[candidates.labels == self.class_index]
 
     def check(self, population: Population) -> Iterator[Problem | str]:
-        classes = population.dataset.classes
-        if self.class_index >= classes:
-            yield Problem("forget.class_index", f"a class from 0 to {classes - 1}", self.class_index)
+        dataset, got = population.dataset, self.class_index
+        named = f", or one of {some(dataset.class_names)}" if dataset.class_names else ""
+        expected = f"a class from 0 to {dataset.classes - 1}{named}"
+        try:
+            if not 0 <= class_number(got, dataset) < dataset.classes:
+                yield Problem("forget.class_index", expected, got)
+        except ValueError as error:
+            yield f"forget.class_index: expected {expected}, got {error}"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from unlearn.seeding import stream
 
 class Draw(NamedTuple):
     """Indices int64, each sorted. `member` counts in the training part; so do validation and holdout, unless `test` is
-    given: then all three count in the test part."""
+    given: then all three count in the test part. Where the data set has a validation split of
+    its own, validation counts in that."""
 
     member: Tensor  # D
     validation: Tensor
@@ -74,15 +75,27 @@ class Population:
             order = order[~torch.isin(order, self.kept_out)]
             return self._around(self.trained_on.members(self.dataset), order)
         validation, holdout, _ = _cut(order, self.dataset.aside)
-        return Draw(records[~torch.isin(records, torch.cat([validation, holdout]))], validation, holdout, None)
+        member, own = records[~torch.isin(records, torch.cat([validation, holdout]))], self._own_validation
+        return Draw(member, validation if own is None else own, holdout, None)
 
     def _around(self, member: Tensor, order: Tensor) -> Draw:
         free = order[~torch.isin(order, member)]
+        own = self._own_validation
         if len(free) >= sum(self.dataset.aside):
-            return Draw(member, *_cut(free, self.dataset.aside)[:2], None)
+            validation, holdout, _ = _cut(free, self.dataset.aside)
+            return Draw(member, validation if own is None else own, holdout, None)
         n = self.dataset.test_size
         shuffled = torch.randperm(n, generator=stream(self.seed, "split", "test"))
-        return Draw(member, *_cut(shuffled, self.dataset.shares_of(n)))
+        if own is None:
+            return Draw(member, *_cut(shuffled, self.dataset.shares_of(n)))
+        _, holdout, test = _cut(shuffled, (0, self.dataset.shares_of(n)[1]))
+        return Draw(member, own, holdout, test)
+
+    @property
+    def _own_validation(self) -> Tensor | None:
+        """All of the data set's own validation split; None if there is none."""
+        size = self.dataset.validation_size
+        return None if size is None else torch.arange(size)
 
     def labels(self, clean: Tensor) -> Tensor:
         """Labels int64 [n] of the whole training part, some of them wrong if the data set asks for label noise."""
@@ -147,5 +160,5 @@ class ForgetSplit:
         chosen = forget.choose(population.candidates(clean, subclass, loss), population.seed).sort().values
         retain = member[~torch.isin(member, chosen)]
         if len(chosen) == 0 or len(retain) == 0:
-            raise DataError(f"forget: expected some but not all training images, came {len(chosen)} of {len(member)}")
+            raise DataError(f"forget: expected some but not all training images, got {len(chosen)} of {len(member)}")
         return cls(chosen, retain, validation, holdout)

@@ -61,7 +61,7 @@ class Item:
         """
         if not self.meta:
             raise StoreError(
-                f"--store: expected the artefact {self.entry.folder} as it was written, came a damaged {META}; "
+                f"--store: expected the artefact {self.entry.folder} as it was written, got a damaged {META}; "
                 f"remove that folder, or run again with rebuild_damaged=true"
             )
         return self
@@ -114,9 +114,9 @@ class Catalogue:
             locks = tuple(sorted(path.stem for path in root.glob("locks/*.lock")))
             known = found or any((root / name).is_dir() for name in NO_KINDS)
         except OSError as error:
-            raise StoreError(f"--store: expected a readable store of artefacts, came {root}: {error}") from error
+            raise StoreError(f"--store: expected a readable store of artefacts, got {root}: {error}") from error
         if not known:
-            raise StoreError(f"--store: expected a folder that unlearn filled, came {root} without any artefact")
+            raise StoreError(f"--store: expected a folder that unlearn filled, got {root} without any artefact")
         return cls(root, {item.key: item for item in found}, leftovers, locks)
 
     @cached_property
@@ -137,7 +137,7 @@ class Catalogue:
         found = [item for key, item in self.items.items() if key.startswith(beginning)]
         if len(found) != 1:
             several = some([f"{item.key[:BEGINNING]} ({item.label})" for item in found]) if found else "none"
-            raise StoreError(f"KEY: expected the beginning of one key in {self.root}, came {beginning!r}: {several}")
+            raise StoreError(f"KEY: expected the beginning of one key in {self.root}, got {beginning!r}: {several}")
         return found[0]
 
     @property

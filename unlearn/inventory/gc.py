@@ -42,11 +42,11 @@ def needed_by(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset[str]:
     for path in reports:
         files = [path] if path.is_file() else sorted(path.rglob("report.json"))
         if not files:
-            raise ConfigError([f"--keep: expected a report.json or a folder with some, came {path}"])
+            raise ConfigError([f"--keep: expected a report.json or a folder with some, got {path}"])
         for file in files:
             keys = set(_keys(_read(file)))
             if not keys & set(catalogue.items):
-                raise ConfigError([f"--keep: expected a report made from {catalogue.root}, came {file} of another one"])
+                raise ConfigError([f"--keep: expected a report made from {catalogue.root}, got {file} of another one"])
             found |= keys
     return frozenset(found)
 
@@ -60,7 +60,7 @@ def artefacts(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
     """
     strange = sorted((rules.keep_kinds | rules.drop_kinds) - set(catalogue.kinds))
     if strange:
-        raise ConfigError([f"gc: expected kinds among {', '.join(catalogue.kinds)}, came {', '.join(strange)}"])
+        raise ConfigError([f"gc: expected kinds among {', '.join(catalogue.kinds)}, got {', '.join(strange)}"])
     if rules.needed is None and not rules.drop_kinds:
         return
     items = [item.intact() for item in catalogue.items.values()]
@@ -99,7 +99,7 @@ def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError([f"--keep: expected a report, came a damaged {file}: {error}"]) from error
+        raise ConfigError([f"--keep: expected a report, got a damaged {file}: {error}"]) from error
 
 
 def _keys(value: Any) -> Iterator[str]:

@@ -33,7 +33,11 @@ PARTS = {  # of the training part that are in a subset, as a `split` artefact ca
 }
 SHADOWED = {"Half", "Part"}  # what shadow models learn, and what of it they forget or retain
 NOBODY = -1
-LOOKS = {"test", *(spec.name for spec in fields(Own))}  # of one's own data: not whose pictures the training part holds
+LOOKS = {
+    "test",
+    "val",
+    *(spec.name for spec in fields(Own)),
+}  # of one's own data: not whose pictures the training part holds
 
 
 class Members:

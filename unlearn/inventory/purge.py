@@ -68,6 +68,8 @@ class Judge:
                 return Judgement(Fate.STAYS, "numbers alone")
             case "split":
                 return Judgement(Fate.STAYS, "record numbers alone")
+            case "copies":
+                return self._copies(item)
             case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
                 return self._unlearned(item)
             case "blended":
@@ -90,6 +92,16 @@ class Judge:
         if unsure := [judged.why for judged in made_of.values() if judged.fate is Fate.UNDECIDED]:
             return Judgement(Fate.UNDECIDED, unsure[0])
         return Judgement(Fate.STAYS, "made without them")
+
+    def _copies(self, item: Item) -> Judgement:
+        """It may name any record of its data set."""
+        samples = item.spec["forget"]
+        answers = {self.members.touched(samples | {"subset": part}) for part in ("train", "validation", "holdout")}
+        if True in answers:
+            return Judgement(Fate.GOES, "it may name them")
+        if None in answers:
+            return Judgement(Fate.UNDECIDED, "whom it may name is not known")
+        return Judgement(Fate.STAYS, "of other records")
 
     def _unlearned(self, item: Item) -> Judgement:
         """Its original was trained on its forget and retain set."""
@@ -158,12 +170,12 @@ def pictured(reports: list[Path]) -> Iterator[Path]:
     """
     for folder in reports:
         if not folder.is_dir():
-            raise ConfigError([f"--reports: expected a folder of runs, came {folder}"])
+            raise ConfigError([f"--reports: expected a folder of runs, got {folder}"])
         try:
             holding = (path for path in sorted(folder.rglob("*")) if path.is_file() and _holds_pictures(path))
             yield from dict.fromkeys(_sent(path, folder) or path for path in holding)
         except OSError as error:
-            raise ConfigError([f"--reports: expected readable files, came {error}"]) from error
+            raise ConfigError([f"--reports: expected readable files, got {error}"]) from error
 
 
 def _sent(path: Path, folder: Path) -> Path | None:

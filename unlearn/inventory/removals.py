@@ -74,7 +74,7 @@ def record(root: Path, by: str, removals: Sequence[Removal], more: Mapping[str, 
         aside.write_text(json.dumps(told | dict(more) | {"bytes": size, "removed": gone}, indent=1))
         aside.replace(path)
     except OSError as error:
-        raise StoreError(f"--store: expected a writable store, came {root}: {error}") from error
+        raise StoreError(f"--store: expected a writable store, got {root}: {error}") from error
     return path
 
 
@@ -90,5 +90,5 @@ def gone(root: Path) -> dict[str, str]:
             told = json.loads(path.read_text())
             found |= {each["key"]: f"{told['by']} of {told['time'][:10]}" for each in told["removed"]}
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise StoreError(f"--store: expected a record of removals, came a damaged {path}: {error!r}") from error
+            raise StoreError(f"--store: expected a record of removals, got a damaged {path}: {error!r}") from error
     return found

@@ -57,9 +57,9 @@ def problems(item: Item) -> list[str]:
 
 
 def _difference(item: Item, name: str) -> str:
-    expected, came = item.meta["files"][name]["bytes"], (item.entry.folder / name).stat().st_size
-    if came != expected:
-        return f"{name}: {came} bytes instead of {expected}"
+    expected, got = item.meta["files"][name]["bytes"], (item.entry.folder / name).stat().st_size
+    if got != expected:
+        return f"{name}: {got} bytes instead of {expected}"
     try:
         item.entry.file(name)
     except StoreError:

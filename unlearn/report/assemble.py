@@ -62,6 +62,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **edited,
         **_retain(outcome),
         **_blend(outcome),
+        **_copies(outcome),
         "judged_by": figures.judged_by,
         "chance": _chance(outcome),
         **moved_by(outcome),
@@ -91,14 +92,15 @@ def objective(report: dict[str, Any], key: str) -> float:
     """
     known = report["metrics"]
     if known.get(key) is None:
-        came = report["notes"].get(key, "null") if key in known else "none" + nearest(key, known)
-        raise UnlearnError(f"objective: expected a number {key} in the report, came {came}")
+        got = report["notes"].get(key, "null") if key in known else "none" + nearest(key, known)
+        raise UnlearnError(f"objective: expected a number {key} in the report, got {got}")
     return float(known[key])
 
 
 def stages(plan: Plan) -> dict[str, Stage]:
     """The stages that make models and data, by their name in the report."""
     named: dict[str, Stage] = {"split": plan.split, "original": plan.original}
+    named |= {"copies": plan.copies} if plan.copies else {}
     if plan.split.forget.ranking:
         named |= {"proxy": next(inputs(plan.split.forget.ranking))}
     if plan.spd_gan:
@@ -140,6 +142,12 @@ def _retain(outcome: Outcome) -> dict[str, Any]:
 def _blend(outcome: Outcome) -> dict[str, Any]:
     judged = outcome.plan.judged
     return {"blend": outcome.workshop.need(judged).json("blend.json")} if isinstance(judged, Blended) else {}
+
+
+def _copies(outcome: Outcome) -> dict[str, Any]:
+    """Which identical copies of forgotten images remain, by name."""
+    copies = outcome.plan.copies
+    return {"copies": outcome.workshop.need(copies).json("copies.json")} if copies else {}
 
 
 def _times(figures: Figures, outcome: Outcome) -> None:

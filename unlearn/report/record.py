@@ -78,12 +78,12 @@ def read(path: Path) -> Record:
         record = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
         version = record["schema_version"]
     except OSError as error:
-        raise UnlearnError(f"FILE: expected a readable audit record, came {path}: {error.strerror}") from error
+        raise UnlearnError(f"FILE: expected a readable audit record, got {path}: {error.strerror}") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(path, told_by_type(error)) from error
     if version != SCHEMA_VERSION:
         expected = f"an audit record of schema version {SCHEMA_VERSION}"
-        raise UnlearnError(f"FILE: expected {expected}, came version {version!r} in {path}")
+        raise UnlearnError(f"FILE: expected {expected}, got version {version!r} in {path}")
     wrong = next(_misshapen(record, SHAPE), None)
     if wrong:
         raise _damaged(path, wrong)
@@ -99,11 +99,11 @@ def read_key(path: Path) -> bytes:
     try:
         text = path.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise UnlearnError(f"--key: expected a readable key, came {path}: {error.strerror}") from error
+        raise UnlearnError(f"--key: expected a readable key, got {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         text = ""
     if not re.fullmatch(f"[0-9a-f]{{{2 * KEY_BYTES}}}", text):
-        raise UnlearnError(f"--key: expected {2 * KEY_BYTES} hexadecimal digits, came something else in {path}")
+        raise UnlearnError(f"--key: expected {2 * KEY_BYTES} hexadecimal digits, got something else in {path}")
     return bytes.fromhex(text)
 
 
@@ -119,7 +119,7 @@ def write_new_key(path: Path) -> bytes:
 
 
 def _damaged(path: Path, why: object) -> UnlearnError:
-    return UnlearnError(f"FILE: expected an audit record as it was written, came a damaged {path}: {why}")
+    return UnlearnError(f"FILE: expected an audit record as it was written, got a damaged {path}: {why}")
 
 
 def _misshapen(value: Any, shape: Any, place: str = "") -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from unlearn.errors import counted, some
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict
 
@@ -61,6 +62,7 @@ COLUMNS = {
 }
 NOTES = (
     "checkpoint_accuracy",
+    "dataset",
     "checkpoint",
     "split",
     "relabel",
@@ -96,7 +98,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
             console.print(report["notes"][note])
     console.print(table)
     for line in footer(report):
-        console.print(line)
+        console.print(line, markup=False)  # names of files may look like markup
     for answer in verdict(report).values():
         console.print("\n{question} [bold]{answer}.[/bold]".format(**answer))
         console.print(Padding("\n".join(answer["lines"]), (0, 0, 0, 2)))
@@ -171,6 +173,7 @@ def footer(report: dict[str, Any]) -> list[str]:
         lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
     if measured(report)("retained_test_accuracy"):
         lines.append(NOTE)
+    lines += remaining(report.get("copies"))
     lines += _degrees(report)
     if "blend" in report:
         lines.append(_blended(**report["blend"]))
@@ -186,6 +189,14 @@ def footer(report: dict[str, Any]) -> list[str]:
     if selected is not None:
         lines.append(f"the same with validation in place of test and holdout: {selected:.3f}")
     return lines
+
+
+def remaining(copies: dict[str, Any] | None) -> Iterator[str]:
+    """Which identical copies of forgotten images are still there, one line for all."""
+    if copies and copies["remain"]:
+        named = "; ".join(f"{subset}: {some(names)}" for subset, names in copies["remain"].items())
+        count, same = copies["forgotten"], {"pixels": "of the same pixels", "files": "of the same bytes"}
+        yield f"copies of {counted(count, 'forgotten image')} remain, {same[copies['compared']]}: {named}"
 
 
 def _degrees(report: dict[str, Any]) -> Iterator[str]:

@@ -39,5 +39,5 @@ def write_text(text: str, target: Path, key: str = "paths.output", mode: int = 0
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        raise UnlearnError(f"{key}: expected a writable folder, came {folder}: {error}") from error
+        raise UnlearnError(f"{key}: expected a writable folder, got {folder}: {error}") from error
     return target

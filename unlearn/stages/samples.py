@@ -70,7 +70,7 @@ class Samples:
         contents = load(self.population.dataset, workshop)
         labels = self._labels(contents.train.labels)
         source, index = self._where(contents, workshop)
-        found = source.take(index) if source is contents.test else source.relabelled(labels).take(index)
+        found = source.relabelled(labels).take(index) if source is contents.train else source.take(index)
         if self.moved is not None:
             of, name = MOVED[self.subset]
             moved = read_tensors(workshop.need(self.moved), "moved.safetensors")
@@ -103,6 +103,8 @@ class Samples:
             Subset.PERTURBED_HOLDOUT: holdout,
             Subset.TEST: (contents.test, everywhere),
         }
+        if self.subset is Subset.VALIDATION and contents.validation is not None:
+            return contents.validation, drawn.validation
         if self.subset in whoever:
             return whoever[self.subset]
         split = self.split(contents, workshop)
@@ -146,7 +148,8 @@ class Split(Stage):
 
     Its file: `split.safetensors`, indices int64 into the training part of forget, retain, validation, holdout and the
     records whose label is wrong by label noise, and into the test part of test. Beside a checkpoint validation and
-    holdout may come from the test part: they are then called `validation_of_test` and `holdout_of_test`. Of a request
+    holdout may come from the test part: they are then called `validation_of_test` and `holdout_of_test`. A validation
+    split of its own is `validation_of_val`. Of a request
     that corrects labels it tells whose, as `forget`, and no label: a purge leaves the record where it is [ours].
     """
 
@@ -160,7 +163,8 @@ class Split(Stage):
         wrong = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
         split, drawn = dict(vars(self.forget.split(contents, workshop))), self.forget.population.draw()
         of = "" if drawn.test is None else "_of_test"
-        aside = {f"{name}{of}": split.pop(name) for name in ("validation", "holdout")}
+        of_validation = of if contents.validation is None else "_of_val"
+        aside = {f"{name}{of}": split.pop(name) for name, of in (("validation", of_validation), ("holdout", of))}
         test = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
         write_tensors(folder / "split.safetensors", split | aside | {"test": test, "mislabelled": wrong})
 

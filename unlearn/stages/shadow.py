@@ -106,7 +106,7 @@ class Part:
         forgotten = self.forgotten(workshop)
         if not forgotten.any():
             raise DataError(
-                f"attacks.u_lira: expected enough samples for each of {self.count} shadow models to forget some, came "
+                f"attacks.u_lira: expected enough samples for each of {self.count} shadow models to forget some, got "
                 "none for one of them; ask for fewer models, or forget more"
             )
         wanted = forgotten if self.subset is Subset.FORGET else self.half.learnt() & ~forgotten

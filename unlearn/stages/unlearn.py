@@ -200,7 +200,7 @@ class Unlearned:
         write_json(folder / "curve.json", self.curve)
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise DivergenceError(
-                f"{label}: expected finite weights, came others; lower strategy.noise_scale, or what else it steps by"
+                f"{label}: expected finite weights, got others; lower strategy.noise_scale, or what else it steps by"
             )
         write_json(folder / "ended.json", self.ended)
         edited = None if self.masks is None else sum(int(torch.count_nonzero(mask)) for mask in self.masks.values())

@@ -59,7 +59,7 @@ class Wandb(Logger):
     def problems(self, key: str) -> Iterator[str]:
         """Nobody is asked to log in."""
         if self.mode == "online" and (why := _no_credentials()):
-            yield f"{key}: expected WANDB_API_KEY, an earlier `wandb login`, or logger=wandb_offline, came {why}"
+            yield f"{key}: expected WANDB_API_KEY, an earlier `wandb login`, or logger=wandb_offline, got {why}"
 
     @contextmanager
     def open(self, job: Job) -> Iterator[Log]:

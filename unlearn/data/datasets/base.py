@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unlearn.checks import added, at_least, one_of, share
-from unlearn.errors import Problem
+from unlearn.errors import Problem, printable
 from unlearn.types import Images, ImageSource
 
 Part = tuple[Tensor, Tensor]  # images uint8 [n, c, h, w], labels int64 [n]
@@ -23,6 +23,7 @@ class Contents:
     train: ImageSource
     test: ImageSource
     subclass: Tensor | None = None  # int64 [n] of the training part, where labels are coarse
+    validation: ImageSource | None = None  # a split of its own, where there is one
 
     def first(self, n: int) -> Contents:
         """Without what lies behind the first `n` of the training part."""
@@ -66,6 +67,30 @@ class Dataset(ABC):
         """Images of the test part."""
 
     @property
+    def validation_size(self) -> int | None:
+        """Images of a validation split of its own; None if validation is drawn from the training part."""
+        return None
+
+    @property
+    def index_trouble(self) -> str | None:
+        """Why an index does not say which record is meant; None if it does."""
+        return None
+
+    @property
+    def class_trouble(self) -> str | None:
+        """Why a number does not say which class is meant; None if it does."""
+        return None
+
+    def remarks(self) -> Iterator[str]:
+        """What is to be known about the files behind it, without names of records."""
+        yield from ()
+
+    def digests(self, part: str) -> Sequence[bytes]:
+        """SHA-256 of the content of each file of a part, by record; empty if its records are no files."""
+        del part
+        return ()
+
+    @property
     @abstractmethod
     def normalisation(self) -> tuple[Sequence[float], Sequence[float]]:
         """Mean and standard deviation per channel, of pixels in [0, 1]: the first layer of every classifier."""
@@ -97,8 +122,9 @@ class Dataset(ABC):
 
     @property
     def aside(self) -> tuple[int, int]:
-        """Images in validation and in holdout; at least one each."""
-        return self.shares_of(self.size)
+        """Images of the training part in validation and in holdout; none in a validation that has its own files."""
+        validation, holdout = self.shares_of(self.size)
+        return (validation if self.validation_size is None else 0), holdout
 
     def shares_of(self, n: int) -> tuple[int, int]:
         """How many of `n` images go to validation and to holdout; at least one each."""
@@ -116,8 +142,8 @@ class Dataset(ABC):
         if self.limit is not None and not 2 * self.classes <= self.limit <= self.train_size:
             yield Problem("dataset.limit", f"an integer from {2 * self.classes} to {self.train_size}", self.limit)
         side = min(self.shape[1:])
-        if self.crop_fill == "reflect" and self.crop_padding >= side:
-            expected = f"at most {side - 1} pixels with crop_fill=reflect, for images of {side} pixels"
+        if self.crop_padding >= side:
+            expected = f"at most {side - 1} pixels, for images of {side} pixels"
             yield Problem("dataset.crop_padding", expected, self.crop_padding)
 
     def find(self, name: str) -> int | None:
@@ -126,9 +152,18 @@ class Dataset(ABC):
         return None
 
     def names(self, part: str) -> Sequence[str]:
-        """Paths of the files of a part, `train` or `test`, by record; empty if its records have no names."""
+        """Paths of the files of a part, `train`, `test` or `val`, by record; empty if its records have no names."""
         del part
         return ()
+
+    def record_name(self, part: str, index: int) -> str:
+        """What to call a record of a part: the path of its file, or its number."""
+        names = self.names(part)
+        return f"{self.folder(part)}/{printable(names[index])}" if names else f"record {index} of the {part} part"
+
+    def folder(self, part: str) -> str:
+        """The folder that the `names` of a part lie in."""
+        return part
 
     def prefixes(self, part: str) -> Sequence[str]:
         """What may stand before a path that `names` gives, nothing included."""

@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from unlearn.checks import runtime
-from unlearn.data.datasets.fingerprint import fingerprint
-from unlearn.data.datasets.own import Own, fit
+from unlearn.checks import at_least, runtime, share
+from unlearn.data.datasets.base import Contents
+from unlearn.data.datasets.fingerprint import digests, fingerprint
+from unlearn.data.datasets.folder import Listing, is_flat, listing, nested_root
+from unlearn.data.datasets.own import Own
+from unlearn.data.datasets.pictures import Decode, unreadable
 from unlearn.data.stream import Stream
-from unlearn.errors import DataError, Problem, first_line
+from unlearn.errors import Problem, counted, nearest, some
+from unlearn.types import Images
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # what torchvision takes
-SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
+DRAWN = 0.2  # of a folder without a test part becomes one
 
 
 @dataclass(frozen=True)
 class ImageFolder(Own):
     """`root/train/<class>/<image>` and `root/test/<class>/<image>`, as torchvision's ImageFolder reads them.
 
-    Classes are numbered in the order of their names, and records as torchvision numbers them; hidden files and folders
-    are passed over. Images may lie deeper: where all of them are in `<class>/<subclass>/`, `forget=subclass` can choose
-    among those.
+    Classes are numbered in the order of their names, and records as torchvision numbers them. Hidden files and folders
+    are passed over; where torchvision counts some of them, requests by index are refused. Images may lie deeper: where
+    all of them are in `<class>/<subclass>/`, `forget=subclass` can choose among those.
     """
 
     root: str = runtime("data")
-    train: str = runtime("train")  # folder of the training part, in `root`
-    test: str = runtime("test")  # folder of the test part
+    train: str | None = runtime(None)  # folder of the training part, in `root`; null: train, or a flat root itself
+    test: str | None = runtime(None)  # folder of the test part; null: test, or val, or a part drawn from a flat root
+    val: str | None = runtime(None)  # folder of a validation split of its own; null: validation is drawn from train
+    test_fraction: float | None = runtime(share(None, zero=False))  # of each class is drawn for the test; null: test is
+    test_seed: int = runtime(at_least(0, 0))  # of that draw
 
     @property
     def classes(self) -> int:
@@ -49,6 +55,10 @@ class ImageFolder(Own):
         return len(self._test.files)
 
     @property
+    def validation_size(self) -> int | None:
+        return None if self.val is None else len(listing(self._place(self.val)).files)
+
+    @property
     def subclasses(self) -> tuple[str, ...]:
         return tuple(sorted({_folder(name) for name in self._train.files})) if self._nested else ()
 
@@ -56,16 +66,61 @@ class ImageFolder(Own):
     def pin(self) -> None:
         return None  # the key holds a fingerprint
 
+    # Which folder is which part
+
+    @property
+    def train_folder(self) -> str:
+        """In `root`; a root of class folders alone is one itself."""
+        if self.train is not None:
+            return self.train
+        return "." if not self._holds("train") and is_flat(self._place(".")) else "train"
+
+    @property
+    def test_folder(self) -> str:
+        """In `root`; that of the training part, where the test part is drawn from it."""
+        if self.test is not None:
+            return self.test
+        if self._drawn_fraction is not None:
+            return self.train_folder
+        return "val" if self.val is None and self._holds("val") and not self._holds("test") else "test"
+
+    @property
+    def _drawn_fraction(self) -> float | None:
+        """What is drawn for the test; None where it has a folder."""
+        if self.test_fraction is not None or self.test is not None:
+            return self.test_fraction
+        return DRAWN if self.train_folder == "." and is_flat(self._place(".")) else None
+
     @property
     def _train(self) -> Listing:
-        return listing(self._place(self.train))
+        return self._parts[0]
 
     @property
     def _test(self) -> Listing:
-        return listing(self._place(self.test))
+        return self._parts[1]
+
+    @property
+    def _parts(self) -> tuple[Listing, Listing]:
+        return _listings(*self._told)
+
+    @property
+    def _told(self) -> tuple[str, str, float | None, int]:
+        """What decides which files are in the two parts."""
+        folders = self._place(self.train_folder), self._place(self.test_folder)
+        return *folders, self._drawn_fraction, self.test_seed
+
+    @property
+    def _folders(self) -> dict[str, tuple[str, Listing]]:
+        """Folder and content of each part."""
+        parts = {"train": (self.train_folder, self._train), "test": (self.test_folder, self._test)}
+        own = {} if self.val is None else {"val": (self.val, listing(self._place(self.val)))}
+        return parts | own
 
     def _place(self, part: str) -> str:
-        return os.path.abspath(f"{self.root}/{part}")  # noqa: PTH100  # without a look at the disk: asked for each name
+        return os.path.abspath(os.path.join(self.root, part))  # noqa: PTH100, PTH118  # without a look at the disk
+
+    def _holds(self, part: str) -> bool:
+        return os.path.isdir(self._place(part))  # noqa: PTH112  # asked for each name
 
     @property
     def _nested(self) -> bool:
@@ -73,116 +128,167 @@ class ImageFolder(Own):
 
     def identity(self) -> dict[str, Any]:
         """What the key holds: names and contents of the files, wherever they lie."""
-        parts = {"train": (self.train, self._train), "test": (self.test, self._test)}
-        return {part: fingerprint(self._place(name), found.files) for part, (name, found) in parts.items()}
+        return {part: fingerprint(self._place(name), found.files) for part, (name, found) in self._folders.items()}
+
+    # What is wrong
 
     def check(self) -> Iterator[Problem | str]:
-        found = list(self._missing())
+        found = list(self._missing()) or list(self._misplaced()) or list(self._unreadable())
         yield from found
         if not found:
             yield from super().check()
 
     def _missing(self) -> Iterator[Problem]:
-        layout = f"a folder with {self.train}/<class>/<image> and {self.test}/<class>/<image>"
-        for key, part in (("train", self.train), ("test", self.test)):
-            folder = Path(self.root) / part
-            found = listing(self._place(part))
-            if not folder.is_dir():
-                yield Problem("dataset.root", layout, f"{self.root} without {part}")
+        names = self.train_folder, self.test_folder
+        layout = "a folder with {}/<class>/<image> and {}/<class>/<image>".format(*names)
+        inner = None if self._holds(names[0]) else nested_root(Path(self.root), names[0])
+        if inner is not None:
+            got = f"{self.root} without {names[0]}, which lies deeper: dataset.root={inner}"
+            yield Problem("dataset.root", layout, got)
+            return
+        for part, (name, found) in self._folders.items():
+            folder = self._place(name)
+            if found.closed:
+                yield Problem("dataset.root", "folders that can be read", some([f"{folder}/{e}" for e in found.closed]))
+            elif not self._holds(name):
+                yield Problem(f"dataset.{'val' if part == 'val' else 'root'}", layout, self._instead(name))
             elif not found.classes:
                 yield Problem("dataset.root", layout, f"no class folder in {folder}")
-            elif found.empty:
-                yield Problem("dataset.root", "an image in every class folder", f"none in {folder / found.empty[0]}")
-            elif key == "train" and len(found.classes) == 1:
+            elif part == "train" and found.empty:
+                yield Problem("dataset.root", "an image in every class folder", f"none in {folder}/{found.empty[0]}")
+            elif part == "train" and len(found.classes) == 1:
                 yield Problem("dataset.root", f"two or more classes in {folder}", f"{found.classes[0]} alone")
-        strange = sorted(set(self._test.classes) - set(self._train.classes))
-        if strange and self._train.classes:
-            expected = f"test classes among those of {self.train}: {', '.join(self._train.classes[:10])}"
-            yield Problem("dataset.root", expected, ", ".join(strange[:5]))
+            elif not found.files:
+                yield Problem("dataset.root", layout, f"no image in {folder}")
+        if self.test_fraction is not None and (self.test is not None or self._holds("test")):
+            yield Problem(
+                "dataset.test_fraction", f"null, since there is a folder {self.test or 'test'}", self.test_fraction
+            )
+
+    def _instead(self, name: str) -> str:
+        """What is there instead of a part's folder, and which setting reads it."""
+        root = Path(self.root)
+        if not root.is_dir():
+            return f"no folder {self.root}"
+        near = nearest(name, sorted(path.name for path in root.iterdir() if path.is_dir()))
+        draw = "" if name == self.train_folder else "; dataset.test_fraction=0.2 draws a test part"
+        return f"{self.root} without {name}{near}{draw}"
+
+    def _misplaced(self) -> Iterator[Problem]:
+        """Folders that are read twice, and classes that only the test knows."""
+        parts = self._folders
+        for part, (name, found) in parts.items():
+            if found.loops:
+                loops = some([f"{self._place(name)}/{loop}" for loop in found.loops])
+                yield Problem("dataset.root", "no link to a folder that it lies in", loops)
+            strange = sorted(set(found.classes) - set(parts["train"][1].classes))
+            if part != "train" and strange:
+                known = parts["train"][1].classes
+                near = "".join(dict.fromkeys(f" (nearest: {e})" for s in strange for e in known if _alike(e, s)))
+                expected = f"{part} classes among those of {self.train_folder}: {some(known)}{near}"
+                yield Problem("dataset.root", expected, some(strange))
+        for (one, (first, mine)), (other, (second, theirs)) in combinations(parts.items(), 2):
+            if mine.folders & theirs.folders:
+                shared = min(mine.folders & theirs.folders)
+                got = f"{second!r}, which shares {shared} with dataset.{one} ({first!r})"
+                yield Problem(f"dataset.{other}", f"a folder of other images than dataset.{one}", got)
+
+    def _unreadable(self) -> Iterator[Problem]:
+        """Images that cannot be read: decoded where they will be held in memory, by their headers otherwise."""
+        count = sum(len(found.files) for _, found in self._folders.values())
+        broken = [
+            f"{name}/{image}"
+            for name, found in self._folders.values()
+            for image in unreadable(self._place(name), found.files, self.size_px, whole=self.fits(count))
+        ]
+        if broken:
+            yield Problem(
+                "dataset.root",
+                "readable images",
+                f"{len(broken)} of {counted(count, 'file')} unreadable: {some(broken)}",
+            )
+
+    # What is there
+
+    @property
+    def index_trouble(self) -> str | None:
+        if self._drawn_fraction is not None:
+            return "the test part is drawn from the same folder"
+        hidden = self._train.hidden
+        return f"torchvision counts {counted(len(hidden), 'hidden image')} ({some(hidden)})" if hidden else None
+
+    @property
+    def class_trouble(self) -> str | None:
+        hidden = self._train.hidden_classes
+        return f"torchvision counts the hidden folder {hidden[0]!r} as a class" if hidden else None
+
+    def remarks(self) -> Iterator[str]:
+        if self._drawn_fraction is not None:
+            drawn = f"{self._drawn_fraction:g} of each class, seed {self.test_seed}"
+            yield f"the test part is drawn from {self.train_folder} ({drawn}): there is no folder for it"
+        elif self.test is None and self.test_folder != "test":
+            yield f"the test part is the folder {self.test_folder}"
+        for part, (_, found) in self._folders.items():
+            without = [name for name in self._train.classes if not found.sizes[name]]
+            if without:
+                yield f"no image in the {part} part of {counted(len(without), 'class', 'classes')}: {some(without)}"
+            if passed := found.passed_over():
+                yield f"passed over in the {part} part: {passed}"
+        if self.index_trouble:
+            yield "records are numbered otherwise than by torchvision: requests name files"
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return self._train.classes
 
     def names(self, part: str) -> Sequence[str]:
-        return (self._train if part == "train" else self._test).files
+        return self._folders[part][1].files if part in self._folders else ()
+
+    def folder(self, part: str) -> str:
+        return self._folders[part][0]
+
+    def digests(self, part: str) -> Sequence[bytes]:
+        name, found = self._folders[part]
+        return digests(self._place(name), found.files)
 
     def prefixes(self, part: str) -> Sequence[str]:
-        return _prefixes(self.root, self.train if part == "train" else self.test, str(Path.cwd()))
+        return _prefixes(self.root, self._folders[part][0], str(Path.cwd()))
 
     def find(self, name: str) -> int | None:
-        known = _positions(self._place(self.train))
+        known = _positions(*self._told)
         places = (name.removeprefix(prefix) for prefix in self.prefixes("train") if name.startswith(prefix))
         return next((known[place] for place in places if place in known), None)
 
+    def load(self) -> Contents:
+        contents = super().load()
+        if self.val is None:
+            return contents
+        own = self._part(self.val, listing(self._place(self.val)))
+        held = isinstance(contents.train, Images)
+        return replace(contents, validation=own.resident() if held else own)
+
     def parts(self) -> tuple[Stream, Stream]:
-        return self._part(self.train, self._train), self._part(self.test, self._test)
+        return self._part(self.train_folder, self._train), self._part(self.test_folder, self._test)
 
     def _part(self, folder: str, found: Listing) -> Stream:
         number = {name: label for label, name in enumerate(self._train.classes)}
         labels = torch.tensor([number[name.partition("/")[0]] for name in found.files])
-        return self.stream(Decode(Path(self.root) / folder, found.files, self.size_px, self.channels), labels)
+        return self.stream(Decode(Path(self._place(folder)), found.files, self.size_px, self.channels), labels)
 
     def subclass_labels(self) -> Tensor | None:
         number = {name: label for label, name in enumerate(self.subclasses)}
         return torch.tensor([number[_folder(name)] for name in self._train.files]) if number else None
 
 
-@dataclass(frozen=True)
-class Decode:
-    """Image i of a folder's files: uint8 [channels, size, size]."""
-
-    folder: Path
-    files: tuple[str, ...]
-    size: int
-    channels: int
-
-    def __call__(self, i: int) -> Tensor:
-        from PIL import Image
-
-        path = self.folder / self.files[i]
-        try:
-            with Image.open(path) as image:
-                if image.mode not in SHALLOW:
-                    raise ValueError(f"pixels of mode {image.mode}, which do not fit into bytes")
-                pixels = np.array(image.convert("RGB" if self.channels == 3 else "L"))
-            return fit(torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1), self.channels, self.size)
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:  # PIL's
-            raise DataError(f"dataset.root: expected a readable image, came {path}: {first_line(error)}") from error
-
-
-class Listing(NamedTuple):
-    """Class folders in the order of their names, image files relative to the part's folder, classes without any."""
-
-    classes: tuple[str, ...]
-    files: tuple[str, ...]
-    empty: tuple[str, ...]
-
-
-@cache
-def listing(folder: str) -> Listing:
-    """What lies in the folder of one part; hidden folders and files of other kinds are passed over."""
-    root = Path(folder)
-    if not root.is_dir():
-        return Listing((), (), ())
-    classes = sorted(each.name for each in root.iterdir() if each.is_dir() and not each.name.startswith("."))
-    images = {name: [file.relative_to(root).as_posix() for file in _images(root / name)] for name in classes}
-    files = tuple(file for name in classes for file in images[name])
-    return Listing(tuple(classes), files, tuple(name for name in classes if not images[name]))
-
-
-def _images(folder: Path) -> Iterator[Path]:
-    """As torchvision walks: folder by folder in the order of their paths, files in the order of their names."""
-    for place, _, names in sorted(os.walk(folder, followlinks=True)):
-        hidden = any(part.startswith(".") for part in Path(place).relative_to(folder).parts)
-        for name in [] if hidden else sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(place) / name
+@lru_cache(maxsize=4)
+def _listings(train: str, test: str, fraction: float | None, seed: int) -> tuple[Listing, Listing]:
+    return (listing(train), listing(test)) if fraction is None else listing(train).parted(fraction, seed)
 
 
 @lru_cache(maxsize=2)
-def _positions(folder: str) -> dict[str, int]:
-    return {name: position for position, name in enumerate(listing(folder).files)}
+def _positions(train: str, test: str, fraction: float | None, seed: int) -> dict[str, int]:
+    files = _listings(train, test, fraction, seed)[0].files
+    return {name: position for position, name in enumerate(files)}
 
 
 @cache
@@ -190,8 +296,15 @@ def _prefixes(root: str, part: str, here: str) -> tuple[str, ...]:
     """What may stand before the path of a record: nothing, the part, and the root in any of its spellings."""
     spelled = Path(root), Path(here) / root, Path(here, root).resolve()
     roots = dict.fromkeys(path.as_posix() + "/" for path in spelled)
-    return ("", f"{part}/", *roots, *(f"{each}{part}/" for each in roots))
+    inner = Path(part).as_posix()
+    if inner == ".":
+        return ("", *roots)
+    return ("", f"{inner}/", *roots, *(f"{each}{inner}/" for each in roots))
 
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
+
+
+def _alike(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()

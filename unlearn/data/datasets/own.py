@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,10 @@ from unlearn.types import ImageSource
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # what torchvision's models are published with
 MIB = 2**20
+PIXEL_UNITS: dict[str, tuple[str, Callable[[float], bool]]] = {  # of pixels from 0 to 1, not to 255
+    "mean": ("a finite number in [0, 1]", lambda v: 0 <= v <= 1),
+    "std": ("a finite number in (0, 1]", lambda v: 0 < v <= 1),
+}
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,20 @@ class Own(Dataset):
 
     def problems(self, key: str) -> Iterator[Problem | str]:
         yield from super().problems(key)
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            numbers = values or []
-            good = len(numbers) == self.channels and all(map(math.isfinite, numbers))
-            if values is not None and not (good and (name == "mean" or min(numbers) > 0)):
-                sign = "positive number" if name == "std" else "number"
-                yield Problem(f"{key}.{name}", f"a finite {sign} for each of the {self.channels} channels", values)
+        for name, (expected, accepts) in PIXEL_UNITS.items():
+            numbers = getattr(self, name)
+            if numbers is not None and not (len(numbers) == self.channels and all(map(accepts, numbers))):
+                yield Problem(f"{key}.{name}", f"{expected} for each of the {self.channels} channels", numbers)
 
     def load(self) -> Contents:
         train, test = self.parts()
-        whole = (len(train) + len(test)) * self.channels * self.size_px**2
-        fits = whole <= self.memory_limit * MIB
+        fits = self.fits(len(train) + len(test) + (self.validation_size or 0))
         both: tuple[ImageSource, ImageSource] = (train.resident(), test.resident()) if fits else (train, test)
         return Contents(*both, subclass=self.subclass_labels())
+
+    def fits(self, images: int) -> bool:
+        """Whether so many images are held in memory."""
+        return images * self.channels * self.size_px**2 <= self.memory_limit * MIB
 
     @abstractmethod
     def parts(self) -> tuple[Stream, Stream]:

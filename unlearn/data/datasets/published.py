@@ -12,6 +12,8 @@ from unlearn.data.datasets.base import Contents, Dataset, Part, resident
 from unlearn.errors import DataError, first_line
 from unlearn.types import Images
 
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
 # The twenty superclasses of CIFAR-100 in the order of their labels, five classes each (Krizhevsky 2009, table 1).
 SUPERCLASSES = {
     "aquatic mammals": "beaver dolphin otter seal whale",
@@ -62,7 +64,7 @@ class Published(Dataset):
             found = getattr(datasets, self.torchvision_name)(root=self.root, download=self.download, **part)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:  # all that torchvision raises
             raise DataError(
-                f"dataset.root: expected {self.torchvision_name} under {self.root!r}, came nothing readable "
+                f"dataset.root: expected {self.torchvision_name} under {self.root!r}, got nothing readable "
                 f"({first_line(error)}): {'' if self.download else 'set dataset.download=true, or '}point dataset.root "
                 f"to the folder that torchvision.datasets.{self.torchvision_name} would fill"
             ) from error
@@ -98,6 +100,7 @@ class FashionMnist(Published):
     train_size = 60_000
     test_size = 10_000
     normalisation = ((0.2860,), (0.3530,))
+    class_names = FASHION
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Cifar10(Published):
     train_size = 50_000
     test_size = 10_000
     normalisation = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     crop_padding: int = at_least(0, 4)
     flip: bool = True
@@ -136,6 +140,10 @@ class Cifar100(Published):
     @property
     def classes(self) -> int:
         return 100 if self.labels == "fine" else len(SUPERCLASSES)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(fine_names()) if self.labels == "fine" else tuple(SUPERCLASSES)
 
     @property
     def subclasses(self) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ class Decode:
             image = item[0] if isinstance(item, tuple | list) else item
             return fit(_pixels(image), self.channels, self.size)
         except Exception as error:  # a data set of one's own may fail in any way
-            raise DataError(f"dataset.factory: expected images or bytes, came {place(error)} as image {i}") from error
+            raise DataError(f"dataset.factory: expected images or bytes, got {place(error)} as image {i}") from error
 
 
 def _pixels(image: Any) -> Tensor:
@@ -136,7 +136,7 @@ def _made(factory: str, arguments: str) -> tuple[Pairs, Pairs]:
         train, test = build(**json.loads(arguments))
         return _pairs(train), _pairs(test)
     except Exception as error:  # a function of one's own may fail in any way
-        raise DataError(f"dataset.factory: expected {CONTRACT}, came {place(error)}") from error
+        raise DataError(f"dataset.factory: expected {CONTRACT}, got {place(error)}") from error
 
 
 def _pairs(part: Any) -> Pairs:
@@ -160,8 +160,8 @@ def _integers(labels: Sequence[int] | Tensor) -> Tensor:
 def _unfit(parts: tuple[Pairs, Pairs]) -> Iterator[Problem]:
     train, test = (part.labels for part in parts)
     if not len(train) or not len(test):
-        came = f"{len(train)} and {len(test)}"
-        yield Problem("dataset.factory", "images in the training and the test part", came)
+        got = f"{len(train)} and {len(test)}"
+        yield Problem("dataset.factory", "images in the training and the test part", got)
         return
     known, asked = (sorted(set(labels.tolist())) for labels in (train, test))
     if len(known) < 2 or known != list(range(len(known))):

@@ -17,19 +17,26 @@ MARKS = {  # UTF-32's first: its mark begins with UTF-16's
 }
 
 
+LIMIT = 256 * 2**20  # bytes: a few kilobytes of gzip can hold more than the memory does
+
+
 def read_bytes(path: Path, key: str) -> tuple[bytes, str]:
     """The content of a file, and its suffix in lower case; `.gz` is decompressed and dropped from the suffix.
 
     Raises:
-        DataError: the file is missing, unreadable or not gzip; the message names the config's `key`.
+        DataError: the file is missing, unreadable, not gzip or too large; the message names the config's `key`.
     """
     try:
-        content = path.read_bytes()
-        if path.suffix.lower() != ".gz":
-            return content, path.suffix.lower()
-        return gzip.decompress(content), path.with_suffix("").suffix.lower()
+        if path.exists() and not path.is_file():  # to read a pipe would wait for ever
+            raise OSError("not a regular file")
+        is_compressed = path.suffix.lower() == ".gz"
+        with gzip.open(path) if is_compressed else path.open("rb") as file:
+            content = file.read(LIMIT + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{key}: expected a readable text file, got {path}: {error}") from error
+    if len(content) > LIMIT:
+        raise DataError(f"{key}: expected a list of at most {LIMIT // 2**20} MiB, decompressed, got more in {path}")
+    return content, (path.with_suffix("") if is_compressed else path).suffix.lower()
 
 
 def decode(content: bytes, path: Path, key: str) -> str:

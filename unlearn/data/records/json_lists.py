@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from unlearn.data.records.record import Record, columns_of, record
+from unlearn.data.records.table import Table
 
 
 class JsonObject(list[tuple[str, Any]]):
@@ -61,15 +62,71 @@ def records_of_json_lines(text: str) -> list[Record]:
     Raises:
         ValueError, RecursionError: a line holds something else, or a second value.
     """
-    records = []
+    return [_record(item, "index", line) for line, item in _values(text)]
+
+
+def table_of_json(text: str) -> Table:
+    """The table in a JSON list of objects, or in an object of lists of one length.
+
+    Raises:
+        ValueError, RecursionError: it is not such a list, or a key is given twice.
+    """
+    whole, lines, start = DECODER.decode(text), Lines(text), _skip(text, 0)
+    if isinstance(whole, JsonObject):
+        _refuse_twice([(key, lines(position)) for key, position, _ in _keys(text, start)])
+        return _table_of_lists(dict(whole))
+    if not isinstance(whole, list):
+        raise ValueError(f"a JSON {type(whole).__name__}")
+    return _table([(lines(position), item) for position, item in zip(_items(text, start), whole, strict=True)])
+
+
+def table_of_json_lines(text: str) -> Table:
+    """The table in a file with an object a line; empty lines are skipped.
+
+    Raises:
+        ValueError, RecursionError: a line holds something else, or a second value.
+    """
+    return _table(list(_values(text)))
+
+
+def _table(items: list[tuple[int, Any]]) -> Table:
+    """Rows from objects with their lines; a key that one of them lacks is a blank cell."""
+    columns: dict[str, None] = {}
+    for line, item in items:
+        if not isinstance(item, JsonObject):
+            raise ValueError(f"{item!r}, not an object, on line {line}")
+        _refuse_twice([(key, line) for key, _ in item])
+        columns.update(dict.fromkeys(key for key, _ in item))
+    rows = ((line, tuple(_cell(dict(item).get(name), line) for name in columns)) for line, item in items)
+    return Table(tuple(columns), tuple((line, cells) for line, cells in rows if any(cells)))
+
+
+def _table_of_lists(columns: dict[str, Any]) -> Table:
+    if not all(isinstance(values, list) and not isinstance(values, JsonObject) for values in columns.values()):
+        raise ValueError(f"a JSON object with {', '.join(map(repr, columns)) or 'no keys'}, not all of them lists,")
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise ValueError(f"lists of {', '.join(map(str, sorted(lengths)))} items in one JSON object")
+    rows = enumerate(zip(*columns.values(), strict=True), 1)
+    return Table(tuple(columns), tuple((row, tuple(_cell(value, row) for value in values)) for row, values in rows))
+
+
+def _cell(value: Any, line: int) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"{value!r}, neither a number nor a name, on line {line}")
+    return str(value).strip()
+
+
+def _values(text: str) -> Iterator[tuple[int, Any]]:
+    """Line and value of each line that is not empty."""
     for line, content in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if content.strip():
             try:
-                item = DECODER.decode(content)
+                yield line, DECODER.decode(content)
             except ValueError as error:
                 raise ValueError(f"{error} on line {line}") from error
-            records.append(_record(item, "index", line))
-    return records
 
 
 def _record(item: Any, kind: str, line: int) -> Record:

@@ -43,7 +43,20 @@ class Names:
         for spelling in dict.fromkeys((text, text.replace("\\", "/"))):
             if found := self._exact(spelling) or self._several(spelling) or self._by_part(spelling):
                 return found
+        if self._is_of_test(text):
+            raise LookupError("files of the test part")
         raise LookupError("" if self.paths else "the records of this data set have no names")
+
+    def _is_of_test(self, text: str) -> bool:
+        """Whether a folder or a pattern holds files of the test part alone."""
+        path = normalize("NFC", PurePosixPath(text.replace("\\", "/")).as_posix())
+        places = [place for place in self._places(path, "test") if place != path]
+        fits = (
+            _fits(name.split("/")[: place.count("/") + 1], place.split("/"))
+            for place in places
+            for name in self.in_test
+        )
+        return any(fits)
 
     def exactly(self, text: str) -> bool:
         """Whether it is the path of a record."""

@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from unlearn.data.datasets.folder import SUFFIXES
 from unlearn.data.records.arrays import records_of_npy, records_of_torch
 from unlearn.data.records.content import decode, read_bytes
 from unlearn.data.records.json_lists import records_of_json, records_of_json_lines
+from unlearn.data.records.names import WILD
 from unlearn.data.records.record import Record, record
 from unlearn.data.records.table import records_of_csv
 from unlearn.errors import DataError
@@ -16,16 +18,25 @@ from unlearn.errors import DataError
 QUOTED = r"""("([^"]+)"|'([^']+)')\s*(#.*)?"""
 
 
+def names_records(path: Path) -> bool:
+    """Whether a path names records itself instead of a list of them: a folder, a pattern, or an image."""
+    is_pattern = any(sign in str(path) for sign in WILD) and not path.exists()
+    return is_pattern or path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
 def read_records(path: Path, key: str) -> list[Record]:
     """The records that a file lists, in its order, each by index, by name, or by both.
 
     Text: one a line, `#` starts a comment, quotes around a line are dropped. CSV: the columns `index` and `file`
     (or `filename`, `path`), or the only column. JSON: a list, or a list under `indices` or `files`; an item may be an
-    object. `.npy`, `.pt`: a vector of integers. Any of them may be compressed (`.gz`).
+    object. `.npy`, `.pt`: a vector of integers. Any of them may be compressed (`.gz`). A folder of images, a pattern
+    (`photos/train/cat/*`) and an image name their records themselves.
 
     Raises:
         DataError: the file is missing, or holds something else; the message names the config's `key` and the line.
     """
+    if names_records(path):
+        return [Record("the request itself", file=f"{path}/" if path.is_dir() else str(path))]
     content, suffix = read_bytes(path, key)
     try:
         if suffix in ARRAYS:

@@ -78,6 +78,11 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
     Raises:
         DataError: the data set has no record of a name among them, or an index and a name disagree.
     """
+    by_index = [record for record in records if isinstance(record.index, int) and record.file is None]
+    if by_index and dataset.index_trouble:
+        shown = some([f"{record.index} ({record.where})" for record in by_index])
+        expected = f"names of files, not indices, since {dataset.index_trouble}"
+        raise DataError(f"{key}: expected {expected}, got {shown} in {path}")
     names = Names(dataset)
     found: list[tuple[int, Record]] = []
     wrong: list[str] = []

@@ -114,7 +114,7 @@ def read(paths: Sequence[Path]) -> Found:
     failures = _failures(paths)
     cells = [_cell(file) for file in files if file.parent not in failures]
     if not cells:
-        raise ReportError(f"PATH: expected a finished cell, came {len(failures)} that failed and none that finished")
+        raise ReportError(f"PATH: expected a finished cell, got {len(failures)} that failed and none that finished")
     once = _newest(cells)
     left = [
         (len(files) - len(cells), "of earlier runs in the folders of failed cells"),
@@ -139,8 +139,8 @@ def _reports(path: Path) -> list[Path]:
     mine = (file for file in path.rglob("report.json") if "wandb" not in file.relative_to(path).parts)  # copies to send
     found = sorted(mine, key=_natural)
     if not found and not any(path.rglob(NOTE)):
-        came = "a folder without one" if path.is_dir() else "no such path"
-        raise ReportError(f"PATH: expected a report.json at or below {path}, came {came}")
+        got = "a folder without one" if path.is_dir() else "no such path"
+        raise ReportError(f"PATH: expected a report.json at or below {path}, got {got}")
     return found
 
 
@@ -154,13 +154,13 @@ def _cell(file: Path) -> Cell:
         report = json.loads(file.read_text(encoding="utf-8"))
         modified = file.stat().st_mtime
     except (OSError, ValueError) as error:
-        raise ReportError(f"PATH: expected a report, came {file}, which cannot be read: {error}") from error
+        raise ReportError(f"PATH: expected a report, got {file}, which cannot be read: {error}") from error
     version = report.get("schema_version") if isinstance(report, dict) else None
     if version not in (None, SCHEMA_VERSION):
-        raise ReportError(f"schema_version: expected {SCHEMA_VERSION} in every report, came {version!r} in {file}")
+        raise ReportError(f"schema_version: expected {SCHEMA_VERSION} in every report, got {version!r} in {file}")
     missing = [part for part in PARTS if not isinstance(report, dict) or part not in report]
     if missing:
-        raise ReportError(f"PATH: expected a report, came {file}, which lacks {', '.join(missing)}")
+        raise ReportError(f"PATH: expected a report, got {file}, which lacks {', '.join(missing)}")
     return Cell(file, report, modified)
 
 
@@ -195,4 +195,4 @@ def _note(file: Path) -> Note:
     try:
         return Note.read(file)
     except (OSError, ValueError) as error:
-        raise ReportError(f"PATH: expected the state of a cell, came {file}, which cannot be read: {error}") from error
+        raise ReportError(f"PATH: expected the state of a cell, got {file}, which cannot be read: {error}") from error

@@ -1,0 +1,84 @@
+"""Copies of forgotten images that remain are named, in memory and streamed."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_images
+
+from unlearn.console import Console
+from unlearn.data.datasets.digits import Digits
+from unlearn.data.datasets.image_folder import ImageFolder
+from unlearn.data.datasets.python import Python
+from unlearn.data.forget import Forget, Indices, Random
+from unlearn.modules.trainer import TrainerSettings
+from unlearn.report.publishable import publishable_report
+from unlearn.report.table import remaining
+from unlearn.stages.base import Workshop
+from unlearn.stages.copies import Copies
+from unlearn.stages.samples import Scenario
+from unlearn.store import ArtifactStore
+from unlearn.types import Subset
+
+
+def copies(folder: Path, dataset: Any, forget: Forget) -> dict[str, Any]:
+    stage = Copies(Scenario(dataset, forget, 0)[Subset.FORGET])
+    workshop = Workshop(ArtifactStore(folder / "store"), TrainerSettings(), Console(io.StringIO()))
+    found: dict[str, Any] = workshop.need(stage).json("copies.json")
+    return found
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return write_images(tmp_path / "photos", n=8)
+
+
+@pytest.mark.parametrize(("limit", "compared"), [(4096, "pixels"), (0, "files")])
+def test_copies_in_any_subset_are_named(photos: Path, tmp_path: Path, limit: int, compared: str) -> None:
+    picture = photos / "train/digit0/3.png"
+    shutil.copy(picture, photos / "train/digit1/3 [copy].png")  # under another label too
+    shutil.copy(picture, photos / "test/digit0/copy.png")
+    (tmp_path / "request.txt").write_text("train/digit0/3.png\ntrain/digit2/1.png\n")
+    dataset = ImageFolder(root=str(photos), workers=0, memory_limit=limit, validation=0.01, holdout=0.01)
+    found = copies(tmp_path, dataset, Indices(str(tmp_path / "request.txt")))
+    named = sorted(name for names in found["remain"].values() for name in names)
+    assert named == ["test/digit0/copy.png", "train/digit1/3 [copy].png"]
+    assert found["remain"]["test"] == ["test/digit0/copy.png"]
+    assert (found["compared"], found["forgotten"]) == (compared, 1)
+    (line,) = remaining(found)
+    assert line.startswith("copies of 1 forgotten image remain, of the same ")
+    assert all(name in line for name in named)
+
+
+def test_a_copy_that_is_forgotten_as_well_does_not_remain(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "train/digit0/3.png", photos / "train/digit0/again.png")
+    (tmp_path / "request.txt").write_text("train/digit0/3.png\ntrain/digit0/again.png\n")
+    found = copies(tmp_path, ImageFolder(root=str(photos), workers=0), Indices(str(tmp_path / "request.txt")))
+    assert found == {"compared": "pixels", "forgotten": 0, "remain": {}}
+    assert list(remaining(found)) == []
+
+
+def test_a_copy_in_a_validation_split_of_its_own_is_named(photos: Path, tmp_path: Path) -> None:
+    (photos / "val/digit1").mkdir(parents=True)
+    shutil.copy(photos / "train/digit0/3.png", photos / "val/digit1/a\nb.png")
+    (tmp_path / "request.txt").write_text("train/digit0/3.png\n")
+    dataset = ImageFolder(root=str(photos), val="val", workers=0)
+    found = copies(tmp_path, dataset, Indices(str(tmp_path / "request.txt")))
+    assert found["remain"] == {"validation": ["val/digit1/a\\nb.png"]}
+
+
+def test_images_without_names_go_by_number(tmp_path: Path) -> None:
+    assert copies(tmp_path, Digits(limit=200), Random(count=5))["compared"] == "pixels"
+    streamed = Python(factory="own_data:digits", size_px=8, workers=0, memory_limit=0)
+    assert copies(tmp_path, streamed, Random(count=5)) == {"compared": None, "forgotten": 0, "remain": {}}
+    assert Digits().record_name("train", 7) == "record 7 of the train part"
+
+
+def test_names_of_copies_do_not_leave_the_machine() -> None:
+    report = {"command": "unlearn", "config": {}, "copies": {"remain": {"test": ["test/secret.png"]}}}
+    assert "secret" not in str(publishable_report(report))
