@@ -162,7 +162,14 @@ def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
     if not isinstance(config.checkpoint, CheckpointFile):
         return _train(config, Role.ORIGINAL, config.seeds.train, scenario[Subset.TRAIN])
     train, file = scenario[Subset.TRAIN], config.checkpoint.file
-    return Checkpoint(role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, file=file)
+    return Checkpoint(
+        role=Role.ORIGINAL,
+        samples=train,
+        model=config.model,
+        seed=config.seeds.train,
+        file=file,
+        threads=config.trainer.numerics.threads,
+    )
 
 
 def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb | None:

@@ -147,7 +147,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
         found += run_config.check(config)
     if found:
         raise ConfigError(found)
-    return config
+    return run_config.settled(config)
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:

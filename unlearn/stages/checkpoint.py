@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unlearn.checkpoint import file_sha256, fit, read_state
-from unlearn.checks import runtime
+from unlearn.checks import ADDED, runtime
 from unlearn.console import Tick
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_tensors
@@ -19,6 +19,7 @@ class Checkpoint(ModelStage):
     """The weights of a checkpoint, behind the data set's normalisation. Its file: `model.safetensors`."""
 
     file: str = runtime("")
+    threads: int = field(default=1, metadata=ADDED)  # that compute what is predicted and scored with it
 
     @property
     def label(self) -> str:
