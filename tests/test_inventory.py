@@ -650,7 +650,7 @@ def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
         (["show", ""], "and 1"),
         (["ls", "trains"], "expected kinds among evaluate"),
         (["gc", "--keep", "nowhere"], "--keep: expected a report.json"),
-        (["gc", "--keep", "damaged.json"], "came a damaged damaged.json"),
+        (["gc", "--keep", "damaged.json"], "got a damaged damaged.json"),
         (["gc", "--keep", "foreign.json"], "of another one"),
         (["gc", "--keep-kind", "models"], "expected kinds among"),
         (["gc", "--older-than", "nan"], "--older-than: expected a number of days"),
