@@ -21,7 +21,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,6 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -59,13 +57,13 @@ def main() -> None:
     arguments = _parser().parse_args()
     done = _results()
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = _copy(Path(folder, "checkout"))
+        tests = Tests(_copy(Path(folder, "checkout")))
         sample = _sample(arguments)
         again = {name for name, verdict in done.items() if verdict != "killed"} if arguments.again else set()
         todo = [mutant for mutant in sample if _id(mutant) not in done or _id(mutant) in again]
         print(f"{len(sample)} mutants, {len(sample) - len(todo)} of them known", flush=True)
         for number, mutant in enumerate(todo, start=1):
-            verdict, seconds = _verdict(copy, mutant)
+            verdict, seconds = _verdict(tests, mutant, arguments.own)
             done[_id(mutant)] = verdict
             _keep(mutant, verdict, seconds)
             print(f"{number}/{len(todo)} {verdict:<8} {seconds:4.0f} s  {mutant.name}", flush=True)
@@ -78,6 +76,8 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     parser.add_argument("--only", nargs="+", default=[""], metavar="PATH", help="of files whose path begins so")
     parser.add_argument("--again", action="store_true", help="run once more those that were not killed")
+    only = "only the tests that are named like the file: fast, but others of the folder may kill what survives"
+    parser.add_argument("--own", action="store_true", help=only)
     return parser
 
 
@@ -134,67 +134,64 @@ def _keep(mutant: Mutant, verdict: str, seconds: float) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def _verdict(copy: Path, mutant: Mutant) -> tuple[str, float]:
+def _verdict(tests: Tests, mutant: Mutant, own: bool) -> tuple[str, float]:
     """`killed`, `survived` or `timeout`, and the seconds it took."""
-    tests, path = _tests(copy, mutant.path), copy / mutant.path
-    limit = 3 * _baseline(copy, tests) + SLACK
-    whole = path.read_text(encoding="utf-8")
-    path.write_text(mutated(copy, mutant), encoding="utf-8")
+    path = tests.copy / mutant.path
+    named, folders = _tests(tests.copy, mutant.path)
+    steps = [each for each in (named, () if own and named else folders) if each]
+    limits = [3 * tests.baseline(each) + SLACK for each in steps]
+    whole, start = path.read_text(encoding="utf-8"), time.monotonic()
+    path.write_text(mutated(tests.copy, mutant), encoding="utf-8")
+    verdicts = {0: "survived", None: "timeout"}
     try:
-        status, seconds = _pytest(copy, tests, limit)
+        for step, limit in zip(steps, limits, strict=True):
+            verdict = verdicts.get(tests.run(step, limit), "killed")
+            if verdict != "survived":
+                break
     finally:
         path.write_text(whole, encoding="utf-8")
-    return {None: "timeout", 0: "survived"}.get(status, "killed"), seconds
+    return verdict, time.monotonic() - start
 
 
-def _tests(copy: Path, path: str) -> tuple[str, ...]:
-    """The tests of a file, those that are named like it first."""
+def _tests(copy: Path, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of a file: the tests that are named like it, and all of those that TESTS has for it."""
     folders = next(tests for target, tests in TESTS.items() if path.startswith(target))
-    stem = Path(path).stem
-    own = sorted((copy / "tests").rglob(f"test_{stem}*.py"))
-    return (*(str(file.relative_to(copy)) for file in own), *folders)
+    named = sorted((copy / "tests").rglob(f"test_{Path(path).stem}.py"))
+    return tuple(str(file.relative_to(copy)) for file in named), tuple(folders)
 
 
-_seconds: dict[tuple[str, ...], float] = {}  # that tests take without a mutant
+class Tests:
+    """Runs tests of the copy in forks of one process that has imported torch: that takes longer than most tests."""
 
+    def __init__(self, copy: Path) -> None:
+        self.copy = copy
+        self.seconds: dict[tuple[str, ...], float] = {}  # that tests take without a mutant
+        own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        command = [str(ROOT / ".venv" / "bin" / "python"), str(Path(__file__).with_name("serve.py"))]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=copy, env=os.environ | own, stdin=pipe, stdout=pipe, text=True)
 
-def _baseline(copy: Path, tests: tuple[str, ...]) -> float:
-    """Seconds that the tests take without a mutant.
+    def run(self, tests: Sequence[str], limit: float) -> int | None:
+        """Pytest's exit status; None if it ran out of time."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"tests": tests, "limit": limit}) + "\n")
+        self.process.stdin.flush()
+        status: int | None = json.loads(self.process.stdout.readline())
+        return status
 
-    Raises:
-        SystemExit: they fail: they could not tell a mutant.
-    """
-    folders = tuple(name for name in tests if not name.endswith(".py")) or tests
-    if folders not in _seconds:
-        status, _seconds[folders] = _pytest(copy, folders, 3600)
-        if status != 0:
-            sys.exit(f"mutants: expected passing tests before anything is changed, got failures in {' '.join(folders)}")
-    return _seconds[folders]
+    def baseline(self, tests: tuple[str, ...]) -> float:
+        """Seconds that the tests take without a mutant.
 
-
-def _pytest(copy: Path, tests: Sequence[str], limit: float) -> tuple[int | None, float]:
-    """Exit status, None if it ran out of time; and seconds. No bytecode: a mutant may be as long as its file."""
-    command = [ROOT / ".venv" / "bin" / "python", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-    command += ["-m", "not slow and not slurm and not browser", *tests]
-    own = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    start, quiet = time.monotonic(), subprocess.DEVNULL
-    process = subprocess.Popen(
-        command, cwd=copy, env=os.environ | own, stdout=quiet, stderr=quiet, stdin=quiet, start_new_session=True
-    )
-    try:
-        status: int | None = process.wait(limit)
-    except subprocess.TimeoutExpired:
-        status = None
-    finally:
-        _end(process)
-    return status, time.monotonic() - start
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        Raises:
+            SystemExit: they fail: they could not tell a mutant.
+        """
+        if tests not in self.seconds:
+            start = time.monotonic()
+            if self.run(tests, 3600) != 0:
+                sys.exit(f"mutants: expected tests that pass without a mutant, got failures in {' '.join(tests)}")
+            self.seconds[tests] = time.monotonic() - start
+        return self.seconds[tests]
 
 
 def _summary(sample: list[Mutant], done: dict[str, str]) -> int:
