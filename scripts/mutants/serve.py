@@ -1,6 +1,7 @@
 """Runs pytest in forks of this process: `{"tests": [...], "limit": seconds}` a line in, its exit status a line out.
 
-What takes longest to import is imported once, and nothing of `unlearn`: each fork reads the mutant as it is then.
+What takes longest to import is imported once; nothing of `unlearn`, which each fork reads as it is then, nor a package
+that brings a pytest plugin (Hydra): pytest wants to import those itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import signal
 import sys
 import time
 
-import hydra  # noqa: F401
 import pytest
 import pytorch_lightning  # noqa: F401
 import torch  # noqa: F401
