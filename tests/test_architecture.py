@@ -28,7 +28,8 @@ ROWS = (
     ("strategies", "metrics", "attacks", "spd_gan"),
     ("data",),  # L2
     ("modules",),
-    ("store",),  # L3
+    ("meta",),  # L3
+    ("store",),
     ("stages",),
     ("run_config",),
     ("readings",),

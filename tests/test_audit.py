@@ -23,6 +23,7 @@ from unlearn.cli.audit import main
 from unlearn.config import plain
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.removals import Removal, record, remove
+from unlearn.meta import sealed
 from unlearn.report.assemble import assemble
 from unlearn.report.audit import write_audit
 from unlearn.report.record import SHAPE, keyed, read_key, seal, write_new_key
@@ -287,7 +288,7 @@ def rewritten(path: Path) -> None:
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    (path.parent / "meta.json").write_text(json.dumps(meta))
+    (path.parent / "meta.json").write_text(json.dumps(sealed(meta)))
 
 
 def measurement(desk: Desk) -> None:

@@ -33,12 +33,13 @@ from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import PNG, Sentence, pictured, sentence
 from unlearn.inventory.why import stages, why
+from unlearn.meta import META, sealed, spec_key
 from unlearn.pipeline import Plan
 from unlearn.report.assemble import assemble
 from unlearn.report.pictures import data_uri
 from unlearn.report.write import write, write_text
 from unlearn.stages.base import Workshop
-from unlearn.store import META, ArtifactStore
+from unlearn.store import ArtifactStore
 
 CLEAN = ("retain", "test")  # subsets without the forgotten
 
@@ -221,9 +222,33 @@ def spoil(folder: Path) -> None:
     (folder / META).write_text("{")
 
 
-def forge(folder: Path) -> None:
-    meta = json.loads((folder / META).read_text())
-    (folder / META).write_text(json.dumps(meta | {"spec": meta["spec"] | {"seed": 7}}))
+def forge(folder: Path, digest_too: bool = True, **changes: object) -> None:
+    meta = json.loads((folder / META).read_text()) | changes
+    (folder / META).write_text(json.dumps(sealed(meta) if digest_too else meta))
+
+
+def forge_spec(folder: Path) -> None:
+    forge(folder, spec=json.loads((folder / META).read_text())["spec"] | {"seed": 7})
+
+
+def forge_seconds(folder: Path) -> None:
+    forge(folder, digest_too=False, seconds=9999)
+
+
+def forge_time(folder: Path) -> None:
+    forge(folder, created="yesterday")
+
+
+def forge_sizes(folder: Path) -> None:
+    forge(folder, files={"model.safetensors": {"bytes": "many", "sha256": None}})
+
+
+def forge_references(folder: Path) -> None:
+    """An input that is no key; everything else fits."""
+    spec = {"kind": "train", "model": {"stage": [1]}}
+    target = folder.with_name(spec_key(spec))
+    folder.rename(target)
+    forge(target, spec=spec, key=target.name, files={})
 
 
 @pytest.mark.parametrize(
@@ -233,7 +258,10 @@ def forge(folder: Path) -> None:
         (lose, "model.safetensors: missing"),
         (add, "notes.txt: not one of its files"),
         (spoil, "a damaged meta.json"),
-        (forge, "not the one that its key was made of"),
+        (forge_spec, "not the one that its key was made of"),
+        (forge_seconds, "it was edited"),
+        (forge_time, "created: expected a number >= 0, got 'yesterday'"),
+        (forge_sizes, "files: expected sizes and hashes by file name"),
     ],
 )
 def test_verify_finds(store: Path, damage: Callable[[Path], None], words: str) -> None:
@@ -244,6 +272,50 @@ def test_verify_finds(store: Path, damage: Callable[[Path], None], words: str) -
     (line,) = [line for line in done.out.splitlines() if item.key[:12] in line]
     assert words in line
     assert done.out.splitlines()[-1].endswith(" 1 problem")
+
+
+def test_verify_tells_folders_that_were_exchanged(store: Path) -> None:
+    mine, other = (one(store, f"train retrained (seed {seed})").entry.folder for seed in (0, 1))
+    aside = store / "aside"
+    for old, new in ((mine, aside), (other, mine), (aside, other)):
+        old.rename(new)
+    done = tool(store, "verify")
+    told = [line for line in done.out.splitlines() if "a damaged meta.json" in line]
+    assert (done.status, len(told)) == (1, 2)
+    assert f"it belongs to train/{other.name[:12]}" in "".join(told)
+
+
+def test_verify_counts_a_copy_under_another_kind(store: Path) -> None:
+    item = one(store, "train retrained (seed 1)")
+    shutil.copytree(item.entry.folder, store / "unlearn" / item.key)
+    done = tool(store, "verify")
+    assert f"it belongs to train/{item.key[:12]}" in done.out
+    assert done.out.splitlines()[-1].endswith(" 1 problem")
+
+
+def test_verify_says_what_it_cannot_check(store: Path) -> None:
+    meta = one(store, "train retrained (seed 1)").entry.folder / META
+    found = json.loads(meta.read_text())
+    del found["digest"]
+    meta.write_text(json.dumps(found))
+    done = tool(store, "verify")
+    assert done.status == 0
+    assert "1 artefact written before meta.json carried a digest" in done.out
+
+
+def test_what_refers_to_no_key_crashes_nothing(store: Path) -> None:
+    forge_references(one(store, "train retrained (seed 1)").entry.folder)
+    for arguments in (["verify"], ["ls"], ["why", "dataset.limit=300"]):
+        assert tool(store, *arguments).status in (0, 1)
+
+
+def test_labels_of_others_cannot_write_to_the_terminal(store: Path) -> None:
+    item = one(store, "train retrained (seed 1)")
+    forge(item.entry.folder, label="\x1b[2Jtrain \ud800", versions={"torch\x07": "\x1b]0;title\x07"})
+    for arguments in (["ls"], ["show", item.key], ["verify"]):
+        done = tool(store, *arguments)
+        assert done.status == 0
+        assert not set("\x1b\x07\ud800") & set(done.out)
 
 
 def test_verify_finds_inputs_that_are_gone(store: Path) -> None:

@@ -18,9 +18,13 @@ import pytest
 
 import unlearn
 from unlearn.errors import StoreError
-from unlearn.store import META, ArtifactStore, Entry
+from unlearn.inventory.catalogue import Catalogue
+from unlearn.inventory.verify import problems
+from unlearn.meta import DIGEST, META, sealed, spec_key
+from unlearn.store import NOTED, ArtifactStore, Entry
 
-KEY = "0123456789abcdef"
+SPEC = {"a": 1}
+KEY = spec_key(SPEC)
 PACKAGE = Path(unlearn.__file__).parent
 
 # Says that it is ready and waits for `go`, so that all ask at once.
@@ -67,7 +71,7 @@ def builder(value: object = 42) -> Callable[[Path], None]:
 
 
 def make(store: ArtifactStore, value: object = 42) -> Entry:
-    return store.get("toy", KEY, builder(value), lambda: {"spec": {"a": 1}})
+    return store.get("toy", KEY, builder(value), lambda: {"spec": SPEC})
 
 
 def refuse(folder: Path) -> None:
@@ -162,7 +166,89 @@ def remove_meta(folder: Path) -> None:
     (folder / META).unlink()
 
 
-DAMAGE = [cut, alter, remove, spoil_meta, empty_meta, remove_meta]
+def edit(folder: Path, digest_too: bool = False, **changes: object) -> None:
+    """Change fields of `meta.json`, as somebody does who wants other numbers in the report."""
+    meta = json.loads((folder / META).read_text()) | changes
+    (folder / META).write_text(json.dumps(sealed(meta) if digest_too else meta))
+
+
+def edit_seconds(folder: Path) -> None:
+    edit(folder, seconds=9999.0)
+
+
+def edit_spec(folder: Path) -> None:
+    edit(folder, digest_too=True, spec={"a": 2})
+
+
+def exchange(folder: Path) -> None:
+    """With the artefact of another key, whole in itself."""
+    other = {"a": 2}
+    ArtifactStore(folder.parents[1]).get("toy", spec_key(other), builder(7), lambda: {"spec": other})
+    shutil.rmtree(folder)
+    (folder.parent / spec_key(other)).rename(folder)
+
+
+def another_kind(folder: Path) -> None:
+    edit(folder, digest_too=True, kind="train")
+
+
+def text_for_a_time(folder: Path) -> None:
+    edit(folder, digest_too=True, created="yesterday")
+
+
+def infinite_seconds(folder: Path) -> None:
+    edit(folder, digest_too=True, seconds=float("inf"))
+
+
+def huge_seconds(folder: Path) -> None:
+    edit(folder, digest_too=True, seconds=10**400)
+
+
+def foreign_file(folder: Path) -> None:
+    """A name that leads out of the folder."""
+    files = {"../value.json": {"bytes": 2, "sha256": "0" * 64}}
+    edit(folder, digest_too=True, files=files)
+
+
+def nest_meta(folder: Path) -> None:
+    (folder / META).write_text("[" * 100_000)
+
+
+def nest_spec(folder: Path) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    edit(folder, digest_too=True, hardware=deep)
+
+
+def pipe_for_meta(folder: Path) -> None:
+    (folder / META).unlink()
+    os.mkfifo(folder / META)
+
+
+def pipe_for_file(folder: Path) -> None:
+    (folder / "value.json").unlink()
+    os.mkfifo(folder / "value.json")
+
+
+def file_for_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+
+
+def dangling_link(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("nowhere")
+
+
+def link_to_itself(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to(folder)
+
+
+FORGED = [edit_seconds, edit_spec, exchange, another_kind, text_for_a_time, infinite_seconds, huge_seconds]
+FORGED += [foreign_file, nest_meta, nest_spec, pipe_for_meta, pipe_for_file, file_for_folder, dangling_link]
+DAMAGE = [cut, alter, remove, spoil_meta, empty_meta, remove_meta, link_to_itself, *FORGED]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -173,7 +259,7 @@ def test_damage_is_told_and_kept(tmp_path: Path, damage: Callable[[Path], None])
         make(ArtifactStore(tmp_path)).json("value.json")
     assert str(folder) in str(caught.value)
     assert "rebuild_damaged=true" in str(caught.value)
-    assert folder.exists()
+    assert os.path.lexists(folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -182,6 +268,53 @@ def test_damage_is_rebuilt_on_request(tmp_path: Path, damage: Callable[[Path], N
     entry = make(ArtifactStore(tmp_path, rebuild_damaged=True))
     assert not entry.reused
     assert entry.json("value.json") == 42
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_verify_finds_what_reads_refuse_and_rebuilding_mends_it(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    damage(make(ArtifactStore(tmp_path)).folder)
+    assert len(problems(Catalogue.read(tmp_path).items[KEY])) == 1
+    make(ArtifactStore(tmp_path, rebuild_damaged=True))
+    assert problems(Catalogue.read(tmp_path).items[KEY]) == []
+
+
+def test_a_file_that_does_not_belong_there_is_mended_too(tmp_path: Path) -> None:
+    folder = make(ArtifactStore(tmp_path)).folder
+    (folder / "notes.txt").touch()
+    assert problems(Catalogue.read(tmp_path).items[KEY]) == ["notes.txt: not one of its files"]
+    assert make(ArtifactStore(tmp_path)).reused  # nobody reads it
+    assert not make(ArtifactStore(tmp_path, rebuild_damaged=True)).reused
+    assert problems(Catalogue.read(tmp_path).items[KEY]) == []
+
+
+def test_a_claimed_artefact_that_is_damaged_is_free_on_request(tmp_path: Path) -> None:
+    alter(make(ArtifactStore(tmp_path)).folder)
+    with ArtifactStore(tmp_path, rebuild_damaged=True).claim("toy", [KEY]) as free:
+        assert free == {KEY}
+
+
+def test_an_entry_without_a_digest_is_read_as_before(tmp_path: Path) -> None:
+    """As it was written by earlier versions: its key, kind and spec are checked all the same."""
+    folder = make(ArtifactStore(tmp_path)).folder
+    meta = json.loads((folder / META).read_text())
+    del meta[DIGEST]
+    (folder / META).write_text(json.dumps(meta))
+    assert ArtifactStore(tmp_path).get("toy", KEY, refuse, dict).json("value.json") == 42
+    assert ArtifactStore(tmp_path, rebuild_damaged=True).get("toy", KEY, refuse, dict).reused
+    item = Catalogue.read(tmp_path).items[KEY]
+    assert (problems(item), item.has_digest) == ([], False)
+    (folder / META).write_text(json.dumps(meta | {"spec": {"a": 2}}))
+    with pytest.raises(StoreError, match="its spec is not the one that its key was made of"):
+        ArtifactStore(tmp_path).lookup("toy", KEY)
+
+
+@pytest.mark.parametrize(("age", "noted"), [(NOTED + 60, True), (NOTED - 60, False), (-NOTED, False)])
+def test_a_use_is_noted_once_an_hour(tmp_path: Path, age: float, noted: bool) -> None:
+    meta = make(ArtifactStore(tmp_path)).folder / META
+    then = time.time() - age
+    os.utime(meta, (then, then))
+    ArtifactStore(tmp_path).lookup("toy", KEY)
+    assert (meta.stat().st_mtime > then + 1) is noted
 
 
 def test_what_is_whole_is_not_rebuilt(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def at_least(low: int, default: Any) -> Any:
     return checked(default, f"a number >= {low}", lambda v: math.isfinite(v) and v >= low)
 
 
+def in_range(low: int, high: int, default: Any) -> Any:
+    """A number from `low` to `high`, both included."""
+    return checked(default, f"a number from {low} to {high}", lambda v: low <= v <= high)
+
+
 def share(default: Any, *, zero: bool = True) -> Any:
     """A share: from 0 (or just above it) up to, but not including, 1."""
     text = "a share in [0, 1)" if zero else "a share in (0, 1)"

@@ -60,7 +60,7 @@ class Slurm(Cluster):
     qos: str | None = None
     constraint: str | None = None
     gpus: int | None = at_least(1, None)  # of each cell; they are used with trainer=gpu
-    cpus: int = at_least(1, 1)  # of each cell; trainer.threads=null computes with all of them
+    cpus: int = at_least(1, 1)  # of each cell; trainer.threads=${cluster.cpus} computes with all of them
     memory: int | None = at_least(1, None)  # of each cell, in GiB; null: the partition's default
     time: int = at_least(1, 60)  # minutes until a job is requeued; more than the longest epoch
     warning: int = at_least(1, 60)  # seconds before the end of `time` at which the job is told
@@ -80,7 +80,7 @@ class Ray(Cluster):
     extra: ClassVar[str] = "ray"
 
     address: str = "local"  # one of its own on this machine; `auto`, `HOST:PORT`: one that is there
-    cpus: int = at_least(1, 1)  # of each cell; trainer.threads=null computes with all of them
+    cpus: int = at_least(1, 1)  # of each cell; trainer.threads=${cluster.cpus} computes with all of them
     gpus: float = at_least(0, 0)  # of each cell; a share lets cells share one
 
     def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:

@@ -74,5 +74,9 @@ class StoreError(UnlearnError):
     """An artefact store that cannot be read or written, or a damaged artefact."""
 
 
+class DamagedError(StoreError):
+    """An artefact that is not as it was written; `rebuild_damaged=true` builds it again."""
+
+
 class DivergenceError(UnlearnError):
     """Training met a NaN or an infinite loss; nothing was stored."""

@@ -196,6 +196,7 @@ def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
         seed=config.seeds.train,
         file=str(source.path),
         entry=source.entry,
+        threads=config.trainer.numerics.threads,
     )
 
 

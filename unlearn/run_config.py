@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from unlearn.discovery import options, snake_case
 from unlearn.errors import Problem, UnlearnError
 from unlearn.evidence import Metric
 from unlearn.modules.layout import refused
+from unlearn.modules.trainer import TrainerSettings
 from unlearn.spd_gan.options import Off
 from unlearn.stages.own_models import find_source
 from unlearn.strategies.base import Strategy
@@ -114,6 +115,17 @@ class RunConfig:
     def population(self) -> Population:
         """Who is in D, validation and holdout."""
         return Population.of(self.dataset, self.seeds.split, self.forget, self.trained_on)
+
+
+_threads: dict[tuple[Any, ...], TrainerSettings] = {}  # what was settled, so that a grid looks at each net once
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The same run, with the number of CPU threads that its net is worth where none is set."""
+    asked = (config.trainer, repr(config.model), config.dataset.shape, config.dataset.classes)
+    if asked not in _threads:
+        _threads[asked] = config.trainer.settled(lambda: _empty_net(config), config.dataset.shape)
+    return replace(config, trainer=_threads[asked])
 
 
 def check(config: RunConfig) -> Iterator[Problem | str]:

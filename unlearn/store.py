@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -16,9 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from unlearn.errors import StoreError
+from unlearn.errors import DamagedError, StoreError
+from unlearn.meta import META, MetaError, file_problems, file_sha256, read_meta, sealed
 
-META = "meta.json"
 NOTED = 3600.0  # seconds: an artefact's use is noted by the time of its `meta.json`, at most so often
 PATIENCE = 3.0  # seconds until a process that waits for another says so
 
@@ -45,16 +44,27 @@ class Entry:
         """A file of the artefact, its content checked against the hash that was noted when it was built.
 
         Raises:
-            StoreError: the file is missing or altered.
+            StoreError: the file is missing, altered or unreadable.
         """
-        path = self.folder / name
-        if not path.is_file() or _sha256(path) != self.meta["files"].get(name, {}).get("sha256"):
+        path, noted = self.folder / name, self.meta["files"].get(name, {})
+        try:
+            whole = path.is_file() and file_sha256(path) == noted.get("sha256")
+        except OSError as error:
+            raise StoreError(f"paths.store: expected a readable store, got {path}: {error.strerror}") from error
+        if not whole:
             raise _damaged(self.folder, name)
         return path
 
     def json(self, name: str) -> Any:
-        """A JSON file of the artefact."""
-        return json.loads(self.file(name).read_text())
+        """A JSON file of the artefact.
+
+        Raises:
+            StoreError: the file is missing, altered or not JSON.
+        """
+        try:
+            return json.loads(self.file(name).read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise _damaged(self.folder, name) from error
 
 
 class ArtifactStore:
@@ -72,34 +82,43 @@ class ArtifactStore:
         """The artefact, if it is there; a damaged one is thrown away if `rebuild_damaged`.
 
         Raises:
-            StoreError: it is damaged and shall not be rebuilt.
+            StoreError: it is damaged and shall not be rebuilt, or it cannot be read.
         """
         try:
             return self._find(kind, key)
-        except StoreError:
+        except DamagedError:
             if not self.rebuild_damaged:
                 raise
-        with self._lock(key):  # another process may be rebuilding it, or have done so by now
-            try:
-                return self._find(kind, key)
-            except StoreError:
-                shutil.rmtree(self.root / kind / key)
-                return None
+        with self._writing(), self._lock(key):  # another process may be rebuilding it, or have done so by now
+            return self._find_whole(kind, key)
+
+    def _find_whole(self, kind: str, key: str) -> Entry | None:
+        """As `_find`; a damaged one is thrown away if `rebuild_damaged`. It is for the one who holds the lock."""
+        try:
+            return self._find(kind, key)
+        except DamagedError:
+            if not self.rebuild_damaged:
+                raise
+        self._discard(self.root / kind / key)
+        return None
 
     def _find(self, kind: str, key: str) -> Entry | None:
+        """The artefact, if it is there. Its `meta.json` and sizes are checked now, contents when they are read or, if
+        `rebuild_damaged`, now as well."""
         folder = self.root / kind / key
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return None
         try:
-            meta = json.loads((folder / META).read_text())
-            sizes = {name: (folder / name).stat().st_size for name in meta["files"]}
-            wrong = [name for name, size in sizes.items() if size != meta["files"][name]["bytes"]]
-            if self.rebuild_damaged:  # otherwise contents are checked when they are read
-                wrong += [name for name in sizes if _sha256(folder / name) != meta["files"][name]["sha256"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            meta = read_meta(folder)
+            wrong = next(file_problems(folder, meta, contents=self.rebuild_damaged), None)
+        except MetaError as error:
+            raise _damaged(folder, f"{META}: {error}") from error
+        except PermissionError as error:
+            raise StoreError(f"paths.store: expected a readable store, got {folder}: {error.strerror}") from error
+        except OSError as error:
             raise _damaged(folder, META) from error
         if wrong:
-            raise _damaged(folder, wrong[0])
+            raise _damaged(folder, wrong)
         _note_use(folder / META)
         return Entry(folder, meta, reused=True)
 
@@ -123,7 +142,7 @@ class ArtifactStore:
         if found:
             return found
         with self._writing(), _held(self._lock(key), waiting):
-            return self._find(kind, key) or self._build(kind, key, build, describe)
+            return self._find_whole(kind, key) or self._build(kind, key, build, describe)
 
     @contextmanager
     def claim(self, kind: str, keys: Iterable[str]) -> Iterator[frozenset[str]]:
@@ -140,7 +159,7 @@ class ArtifactStore:
                 with suppress(Timeout):
                     locks.enter_context(self._lock(key).acquire(blocking=False))
                     free.add(key)
-            yield frozenset(key for key in free if self._find(kind, key) is None)
+            yield frozenset(key for key in free if self._find_whole(kind, key) is None)
 
     def put(self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]) -> Entry:
         """What `get` builds, of a key that is claimed."""
@@ -166,7 +185,7 @@ class ArtifactStore:
                 aside = path.with_name(f"{name}-{uuid.uuid4().hex}")
                 aside.write_text(digest)
                 aside.replace(path)
-            known = path.read_text()
+            known = path.read_text(errors="replace") if path.is_file() else "not a file"
         except OSError as error:
             raise StoreError(f"paths.store: expected a writable folder, came {self.root}: {error}") from error
         if known != digest:
@@ -201,7 +220,10 @@ class ArtifactStore:
         aside.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # somebody else did it
             folder.rename(aside)
-            shutil.rmtree(aside)
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            else:  # a link or a file in an artefact's place
+                aside.unlink()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -232,7 +254,8 @@ class ArtifactStore:
             seconds, told = time.perf_counter() - start, describe()
             seconds += told.get("seconds", 0.0)
             meta = told | {"kind": kind, "key": key, "seconds": seconds, "created": time.time()}
-            meta["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p)} for p in folder.iterdir()}
+            meta["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in folder.iterdir()}
+            meta = sealed(meta)
             (folder / META).write_text(json.dumps(meta, indent=1))
             for path in folder.iterdir():
                 path.chmod(folder.stat().st_mode & 0o666)
@@ -286,13 +309,8 @@ def _note_use(meta: Path) -> None:
             os.utime(meta)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _damaged(folder: Path, name: str) -> StoreError:
-    return StoreError(
-        f"paths.store: expected the artefact {folder} as it was written, came a damaged {name}; "
+def _damaged(folder: Path, what: str) -> DamagedError:
+    return DamagedError(
+        f"paths.store: expected the artefact {folder} as it was written, got a damaged {what}; "
         f"remove that folder, or run again with rebuild_damaged=true"
     )

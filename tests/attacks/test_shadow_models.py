@@ -15,6 +15,7 @@ from unlearn.attacks.lira import Lira
 from unlearn.attacks.rmia import Rmia, dominated
 from unlearn.attacks.shadow_models import Observed, told_apart
 from unlearn.attacks.u_lira import ULira
+from unlearn.checks import problems
 from unlearn.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.margin import margin
 from unlearn.statistics import cross_entropy
@@ -29,6 +30,11 @@ def saying(margins: Tensor, classes: int = 3, label: int = 0) -> Predictions:
     logits = torch.zeros(len(margins), classes)
     logits[:, label] = (margins + math.log(classes - 1)).float()
     return Predictions(logits, torch.full((len(margins),), label), torch.arange(len(margins)))
+
+
+@pytest.mark.parametrize(("models", "fits"), [(2, False), (3, False), (4, True), (5, False), (6, True)])
+def test_shadow_models_come_in_pairs(models: int, fits: bool) -> None:
+    assert (list(problems(Lira(models=models))) == []) is fits
 
 
 def both(values: Tensor, forget: int) -> dict[Subset, Tensor]:

@@ -21,7 +21,7 @@ from unlearn.report.assemble import assemble
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import read_tensors
 from unlearn.stages.unlearn import Loaded
-from unlearn.types import Subset
+from unlearn.types import Images, Subset
 
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run
@@ -105,6 +105,17 @@ def test_clusters_with_a_forget_sample_keep_their_images_and_the_others_become_o
     assert len(gained) > 15
     assert gained.mean() > 0
     assert gained.min() > -0.02  # bytes are rounded
+
+
+def test_a_mixture_of_one_image_twice_is_that_image(condensed: Finished) -> None:
+    """Every byte comes back as itself."""
+    stage, workshop = stage_of(condensed), condensed.workshop
+    model, every = stage.original.load(workshop), torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+    for offset in (0, 64, 128, 192):
+        twice = (every + offset).repeat(2, 1, 1, 1)
+        images = Images(twice, torch.zeros(2, dtype=torch.long), torch.arange(2))
+        (made,) = stage._mixtures(model, images, features(model, images), [torch.arange(2)], lambda *_: None)
+        assert made.equal(twice[0])
 
 
 def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import save_file
 
 from unlearn import config, pipeline
 from unlearn.checks import ADDED
@@ -30,7 +31,7 @@ Compose = Callable[..., DictConfig]
 RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "cluster", "report.")
 RUNTIME += ("rebuild_damaged", "until", "objective")
 RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
-RUNTIME += ("trainer.accelerator", "trainer.threads", "trainer.detect_anomaly", "trainer.checkpoint_every")
+RUNTIME += ("trainer.accelerator", "trainer.detect_anomaly", "trainer.checkpoint_every")
 
 # What an option needs beside it to be valid.
 EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
@@ -49,6 +50,7 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
 # Valid values of leaves that know theirs by looking elsewhere.
 ANOTHER = {
     "dataset.channels": 1,
+    "trainer.threads": 2,
     "metrics.klom.unlearn_seeds": [1, 2, 3, 4, 5, 6, 7, 8],
     **{f"attacks.{name}.models": 18 for name in ("lira", "rmia", "u_lira")},
     "dataset.factory": "own_data:pairs",
@@ -203,6 +205,44 @@ def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -
     assert one.spd_gan.key == two.spd_gan.key  # type: ignore[union-attr]
     assert two.original.devices == two.unlearned.devices == 2
     assert plan_of(composed("spd_gan=noise", "trainer=ddp", "strategy=identity")).unlearned.devices == 1  # no phases
+
+
+@pytest.mark.parametrize("more", [(), ("retain=condensed",), ("attacks=full",), ("spd_gan=noise",)])
+def test_threads_are_in_every_key_that_hangs_on_sums(composed: Compose, more: tuple[str, ...]) -> None:
+    one, two = (plan_of(composed(f"trainer.threads={threads}", *more)) for threads in (1, 2))
+    shared = set(stages(one)) & set(stages(two))
+    assert {stages(one)[key].kind for key in shared} <= {"split"}
+
+
+def test_threads_are_in_the_keys_of_what_is_read_off_a_checkpoint(composed: Compose, tmp_path: Path) -> None:
+    """It was not trained here, so that nothing but the threads differs."""
+    file = tmp_path / "mine.safetensors"
+    save_file(plan_of(composed()).original.fresh("init/elsewhere", 0).net.state_dict(), file)
+    words = ("checkpoint=file", f"checkpoint.file={file}", "checkpoint.trained_on=all", "spd_gan=off")
+    one, two = (plan_of(composed(*words, "metrics=spd_gan_off", f"trainer.threads={n}")) for n in (1, 2))
+    assert {stages(one)[key].kind for key in set(stages(one)) & set(stages(two))} <= {"split"}
+    assert "threads" not in one.original.spec
+
+
+def test_one_thread_leaves_keys_as_they_were(composed: Compose) -> None:
+    plan = plan_of(composed("trainer.threads=1"))
+    assert plan.original.spec["numerics"].keys() == {"class", "deterministic", "precision", "devices"}
+    assert keys_of(composed("trainer.threads=1")) == keys_of(composed())  # a small net
+
+
+@pytest.mark.parametrize(("options", "threads"), [(("model=resnet18",), 8), (("model=cnn",), 1), (("model=mlp",), 1)])
+def test_the_default_number_of_threads_depends_on_the_net(
+    composed: Compose, options: tuple[str, ...], threads: int
+) -> None:
+    assert config.instantiate(composed(*options)).trainer.threads == threads
+    assert config.instantiate(composed(*options, "trainer=gpu")).trainer.threads == 1
+    assert config.instantiate(composed(*options, "trainer.threads=3")).trainer.threads == 3
+
+
+@pytest.mark.parametrize("threads", [0, 257, 100_000])
+def test_more_threads_than_torch_bears_are_refused(composed: Compose, threads: int) -> None:
+    with pytest.raises(ConfigError, match=r"trainer\.threads: expected a number from 1 to 256"):
+        config.instantiate(composed(f"trainer.threads={threads}"))
 
 
 def test_the_same_command_line_has_the_same_keys(composed: Compose) -> None:

@@ -36,6 +36,14 @@ if TYPE_CHECKING:
 ALONE = ("spd_gan=off", "metrics=without_baseline", "attacks=none", "baseline=none", "strategy=identity")
 
 
+def test_a_stage_that_trains_nothing_or_is_not_built_has_no_curve(finished: Finished, tmp_path: Path) -> None:
+    plan = finished.outcome.plan
+    assert finished.workshop.peek(plan.split) is not None
+    assert plan.split.curve(finished.workshop) == []
+    assert plan.original.curve(finished.workshop) != []
+    assert plan.original.curve(Workshop(ArtifactStore(tmp_path), TrainerSettings(), Console())) == []
+
+
 @dataclasses.dataclass(frozen=True)
 class Toy(Stage):
     """Takes its time."""

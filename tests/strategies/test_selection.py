@@ -22,6 +22,7 @@ from unlearn.strategies.selection import (
     Selection,
     TopK,
     allocate,
+    check_movable,
     exact_count,
 )
 
@@ -233,6 +234,14 @@ def test_k_is_a_share_of_the_eligible() -> None:
 @pytest.mark.parametrize(("selection", "k"), [(Random(), 0.5), (TopK(), 0.5), (All(), 1.0)])
 def test_a_share_of_all_fits_every_net(selection: Selection, k: float) -> None:
     assert list(selection.check(k, no_net)) == []
+
+
+@pytest.mark.parametrize(
+    ("selection", "k", "fits"),
+    [(Random(), 0, False), (All(), 0, False), (Random(), 1.0, False), (All(), 1.0, True), (Random(), 0.5, True)],
+)
+def test_nothing_and_everything_need_no_ranking(selection: Selection, k: float, fits: bool) -> None:
+    assert (list(check_movable(selection, k, net)) == []) is fits
 
 
 def test_all_takes_no_part() -> None:

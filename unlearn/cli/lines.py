@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item, printable
 from unlearn.inventory.specs import leaves, references
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def ago(then: float) -> str:
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[str] = ()) -> None:
     """Print rows under titles; columns named in `right` are flush right."""
     flush = [title in set(right) for title in titles]
+    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty() and len(rows) <= DRAWN:
         _drawn(titles, rows, flush)
         return
@@ -102,7 +103,7 @@ def shown(catalogue: Catalogue, item: Item, gone: dict[str, str]) -> Iterator[st
     yield from _section("needed by", ((label, f"{count} ×" if count > 1 else "") for label, count in made.items()))
     yield from _section("files", ((name, size(file["bytes"])) for name, file in sorted(item.meta["files"].items())))
     for part in ("versions", "hardware"):
-        yield from _section(part, ((name, str(value)) for name, value in item.meta.get(part, {}).items()))
+        yield from _section(part, ((name, str(value)) for name, value in (item.meta.get(part) or {}).items()))
 
 
 def _whereabouts(catalogue: Catalogue, key: str, gone: dict[str, str]) -> str:
@@ -115,7 +116,7 @@ def _section(title: str, pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     found = list(pairs)
     width = max((len(name) for name, _ in found), default=0)
     yield from ((f"{title}",) if found else ())
-    yield from (f"  {name:<{width}}  {value}".rstrip() for name, value in found)
+    yield from (printable(f"  {name:<{width}}  {value}").rstrip() for name, value in found)
 
 
 def explained(answers: Iterable[Answer]) -> Iterator[str]:
@@ -138,7 +139,7 @@ def _fate(alike: list[Answer]) -> Iterator[str]:
     else:
         line += f"{len(alike)} × {first.stage.kind}"
     yield line
-    yield from (f"        {reason}" for reason in first.because)
+    yield from (printable(f"        {reason}") for reason in first.because)
     missing = dict.fromkeys(label for answer in alike for label in answer.missing)
     if missing:
         yield f"        {'and' if first.because else 'only'} because of {', '.join(missing)}"

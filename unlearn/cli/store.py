@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from unlearn.cli.lines import ago, explained, listing, machine_readable, shown, size
 from unlearn.console import Console
 from unlearn.errors import ConfigError, UnlearnError, counted
-from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item, printable
 from unlearn.inventory.removals import gone
+from unlearn.meta import META
 
 if TYPE_CHECKING:
     from unlearn.run_config import RunConfig
@@ -54,7 +55,7 @@ def main() -> None:
             raise ConfigError([f"{arguments.command}: expected no further arguments, got {' '.join(overrides)}"])
         sys.exit(arguments.run(arguments, overrides))
     except UnlearnError as error:
-        print(*(f"unlearn-store: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        print(*(f"unlearn-store: {printable(line)}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -159,7 +160,10 @@ def _verify(arguments: Namespace, _: list[str]) -> int:
     with Console().working("verify (MB)") as tick:
         problems = list(verify(catalogue, known, tick))
     for problem in problems:
-        print(problem)
+        print(printable(problem))
+    if older := sum(bool(item.meta) and not item.has_digest for item in catalogue.items.values()):
+        what = "their seconds, labels and hardware cannot be checked, all else was: no damage"
+        print(f"{counted(older, 'artefact')} written before {META} carried a digest: {what}")
     for how, items in purged(catalogue, known).items():
         print(f"{counted(len(items), 'artefact')} made from what the {how} removed: no damage")
     whole = size(sum(item.bytes for item in catalogue.items.values()))

@@ -153,6 +153,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
         found += run_config.check(config)
     if found:
         raise ConfigError(found)
+    config = run_config.settled(config)
     return replace(config, forget=config.forget.resolved(config.dataset))
 
 

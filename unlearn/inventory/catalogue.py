@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,8 @@ from typing import Any
 
 from unlearn.errors import StoreError, some
 from unlearn.inventory.specs import references
-from unlearn.store import META, Entry
+from unlearn.meta import DIGEST, META, SHA256, MetaError, read_meta
+from unlearn.store import Entry
 
 ASIDE = ("building", "partial")  # folders of the unfinished, each named by its key
 NO_KINDS = {*ASIDE, "locks", "pins", "removals"}
@@ -22,11 +22,12 @@ BEGINNING = 12  # characters of a key that are shown
 
 @dataclass(frozen=True)
 class Item:
-    """An artefact. One whose `meta.json` cannot be read has an empty `meta`."""
+    """An artefact. One whose `meta.json` is not as it was written has an empty `meta`."""
 
     entry: Entry
     bytes: int
     used: float  # seconds since 1970; the store notes a use once an hour
+    damage: str = ""  # what is wrong with its `meta.json`
 
     @property
     def key(self) -> str:
@@ -46,22 +47,28 @@ class Item:
     @property
     def spec(self) -> dict[str, Any]:
         """All that determined it."""
-        return dict(self.meta.get("spec", {}))
+        return dict(self.meta.get("spec") or {})
 
     @property
     def label(self) -> str:
         """What the run called it."""
-        return str(self.meta.get("label", self.kind)) if self.meta else f"damaged {META}"
+        return printable(self.meta.get("label") or self.kind) if self.meta else f"damaged {META}"
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether edits of its `meta.json` can be seen; entries of earlier versions carry no digest."""
+        return DIGEST in self.meta
 
     def intact(self) -> Item:
         """The same.
 
         Raises:
-            StoreError: its `meta.json` cannot be read, so that nothing is known of it.
+            StoreError: its `meta.json` is damaged, so that nothing is known of it.
         """
         if not self.meta:
             raise StoreError(
-                f"--store: expected the artefact {self.entry.folder} as it was written, got a damaged {META}; "
+                f"--store: expected the artefact {self.entry.folder} as it was written, got a damaged {META}: "
+                f"{self.damage}; "
                 f"remove that folder, or run again with rebuild_damaged=true"
             )
         return self
@@ -100,6 +107,7 @@ class Catalogue:
     items: dict[str, Item]  # by key, sorted by kind and label
     leftovers: tuple[Leftover, ...]
     locks: tuple[str, ...]  # keys that have a lock file, held or not
+    misplaced: tuple[Item, ...] = ()  # damaged ones whose key another kind has
 
     @classmethod
     def read(cls, root: Path) -> Catalogue:
@@ -117,7 +125,11 @@ class Catalogue:
             raise StoreError(f"--store: expected a readable store of artefacts, got {root}: {error}") from error
         if not known:
             raise StoreError(f"--store: expected a folder that unlearn filled, got {root} without any artefact")
-        return cls(root, {item.key: item for item in found}, leftovers, locks)
+        items: dict[str, Item] = {}
+        for item in sorted(found, key=lambda item: not item.meta):  # who is whole comes first
+            items.setdefault(item.key, item)
+        misplaced = tuple(item for item in found if items[item.key] is not item)
+        return cls(root, {item.key: items[item.key] for item in found}, leftovers, locks, misplaced)
 
     @cached_property
     def dependants(self) -> dict[str, list[Item]]:
@@ -157,28 +169,25 @@ class Catalogue:
         return found
 
 
+def printable(text: str) -> str:
+    """Without what a terminal would obey or could not encode: a store may come from somebody else."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def _items(root: Path) -> Iterator[Item]:
     for kind in os.scandir(root):
         if kind.is_dir() and kind.name not in NO_KINDS:
-            yield from (_item(Path(each.path)) for each in os.scandir(kind.path) if _holds_artefact(each))
-
-
-def _holds_artefact(each: os.DirEntry[str]) -> bool:
-    """Whether a folder is named like a key: `--store` may point to a folder that is no store at all."""
-    return each.is_dir() and len(each.name) == 64 and set(each.name) <= set("0123456789abcdef")
+            yield from (_item(Path(each.path)) for each in os.scandir(kind.path) if SHA256.fullmatch(each.name))
 
 
 def _item(folder: Path) -> Item:
-    path = folder / META
+    """Whatever lies where an artefact belongs: `--store` may point to a folder that is no store at all."""
     try:
-        text, used = path.read_bytes(), path.stat().st_mtime
-        meta = json.loads(text)
-        size = len(text) + sum(file["bytes"] for file in meta["files"].values())
-        if meta["key"] != folder.name or not isinstance(meta.get("spec", {}), dict):
-            raise ValueError("of another artefact")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Item(Entry(folder, {}, reused=True), *_extent(folder))
-    return Item(Entry(folder, meta, reused=True), size, used)
+        meta, stat = read_meta(folder), (folder / META).stat()
+    except (OSError, MetaError) as error:
+        return Item(Entry(folder, {}, reused=True), *_extent(folder), damage=str(error))
+    size = stat.st_size + sum(file["bytes"] for file in meta["files"].values())
+    return Item(Entry(folder, meta, reused=True), size, stat.st_mtime)
 
 
 def _leftovers(root: Path) -> Iterator[Leftover]:
@@ -189,7 +198,8 @@ def _leftovers(root: Path) -> Iterator[Leftover]:
 
 def _extent(folder: Path) -> tuple[int, float]:
     """Bytes in a folder, and when anything in it was last written; a running build may be renaming it away."""
-    stats = [each for each in map(_stat, (folder, *folder.rglob("*"))) if each]
+    inside = folder.rglob("*") if folder.is_dir() else ()
+    stats = [each for each in map(_stat, (folder, *inside)) if each]
     files = sum(each.st_size for each in stats[1:])
     return files, max((each.st_mtime for each in stats), default=0.0)
 

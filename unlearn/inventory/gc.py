@@ -12,7 +12,7 @@ from typing import Any
 from unlearn.errors import ConfigError
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.removals import Removal
-from unlearn.store import META
+from unlearn.meta import META
 
 DAY = 24 * 3600.0
 KEY = re.compile(r"[0-9a-f]{64}")
@@ -97,8 +97,10 @@ def still_unused(removals: Iterable[Removal], before: float) -> Iterator[Removal
 
 def _read(file: Path) -> Any:
     try:
+        if not file.is_file():
+            raise OSError("not a file")
         return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError([f"--keep: expected a report, got a damaged {file}: {error}"]) from error
 
 

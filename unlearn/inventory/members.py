@@ -55,8 +55,8 @@ class Members:
         self.hits: dict[str, dict[str, bool]] = {}  # by population, and by whom of it is forgotten
         self.pools: dict[str, Tensor] = {}  # by population: who of its pool is requested, bool [n]
         for item in catalogue.items.values():
-            if item.kind == "split" and item.meta:
-                samples, hit = item.spec["forget"], _hits(item, requested)
+            if item.kind == "split" and isinstance(samples := item.spec.get("forget"), dict):
+                hit = _hits(item, requested)
                 self.hits |= {_name(samples, "train"): hit, _name(samples, "forget"): hit}
                 self.pools[_name(samples, "train")] = _pool(item, requested)
 

@@ -206,7 +206,7 @@ def _told(samples: dict[str, Any]) -> str:
 
 def _made_of(spec: Any) -> Iterator[str]:
     """Keys of inputs whose content went into it; a ranking only tells who is in a subset."""
-    if isinstance(spec, dict) and spec.keys() == {"stage"}:
+    if isinstance(spec, dict) and spec.keys() == {"stage"} and isinstance(spec["stage"], str):
         yield spec["stage"]
     elif isinstance(spec, dict | list):
         pairs = spec.items() if isinstance(spec, dict) else enumerate(spec)

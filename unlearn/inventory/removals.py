@@ -87,8 +87,10 @@ def gone(root: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted((root / FOLDER).glob("*.json")):
         try:
+            if not path.is_file():
+                raise OSError("not a file")
             told = json.loads(path.read_text())
             found |= {each["key"]: f"{told['by']} of {told['time'][:10]}" for each in told["removed"]}
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"--store: expected a record of removals, got a damaged {path}: {error!r}") from error
     return found

@@ -69,7 +69,7 @@ def _children(spec: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_stage(spec: Any) -> bool:
-    return isinstance(spec, dict) and spec.keys() == {"stage"}
+    return isinstance(spec, dict) and spec.keys() == {"stage"} and isinstance(spec["stage"], str)
 
 
 def _is_hash(value: object) -> bool:

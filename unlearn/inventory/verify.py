@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from unlearn.console import Tick
-from unlearn.errors import StoreError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
-from unlearn.store import META
+from unlearn.meta import META, file_problems
 
 THREADS = 4  # hashing leaves the interpreter free, and disks like company
 
@@ -20,7 +17,7 @@ def verify(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[s
 
     `tick` is told megabytes.
     """
-    items = list(catalogue.items.values())
+    items = [*catalogue.items.values(), *catalogue.misplaced]
     done, total = 0, sum(item.bytes for item in items)
     with ThreadPoolExecutor(THREADS) as pool:
         for item, found in zip(items, pool.map(problems, items), strict=True):
@@ -42,31 +39,13 @@ def purged(catalogue: Catalogue, gone: dict[str, str]) -> dict[str, list[Item]]:
 
 
 def problems(item: Item) -> list[str]:
-    """What is wrong with one artefact: damaged, missing and extra files, a spec that its key was not made of."""
+    """What is wrong with one artefact: a damaged `meta.json`, damaged, missing and extra files.
+
+    The store rebuilds for the same reasons.
+    """
     if not item.meta:
-        return [f"a damaged {META} in {item.entry.folder}"]
-    wrong = [] if _key(item) == item.key else [f"the spec in {META} is not the one that its key was made of"]
+        return [f"a damaged {META} in {item.entry.folder}: {item.damage}"]
     try:
-        expected, there = {META, *item.meta["files"]}, {path.name for path in item.entry.folder.iterdir()}
-        wrong += [f"{name}: not one of its files" for name in sorted(there - expected)]
-        wrong += [f"{name}: missing" for name in sorted(expected - there)]
-        wrong += [told for name in sorted(expected & there - {META}) if (told := _difference(item, name))]
+        return list(file_problems(item.entry.folder, item.meta, contents=True))
     except OSError as error:
-        wrong.append(f"cannot be read: {error}")
-    return wrong
-
-
-def _difference(item: Item, name: str) -> str:
-    expected, got = item.meta["files"][name]["bytes"], (item.entry.folder / name).stat().st_size
-    if got != expected:
-        return f"{name}: {got} bytes instead of {expected}"
-    try:
-        item.entry.file(name)
-    except StoreError:
-        return f"{name}: altered, its SHA-256 is another"
-    return ""
-
-
-def _key(item: Item) -> str:
-    """As `stages.base.Stage.key` makes it."""
-    return hashlib.sha256(json.dumps(item.spec, sort_keys=True).encode()).hexdigest()
+        return [f"cannot be read: {error}"]

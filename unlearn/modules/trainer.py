@@ -8,14 +8,15 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unlearn.checks import ADDED, at_least, one_of
+from unlearn.checks import ADDED, at_least, in_range, one_of
 from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
+from unlearn.modules.threads import MOST_THREADS, threads_for
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class Numerics:
     precision: str
     devices: int
     channels_last: bool = field(default=False, metadata=ADDED)
+    threads: int = field(default=1, metadata=ADDED)
 
     @property
     def plain(self) -> Numerics:
         """As what is neither trained nor unlearned is computed: in float32, on one device."""
-        return Numerics(self.deterministic, "32", 1)
+        return Numerics(self.deterministic, "32", 1, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class TrainerSettings:
     deterministic: bool = True  # refuse operations that do not repeat bit for bit
     precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss, and needs a CUDA device
     channels_last: bool = False  # images lie so for training and unlearning: convolutions are faster; sums round anew
-    threads: int | None = at_least(1, 1)  # on the CPU; null: one per core. One repeats on any machine, shares well
+    threads: int | None = in_range(1, MOST_THREADS, None)  # on the CPU; null: 1, or 8 where the net is worth it
     detect_anomaly: bool = False  # name the operation that made a NaN; slow
     devices: int = at_least(1, 1)  # that share each batch of a training stage; all else runs on one
     checkpoint_every: float = at_least(0, 5)  # seconds, at the end of an epoch; a killed training may lose so many
@@ -60,7 +62,17 @@ class TrainerSettings:
     @property
     def numerics(self) -> Numerics:
         """What of the settings determines results."""
-        return Numerics(self.deterministic, self.precision, self.devices, self.channels_last)
+        return Numerics(self.deterministic, self.precision, self.devices, self.channels_last, self.threads or 1)
+
+    def settled(self, net: Callable[[], Any], shape: tuple[int, ...]) -> TrainerSettings:
+        """With the number of threads that `net()`, for images of `shape`, is worth, unless one is set.
+
+        A GPU waits for one thread, and a machine with fewer cores shares them out: both keep the numbers, and thus the
+        keys, those of any other machine.
+        """
+        if self.threads is not None:
+            return self
+        return replace(self, threads=threads_for(net(), shape) if self.device == "cpu" else 1)
 
     @property
     def device(self) -> str:
@@ -79,8 +91,7 @@ class TrainerSettings:
         if self.device == "cuda" and self.devices > torch.cuda.device_count():
             there = torch.cuda.device_count()
             raise UnlearnError(f"trainer.devices: expected at most the {there} CUDA devices here, came {self.devices}")
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.threads or 1)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
         # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unlearn.checkpoint.content import file_sha256
 from unlearn.checkpoint.weights import read_weights
-from unlearn.checks import runtime
+from unlearn.checks import ADDED, runtime
 from unlearn.console import Tick
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_json, write_tensors
@@ -24,6 +24,7 @@ class Checkpoint(ModelStage):
 
     file: str = runtime("")
     entry: str | None = runtime(None)  # which of its state dicts
+    threads: int = field(default=1, metadata=ADDED)  # that compute what is predicted and scored with it
 
     @property
     def label(self) -> str:

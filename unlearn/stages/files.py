@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from unlearn.errors import StoreError
 from unlearn.store import Entry
 from unlearn.types import Predictions
 
@@ -35,9 +36,14 @@ def read_tensors(entry: Entry, name: str) -> dict[str, Tensor]:
     Raises:
         StoreError: the file is damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    tensors: dict[str, Tensor] = load_file(entry.file(name))
+    path = entry.file(name)
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise StoreError(f"paths.store: expected tensors in {path}, got another content: {error}") from error
     return tensors
 
 
