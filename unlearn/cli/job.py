@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from unlearn import config
 from unlearn.console import Console, Stopped
 from unlearn.errors import UnlearnError, first_line, told_by_type
+from unlearn.memory import release
 from unlearn.report.note import DONE, FAILED, Note
 from unlearn.run_config import BASELINE
 
@@ -68,6 +69,7 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
         told = str(error) if expected else traceback.format_exc()
         print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
         ended = replace(note, state=FAILED, cause=cause)
+    release()  # a cell that failed has left its error, and with it its models, until here
     with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
         replace(ended, seconds=time.monotonic() - start).write(output)
     return objective

@@ -64,6 +64,12 @@ class Unlearn(Stage):
     def devices(self) -> int:
         return self.numerics.devices
 
+    @property
+    def memory_remedy(self) -> str:
+        if not self.strategy.trains:
+            return super().memory_remedy
+        return "lower strategy.recipe.batch_size (or train.batch_size, which it follows), or use trainer.precision=bf16-mixed"
+
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
         self.strategy.prepare()
@@ -98,6 +104,8 @@ class Unlearn(Stage):
             self._run(model, phase, number, context, workshop, tick)
             for number, phase in enumerate(self.strategy.phases(context, edit))
         ]
+        if skipped := sum(int(module.curve[-1].get("skipped_steps", 0)) for module in done if module.curve):
+            context.notes["skipped_steps"] = f"{skipped} steps were skipped: their gradients were too large for float16"
         curve = [{"phase": float(number)} | row for number, module in enumerate(done) for row in module.curve]
         masks = edit.masks if self.strategy.edits else None
         for key, note in context.notes.items():
