@@ -40,7 +40,9 @@ def gradients(
     with _hearing(model, lambda name, gradient: _sum(total, name, gradient).add_(gradient)):
         for batch in batches:
             n += len(batch[1])
-            _add_up(lambda images, labels: _backward(model, function(model(images), labels)), batch, pieces, total, draws)
+            _add_up(
+                lambda images, labels: _backward(model, function(model(images), labels)), batch, pieces, total, draws
+            )
     return total, n
 
 
@@ -82,7 +84,7 @@ def _add_up(
 
 
 class _Before(NamedTuple):
-    """Where the sums stood before a piece: on a GPU, where memory runs out in the middle of one, the sums themselves."""
+    """Where the sums stood before a piece; on a GPU, where memory runs out in the middle of one, a copy of them."""
 
     changes: dict[str, int]  # how often each sum has changed
     sums: Named | None

@@ -162,7 +162,8 @@ def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
     if not isinstance(config.checkpoint, CheckpointFile):
         return _train(config, Role.ORIGINAL, config.seeds.train, scenario[Subset.TRAIN])
     train, file = scenario[Subset.TRAIN], config.checkpoint.file
-    return Checkpoint(role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, file=file)
+    device, seed = config.trainer.device, config.seeds.train
+    return Checkpoint(role=Role.ORIGINAL, samples=train, model=config.model, seed=seed, file=file, device=device)
 
 
 def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb | None:

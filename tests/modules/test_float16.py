@@ -6,10 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unlearn.checks import problems
-from unlearn.modules import trainer
 from unlearn.modules.precision import INITIAL_SCALE, CountingScaler
-from unlearn.modules.trainer import TrainerSettings
 
 
 def test_a_step_of_infinite_gradients_is_skipped_and_counted() -> None:

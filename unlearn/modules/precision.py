@@ -49,4 +49,3 @@ class CountingScaler(torch.amp.GradScaler):  # type: ignore[name-defined]  # tor
         finally:
             hook.remove()
             self.skipped += not ran
-

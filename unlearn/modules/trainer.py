@@ -41,9 +41,9 @@ class TrainerSettings:
     """How work is run; only its `numerics` are part of what is computed.
 
     With a mixed `precision` the forward passes of training and unlearning run in 16 bits where that is safe
-    (autocast). Weights, scores, predictions and SPD-GAN stay in float32, also with `tf32`. Together with `channels_last` bfloat16 is
-    twice as fast on a processor that computes in it (avx512_bf16), and a fifth as fast on one of AVX2 alone (measured
-    on the MNIST CNN, oneDNN being told to do without).
+    (autocast). Weights, scores, predictions and SPD-GAN stay in float32, also with `tf32`. Together with
+    `channels_last` bfloat16 is twice as fast on a processor that computes in it (avx512_bf16), and a fifth as fast on
+    one of AVX2 alone (measured on the MNIST CNN, oneDNN being told to do without).
     """
 
     accelerator: str = one_of("auto", "cpu", "gpu")

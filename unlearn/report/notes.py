@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from unlearn.pipeline import Outcome
 from unlearn.spd_gan.direct import Direct
@@ -35,6 +37,26 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
         return f"strategy.budget.{ended[0]} ended fine-tuning in {epochs}."
     asked = ", ".join(name for name, value in vars(strategy.budget).items() if value not in (None, False))
     return f"Fine-tuning went through all of its {strategy.recipe.epochs} epochs; its budget ({asked}) was not reached."
+
+
+def place(hardware: Mapping[str, Any]) -> str:
+    """Where something was computed, as an artefact's `hardware` has it: the GPU's name, or the processor's."""
+    name = hardware["cpu"] if hardware["device"] == "cpu" else hardware["device"]
+    return f"{hardware['devices']} x {name}" if hardware.get("devices", 1) > 1 else str(name)
+
+
+def hardware_note(outcome: Outcome) -> dict[str, str]:
+    """Where the models were computed that are judged, if that is not one kind of processor."""
+    plan = outcome.plan
+    stages = {"original": plan.original, "retrained": plan.retrained, "unlearned": plan.judged}
+    places: dict[str, set[str]] = {}
+    for role, made in stages.items():
+        for stage in made if isinstance(made, tuple) else (made,):
+            places.setdefault(role, set()).add(place(outcome.workshop.need(stage).meta["hardware"]))
+    if len(set().union(*places.values())) < 2:
+        return {}
+    named = "; ".join(f"{role} on {' and '.join(sorted(names))}" for role, names in places.items())
+    return {"hardware": f"The models were computed on different processors, which round differently: {named}."}
 
 
 def general_notes(outcome: Outcome) -> dict[str, str]:

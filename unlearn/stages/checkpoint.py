@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unlearn.checkpoint import file_sha256, fit, read_state
-from unlearn.checks import runtime
+from unlearn.checks import ADDED, runtime
 from unlearn.console import Tick
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_tensors
@@ -19,6 +19,7 @@ class Checkpoint(ModelStage):
     """The weights of a checkpoint, behind the data set's normalisation. Its file: `model.safetensors`."""
 
     file: str = runtime("")
+    device: str = field(default="cpu", metadata=ADDED)  # on which the model is used: keys of what is made of it differ
 
     @property
     def label(self) -> str:

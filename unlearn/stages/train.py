@@ -54,6 +54,10 @@ class Train(ModelStage):
     def devices(self) -> int:
         return self.numerics.devices
 
+    def prepare(self, workshop: Workshop) -> None:
+        super().prepare(workshop)
+        self.warm_up(self.recipe, workshop)
+
     @property
     def memory_remedy(self) -> str:
         return "lower train.batch_size, or use trainer.precision=bf16-mixed or more trainer.devices"

@@ -17,6 +17,7 @@ from unlearn.console import Console, Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
 from unlearn.modules.trainer import Numerics, TrainerSettings
+from unlearn.recipe import Recipe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import write_json, write_tensors
@@ -68,11 +69,12 @@ class Unlearn(Stage):
     def memory_remedy(self) -> str:
         if not self.strategy.trains:
             return super().memory_remedy
-        return "lower strategy.recipe.batch_size (or train.batch_size, which it follows), or use trainer.precision=bf16-mixed"
+        return "lower strategy.recipe.batch_size or train.batch_size, or use trainer.precision=bf16-mixed"
 
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
         self.strategy.prepare()
+        self.original.warm_up(self._recipe, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         if self.devices > 1:
@@ -112,6 +114,12 @@ class Unlearn(Stage):
             if key != "edit":  # reported when it happened
                 workshop.console.say(f"  {self.label}: {note}")
         return Unlearned(model, curve, masks, [module.ended for module in done], context.notes)
+
+    @property
+    def _recipe(self) -> Recipe:
+        """The strategy's; of one that trains nothing, the original's."""
+        found = getattr(self.strategy, "recipe", None) or getattr(self.original, "recipe", None)
+        return found if isinstance(found, Recipe) else Recipe()
 
     def _fresh(self, original: Classifier) -> Classifier:
         """A newly initialised model of the original's architecture, on its device."""
