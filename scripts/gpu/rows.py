@@ -155,7 +155,8 @@ def importance(data: Images) -> None:
 
     mine, theirs = ours(ONE_BY_ONE), rival(ONE_BY_ONE)
     off = max(float((mine[name] - each).norm() / each.norm()) for name, each in theirs.items())
-    name = f"importance (equal to {equal(off, 1e-2)})"  # 2e-4 on a CPU: from pass to pass rounding switches a ReLU here and there
+    # 2e-4 on a CPU: from pass to pass rounding switches a ReLU here and there
+    name = f"importance (equal to {equal(off, 1e-2)})"
     slow = {"batches of one": lambda: seconds(lambda: rival(ONE_BY_ONE)) / ONE_BY_ONE}
     row(name, "images/s", lambda: seconds(lambda: ours(SCORED)) / SCORED, slow)
 

@@ -42,20 +42,26 @@ rm -f "$folder/unfinished"
 
 left() { echo $((end - $(date +%s))); }
 
-# Copy what is new to OUT: artefacts and reports whole or not at all.
+# Copy what is new to OUT, artefacts and files whole or not at all.
 copied() {
     [ -n "${OUT:-}" ] || return 0
-    (cd "$folder" && find . -type f -newer "$folder/.copied" -not -path "*/building/*" -not -path "*/locks/*" \
-        -not -name "*.part" -not -name ".copied*" -print0 2>/dev/null) |
-        while IFS= read -r -d "" file; do
-            mkdir -p "$OUT/$(dirname "$file")"
-            cp -p "$folder/$file" "$OUT/$file.part" && mv "$OUT/$file.part" "$OUT/$file" || rm -f "$OUT/$file.part"
+    local part=$OUT/.part-$BASHPID name
+    (cd "$folder" && find . -path "./store/*/*/meta.json" -not -path "./store/building/*" -printf "%h\n") |
+        while IFS= read -r name; do
+            [ ! -e "$OUT/$name" ] || continue
+            mkdir -p "$OUT/$(dirname "$name")"
+            cp -rp "$folder/$name" "$part" && mv -T "$part" "$OUT/$name" || rm -rf "$part"
+        done
+    (cd "$folder" && find . -type f \( -not -path "./store/*" -o -path "./store/partial/*" -o -path "./store/pins/*" \)) |
+        while IFS= read -r name; do
+            [ "$folder/$name" -nt "$OUT/$name" ] || continue # also where there is none
+            mkdir -p "$OUT/$(dirname "$name")"
+            cp -p "$folder/$name" "$part" && mv -T "$part" "$OUT/$name" || rm -f "$part"
         done
 }
 if [ -n "${OUT:-}" ]; then
     mkdir -p "$OUT"
     OUT=$(cd "$OUT" && pwd)
-    touch -d @0 "$folder/.copied"
     (while sleep "${EVERY:-30}"; do copied; done) &
     copier=$!
     trap 'kill "$copier" 2>/dev/null; copied' EXIT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,36 +33,46 @@ RAISING = {
     "_ctc_loss_backward",
     "put_",
     "histc",
+    "median.dim",
+    "nanmedian.dim",
     "grid_sampler_2d_backward",
     "grid_sampler_3d_backward",
 }
+MOST = 50_000_000  # parameters of a net that is tried on the CPU
 SAID = re.compile(r"(.+?)(?:_out)?(?:_cuda)? does not have a deterministic implementation")
 
 
 def raising_operations(net: nn.Module, shape: tuple[int, int, int]) -> set[str]:
     """Operations of a training step that raise on a CUDA device in deterministic mode, by torch's names.
 
-    A step with two images of that shape is recorded, on the meta device where the net can go there: as on CUDA, torch
-    chooses another way there where it knows one that repeats.
+    A step with two images of that shape is recorded: on the CPU, or for a net of many parameters on the meta device,
+    where it takes no memory but has torch import its compiler.
 
     Args:
-        net: a freshly built net, on any device; it is moved, and its gradients are left behind.
+        net: a freshly built net, on the CPU or the meta device; it is moved, and its gradients are left behind.
         shape: (channels, height, width) of an image.
     """
-    device = next(net.parameters()).device
-    for place in dict.fromkeys(("meta", device.type)):
-        recorder = _Recorder()
-        try:
-            moved = net.to(place) if place == device.type else copy.deepcopy(net).to("meta")
-            with torch.random.fork_rng(devices=[]), _deterministic(), recorder:
-                _step(moved.train(), torch.zeros(2, *shape, device=place))
-        except Exception as error:  # a net of one's own may fail in any way; what is wrong with it is told elsewhere
-            said = SAID.search(str(error))
-            if said is not None:
-                return {said[1]}
-            continue
-        return recorder.names & RAISING
-    return set()
+    device = "cpu" if sum(p.numel() for p in net.parameters()) <= MOST else "meta"
+    recorder = _Recorder()
+    try:
+        with torch.random.fork_rng(devices=[]), _deterministic(), recorder:
+            _step(_moved(net, device).train(), torch.zeros(2, *shape, device=device))
+    except Exception as error:  # a net of one's own may fail in any way; what is wrong with it is told elsewhere
+        said = SAID.search(str(error))
+        if said is not None:
+            return {said[1]}
+    return recorder.names & RAISING
+
+
+@torch.no_grad()
+def _moved(net: nn.Module, device: str) -> nn.Module:
+    """On that device, its weights drawn or not."""
+    if device == "meta" or not any(tensor.is_meta for tensor in net.state_dict().values()):
+        return net.to(device)
+    net.to_empty(device=device)
+    for buffer in net.buffers():
+        buffer.zero_()  # an index among them must point somewhere
+    return net
 
 
 def _step(net: nn.Module, images: Tensor) -> None:
@@ -90,5 +99,6 @@ class _Recorder(TorchDispatchMode):
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.add(func._schema.name.removeprefix("aten::"))
+        name = func._schema.name.removeprefix("aten::")
+        self.names |= {name, f"{name}.{func._schema.overload_name}"}
         return func(*args, **(kwargs or {}))
