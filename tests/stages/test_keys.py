@@ -176,15 +176,9 @@ def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: 
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
 
 
-HOW = (
-    "trainer.accelerator=auto",
-    "trainer=debug",
-    "logger=none",
-    "logger=wandb_offline",
-    "paths.store=elsewhere",
-    "cluster=joblib",
-)
-HOW += ("cluster=slurm", "cluster=ray", "until=baseline", "objective=unlearned/forget_accuracy")
+HOW = ("trainer.accelerator=auto", "trainer=debug", "logger=none", "logger=wandb_offline", "paths.store=elsewhere")
+HOW += ("cluster=joblib", "cluster=slurm", "cluster=ray", "until=baseline", "objective=unlearned/forget_accuracy")
+FITTED = ("trainer.precision=bf16-mixed", "trainer.channels_last=true", "trainer.tf32=true")
 
 
 @pytest.mark.parametrize("override", HOW)
@@ -192,9 +186,7 @@ def test_how_it_is_run_is_not_in_the_keys(composed: Compose, override: str) -> N
     assert keys_of(composed(override)) == keys_of(composed())
 
 
-@pytest.mark.parametrize(
-    "override", ["trainer.precision=bf16-mixed", "trainer.channels_last=true", "trainer.tf32=true"]
-)
+@pytest.mark.parametrize("override", FITTED)
 def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose, override: str) -> None:
     here, there = plan_of(composed()), plan_of(composed(override))
     assert here.original.key != there.original.key
