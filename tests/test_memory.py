@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn import memory, per_sample
+from unlearn import per_sample
 from unlearn.cli.run import main
 from unlearn.memory import Pieces, is_out_of_memory
 from unlearn.models.base import Classifier
@@ -42,6 +42,12 @@ class Small(nn.Module):
 
 def refuse() -> None:
     raise torch.OutOfMemoryError(CUDA)
+
+
+def pretend_a_gpu(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for so many numbers."""
+    monkeypatch.setattr(per_sample, "_on_gpu", lambda tensor: True)
+    monkeypatch.setattr(per_sample, "free_numbers", lambda device: free)
 
 
 def model(room: int, late: bool = False) -> Classifier:
@@ -111,8 +117,7 @@ def test_scores_are_the_same_in_smaller_pieces(
 ) -> None:
     """Also where memory runs out after some gradients of a piece were added: on a GPU, which is pretended here."""
     if late:
-        for module in (memory, per_sample):
-            monkeypatch.setattr(module, "free_numbers", lambda device: 10**9)
+        pretend_a_gpu(10**9, monkeypatch)
 
     def scores(net: Classifier) -> Scores:
         images, labels = data().images.float() / 255, data().labels
@@ -134,7 +139,7 @@ def test_samples_at_once_are_as_many_as_a_gpu_has_room_for(monkeypatch: pytest.M
     images, labels = data().images.float() / 255, data().labels
     for free in (139 * 2**28, 1000):
         net = model(N)
-        monkeypatch.setattr(per_sample, "free_numbers", lambda device, free=free: free)
+        pretend_a_gpu(free, monkeypatch)
         monkeypatch.setattr(per_sample, "FEWEST", 1)
         found[free] = GradientStatistic("mean_square").compute(net, [(images, labels)])
         sizes = net.net.sizes

@@ -22,16 +22,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
 
 
-def free_numbers(device: torch.device) -> int | None:
-    """How many float32 numbers fit into a CUDA device's memory now; None for a CPU, which does not say.
-
-    What the allocator holds without using it counts as free.
-    """
-    if device.type != "cuda":
-        return None
+def free_numbers(device: torch.device) -> int:
+    """How many float32 numbers fit into a CUDA device's memory now."""
+    torch.cuda.empty_cache()  # what the allocator holds without using it is free too
     free, _ = torch.cuda.mem_get_info(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return (free + unused) // NUMBER
+    return free // NUMBER
 
 
 def release() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -93,7 +92,7 @@ class _Before(NamedTuple):
     @classmethod
     def now(cls, total: Named, draws: torch.Generator | None) -> _Before:
         """Before the next piece."""
-        on_gpu = any(free_numbers(each.device) is not None for each in islice(total.values(), 1))
+        on_gpu = any(_on_gpu(each) for each in total.values())
         kept = {name: each.clone() for name, each in total.items()} if on_gpu else None
         return cls(_changes(total), kept, None if draws is None else draws.get_state())
 
@@ -215,10 +214,14 @@ def _room(model: nn.Module) -> int:
     its caches.
     """
     parameters = list(model.parameters())
-    free = free_numbers(parameters[0].device)
-    if free is None:
+    if not _on_gpu(parameters[0]):
         return max(FEWEST, sum(p.numel() for p in parameters)) // 2
-    return min(MOST, max(FEWEST, free // ROOM))
+    return min(MOST, max(FEWEST, free_numbers(parameters[0].device) // ROOM))
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    """Whether memory may run out, and says how much of it is free."""
+    return tensor.is_cuda
 
 
 @torch.no_grad()
@@ -231,7 +234,7 @@ def _fitting(model: nn.Module, images: Tensor, room: int) -> int:
     with _watching(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
         model(images[:1])
     size = max(1, room // max(1, sum(sizes)))
-    return size if free_numbers(images.device) is None else _power_of_two(size)
+    return _power_of_two(size) if _on_gpu(images) else size
 
 
 def _power_of_two(number: int) -> int:

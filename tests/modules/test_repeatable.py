@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.config import CommandLine, preflight
-from unlearn.errors import ConfigError
+from unlearn.errors import ConfigError, UnlearnError
 from unlearn.modules.repeatable import raising_operations
+from unlearn.stages.explain import explained
 
 RAISES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "pooling to 3 x 3": (nn.AdaptiveAvgPool2d(3), "_adaptive_avg_pool2d_backward"),
@@ -60,3 +61,26 @@ def test_a_vgg_and_an_alexnet_are_refused_with_the_option_named() -> None:
         preflight(CommandLine([*command, "model.name=vgg11", "dataset=cifar10"], False, None))
     (problem,) = [each for each in caught.value.problems if each.startswith("trainer.")]
     assert problem.startswith("trainer.deterministic: expected false on a CUDA device with this model, whose _adaptive")
+
+
+def test_on_this_machine_it_is_refused_where_auto_finds_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    words = ["model=torchvision", "model.name=vgg11", "dataset=cifar10", "trainer.accelerator=auto"]
+    with pytest.raises(ConfigError, match="trainer.deterministic: expected false on a CUDA device"):
+        preflight(CommandLine(words, False, None))
+    with pytest.raises(ConfigError) as caught:
+        preflight(CommandLine([*words, "trainer.deterministic=false"], False, None))
+    assert not [each for each in caught.value.problems if each.startswith("trainer.")]
+
+
+def test_what_raises_all_the_same_is_told_in_one_line() -> None:
+    said = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic_algo"
+    with pytest.raises(UnlearnError) as caught, explained("train original (seed 0)", "", "cuda"):
+        raise RuntimeError(said)
+    assert str(caught.value) == (
+        "train original (seed 0): trainer.deterministic: expected operations that repeat bit for bit on cuda, "
+        "got cumsum_cuda_kernel; set trainer.deterministic=false, use trainer=cpu, or another model"
+    )
+    with pytest.raises(RuntimeError, match="other"), explained("train", "", "cuda"):
+        raise RuntimeError("other")

@@ -23,12 +23,13 @@ _done: set[tuple[Any, ...]] = set()  # in this process
 def warm_up_once(settings: TrainerSettings, name: tuple[Any, ...], work: Callable[[], object]) -> None:
     """Do `work` on a CUDA device and wait for it, once per process and name; on a CPU nothing is done.
 
-    What goes wrong is left to the stage, which meets it again and reports it. No random number is used up.
+    What goes wrong is left to the stage, which meets it again and reports it. No random number of the CPU's is used
+    up; the device's are seeded at the start of each epoch.
     """
     if not _pays(settings) or name in _done:
         return
     _done.add(name)
-    with torch.random.fork_rng(devices=_cuda_devices()), suppress(RuntimeError, MemoryError):
+    with torch.random.fork_rng(devices=[]), suppress(RuntimeError, MemoryError):
         work()
         torch.cuda.synchronize()
     release()
@@ -50,7 +51,3 @@ def training_step(model: nn.Module, recipe: Recipe, shape: tuple[int, int, int],
 
 def _pays(settings: TrainerSettings) -> bool:
     return settings.device == "cuda"
-
-
-def _cuda_devices() -> list[int]:
-    return [torch.cuda.current_device()] if torch.cuda.is_available() else []
