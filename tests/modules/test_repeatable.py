@@ -67,11 +67,9 @@ def test_on_this_machine_it_is_refused_where_auto_finds_a_gpu(monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     words = ["model=torchvision", "model.name=vgg11", "dataset=cifar10", "trainer.accelerator=auto"]
-    with pytest.raises(ConfigError, match="trainer.deterministic: expected false on a CUDA device"):
+    with pytest.raises(ConfigError, match=r"trainer\.deterministic: expected false on a CUDA device"):
         preflight(CommandLine(words, False, None))
-    with pytest.raises(ConfigError) as caught:
-        preflight(CommandLine([*words, "trainer.deterministic=false"], False, None))
-    assert not [each for each in caught.value.problems if each.startswith("trainer.")]
+    preflight(CommandLine([*words, "trainer.deterministic=false"], False, None))
 
 
 def test_what_raises_all_the_same_is_told_in_one_line() -> None:
