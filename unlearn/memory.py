@@ -31,7 +31,7 @@ def free_numbers(device: torch.device) -> int:
 
 def release() -> None:
     """Give back what dead models and the allocator's cache hold on the CUDA device, if one is in use."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()  # a trainer and its module refer to each other
         torch.cuda.empty_cache()
 

@@ -140,9 +140,11 @@ class Relevance(Statistic):
             raise ValueError("relevance is defined for a model in eval mode")
         head = last_linear(model)
         rows, seen, pieces = list[Tensor](), list[Tensor](), Pieces()
-        for images, labels in batches if head else ():
-            rows += pieces.results(partial(self._rows, model, head[1]), images, labels)
-            seen.append(labels)
+        if head is not None:
+            work = partial(self._rows, model, head[1])
+            for images, labels in batches:
+                rows += pieces.results(work, images, labels)
+                seen.append(labels)
         if not rows:
             raise UnlearnError("model: expected an nn.Linear, and samples to pass through it, came none")
         return {"relevance": torch.cat(rows), "labels": torch.cat(seen)}

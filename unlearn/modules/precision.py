@@ -33,7 +33,7 @@ def tf32(allowed: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-class CountingScaler(torch.amp.GradScaler):  # type: ignore[name-defined]  # torch exports it without saying so
+class CountingScaler(torch.amp.GradScaler):
     """Scales a float16 loss, and counts the steps that it skips since their gradients were not finite."""
 
     def __init__(self, device: str) -> None:
