@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = (
     ("errors", "types", "seeding", "console", "discovery"),  # L0
     ("checks", "factories"),
-    ("muon",),  # L1
+    ("muon", "memory"),  # L1
     ("batch", "recipe", "per_sample", "largest", "chance", "divergence", "margin", "statistics", "inversion"),
     ("scores",),
     ("models", "checkpoint", "clusters", "retain", "blend", "evidence"),

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 from unlearn import clusters, config
+from unlearn.cli import gpus
 from unlearn.config import CommandLine, preflight
 from unlearn.errors import ConfigError
 
@@ -98,6 +102,18 @@ def test_plain_config_reaches_joblib_and_ray() -> None:
         (["cluster=joblib", "trainer=ddp"], "trainer.devices: expected 1 with cluster=joblib"),
         (["cluster=slurm", "cluster.time=0"], "cluster.time: expected a number >= 1, got 0"),
         (["cluster=slurm", "cluster.gpus=1"], "trainer.accelerator: expected gpu with cluster.gpus=1"),
+        (["cluster=slurm", "trainer=gpu"], "cluster.gpus: expected 1 with trainer.accelerator=gpu, or trainer=cpu"),
+        (["cluster=slurm", "trainer=gpu", "cluster.gpus=2"], "cluster.gpus: expected 1, as many as trainer.devices"),
+        (
+            ["cluster=slurm", "trainer=gpu", "trainer.devices=2", "cluster.gpus=1"],
+            "cluster.gpus: expected 2, as many as trainer.devices",
+        ),
+        (
+            ["cluster=slurm", "trainer.accelerator=auto", "cluster.gpus=2"],
+            "cluster.gpus: expected 1, as many as trainer.devices",
+        ),
+        (["cluster=ray", "trainer=gpu"], "cluster.gpus: expected 1 with trainer.accelerator=gpu"),
+        (["cluster=ray", "trainer=gpu", "cluster.gpus=1.5"], "cluster.gpus: expected 1, as many as trainer.devices"),
         (["cluster=ray", "cluster.address=auto"], "paths.output: expected an absolute path with cluster.address"),
         (["cluster=slum"], "cluster: expected one of joblib, local, ray, slurm (nearest: slurm), got 'slum'"),
     ],
@@ -105,6 +121,67 @@ def test_plain_config_reaches_joblib_and_ray() -> None:
 def test_bad_settings_are_refused(overrides: list[str], told: str) -> None:
     (problem,) = refusal(*overrides)
     assert problem.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "cluster=slurm trainer=gpu trainer.devices=2 cluster.gpus=2",
+        "cluster=slurm trainer=gpu +cluster.arguments.gres=gpu:1",
+        "cluster=slurm trainer=gpu +cluster.arguments.gpus-per-task=1",
+        "cluster=slurm trainer.accelerator=auto",
+        "cluster=ray trainer=gpu cluster.gpus=0.25",
+    ],
+)
+def test_as_many_gpus_as_are_used_are_submitted(words: str) -> None:
+    preflight(CommandLine(words.split(), False, None))
+
+
+@pytest.mark.parametrize(("words", "expected"), [("trainer=gpu", 4), ("trainer=gpu cluster.n_jobs=8", 8), ("", -1)])
+def test_this_machine_runs_a_cell_on_each_gpu(words: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert launcher("cluster=joblib", *words.split())["n_jobs"] == expected
+
+
+def test_each_process_of_this_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A GPU is free again when its process has ended; a third process shares one. Here lists stand for processes."""
+    monkeypatch.setenv("UNLEARN_GPUS", "2,GPU-a/5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a/5")
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    processes: list[list[FileLock]] = [[] for _ in range(4)]
+
+    def taken(process: list[FileLock]) -> str:
+        monkeypatch.setattr(gpus, "_held", process)
+        for _ in range(2):  # the second cell of a process finds CUDA started
+            gpus.take_gpu()
+        return os.environ["CUDA_VISIBLE_DEVICES"]
+
+    assert [taken(process) for process in processes[:3]] == ["2", "GPU-a/5", "2"]
+    processes[1][0].release()
+    assert taken(processes[3]) == "GPU-a/5"
+    assert [len(process) for process in processes] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("visible", "expected"), [("", "0,1,2"), ("4,7", "4,7")])
+def test_gpus_are_offered_where_processes_share_them_out(
+    visible: str, expected: str, composed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setenv("UNLEARN_GPUS", "of another sweep")
+    gpus.offer_gpus([config.instantiate(composed("cluster=joblib", "trainer=gpu"))])
+    assert os.environ["UNLEARN_GPUS"] == expected
+    for words in (("cluster=joblib",), ("cluster=local", "trainer=gpu")):
+        gpus.offer_gpus([config.instantiate(composed(*words))])
+        assert "UNLEARN_GPUS" not in os.environ
+
+
+@pytest.mark.slow
+def test_a_cell_elsewhere_says_first_where_it_runs(tmp_path: Path) -> None:
+    words = ["cluster=joblib", "cluster.n_jobs=1", "trainer.accelerator=auto", "until=baseline", "train.epochs=1"]
+    _, told = unlearn(*words, "dataset.limit=300", "spd_gan=off", cwd=tmp_path)
+    lines = [line for line in told.splitlines() if line.startswith("  ")]
+    assert lines[0].startswith("  runs on ")
 
 
 @pytest.mark.parametrize("name", ["joblib", "slurm", "ray"])

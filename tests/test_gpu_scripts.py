@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from unlearn.cli.run import main
@@ -78,3 +82,67 @@ def test_options_in_a_folder_of_their_group_are_known(
             main()
         assert ended.value.code == 2
         assert f"got '{wrong}'" in capsys.readouterr().err
+
+
+def packed(folder: Path) -> Path:
+    """Few images of noise, as `pack.py` leaves them."""
+    draws, path = np.random.default_rng(0), folder / "cifar10.npz"
+    images = {
+        part: draws.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8) for part, n in (("train", 256), ("test", 20))
+    }
+    np.savez(path, **images, **{f"{part}_labels": np.arange(len(each)) % 10 for part, each in images.items()})
+    return path
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, at sizes for a CPU."""
+    monkeypatch.setenv("DEVICE", "cpu")
+    monkeypatch.setenv("TOY", "1")
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.delitem(sys.modules, "rows", raising=False)
+    return importlib.import_module("rows")
+
+
+def test_a_row_that_fails_costs_that_row_alone(
+    rows: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setitem(rows.ROWS, "training", fails)
+    monkeypatch.setitem(rows.ROWS, "importance", lambda _: print("importance: measured"))
+    assert rows.main(str(packed(tmp_path)), "training", "importance") == 1
+    told = capsys.readouterr().out
+    assert "training: failed: RuntimeError: CUDA error" in told
+    assert "importance: measured" in told
+    assert told.endswith("failed: training\n")
+    assert rows.main(str(packed(tmp_path)), "importance") == 0
+
+
+def test_stacked_models_are_compared_after_few_steps(
+    rows: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However long they train: rounding leads them 6e-3 apart after 100 steps on a CPU."""
+    monkeypatch.setattr(rows, "STACKED", 256)
+    monkeypatch.setattr(rows, "MODELS", 2)
+    monkeypatch.setattr(rows, "row", lambda name, *_: print(name))
+    assert rows.main(str(packed(tmp_path)), "stacked") == 0
+    assert "after 3 steps" in capsys.readouterr().out
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_the_table_has_switches_and_copies_out(tmp_path: Path) -> None:
+    """No row and no sweep: nothing is measured, the table says so, and what there is lies in OUT."""
+    packed(tmp_path)
+    out = tmp_path / "out"
+    switches = {"DEVICE": "cpu", "ROWS": "none", "SWEEP": "none", "OUT": str(out), "PYTHON": sys.executable}
+    folder = tmp_path / "cpu-32"
+    (folder / "store" / "train" / "abc").mkdir(parents=True)
+    (folder / "store" / "train" / "abc" / "meta.json").write_text("{}")
+    (folder / "store" / "building" / "half").mkdir(parents=True)
+    command = [SCRIPTS / "table.sh", tmp_path]
+    done = subprocess.run(command, env=os.environ | switches, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "no cell is finished yet" in (out / "table.txt").read_text()
+    assert sorted(path.name for path in (out / "store").rglob("*")) == ["abc", "meta.json", "train"]

@@ -24,8 +24,15 @@ class Batch(NamedTuple):
     weights: Tensor | None = None
 
     def mean(self, values: Tensor) -> Tensor:
-        """Of one value per sample [b], over the whole batch; losses that use it are right on several devices too."""
-        return values.mean() if self.weights is None else values @ self.weights.to(values.dtype)
+        """Of one value per sample [b], over the whole batch; losses that use it are right on several devices too.
+
+        Weighted means are computed in 32 bits, where mixed precision would round a product of vectors to 16.
+        """
+        if self.weights is None:
+            return values.mean()
+        wide = values if values.dtype == torch.float64 else values.float()
+        with torch.autocast(wide.device.type, enabled=False):
+            return wide @ self.weights.to(wide.dtype)
 
     def cross_entropy(self, logits: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Mean cross-entropy of logits [b, C], in nats."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,9 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
 from unlearn.checks import at_least, checked
 from unlearn.discovery import options
 from unlearn.errors import Problem
+
+GPU_ARGUMENT = re.compile(r"gpu|^gres=|^tres")  # of sbatch: gres, gpus, gpus-per-task, ...
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class Cluster(ABC):
     plugin: ClassVar[str] = "hydra"  # the package that brings the launcher
     extra: ClassVar[str] = ""  # of ours, that brings the package
     shares_terminal: ClassVar[bool] = False  # cells run one after another where the user looks on
+    runs_here: ClassVar[bool] = False  # cells run on this machine
+    spreads: ClassVar[bool] = False  # its processes share out the GPUs of this machine
 
     def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
         """What does not fit `trainer.accelerator`, `trainer.devices` or `paths.output`."""
@@ -32,6 +39,7 @@ class Local(Cluster):
     """One cell after another, in this process."""
 
     shares_terminal: ClassVar[bool] = True
+    runs_here: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,10 @@ class Joblib(Cluster):
 
     plugin: ClassVar[str] = "hydra_plugins.hydra_joblib_launcher"
     extra: ClassVar[str] = "joblib"
+    runs_here: ClassVar[bool] = True
+    spreads: ClassVar[bool] = True
 
+    # -1: one per core, on CUDA devices one per device; more than these share them
     n_jobs: int = checked(-1, "a number of processes >= 1, or -1 for one per core", lambda v: v >= 1 or v == -1)
 
     def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
@@ -70,6 +81,8 @@ class Slurm(Cluster):
 
     def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
         yield from _idle(self.gpus, accelerator)
+        if not any(GPU_ARGUMENT.search(f"{name}={value}") for name, value in self.arguments.items()):
+            yield from _mismatch(self.gpus, accelerator, devices)
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,7 @@ class Ray(Cluster):
 
     def check(self, accelerator: str, devices: int, output: str) -> Iterator[Problem]:
         yield from _idle(self.gpus, accelerator)
+        yield from _mismatch(self.gpus, accelerator, devices)
         if self.address != "local" and not Path(output).is_absolute():
             expected = "an absolute path with cluster.address: the cluster's processes stand in folders of their own"
             yield Problem("paths.output", expected, output)
@@ -93,6 +107,22 @@ class Ray(Cluster):
 def _idle(gpus: float | None, accelerator: str) -> Iterator[Problem]:
     if gpus and accelerator == "cpu":
         yield Problem("trainer.accelerator", f"gpu with cluster.gpus={gpus:g}, which would idle otherwise", accelerator)
+
+
+def _mismatch(gpus: float | None, accelerator: str, devices: int) -> Iterator[Problem]:
+    """Cells that would find no GPU, or other than as many as they train on; a fraction of one is one."""
+    if accelerator == "gpu" and not gpus:
+        yield Problem("cluster.gpus", f"{devices} with trainer.accelerator=gpu, or trainer=cpu", gpus)
+    elif accelerator != "cpu" and gpus and max(1, gpus) != devices:
+        yield Problem("cluster.gpus", f"{devices}, as many as trainer.devices", gpus)
+
+
+def processes(n_jobs: int, accelerator: str) -> int:
+    """`${processes:${cluster.n_jobs},${trainer.accelerator}}`: -1 as one process for each CUDA device, if there are any
+    and they are used."""
+    if n_jobs != -1 or accelerator == "cpu":
+        return n_jobs
+    return torch.cuda.device_count() or n_jobs
 
 
 def check_installed(name: str) -> Iterator[str]:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
+
+from unlearn.memory import Pieces, free_numbers, is_out_of_memory
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images [b, c, h, w] and labels int64 [b]
 Function = Callable[[Tensor, Tensor], Tensor]  # of logits [b, C] and labels: a sum of one number per sample
@@ -23,34 +26,92 @@ PAIRS = 4  # positions up to which a square is cheaper by the products of its te
 CACHED = 1 << 17  # numbers that are written and read again at once
 FEW = 24  # samples: of fewer, to ask whether it is right for the net costs what it gains (scripts/bench/importance.py)
 FEWEST = 1 << 20  # numbers that a small net may hold at once beside itself
+MOST = 1 << 30  # numbers at once on a GPU: some kernels count in 32 bits
+ROOM = 8  # a GPU's free memory over what is held at once: autograd, and what is made of it, take several times as much
 
 
-def gradients(model: nn.Module, batches: Batches, function: Function) -> tuple[Named, int]:
-    """The sum over samples of dF/dw, and how many they are."""
+def gradients(
+    model: nn.Module, batches: Batches, function: Function, draws: torch.Generator | None = None
+) -> tuple[Named, int]:
+    """The sum over samples of dF/dw, and how many they are; `function` may draw from `draws`."""
     total: Named = {}
-    n = 0
+    n, pieces = 0, Pieces()
     with _hearing(model, lambda name, gradient: _sum(total, name, gradient).add_(gradient)):
-        for images, labels in batches:
-            n += len(labels)
-            _backward(model, function(model(images), labels))
+        for batch in batches:
+            n += len(batch[1])
+            _add_up(
+                lambda images, labels: _backward(model, function(model(images), labels)), batch, pieces, total, draws
+            )
     return total, n
 
 
-def sums(model: nn.Module, batches: Batches, function: Function, power: Power) -> tuple[Named, int]:
-    """The sum over samples of power(dF/dw), and how many they are; how batches are cut does not matter.
+def sums(
+    model: nn.Module, batches: Batches, function: Function, power: Power, draws: torch.Generator | None = None
+) -> tuple[Named, int]:
+    """The sum over samples of power(dF/dw), and how many they are; how batches are cut changes rounding alone.
 
     Many samples at once where there are some and that is known to be right for the net (`_trusted`), else one by one.
+    On a GPU as many as its free memory has room for. `function` may draw from `draws`.
     """
     total: Named = {}
-    n, way, size = 0, _one_by_one, 0
+    n, way, pieces = 0, _one_by_one, Pieces()
     for images, labels in batches:
-        if n == 0:
-            able = len(images) >= FEW and _trusted(model, images)
-            way, size = (_at_once, _fitting(model, images)) if able else (way, len(images))
+        if n == 0 and len(images) >= FEW and _trusted(model, images):
+            room = _room(model)
+            way, pieces = partial(_at_once, room=room), Pieces(_fitting(model, images, room))
         n += len(labels)
-        for part in zip(torch.split(images, size), torch.split(labels, size), strict=True):
-            way(model, *part, function, power, total)
+        work = partial(way, model, function=function, power=power, total=total)
+        _add_up(work, (images, labels), pieces, total, draws)
     return total, n
+
+
+def _add_up(
+    work: Callable[[Tensor, Tensor], None],
+    batch: tuple[Tensor, Tensor],
+    pieces: Pieces,
+    total: Named,
+    draws: torch.Generator | None,
+) -> None:
+    """Let `work` add each piece of a batch to `total`, in smaller pieces once memory has run out."""
+    before = _Before.now(total, draws)
+
+    def undo() -> bool:
+        return before.put_back(total, draws)
+
+    for _ in pieces.results(work, *batch, undo=undo):
+        before = _Before.now(total, draws)
+
+
+class _Before(NamedTuple):
+    """Where the sums stood before a piece; on a GPU, where memory runs out in the middle of one, a copy of them."""
+
+    changes: dict[str, int]  # how often each sum has changed
+    sums: Named | None
+    state: Tensor | None  # of the generator
+
+    @classmethod
+    def now(cls, total: Named, draws: torch.Generator | None) -> _Before:
+        """Before the next piece."""
+        on_gpu = any(_on_gpu(each) for each in total.values())
+        kept = {name: each.clone() for name, each in total.items()} if on_gpu else None
+        return cls(_changes(total), kept, None if draws is None else draws.get_state())
+
+    def put_back(self, total: Named, draws: torch.Generator | None) -> bool:
+        """Make a piece undone; False where it has changed sums that were not kept."""
+        if draws is not None and self.state is not None:
+            draws.set_state(self.state)
+        if not self.changes:  # it was the first
+            total.clear()
+        elif self.sums is None:
+            return _changes(total) == self.changes
+        else:
+            total.clear()
+            total.update({name: each.clone() for name, each in self.sums.items()})
+        return True
+
+
+def _changes(total: Named) -> dict[str, int]:
+    return {name: each._version for name, each in total.items()}
 
 
 def _sum(total: Named, name: str, like: Tensor) -> Tensor:
@@ -93,14 +154,22 @@ def _one_by_one(
             _backward(model, function(model(image), label))
 
 
-def _at_once(model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power, total: Named) -> None:
+def _at_once(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    function: Function,
+    power: Power,
+    total: Named,
+    room: int | None = None,
+) -> None:
     """For nets of linear layers, convolutions, and batch normalisation in eval mode, by one backward pass.
 
     The trick: from the gradient at a layer's output, and its input, every sample's own gradient is an outer product,
     whose power is summed on the spot; the weights' ordinary gradients are never made.
     """
     pixels = images.detach().requires_grad_()
-    with _watching(model, _Sums(power, _room(model), total).note):
+    with _watching(model, _Sums(power, room or _room(model), total).note):
         torch.autograd.grad(function(model(pixels), labels), pixels)
 
 
@@ -125,8 +194,10 @@ def _trusted(model: nn.Module, images: Tensor) -> bool:
             _backward(model, (1 + logits[-1]).square().sum())  # a loss's gradient may be too small to be squared
         with torch.no_grad():
             alone = torch.cat([model(one) for one in torch.split(pixels, 1)])
-    except (RuntimeError, IndexError):  # a layer ran twice, or got its input by name; or the net changes its images
-        return False
+    except (RuntimeError, IndexError) as error:
+        if is_out_of_memory(error):  # which says nothing of the net
+            raise
+        return False  # a layer ran twice, or got its input by name; or the net changes its images
     return all(same) and not fast.total and _alike(alone, logits)
 
 
@@ -137,18 +208,38 @@ def _alike(fast: Tensor, slow: Tensor) -> bool:
 
 
 def _room(model: nn.Module) -> int:
-    """How many numbers are held at once beside the net: as many as it has; on a CPU half, as autograd keeps others."""
+    """How many numbers are held at once beside the net.
+
+    On a GPU a part of what is free. On a CPU half as many as the net has, as autograd keeps others: more would leave
+    its caches.
+    """
     parameters = list(model.parameters())
-    return max(FEWEST, sum(p.numel() for p in parameters)) // (1 if parameters[0].is_cuda else 2)
+    if not _on_gpu(parameters[0]):
+        return max(FEWEST, sum(p.numel() for p in parameters)) // 2
+    return min(MOST, max(FEWEST, free_numbers(parameters[0].device) // ROOM))
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    """Whether memory may run out, and says how much of it is free."""
+    return tensor.is_cuda
 
 
 @torch.no_grad()
-def _fitting(model: nn.Module, images: Tensor) -> int:
-    """As many samples as have room with the inputs of all layers, which wait for the backward pass."""
+def _fitting(model: nn.Module, images: Tensor, room: int) -> int:
+    """As many samples as have room with the inputs of all layers, which wait for the backward pass.
+
+    On a GPU a power of two: what other work leaves free then hardly changes how sums are rounded.
+    """
     sizes: list[int] = []
     with _watching(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
         model(images[:1])
-    return max(1, _room(model) // max(1, sum(sizes)))
+    size = max(1, room // max(1, sum(sizes)))
+    return _power_of_two(size) if _on_gpu(images) else size
+
+
+def _power_of_two(number: int) -> int:
+    """The largest up to `number`."""
+    return 1 << (number.bit_length() - 1)
 
 
 Note = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]  # layer's name, layer, its inputs, its output
@@ -237,7 +328,7 @@ class _Sums:
 
     def _fit(self, numbers: int, where: Tensor) -> int:
         """How many times so many numbers stay in the cache, or on a GPU have room; 1 at least."""
-        return max(1, (self.room if where.is_cuda else CACHED) // numbers)
+        return _power_of_two(max(1, self.room // numbers)) if where.is_cuda else max(1, CACHED // numbers)
 
 
 def _positions(layer: nn.Module, tensor: Tensor) -> Tensor:

@@ -197,6 +197,7 @@ def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
         file=str(source.path),
         entry=source.entry,
         threads=config.trainer.numerics.threads,
+        device=config.trainer.device,
     )
 
 

@@ -21,6 +21,7 @@ from unlearn.discovery import options, snake_case
 from unlearn.errors import Problem, UnlearnError
 from unlearn.evidence import Metric
 from unlearn.modules.layout import refused
+from unlearn.modules.repeatable import raising_operations
 from unlearn.modules.trainer import TrainerSettings
 from unlearn.spd_gan.options import Off
 from unlearn.stages.own_models import find_source
@@ -143,8 +144,35 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
         yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
         if config.trainer.channels_last:
             yield from refused(_empty_net(config), config.dataset.shape)
+        if config.trainer.accelerator == "gpu":
+            yield from _check_repeatable(config)
         wrong = list(config.forget.check(config.population))
         yield from wrong or _check_size(config)
+
+
+def check_here(config: RunConfig) -> Iterator[Problem | str]:
+    """What does not fit the machine that this process runs on, where cells of this config are run."""
+    yield from config.trainer.lacking()
+    if config.trainer.accelerator == "auto" and config.trainer.device == "cuda":
+        yield from _check_repeatable(config)
+
+
+_repeatable: dict[tuple[Any, ...], set[str]] = {}  # what raises, by net and shape, so that a grid asks once
+
+
+def _check_repeatable(config: RunConfig) -> Iterator[Problem]:
+    """A net whose training raises on a CUDA device in deterministic mode."""
+    if not config.trainer.deterministic:
+        return
+    asked = (repr(config.model), config.dataset.shape, config.dataset.classes)
+    if asked not in _repeatable:
+        _repeatable[asked] = raising_operations(_empty_net(config), config.dataset.shape)
+    if _repeatable[asked]:
+        names = ", ".join(sorted(_repeatable[asked]))
+        expected = (
+            f"false on a CUDA device with this model, whose {names} does not repeat bit for bit there; or trainer=cpu"
+        )
+        yield Problem("trainer.deterministic", expected, True)
 
 
 def _check_size(config: RunConfig) -> Iterator[Problem]:

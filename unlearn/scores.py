@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from unlearn.checks import at_least, one_of
 from unlearn.errors import UnlearnError, some
+from unlearn.memory import Pieces
 from unlearn.per_sample import gradients, sums
 from unlearn.seeding import stream
 from unlearn.types import Subset
@@ -66,10 +68,10 @@ class GradientStatistic(Statistic):
             return self._function(logits, labels, draws)
 
         if self.name == "mean_gradient":
-            total, n = gradients(model, batches, function)
+            total, n = gradients(model, batches, function, draws)
         else:  # of each sample: the square of a mean gradient would be another quantity
             power = torch.abs if self.name == "sum_absolute" else torch.square
-            total, n = sums(model, batches, function, power)
+            total, n = sums(model, batches, function, power, draws)
         return total if self.name == "sum_absolute" else {name: t / n for name, t in total.items()}
 
     def _function(self, logits: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:
@@ -136,11 +138,16 @@ class Relevance(Statistic):
     def compute(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
         if model.training:
             raise ValueError("relevance is defined for a model in eval mode")
-        found = last_linear(model)
-        rows = [(self._rows(model, found[1], *batch), batch[1]) for batch in batches] if found else []
+        head = last_linear(model)
+        rows, seen, pieces = list[Tensor](), list[Tensor](), Pieces()
+        if head is not None:
+            work = partial(self._rows, model, head[1])
+            for images, labels in batches:
+                rows += pieces.results(work, images, labels)
+                seen.append(labels)
         if not rows:
             raise UnlearnError("model: expected an nn.Linear, and samples to pass through it, came none")
-        return {"relevance": torch.cat([r for r, _ in rows]), "labels": torch.cat([labels for _, labels in rows])}
+        return {"relevance": torch.cat(rows), "labels": torch.cat(seen)}
 
     def _rows(self, model: nn.Module, head: nn.Linear, images: Tensor, labels: Tensor) -> Tensor:
         """Relevance [b, d] of one batch."""

@@ -51,10 +51,16 @@ def main(folder: Path) -> None:
         )
         print(f"{name:18}" + "".join(f"{each:>24}" for each in cells))
     print("ours (published)")
-    told, device = reports[0]["config"], reports[0]["hardware"]["device"]
-    print(f"{told['train']['epochs']} epochs, precision {told['trainer']['precision']}; {device}; ", end="")
+    told, where = reports[0]["config"], " and ".join(sorted(set().union(*map(devices, reports))))
+    print(f"{told['train']['epochs']} epochs, precision {told['trainer']['precision']}; {where}; ", end="")
     print(", ".join(f"{name} {reports[0]['versions'][name]}" for name in ("torch", "pytorch-lightning", "commit")))
     print(NOTE)
+
+
+def devices(report: Mapping[str, Any]) -> set[str]:
+    """What its models were computed on; of a report that does not say, what it was written on."""
+    made = [part["hardware"] for part in report.get("artifacts", {}).values() if "hardware" in part]
+    return {hardware["device"] for hardware in made or [report["hardware"]]}
 
 
 def measured(reports: Sequence[Mapping[str, Any]]) -> dict[str, list[Row]]:

@@ -6,13 +6,19 @@
 #
 # FOLDER holds cifar10.npz, or what scripts/gpu/pack.py makes it of: cifar10-jpeg.tar.xz, or a folder cifar10-jpeg.
 # Store, reports and table.txt lie in a folder in it, DEVICE-PRECISION, toys apart; nothing is downloaded. Exit status:
-# 0, the table is whole; 3, the same command goes on from here; 2, something is missing.
+# 0, the table is whole; 1, a row or a cell failed, which costs that one alone; 3, the same command goes on from here;
+# 2, something is missing.
 #
 #   DEVICE=cuda|cpu        default cuda
 #   TOY=1                  sizes that show on a CPU, in two minutes, that all of it works; no figures
 #   MINUTES=9.5            for all of it; what is unfinished then is left to the next call
 #   PRECISION=bf16-mixed   of the published table; 32 is what they had, and takes several times as long
 #   SEEDS=0                of the published table: 0,1,2
+#   EPOCHS=182             of the published table's trainings: fewer for a look at it
+#   ROWS="training importance stacked selection"   which rows are measured; ROWS=none: none
+#   SWEEP="fast reports"   which sweeps are run, the experiment and the published table; SWEEP=none: none
+#   OUT=folder             a copy of results and store there, every half minute and after each row and sweep; put in
+#                          the place of FOLDER/DEVICE-PRECISION it is gone on from
 #   WHEELS=folder          installs what is missing from these wheels, into FOLDER/venv
 #   PYTHON=python3         with torch and torchvision for the GPU
 set -euo pipefail
@@ -31,9 +37,35 @@ export PACKED=$given/cifar10.npz
 export PYTHONPATH=$root:$here${PYTHONPATH:+:$PYTHONPATH}
 end=$(awk "BEGIN { print int($(date +%s) + 60 * ${MINUTES:-9.5}) }")
 
+failed=
 rm -f "$folder/unfinished"
 
 left() { echo $((end - $(date +%s))); }
+
+# Copy what is new to OUT, artefacts and files whole or not at all.
+copied() {
+    [ -n "${OUT:-}" ] || return 0
+    local part=$OUT/.part-$BASHPID name
+    (cd "$folder" && find . -path "./store/*/*/meta.json" -not -path "./store/building/*" -printf "%h\n") |
+        while IFS= read -r name; do
+            [ ! -e "$OUT/$name" ] || continue
+            mkdir -p "$OUT/$(dirname "$name")"
+            cp -rp "$folder/$name" "$part" && mv -T "$part" "$OUT/$name" || rm -rf "$part"
+        done
+    (cd "$folder" && find . -type f \( -not -path "./store/*" -o -path "./store/partial/*" -o -path "./store/pins/*" \)) |
+        while IFS= read -r name; do
+            [ "$folder/$name" -nt "$OUT/$name" ] || continue # also where there is none
+            mkdir -p "$OUT/$(dirname "$name")"
+            cp -p "$folder/$name" "$part" && mv -T "$part" "$OUT/$name" || rm -f "$part"
+        done
+}
+if [ -n "${OUT:-}" ]; then
+    mkdir -p "$OUT"
+    OUT=$(cd "$OUT" && pwd)
+    (while sleep "${EVERY:-30}"; do copied; done) &
+    copier=$!
+    trap 'kill "$copier" 2>/dev/null; copied' EXIT
+fi
 
 # until_then SECONDS_TO_SPARE COMMAND: ended politely when so much is left; its own status, or 0 if it was ended
 until_then() {
@@ -81,11 +113,17 @@ if [ ! -f "$PACKED" ]; then
     [ -f "$PACKED" ] || { echo "$given: expected cifar10.npz, cifar10-jpeg.tar.xz or cifar10-jpeg" >&2; exit 2; }
 fi
 
-if ! grep -qs "all rows" "$folder/rows.txt"; then # measured once
+mkdir -p "$folder/rows"
+chosen=${ROWS:-training importance stacked selection}
+for name in ${chosen//,/ }; do
+    [ "$name" != none ] || break
+    if grep -qs "all rows" "$folder/rows/$name.txt"; then continue; fi # measured once
     spare=$([ -n "$TOY" ] && echo 20 || echo 240)
-    until_then "$spare" "$python" "$here/rows.py" "$PACKED" 2>"$folder/rows.log" | tee "$folder/rows.txt" ||
-        { tail -5 "$folder/rows.log"; exit 1; }
-fi
+    # Each in a process of its own: an error on a GPU spoils all that its process does afterwards.
+    until_then "$spare" "$python" "$here/rows.py" "$PACKED" "$name" 2>"$folder/rows/$name.log" |
+        tee "$folder/rows/$name.txt" || { tail -5 "$folder/rows/$name.log"; failed=1; }
+    copied
+done
 
 packed=(
     dataset=python dataset.factory=packed:cifar10
@@ -98,21 +136,24 @@ packed=(
 sweep() {
     local name=$1 spare=$2
     shift 2
+    [[ " ${SWEEP:-fast reports} " == *[\ ,]"$name"[\ ,]* ]] || return 0
     until_then "$spare" "$python" -m unlearn "$@" "${packed[@]}" "paths.output=$folder/$name" >"$folder/$name.log" 2>&1 ||
-        { tail -5 "$folder/$name.log"; exit 1; }
+        failed=1
     tail -3 "$folder/$name.log"
+    copied
 }
 
 # The experiment of docs/real-images.md, then the published table.
 sweep fast 60 +experiment=cifar10_fast +sweep=targets seed=1,2,3 ${TOY:+"model.widths=[8,8,8]" train.epochs=1}
 sweep reports 10 +experiment=cifar10_table +sweep=published "seed=${SEEDS:-0}" \
-    dataset.crop_padding=4 dataset.flip=true ${TOY:+model=cnn train.epochs=1}
+    dataset.crop_padding=4 dataset.flip=true ${TOY:+model=cnn train.epochs=1} ${EPOCHS:+"train.epochs=$EPOCHS"}
 
 {
-    cat "$folder/rows.txt"
+    cat "$folder"/rows/*.txt 2>/dev/null || true
     echo
     cat "$folder/fast/sweep.md" 2>/dev/null || true
     echo
     "$python" "$here/published.py" "$folder/reports"
 } | tee "$folder/table.txt"
+[ -z "$failed" ] || exit 1
 [ ! -e "$folder/unfinished" ] || exit 3

@@ -96,3 +96,27 @@ def test_float16_needs_a_gpu(precision: str) -> None:
     found = [problem.key for problem in problems(TrainerSettings("cpu", precision=precision), "trainer")]
     assert found == (["trainer.precision"] if precision == "16-mixed" else [])
     assert list(problems(TrainerSettings("gpu", precision=precision), "trainer")) == []
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_tf32_is_for_training_alone(allowed: bool) -> None:
+    """torch allows it for convolutions unless told otherwise."""
+    seen: dict[str, set[tuple[bool, bool]]] = {"train": set(), "predict": set()}
+
+    class Noting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            now = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+            seen["train" if self.training else "predict"].add(now)
+            logits: Tensor = self.head(x.flatten(1))
+            return logits
+
+    settings = TrainerSettings("cpu", tf32=allowed)
+    settings.apply()
+    loader = PairedLoader({"train": Loader(digits(), RECIPE.batch_size, 0, "original")})
+    ClassifierModule(Noting(), Recipe(epochs=1), loader, 0, "original").run(settings, digits())
+    assert seen == {"train": {(allowed, allowed)}, "predict": {(False, False)}}
+    assert not torch.backends.cudnn.allow_tf32

@@ -291,6 +291,15 @@ def test_speed_up_is_null_on_other_hardware(finished: Finished, other: dict[str,
     assert "different hardware" in report["notes"]["unlearned/speedup"]
 
 
+def test_the_report_says_where_each_model_was_computed(finished: Finished) -> None:
+    report = timed(finished, lambda meta: {"hardware": meta["hardware"] | {"device": "a GPU"}})
+    assert report["artifacts"]["unlearned"]["hardware"]["device"] == "a GPU"
+    assert report["artifacts"]["original"]["hardware"]["device"] == "cpu"
+    assert "unlearned on a GPU" in report["notes"]["hardware"]
+    assert "</code> on a GPU</dd>" in render(report, Examples())
+    assert "hardware" not in timed(finished, lambda meta: {})["notes"]
+
+
 def test_edited_parameters_are_counted(report: Report) -> None:
     assert report["edited_parameters"] == round(0.1 * report["total_parameters"])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
@@ -177,8 +178,9 @@ def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: 
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
 
 
-HOW = ("trainer=gpu", "trainer=debug", "logger=none", "logger=wandb_offline", "paths.store=elsewhere", "cluster=joblib")
-HOW += ("cluster=slurm", "cluster=ray", "until=baseline", "objective=unlearned/forget_accuracy")
+HOW = ("trainer.accelerator=auto", "trainer=debug", "logger=none", "logger=wandb_offline", "paths.store=elsewhere")
+HOW += ("cluster=joblib", "cluster=slurm", "cluster=ray", "until=baseline", "objective=unlearned/forget_accuracy")
+FITTED = ("trainer.precision=bf16-mixed", "trainer.channels_last=true", "trainer.tf32=true")
 
 
 @pytest.mark.parametrize("override", HOW)
@@ -186,7 +188,7 @@ def test_how_it_is_run_is_not_in_the_keys(composed: Compose, override: str) -> N
     assert keys_of(composed(override)) == keys_of(composed())
 
 
-@pytest.mark.parametrize("override", ["trainer.precision=bf16-mixed", "trainer.channels_last=true"])
+@pytest.mark.parametrize("override", FITTED)
 def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose, override: str) -> None:
     here, there = plan_of(composed()), plan_of(composed(override))
     assert here.original.key != there.original.key
@@ -195,8 +197,21 @@ def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose, ove
     assert noise[0].key == noise[1].key  # type: ignore[union-attr]
 
 
-def test_the_usual_layout_leaves_keys_as_they_were(composed: Compose) -> None:
-    assert "channels_last" not in plan_of(composed()).original.spec["numerics"]
+def test_the_usual_numerics_leave_keys_as_they_were(composed: Compose) -> None:
+    numerics = plan_of(composed()).original.spec["numerics"]
+    assert numerics == {"class": "Numerics", "deterministic": True, "precision": "32", "devices": 1}
+
+
+def test_a_gpu_is_in_every_key_that_its_digits_are_in(composed: Compose, tmp_path: Path) -> None:
+    """Also of what is made of a checkpoint, which is the same on both: predictions, scores, unlearned models."""
+    here, there = (stages(plan_of(composed(*more))) for more in ((), ("trainer=gpu",)))
+    assert not set(here) & set(there)
+    assert {stage.spec["numerics"].get("device") for stage in there.values() if "numerics" in stage.spec} == {"cuda"}
+    file = tmp_path / "model.pt"
+    torch.save(config.instantiate(composed()).model.net((1, 8, 8), 10).state_dict(), file)
+    words = ("checkpoint=file", f"checkpoint.file={file}", "checkpoint.trained_on=all", "spd_gan=off")
+    here, there = (stages(plan_of(composed(*words, *more))) for more in ((), ("trainer=gpu",)))
+    assert not set(here) & set(there)
 
 
 def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -> None:

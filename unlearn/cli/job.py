@@ -15,10 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from unlearn import config
+from unlearn.cli.gpus import take_gpu
 from unlearn.console import Console, Stopped
-from unlearn.errors import UnlearnError, first_line, told_by_type
+from unlearn.errors import ConfigError, UnlearnError, first_line, told_by_type
+from unlearn.memory import release
 from unlearn.report.note import DONE, FAILED, Note
-from unlearn.run_config import BASELINE
+from unlearn.run_config import BASELINE, check_here
 
 if TYPE_CHECKING:
     from unlearn.pipeline import Outcome
@@ -42,6 +44,7 @@ def job(typed: list[str], composed: Any) -> float | None:
     output = Path(hydra.runtime.output_dir)
     os.chdir(hydra.runtime.cwd)  # a cluster's process may stand elsewhere: paths are relative to the user's folder,
     sys.argv[1:] = typed  # and the command to be told is the user's
+    take_gpu()
     if hydra.mode == RunMode.MULTIRUN:
         return _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
     try:
@@ -68,6 +71,7 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
         told = str(error) if expected else traceback.format_exc()
         print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
         ended = replace(note, state=FAILED, cause=cause)
+    release()  # a cell that failed has left its error, and with it its models, until here
     with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
         replace(ended, seconds=time.monotonic() - start).write(output)
     return objective
@@ -76,12 +80,17 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
 def _run(composed: Any, output: Path, brief: bool) -> Ran:
     from unlearn import pipeline
     from unlearn.stages.base import Workshop
+    from unlearn.stages.machine import machine
     from unlearn.store import ArtifactStore
     from unlearn.tracking.base import Job
 
     run, objective = config.instantiate(composed), None
-    run.trainer.apply()
     console = Console(bars=run.cluster.shares_terminal)
+    if run.trainer.accelerator == "auto" and not run.cluster.shares_terminal:
+        console.say(f"  runs on {machine(run.trainer)['device']}")
+    if problems := list(check_here(run)):
+        raise ConfigError(problems)
+    run.trainer.apply()
     workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     if run.until == BASELINE:
         pipeline.share(run, workshop)

@@ -94,7 +94,7 @@ def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[
     from unlearn.errors import ConfigError
 
     try:
-        whole, grid, _, composed, compose = config.preflight(config.CommandLine.parse(arguments))
+        whole, grid, configs, composed, compose = config.preflight(config.CommandLine.parse(arguments))
     except ConfigError as error:
         _refuse(error.problems)
     except Stopped:
@@ -104,7 +104,9 @@ def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[
     if not grid.multirun:
         return _guarded(lambda: config.run_composed(composed, cell))
     from unlearn.cli import sweep
+    from unlearn.cli.gpus import offer_gpus
 
+    offer_gpus(configs)
     sys.argv[1:] = grid.arguments(whole, arguments)
     with config.handed_over(compose):
         return sweep.run(lambda: _guarded(go), grid, whole, arguments)

@@ -27,7 +27,7 @@ from unlearn.config.overriding import apply, keys, lines, values
 from unlearn.config.schema import CONF, GROUPS, instantiate
 from unlearn.errors import ConfigError, Problem, first_line, nearest
 from unlearn.pipeline import plan
-from unlearn.run_config import BASELINE, RunConfig
+from unlearn.run_config import BASELINE, RunConfig, check_here
 
 COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError)  # the last two: an option that is a number
 # What Hydra says of an option of a group that the chosen parent does not have, asked for with and without a plus.
@@ -99,6 +99,8 @@ class _Preflight:
             try:
                 composed, config = self._config(cell)
                 configs.append(config)
+                for problem in check_here(config) if config.cluster.runs_here else ():
+                    first_cell.setdefault(str(problem), where)
             except ConfigError as error:
                 for problem in error.problems:
                     first_cell.setdefault(problem, where)

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from unlearn import run_config
 from unlearn.blend import Blend
 from unlearn.checks import problems
-from unlearn.clusters import Cluster
+from unlearn.clusters import Cluster, processes
 from unlearn.config.units import Boolean, unit_problems
 from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
@@ -96,6 +96,7 @@ def register() -> None:
     """Put every option's schema where `conf/` looks for it, `schema/<group>/<option>`, and name the resolvers."""
     OmegaConf.register_new_resolver("part_of", part_of, replace=True)
     OmegaConf.register_new_resolver("scaled", lambda value, factor: value * factor, replace=True)
+    OmegaConf.register_new_resolver("processes", processes, replace=True)
     store = ConfigStore.instance()
     # Hydra copies its sources, and with them all of the store, for each of its caches: half of what composing takes.
     # What is loaded from the store is a copy already.

@@ -64,10 +64,8 @@ class Judge:
 
     def _judge(self, item: Item) -> Judgement:
         match item.kind:
-            case "evaluate" | "relearn":
-                return Judgement(Fate.STAYS, "numbers alone")
-            case "split":
-                return Judgement(Fate.STAYS, "record numbers alone")
+            case "evaluate" | "relearn" | "split":
+                return Judgement(Fate.STAYS, "record numbers alone" if item.kind == "split" else "numbers alone")
             case "copies":
                 return self._copies(item)
             case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from unlearn.memory import Pieces
 from unlearn.models.base import Classifier
 from unlearn.modules.layout import channels_last, suits
+from unlearn.modules.precision import tf32
 from unlearn.types import ImageSource, Predictions
 
 BATCH_SIZE = 512  # on a GPU, and where the batches are what is averaged over
@@ -16,6 +18,7 @@ CPU_BATCH_SIZE = 128  # whose activations stay near the processor (scripts/bench
 
 
 @torch.no_grad()
+@tf32(False)  # also where training, which asks for a validation accuracy, is allowed it
 def predict(model: nn.Module, data: ImageSource) -> Predictions:
     """Logits of every sample in order, in eval mode; every module's mode is put back, buffers stay as they were."""
     training = [module for module in model.modules() if module.training]
@@ -52,17 +55,18 @@ def refresh_batch_norm(model: nn.Module, data: ImageSource) -> None:
 
 
 @torch.no_grad()
+@tf32(False)
 def features(model: Classifier, data: ImageSource) -> Tensor:
     """Penultimate features [n, d] of every sample in order, for a model in eval mode."""
     return torch.cat(list(_passed(model, lambda images: model.features(images)[0], data)))
 
 
 def _passed(model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSource) -> Iterator[Tensor]:
-    """What `forward` makes of each batch, in order."""
-    arrange = _arrangement(model, forward, data)
+    """What `forward` makes of each batch, in order; in smaller batches once memory has run out."""
+    arrange, pieces = _arrangement(model, forward, data), Pieces()
     size = CPU_BATCH_SIZE if data.labels.device.type == "cpu" else BATCH_SIZE
     for pixels in data.batches(torch.split(torch.arange(len(data)), size)):
-        yield forward(arrange(pixels.float().div_(255)))
+        yield from pieces.results(lambda part: forward(arrange(part.float().div_(255))), pixels)
 
 
 def _arrangement(

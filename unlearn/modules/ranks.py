@@ -21,6 +21,7 @@ from torch import distributed
 
 from unlearn.console import Tick
 from unlearn.errors import UnlearnError, first_line
+from unlearn.memory import is_out_of_memory
 
 Work = Callable[[Tick], None]
 
@@ -111,7 +112,8 @@ def _sit(seat: Seat, work: Work, mouth: Connection) -> None:
         mouth.send(error)
         sys.exit(1)
     except Exception as error:
-        traceback.print_exc()
+        if not is_out_of_memory(error):  # which the parent tells in one line
+            traceback.print_exc()
         mouth.send(RuntimeError(f"{type(error).__name__}: {first_line(error)}"))
         sys.exit(1)
     distributed.destroy_process_group()

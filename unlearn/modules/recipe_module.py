@@ -19,6 +19,7 @@ from unlearn.data.loader import PairedLoader, SerialLoader
 from unlearn.errors import DivergenceError
 from unlearn.modules.layout import channels_last
 from unlearn.modules.partial import OURS, Partial, made_by
+from unlearn.modules.precision import CountingScaler
 from unlearn.modules.prediction import predict
 from unlearn.modules.trainer import TrainerSettings, fit
 from unlearn.recipe import Recipe
@@ -41,6 +42,22 @@ class RecipeModule(pl.LightningModule, ABC):
         self.curve: Curve = []
         self.tick: Tick = lambda done, total: None
         self._losses: list[Tensor] = []
+        self._skipped_earlier = 0
+
+    @property
+    def steps_taken(self) -> int:
+        """Updates of the weights so far; steps that float16 skipped are none."""
+        return int(self.trainer.global_step) - self.skipped_steps
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps so far that float16 skipped, since their gradients were not finite."""
+        return self._skipped_earlier + (self._scaler.skipped if self._scaler else 0)
+
+    @property
+    def _scaler(self) -> CountingScaler | None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return scaler if isinstance(scaler, CountingScaler) else None
 
     def run(
         self,
@@ -114,7 +131,8 @@ class RecipeModule(pl.LightningModule, ABC):
         self._refuse_divergence(losses, validated.get("validation_loss", 0.0), lr)
         if validated and self.recipe.patience is not None:
             self._stop_early(validated["validation_loss"], self.recipe.patience)
-        self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()} | validated)
+        skipped = {"skipped_steps": float(self.skipped_steps)} if self._scaler else {}
+        self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()} | validated | skipped)
         self.tick(self.current_epoch + 1, self.recipe.epochs)
         if self.partial is not None:
             self._keep(self.partial)
@@ -128,12 +146,14 @@ class RecipeModule(pl.LightningModule, ABC):
             "curve": self.curve,
             "best": self._best,
             "stopped": self.trainer.should_stop,
+            **({"skipped_steps": self.skipped_steps} if self._scaler else {}),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
         ours = checkpoint[OURS]
         self._earlier, self.curve, self._best = ours["seconds"], ours["curve"], ours["best"]
+        self._skipped_earlier = ours.get("skipped_steps", 0)
         self.trainer.should_stop = ours["stopped"]
 
     def _keep(self, partial: Partial) -> None:

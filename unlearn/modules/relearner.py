@@ -47,7 +47,9 @@ class RelearnerModule(RecipeModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Look at it if it is time to."""
-        step = self.trainer.global_step
+        if self.steps_taken == self.seen[-1]["step"]:
+            return  # float16 skipped a step: nothing has changed since the last look
+        step = self.steps_taken
         self.tell(step, self.how.steps)
         if self.how.due(step):
             self.trainer.should_stop = self._look(step) or step >= self.how.steps

@@ -16,6 +16,7 @@ import torch
 
 from unlearn.checks import ADDED, at_least, in_range, one_of
 from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
+from unlearn.modules.precision import CountingScaler, allow_tf32, tf32
 from unlearn.modules.threads import MOST_THREADS, threads_for
 
 
@@ -28,11 +29,13 @@ class Numerics:
     devices: int
     channels_last: bool = field(default=False, metadata=ADDED)
     threads: int = field(default=1, metadata=ADDED)
+    tf32: bool = field(default=False, metadata=ADDED)
+    device: str = field(default="cpu", metadata=ADDED)  # cpu or cuda: digits and random numbers are other ones
 
     @property
     def plain(self) -> Numerics:
         """As what is neither trained nor unlearned is computed: in float32, on one device."""
-        return Numerics(self.deterministic, "32", 1, threads=self.threads)
+        return Numerics(self.deterministic, "32", 1, threads=self.threads, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,15 @@ class TrainerSettings:
     """How work is run; only its `numerics` are part of what is computed.
 
     With a mixed `precision` the forward passes of training and unlearning run in 16 bits where that is safe
-    (autocast). Weights, scores, predictions and SPD-GAN stay in float32. Together with `channels_last` bfloat16 is
-    twice as fast on a processor that computes in it (avx512_bf16), and a fifth as fast on one of AVX2 alone (measured
-    on the MNIST CNN, oneDNN being told to do without).
+    (autocast). Weights, scores, predictions and SPD-GAN stay in float32, also with `tf32`. Together with
+    `channels_last` bfloat16 is twice as fast on a processor that computes in it (avx512_bf16), and a fifth as fast on
+    one of AVX2 alone (measured on the MNIST CNN, oneDNN being told to do without).
     """
 
     accelerator: str = one_of("auto", "cpu", "gpu")
     deterministic: bool = True  # refuse operations that do not repeat bit for bit
     precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss, and needs a CUDA device
+    tf32: bool = False  # on a GPU, float32 of training and unlearning with 10 bits of mantissa: faster
     channels_last: bool = False  # images lie so for training and unlearning: convolutions are faster; sums round anew
     threads: int | None = in_range(1, MOST_THREADS, None)  # on the CPU; null: 1, or 8 where the net is worth it
     detect_anomaly: bool = False  # name the operation that made a NaN; slow
@@ -55,14 +59,32 @@ class TrainerSettings:
     checkpoint_every: float = at_least(0, 5)  # seconds, at the end of an epoch; a killed training may lose so many
 
     def problems(self, key: str) -> Iterator[Problem]:
-        """float16 is of no use on a CPU."""
-        if self.precision == "16-mixed" and self.device == "cpu":
+        """float16 is of no use on a CPU; whether there is a GPU is asked where the job runs."""
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
             yield Problem(f"{key}.precision", "32 or bf16-mixed where there is no CUDA device", self.precision)
+
+    def lacking(self) -> Iterator[str]:
+        """What is asked for and this machine does not have."""
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.accelerator == "gpu" and not there:
+            yield "trainer.accelerator: expected a CUDA device, came none; use trainer=cpu"
+        elif self.device == "cuda" and self.devices > there:
+            yield f"trainer.devices: expected at most the {there} CUDA devices here, came {self.devices}"
+        elif self.device == "cpu" and self.precision == "16-mixed" and self.accelerator != "cpu":
+            yield str(Problem("trainer.precision", "32 or bf16-mixed, as there is no CUDA device here", self.precision))
 
     @property
     def numerics(self) -> Numerics:
         """What of the settings determines results."""
-        return Numerics(self.deterministic, self.precision, self.devices, self.channels_last, self.threads or 1)
+        return Numerics(
+            self.deterministic,
+            self.precision,
+            self.devices,
+            self.channels_last,
+            threads=self.threads or 1,
+            tf32=self.tf32,
+            device=self.device,
+        )
 
     def settled(self, net: Callable[[], Any], shape: tuple[int, ...]) -> TrainerSettings:
         """With the number of threads that `net()`, for images of `shape`, is worth, unless one is set.
@@ -86,15 +108,13 @@ class TrainerSettings:
         Raises:
             UnlearnError: a GPU was asked for and there is none, or more of them than there are.
         """
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise UnlearnError("trainer.accelerator: expected a CUDA device, came none; use trainer=cpu")
-        if self.device == "cuda" and self.devices > torch.cuda.device_count():
-            there = torch.cuda.device_count()
-            raise UnlearnError(f"trainer.devices: expected at most the {there} CUDA devices here, came {self.devices}")
+        for problem in self.lacking():
+            raise UnlearnError(problem)
         torch.set_num_threads(self.threads or 1)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
         # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
+        allow_tf32(False)  # predictions, scores and all else; `fit` allows it for training
 
 
 def fit(
@@ -117,6 +137,7 @@ def fit(
     from unlearn.modules.partial import AtomicIO
     from unlearn.modules.ranks import world_size
 
+    mixed = _scaled(settings)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     ranks = world_size()
     if ranks > 1:
@@ -125,14 +146,14 @@ def fit(
         accelerator=settings.device if settings.device == "cpu" else "gpu",
         devices=ranks,
         strategy="ddp" if ranks > 1 else "auto",
-        plugins=[LightningEnvironment(), AtomicIO()],
+        plugins=[LightningEnvironment(), AtomicIO(), *mixed],
         callbacks=[LambdaCallback(on_train_start=_as_before(signal.SIGTERM))],
         use_distributed_sampler=False,
         default_root_dir=os.devnull,  # nothing is written there, nor looked for: in SLURM a checkpoint would be
         max_epochs=epochs,
         gradient_clip_val=clip,
         deterministic=settings.deterministic,
-        precision=settings.precision,  # type: ignore[arg-type]  # one of the names it takes
+        precision=None if mixed else settings.precision,  # type: ignore[arg-type]  # one of the names it takes
         detect_anomaly=settings.detect_anomaly,
         logger=False,
         enable_checkpointing=False,
@@ -141,7 +162,7 @@ def fit(
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tf32(settings.tf32):
         warnings.filterwarnings("ignore", category=UserWarning, module="(pytorch_)?lightning")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
         try:
@@ -152,6 +173,15 @@ def fit(
             raise DivergenceError(
                 f"step {trainer.global_step}: {first_line(error)}; lower the learning rate"
             ) from error
+
+
+def _scaled(settings: TrainerSettings) -> list[Any]:
+    """Lightning's float16, with our scaler in place of its own."""
+    if settings.precision != "16-mixed":
+        return []
+    from pytorch_lightning.plugins import MixedPrecision
+
+    return [MixedPrecision("16-mixed", settings.device, CountingScaler(settings.device))]
 
 
 def _as_before(signum: signal.Signals) -> Callable[..., None]:

@@ -47,7 +47,7 @@ class UnlearnerModule(RecipeModule):
 
     def on_train_start(self) -> None:
         """Note the time, and what the model scores before the first epoch."""
-        self._started, self._first = time.perf_counter(), self.trainer.global_step
+        self._started, self._first = time.perf_counter(), self.steps_taken
         self._before = self._accuracies() if self.phase.budget.watches else {}
         for norm in self._frozen_norms():
             norm.eval()
@@ -80,7 +80,7 @@ class UnlearnerModule(RecipeModule):
 
     def _out_of_time(self) -> str | None:
         budget = self.phase.budget
-        if budget.steps is not None and self.trainer.global_step - self._first >= budget.steps:
+        if budget.steps is not None and self.steps_taken - self._first >= budget.steps:
             return "steps"
         if budget.seconds is None:
             return None

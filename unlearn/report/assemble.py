@@ -15,7 +15,7 @@ from unlearn.report.attacks import blind, descended, described
 from unlearn.report.degree import add_intervals
 from unlearn.report.figures import Figures, Paired, Table, figures_of
 from unlearn.report.generator import moved_by
-from unlearn.report.notes import general_notes, selection_note
+from unlearn.report.notes import general_notes, hardware_note, selection_note
 from unlearn.report.paired import Look, look, paired
 from unlearn.report.ranked import as_curves
 from unlearn.report.verdict import verdict
@@ -58,7 +58,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
-        "notes": general_notes(outcome) | edited.pop("notes", {}) | chosen | figures.notes,
+        "notes": general_notes(outcome) | hardware_note(outcome) | edited.pop("notes", {}) | chosen | figures.notes,
         **edited,
         **_retain(outcome),
         **_blend(outcome),
@@ -70,7 +70,12 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "curves": _curves(looks),
         "confidence": _confidence(outcome),
         "artifacts": {
-            name: {"key": entry.key, "status": "reused" if entry.reused else "built", "seconds": entry.seconds}
+            name: {
+                "key": entry.key,
+                "status": "reused" if entry.reused else "built",
+                "seconds": entry.seconds,
+                "hardware": entry.meta["hardware"],
+            }
             for name, stage in (stages(outcome.plan) | others(outcome.plan)).items()
             if (entry := outcome.workshop.peek(stage))
         },

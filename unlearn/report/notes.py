@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from unlearn.data.split import Population
 from unlearn.pipeline import Outcome
@@ -85,6 +87,26 @@ def _far_below(outcome: Outcome) -> str | None:
         f"retrained models {fmean(theirs):.3f}. The usual causes: classes in another order, another normalisation, "
         "another image size."
     )
+
+
+def place(hardware: Mapping[str, Any]) -> str:
+    """Where something was computed, as an artefact's `hardware` has it: the GPU's name, or the processor's."""
+    name = hardware["cpu"] if hardware["device"] == "cpu" else hardware["device"]
+    return f"{hardware['devices']} x {name}" if hardware.get("devices", 1) > 1 else str(name)
+
+
+def hardware_note(outcome: Outcome) -> dict[str, str]:
+    """Where the models were computed that are judged, if that is not one kind of processor."""
+    plan = outcome.plan
+    stages = {"original": plan.original, "retrained": plan.retrained, "unlearned": plan.judged}
+    places: dict[str, set[str]] = {}
+    for role, made in stages.items():
+        for stage in made if isinstance(made, tuple) else (made,):
+            places.setdefault(role, set()).add(place(outcome.workshop.need(stage).meta["hardware"]))
+    if len(set().union(*places.values())) < 2:
+        return {}
+    named = "; ".join(f"{role} on {' and '.join(sorted(names))}" for role, names in places.items())
+    return {"hardware": f"The models were computed on different processors, which round differently: {named}."}
 
 
 def general_notes(outcome: Outcome) -> dict[str, str]:

@@ -15,6 +15,7 @@ from unlearn.report.curves import rocs
 from unlearn.report.dots import Dot, dots
 from unlearn.report.generator import caption, charts
 from unlearn.report.inversion import Recovery
+from unlearn.report.notes import place
 from unlearn.report.pictures import Examples
 from unlearn.report.retained import NAMES as RETAINED_NAMES
 from unlearn.report.retained import RETAINED, renamed
@@ -76,6 +77,7 @@ def render(report: Report, examples: Examples, recovery: Recovery | None = None)
         timings=timings(report),
         speed=speed(report),
         report=report,
+        place=place,
         config=json.dumps(report["config"], indent=2, ensure_ascii=False),
     )
     return page

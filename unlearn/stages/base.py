@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from unlearn.console import Console, Tick
+from unlearn.memory import release
 from unlearn.modules.trainer import TrainerSettings
+from unlearn.stages.explain import explained
 from unlearn.stages.keys import canonical_fields
 from unlearn.stages.machine import machine, versions
 from unlearn.store import ArtifactStore, Entry
@@ -43,6 +45,11 @@ class Stage(ABC):
     def devices(self) -> int:
         """How many it is built on."""
         return 1
+
+    @property
+    def memory_remedy(self) -> str:
+        """What makes it need less memory, as an instruction."""
+        return "use a device with more free memory, a smaller model, or trainer=cpu"
 
     @cached_property
     def spec(self) -> dict[str, Any]:
@@ -112,10 +119,16 @@ class Workshop:
             return self.store.get(
                 stage.kind,
                 stage.key,
-                lambda folder: stage.build(folder, self, tick),
+                lambda folder: self._make(stage, folder, tick),
                 lambda: self.describe(stage),
                 lambda: self.tell(stage, "waiting for another process that builds it"),
             )
+
+    def _make(self, stage: Stage, folder: Path, tick: Tick) -> None:
+        with explained(stage.label, stage.memory_remedy, self.hardware.device):
+            stage.build(folder, self, tick)
+        if stage.announced:
+            release()  # what it leaves behind must not take the next one's memory
 
     def tell(self, stage: Stage, text: str) -> None:
         """A line about a stage that is being built."""

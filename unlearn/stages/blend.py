@@ -9,6 +9,7 @@ from pathlib import Path
 from unlearn.blend import Mix, interpolate
 from unlearn.console import Tick
 from unlearn.models.base import Classifier
+from unlearn.recipe import Recipe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
@@ -46,6 +47,7 @@ class Blended(Stage):
 
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.validation.population.dataset, workshop)
+        self.original.warm_up(Recipe(), workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         from unlearn.modules.prediction import predict

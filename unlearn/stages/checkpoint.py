@@ -25,6 +25,7 @@ class Checkpoint(ModelStage):
     file: str = runtime("")
     entry: str | None = runtime(None)  # which of its state dicts
     threads: int = field(default=1, metadata=ADDED)  # that compute what is predicted and scored with it
+    device: str = field(default="cpu", metadata=ADDED)  # on which the model is used: keys of what is made of it differ
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from unlearn.console import Tick
 from unlearn.models.base import Classifier
 from unlearn.modules.trainer import Numerics
+from unlearn.recipe import Recipe
 from unlearn.retain import Condensed, divide, mix, packed
 from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
@@ -48,6 +49,7 @@ class Condense(Stage):
         import sklearn.cluster  # noqa: F401
 
         warm_up(self.forget.population.dataset, workshop)
+        self.original.warm_up(Recipe(), workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         from unlearn.modules.prediction import features

@@ -25,6 +25,7 @@ NOT_HASHED = tuple(
         "checks",
         "factories",
         "seeding",
+        "memory",
         "console",
         "store",
         "data",

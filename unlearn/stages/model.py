@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from unlearn.models.base import Classifier, Model
+from unlearn.recipe import Recipe
 from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors
@@ -46,6 +47,14 @@ class ModelStage(Stage, ABC):
 
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.samples.population.dataset, workshop)
+
+    def warm_up(self, recipe: Recipe, workshop: Workshop) -> None:
+        """Let a copy of the net do one step by a recipe: no stage is charged with what a GPU's first step costs."""
+        from unlearn.modules.warm_up import training_step, warm_up_once
+
+        hardware, shape = workshop.hardware, self.samples.population.dataset.shape
+        name = (repr(self.model), shape, recipe.batch_size, recipe.optimizer, hardware.numerics)
+        warm_up_once(hardware, name, lambda: training_step(self.fresh("init/warm_up", 0), recipe, shape, hardware))
 
     def fresh(self, purpose: str, seed: int) -> Classifier:
         """A newly initialised model of this architecture, its weights drawn from the stream of that purpose."""

@@ -63,6 +63,10 @@ class Perturb(Stage):
     def label(self) -> str:
         return f"spd_gan {snake_case(type(self.settings).__name__)} (seed {self.seed})"
 
+    @property
+    def memory_remedy(self) -> str:
+        return "lower spd_gan.batch_size" if isinstance(self.settings, Gan) else "lower train.batch_size"
+
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
 

@@ -36,12 +36,19 @@ class Score(Stage):
         return f"score {self.need.statistic.name} on {self.need.subset} of {self.model.role} (seed {self.model.seed})"
 
     def prepare(self, workshop: Workshop) -> None:
+        from unlearn.modules.warm_up import warm_up_once
+
         warm_up(self.samples.population.dataset, workshop)
+        name = (self.need.statistic, self.model.key)
+        warm_up_once(workshop.hardware, name, lambda: self._compute(SCORING_BATCH, workshop, lambda done, total: None))
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+        write_tensors(folder / "scores.safetensors", self._compute(self.need.samples, workshop, tick))
+
+    def _compute(self, samples: int | None, workshop: Workshop, tick: Tick) -> Scores:
+        """On at most so many samples, evenly spaced."""
         model = self.model.load(workshop).requires_grad_(True)
-        batches = _told(spaced(self.samples.load(workshop), self.need.samples), tick)
-        write_tensors(folder / "scores.safetensors", self.need.statistic.compute(model, batches))
+        return self.need.statistic.compute(model, _told(spaced(self.samples.load(workshop), samples), tick))
 
     def load(self, workshop: Workshop) -> Scores:
         """By name, on the training device."""

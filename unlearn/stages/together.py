@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 
 from unlearn.errors import DivergenceError
+from unlearn.memory import is_out_of_memory, release
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.train import Train
 from unlearn.types import Images, Role
@@ -44,9 +44,15 @@ def train_together(stages: Iterable[Train], workshop: Workshop) -> None:
     for group in _groups(missing, size, workshop) if size else ():
         with workshop.store.claim(group[0].kind, [stage.key for stage in group]) as free:
             ours = [stage for stage in group if stage.key in free]
-            with suppress(DivergenceError):  # who it was, and when, is told when it trains alone
+            try:
                 if len(ours) >= FEWEST:
                     _train(ours, workshop)
+            except DivergenceError:
+                continue  # who it was, and when, is told when it trains alone
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        release()  # one by one they need less memory
 
 
 def _lonely(stage: Train, workshop: Workshop) -> bool:

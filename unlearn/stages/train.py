@@ -54,6 +54,14 @@ class Train(ModelStage):
     def devices(self) -> int:
         return self.numerics.devices
 
+    def prepare(self, workshop: Workshop) -> None:
+        super().prepare(workshop)
+        self.warm_up(self.recipe, workshop)
+
+    @property
+    def memory_remedy(self) -> str:
+        return "lower train.batch_size, or use trainer.precision=bf16-mixed or more trainer.devices"
+
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         kept = self._kept(workshop)
         earlier = self._earlier(kept, workshop)
@@ -65,6 +73,8 @@ class Train(ModelStage):
             kept.drop()  # it would diverge again
             raise
         self.write(folder, classifier, curve)
+        if skipped := int(curve[-1].get("skipped_steps", 0)) if curve else 0:
+            workshop.tell(self, f"{skipped} steps were skipped: their gradients were too large for float16")
         if earlier.epochs:
             workshop.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
 

@@ -17,6 +17,7 @@ from unlearn.console import Console, Tick
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
 from unlearn.modules.trainer import Numerics, TrainerSettings
+from unlearn.recipe import Recipe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import write_json, write_tensors
@@ -64,9 +65,16 @@ class Unlearn(Stage):
     def devices(self) -> int:
         return self.numerics.devices
 
+    @property
+    def memory_remedy(self) -> str:
+        if not self.strategy.trains:
+            return super().memory_remedy
+        return "lower strategy.recipe.batch_size or train.batch_size, or use trainer.precision=bf16-mixed"
+
     def prepare(self, workshop: Workshop) -> None:
         warm_up(self.forget.population.dataset, workshop)
         self.strategy.prepare()
+        self.original.warm_up(self._recipe, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         if self.devices > 1:
@@ -98,12 +106,20 @@ class Unlearn(Stage):
             self._run(model, phase, number, context, workshop, tick)
             for number, phase in enumerate(self.strategy.phases(context, edit))
         ]
+        if skipped := sum(int(module.curve[-1].get("skipped_steps", 0)) for module in done if module.curve):
+            context.notes["skipped_steps"] = f"{skipped} steps were skipped: their gradients were too large for float16"
         curve = [{"phase": float(number)} | row for number, module in enumerate(done) for row in module.curve]
         masks = edit.masks if self.strategy.edits else None
         for key, note in context.notes.items():
             if key != "edit":  # reported when it happened
                 workshop.console.say(f"  {self.label}: {note}")
         return Unlearned(model, curve, masks, [module.ended for module in done], context.notes)
+
+    @property
+    def _recipe(self) -> Recipe:
+        """The strategy's; of one that trains nothing, the original's."""
+        found = getattr(self.strategy, "recipe", None) or getattr(self.original, "recipe", None)
+        return found if isinstance(found, Recipe) else Recipe()
 
     def _fresh(self, original: Classifier) -> Classifier:
         """A newly initialised model of the original's architecture, on its device."""

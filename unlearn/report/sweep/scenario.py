@@ -29,7 +29,7 @@ RUNTIME = {
     "seeds",
     "baseline",
 }
-NUMERICS = {"trainer.precision", "trainer.channels_last", "trainer.deterministic", "trainer.devices"}
+NUMERICS = {"trainer.precision", "trainer.tf32", "trainer.channels_last", "trainer.deterministic", "trainer.devices"}
 ASIDE = {"dataset.download", "dataset.memory_limit", "dataset.workers", "spd_gan.fresh"}
 TYPED = {
     "dataset",
