@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unlearn.batch import Batch, sequential
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, StepLoader, Without
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader, StepLoader, Without
 from unlearn.types import Images
 
 ALTERNATING = Augmentation(flip=True, flip_alternates=True)

@@ -18,7 +18,8 @@ from unlearn.data.datasets.fingerprint import fingerprint
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.datasets.own import fit
 from unlearn.data.datasets.python import Python
-from unlearn.data.loader import Augmentation, Loader
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader
 from unlearn.data.stream import Stream
 from unlearn.errors import DataError
 from unlearn.types import Images, ImageSource

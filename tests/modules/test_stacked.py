@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from test_resume import data
 from torch import Tensor, nn
 
-from unlearn.data.loader import Augmentation, Loader, PairedLoader
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.batch import Batch
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share, Without
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader, SerialLoader, Share, Without
 from unlearn.modules.prediction import predict
 from unlearn.modules.ranks import rank, world_size
 from unlearn.modules.recipe_module import RecipeModule
