@@ -67,7 +67,7 @@ class Device:
         flat = list(tree_iter((args, kwargs)))
         name, wanted = func._schema.name, kwargs.get("device")
         on_device = [each for each in flat if isinstance(each, OnDevice)]
-        if is_meta(wanted) and (on_device or func is aten._to_copy.default and args[0].is_cpu):
+        if is_meta(wanted) and (on_device or _means_device(func, args)):
             wanted = CUDA  # torch reads it off a wrapper, which lies on the meta device underneath
             kwargs = {**kwargs, "device": CUDA}
         if on_device or is_cuda(wanted):
@@ -107,6 +107,12 @@ class Device:
         asynchronous = kwargs.get("non_blocking") or (func is aten.copy_.default and len(args) > 2 and args[2])
         if to_device and not from_device and not (asynchronous and getattr(source, "pinned", False)):
             self.copies[f"{place()}: copy to the device"] += 1
+
+
+def _means_device(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether the meta device stands for ours: in a backward pass, or as the target of a copy from the CPU."""
+    in_backward = torch._C._current_autograd_node() is not None
+    return in_backward or func is aten._to_copy.default and args[0].is_cpu
 
 
 class OnDevice(Tensor):
@@ -289,7 +295,9 @@ def wrapped(value: Any, known: Mapping[int, OnDevice], to_device: bool) -> Any:
     """A result as a tensor of the device, if it is one."""
     if not isinstance(value, Tensor):
         return value
-    return known.get(id(value)) or (OnDevice(value) if to_device and not isinstance(value, OnDevice) else value)
+    if id(value) in known:
+        return known[id(value)]
+    return OnDevice(value) if to_device and not isinstance(value, OnDevice) else value
 
 
 def refuse_cpu_generators(name: str, flat: Sequence[Any]) -> None:

@@ -18,6 +18,11 @@ from unlearn.checks import ADDED, at_least, one_of
 from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
 
 
+# Deterministic mode lets torch fill memory that is about to be written, so that a read before the write repeats: a
+# quarter of the operations of a step. Nothing here reads it; tests fill it, with NaN.
+FILL_UNINITIALISED = False
+
+
 @dataclass(frozen=True)
 class Numerics:
     """How numbers are computed: the part of the settings that the keys of trained and unlearned models hold."""
@@ -84,6 +89,8 @@ class TrainerSettings:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
         # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
+        torch.utils.deterministic.fill_uninitialized_memory = FILL_UNINITIALISED
+        torch.backends.cudnn.benchmark = not self.deterministic  # kernels by timing, which may differ from run to run
 
 
 def fit(
