@@ -110,9 +110,12 @@ class Device:
 
 
 def _means_device(func: Any, args: tuple[Any, ...]) -> bool:
-    """Whether the meta device stands for ours: in a backward pass, or as the target of a copy from the CPU."""
-    in_backward = torch._C._current_autograd_node() is not None
-    return in_backward or func is aten._to_copy.default and args[0].is_cpu
+    """Whether the meta device stands for ours, where no tensor tells: as the target of a copy from the CPU, in a
+    backward pass, or for a number that goes with a tensor. Nets whose shapes alone are wanted are built under
+    `torch.device("meta")`, which shows."""
+    if torch._C._current_autograd_node() is not None or func is aten.scalar_tensor.default:
+        return torch.get_default_device().type != "meta"
+    return func is aten._to_copy.default and bool(args[0].is_cpu)
 
 
 class OnDevice(Tensor):
@@ -254,6 +257,8 @@ def _pretend(patched: pytest.MonkeyPatch) -> None:
         "synchronize": lambda *_: None,
         "empty_cache": lambda: None,
         "mem_get_info": lambda *_: (2**30, 2**31),
+        "get_rng_state": lambda *_: torch.get_rng_state(),  # draws on the device are the CPU's
+        "set_rng_state": lambda *_: None,
         "manual_seed": lambda _: None,
         "manual_seed_all": lambda _: None,
     }

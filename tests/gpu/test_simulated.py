@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from simulated import simulated_cuda
+from simulated import TORCH, simulated_cuda
 from torch import nn
+
+
+def test_it_is_written_for_the_locked_torch() -> None:
+    """With another it would skip every test here: adapt it, then raise `TORCH`."""
+    lock = Path(__file__).parents[2] / "requirements.lock"
+    assert f"torch=={TORCH} \\\n" in lock.read_text()
 
 
 def test_what_mixes_devices_raises() -> None:

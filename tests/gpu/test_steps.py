@@ -151,18 +151,25 @@ def test_evaluating_copies_no_positions() -> None:
         assert device.copies == before
 
 
-def test_weights_of_a_model_on_a_gpu_lie_channels_last() -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_weights_of_a_model_on_a_gpu_lie_channels_last(optimizer: str) -> None:
+    """They learn what they would learn in the usual layout, to rounding."""
     model = fresh()
     lay_out_weights(model)
     assert strides(model) == strides(fresh())  # on a CPU they stay
+    recipe = Recipe(epochs=1, batch_size=8, optimizer=optimizer, clip=1.0)
+    expected = plainly(PLAIN, optimizer=optimizer, clip=1.0)("cpu", 8)
     with simulated_cuda():
         settings = TrainerSettings("gpu", channels_last=True)
         model = model.to("cuda")
-        loader = PairedLoader({"train": Loader(digits().to("cuda"), 16, 0, "original")})
-        ClassifierModule(model, Recipe(epochs=1), loader, 0, "original").run(settings)
+        loader = PairedLoader({"train": Loader(digits().to("cuda"), 8, 0, "original")})
+        ClassifierModule(model, recipe, loader, 0, "original").run(settings)
         weights = [p for p in model.parameters() if p.dim() == 4]
         assert weights
         assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+        found = state(model)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name].contiguous(), tensor, rtol=0, atol=1e-5)
 
 
 def strides(model: Classifier) -> list[tuple[int, ...]]:

@@ -26,8 +26,7 @@ class Frozen:
         self._bits = [_bits(p.detach()) for p in self._parameters.values()]
         # laid out as the parameter, or the kernels for many tensors would not take them
         self._movable = [
-            torch.empty_like(bits).copy_(movable[name])
-            for name, bits in zip(self._parameters, self._bits, strict=True)
+            torch.empty_like(bits).copy_(movable[name]) for name, bits in zip(self._parameters, self._bits, strict=True)
         ]
         self._held = [bits * (1 - mask) for bits, mask in zip(self._bits, self._movable, strict=True)]
 

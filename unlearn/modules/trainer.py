@@ -17,7 +17,6 @@ import torch
 from unlearn.checks import ADDED, at_least, one_of
 from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
 
-
 # Deterministic mode lets torch fill memory that is about to be written, so that a read before the write repeats: a
 # quarter of the operations of a step. Nothing here reads it; tests fill it, with NaN.
 FILL_UNINITIALISED = False
