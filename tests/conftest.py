@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from unlearn import config, pipeline
 from unlearn.console import Console
+from unlearn.modules import trainer
 from unlearn.pipeline import Outcome
 from unlearn.run_config import RunConfig
 from unlearn.stages.base import Workshop
@@ -61,6 +62,7 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     return argname if isinstance(val, bytes) else None
 
 
+trainer.FILL_UNINITIALISED = True  # a read of memory that nothing wrote is then NaN, and the same in every run
 torch.set_num_threads(1)  # nets this small only wait for more, all the more so beside other jobs
 
 

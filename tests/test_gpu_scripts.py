@@ -146,3 +146,37 @@ def test_the_table_has_switches_and_copies_out(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "no cell is finished yet" in (out / "table.txt").read_text()
     assert sorted(path.name for path in (out / "store").rglob("*")) == ["abc", "meta.json", "train"]
+
+
+def first_day(folder: Path, **environment: str) -> tuple[int, str]:
+    """Its status and summary, at toy size on the CPU."""
+    toy = {"DEVICE": "cpu", "TOY": "1", "MINUTES": "30", "PYTHON": sys.executable}
+    command = [SCRIPTS / "first_day.sh", folder]
+    done = subprocess.run(command, env=os.environ | toy | environment, capture_output=True, text=True, check=False)
+    return done.returncode, (folder / "first-day-cpu" / "summary.txt").read_text() + done.stderr
+
+
+def test_a_step_of_the_first_day_that_fails_stops_no_other(tmp_path: Path) -> None:
+    """The Python that is given fails at one step."""
+    broken = tmp_path / "python"
+    broken.write_text(f'#!/bin/sh\ncase "$2" in precisions) exit 7 ;; esac\nexec {sys.executable} "$@"\n')
+    broken.chmod(0o755)
+    status, summary = first_day(tmp_path, STEPS="versions precisions room", PYTHON=str(broken))
+    assert status == 1
+    lines = summary.splitlines()
+    assert [line.partition(",")[0].partition(" after")[0] for line in lines[:3]] == [
+        *("versions: well", "precisions: failed with status 7", "room: well")
+    ]
+    assert "images/s" in (tmp_path / "first-day-cpu" / "room.txt").read_text()
+
+
+def test_the_first_day_keeps_to_its_minutes(tmp_path: Path) -> None:
+    status, summary = first_day(tmp_path, MINUTES="0", STEPS="versions room")
+    assert (status, summary.splitlines()[:2]) == (1, ["versions: no time left", "room: no time left"])
+
+
+@pytest.mark.slow
+def test_the_first_day_runs_whole_at_toy_size(tmp_path: Path) -> None:
+    status, summary = first_day(tmp_path)
+    assert status == 0, summary
+    assert all(": well, " in line for line in summary.splitlines())

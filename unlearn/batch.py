@@ -51,6 +51,6 @@ def spaced(data: ImageSource, most: int | None) -> ImageSource:
 
 def sequential(data: ImageSource, batch_size: int) -> Iterator[Batch]:
     """Every sample once, in order, unaugmented."""
-    chunks = torch.split(torch.arange(len(data)), batch_size)
+    chunks = torch.split(torch.arange(len(data), device=data.labels.device), batch_size)
     for chosen, pixels in zip(chunks, data.batches(chunks), strict=True):
-        yield Batch(pixels.float().div_(255), data.labels[chosen.to(pixels.device)])
+        yield Batch(pixels.float().div_(255), data.labels[chosen])

@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from unlearn.data.loader import Augmentation, Loader
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader
 from unlearn.models.base import Classifier
 from unlearn.types import Images
 

@@ -14,7 +14,8 @@ import torch
 from table import Row, compare, run
 
 from unlearn.batch import Batch
-from unlearn.data.loader import Augmentation, Loader
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader
 from unlearn.models.base import Classifier, Model
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18

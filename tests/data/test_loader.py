@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import chain, islice
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unlearn.batch import Batch, sequential
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, StepLoader, Without
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader, Rows, Share, StepLoader, Without
+from unlearn.seeding import stream
 from unlearn.types import Images
 
 ALTERNATING = Augmentation(flip=True, flip_alternates=True)
@@ -82,6 +85,27 @@ def test_the_order_does_not_depend_on_augmentation_or_on_earlier_passes() -> Non
     plain, moved = Loader(noise(), 2, 0, "a"), Loader(noise(), 2, 0, "a", Augmentation(2, True))
     list(moved.batches(0))
     assert labels(plain, 1) == labels(moved, 1)
+
+
+def drawn_batch_by_batch(loader: Loader, epoch: int) -> Iterator[tuple[Tensor, ...]]:
+    """The slow twin of a pass: each batch's order, augmentation and rows when it is its turn."""
+    data = loader.data
+    order = torch.randperm(len(data), generator=stream(loader.seed, "order", loader.role, epoch))
+    draws = stream(loader.seed, "augment", loader.role, epoch)
+    for chunk in order.tensor_split([step * loader.batch_size for step in range(1, len(loader))]):
+        own, weights = loader.rows.of(chunk) if loader.rows else (slice(None), None)
+        drawn = loader.augmentation.draw(len(chunk), draws)[:, own]
+        images = loader.augmentation(data.images[chunk[own]], drawn).float() / 255
+        yield images, data.labels[chunk[own]], weights if weights is None else weights.clone()
+
+
+@pytest.mark.parametrize("rows", [None, Share(1, 3), Without(torch.arange(37) % 5 == 0)])
+@pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(2, True), Augmentation(1, crop_fill="reflect")])
+def test_a_pass_drawn_at_once_is_one_drawn_batch_by_batch(rows: Rows | None, augmentation: Augmentation) -> None:
+    loader = Loader(noise(37), 8, 3, "train", augmentation, rows)
+    for batch, expected in zip(loader.batches(2), drawn_batch_by_batch(loader, 2), strict=True):
+        for tensor, same in zip(batch, expected, strict=True):
+            assert tensor is same is None or torch.equal(tensor, same)
 
 
 def offsets(batch: Batch, source: Images, padding: int, mode: str = "constant") -> list[tuple[int, int, bool]]:

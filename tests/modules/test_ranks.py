@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlearn.console import Tick
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, Share
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader, Share
 from unlearn.errors import DivergenceError, UnlearnError
 from unlearn.models.base import Classifier
 from unlearn.modules.classifier import ClassifierModule

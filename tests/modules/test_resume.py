@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.console import Tick
-from unlearn.data.loader import Augmentation, Loader, PairedLoader
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader
 from unlearn.errors import StoreError
 from unlearn.models.base import Classifier
 from unlearn.modules import partial as partials

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from test_resume import data
 from torch import Tensor, nn
 
-from unlearn.data.loader import Augmentation, Loader, PairedLoader
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader
 from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
@@ -165,9 +166,9 @@ def test_stacking_is_for_small_steps() -> None:
         model = Classifier(Cnn().net(shape, 10), (0.5,), (0.5,))
         assert group_size(model, next(batch(shape, size).batches(0))) == most
     linear = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(1000, 100)), (0.5,), (0.5,))
-    images = batch((1, 10, 100), int(MOST_WORK / 2e5))  # 2 x 1000 x 100 operations a sample
+    images = batch((1, 10, 100), int(MOST_WORK["cpu"] / 2e5))  # 2 x 1000 x 100 operations a sample
     assert group_size(linear, next(images.batches(0)))
-    assert not group_size(linear, next(batch((1, 10, 100), int(MOST_WORK / 2e5) + 1).batches(0)))
+    assert not group_size(linear, next(batch((1, 10, 100), int(MOST_WORK["cpu"] / 2e5) + 1).batches(0)))
 
 
 def test_divergence_is_told() -> None:

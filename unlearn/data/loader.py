@@ -7,84 +7,12 @@ from itertools import chain, count, islice
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.batch import Batch
+from unlearn.data.augmentation import Augmentation
 from unlearn.seeding import stream
 from unlearn.types import ImageSource, Subset
-
-
-class Augmentation(NamedTuple):
-    """Random crop after padding, in pixels, and mirroring, per sample.
-
-    Mirroring is drawn again in each epoch, or alternates: the loader then says which samples are mirrored.
-    """
-
-    crop_padding: int = 0
-    flip: bool = False
-    flip_alternates: bool = False
-    crop_fill: str = "zeros"  # or reflect: what the padding holds
-
-    def draw(self, n: int, draws: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
-        """Row, column and whether to mirror, of each of `n` samples: int64 [3, n].
-
-        `mirrored` bool [n] is whose turn it is, where mirroring alternates.
-        """
-        drawn = torch.zeros(3, n, dtype=torch.int64)
-        if self.crop_padding:
-            drawn[:2] = torch.randint(0, 2 * self.crop_padding + 1, (2, n), generator=draws)
-        if mirrored is not None:
-            drawn[2] = mirrored
-        elif self.flip:
-            drawn[2] = torch.rand(n, generator=draws) < 0.5
-        return drawn
-
-    def __call__(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        """uint8 [b, c, h, w], which it may overwrite, cropped and mirrored as `drawn` [3, b] says."""
-        padding, (_, _, height, width) = self.crop_padding, pixels.shape
-        if padding:
-            # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
-            padded = F.pad(pixels, (padding,) * 4)
-            if self.crop_fill == "reflect":
-                _reflect(padded, padding)
-            windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-            pixels = _gathered(windows, drawn[0], drawn[1])
-        if self.flip:
-            _mirror(pixels, drawn[2].nonzero()[:, 0].to(pixels.device))
-        return pixels
-
-
-def _reflect(padded: Tensor, padding: int) -> None:
-    """Fill the margins of [b, c, h, w] with what they mirror, in place; `F.pad` does so for floats alone.
-
-    A line at a time: to flip whole margins takes twice as long.
-    """
-    for dim in (3, 2):
-        last = padded.shape[dim] - 1
-        for line in range(padding):
-            padded.select(dim, line).copy_(padded.select(dim, 2 * padding - line))
-            padded.select(dim, last - line).copy_(padded.select(dim, last - 2 * padding + line))
-
-
-# On a CPU by NumPy, which copies whole lines where torch copies pixels: four times as fast.
-
-
-def _gathered(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """One window [c, h, w] of each image."""
-    images = torch.arange(len(rows))
-    if windows.is_cpu:
-        return torch.from_numpy(windows.numpy()[images.numpy(), :, rows.numpy(), columns.numpy()])
-    return windows[images, :, rows, columns]
-
-
-def _mirror(images: Tensor, which: Tensor) -> None:
-    """Some of them, in place."""
-    mirrored = images.index_select(0, which).flip(3)
-    if images.is_cpu:
-        images.numpy()[which.numpy()] = mirrored.numpy()
-    else:
-        images[which] = mirrored
 
 
 class Rows(Protocol):
@@ -126,6 +54,31 @@ class Share(NamedTuple):
         return positions, torch.where(torch.arange(len(positions)) < own, self.world / n, 0.0)
 
 
+class _Plan(NamedTuple):
+    """What was drawn for each batch of a pass."""
+
+    positions: list[Tensor]  # int64 [b]
+    drawn: list[Tensor]  # int64 [3, b], as `Augmentation.draw` has it
+    weights: list[Tensor | None]  # float32 [b]
+
+    def to(self, device: torch.device) -> _Plan:
+        """The same on the device of the data."""
+        if device.type == "cpu":
+            return self
+        sizes = [len(positions) for positions in self.positions]
+        numbers = torch.cat([torch.cat(self.positions)[None], torch.cat(self.drawn, 1)])
+        parts = _sent(numbers, device).split(sizes, 1)
+        weights = torch.cat([torch.zeros(n) if w is None else w for n, w in zip(sizes, self.weights, strict=True)])
+        shares = _sent(weights, device).split(sizes) if any(w is not None for w in self.weights) else self.weights
+        kept = [None if own is None else share for own, share in zip(self.weights, shares, strict=True)]
+        return _Plan([part[0] for part in parts], [part[1:] for part in parts], kept)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on a device that nobody waits for; that takes pinned memory."""
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 class Loader:
     """Shuffled batches over an `ImageSource`, the same for the same seed, role and epoch, wherever the images lie.
 
@@ -156,22 +109,28 @@ class Loader:
         return batches_of(len(self.data), self.batch_size)
 
     def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch]:
-        """One pass; `lap` counts the passes within an epoch for data that start over."""
+        """One pass; `lap` counts the passes within an epoch for data that start over.
+
+        All of it is drawn before the first batch. A GPU gets it in one copy that nobody waits for, and no step waits.
+        """
+        plan = self._plan(epoch, lap).to(self.data.labels.device)
+        for positions, drawn, weights, pixels in zip(*plan, self.data.batches(plan.positions), strict=True):
+            images = self.augmentation(pixels, drawn).float().div_(255)
+            yield Batch(images, self.data.labels.index_select(0, positions), weights)
+
+    def _plan(self, epoch: int, lap: int) -> _Plan:
         role = f"{self.role}/{lap}" if lap else self.role
         order = torch.randperm(len(self.data), generator=stream(self.seed, "order", role, epoch))
         draws = stream(self.seed, "augment", role, epoch)
-        starts = [step * self.batch_size for step in range(1, len(self))]
-        chunks = order.tensor_split(starts)
-        rows = [self.rows.of(chunk) if self.rows else (slice(None), None) for chunk in chunks]
-        wanted = [chunk[own] for chunk, (own, _) in zip(chunks, rows, strict=True)]
         mirrored = self._mirrored(epoch + lap)
-        parts = zip(chunks, rows, wanted, self.data.batches(wanted), strict=True)
-        for chunk, (own, weights), taken, pixels in parts:
+        positions, drawn, weights = list[Tensor](), list[Tensor](), list[Tensor | None]()
+        for chunk in order.tensor_split([step * self.batch_size for step in range(1, len(self))]):
+            rows, their_weights = self.rows.of(chunk) if self.rows else (slice(None), None)
             turns = None if mirrored is None else mirrored[chunk]
-            drawn = self.augmentation.draw(len(chunk), draws, turns)[:, own]
-            images = self.augmentation(pixels, drawn).float().div_(255)
-            labels = self.data.labels.index_select(0, taken.to(images.device))
-            yield Batch(images, labels, None if weights is None else weights.to(images.device))
+            positions.append(chunk[rows])
+            drawn.append(self.augmentation.draw(len(chunk), draws, turns)[:, rows])
+            weights.append(their_weights)
+        return _Plan(positions, drawn, weights)
 
     def _mirrored(self, turn: int) -> Tensor | None:
         """Whose turn it is, bool [n]; None where mirroring does not alternate."""

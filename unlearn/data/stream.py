@@ -38,7 +38,8 @@ class Stream:
         Raises:
             DataError: an image cannot be read.
         """
-        wanted = [self.index[positions.to(self.index.device)].cpu() for positions in chunks]
+        positions = torch.cat(list(chunks)).to(self.index.device)
+        wanted = self.index[positions].cpu().split([len(chunk) for chunk in chunks])  # one copy, before the first batch
         order = _Order(wanted)
         loader = DataLoader(
             _Decoded(self.decode),

@@ -47,7 +47,8 @@ def refresh_batch_norm(model: nn.Module, data: ImageSource) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # torch's way to ask for the plain average
         norm.train()
-    for images in data.batches(torch.arange(len(data)).tensor_split(max(1, len(data) // BATCH_SIZE))):
+    everything = torch.arange(len(data), device=data.labels.device)
+    for images in data.batches(everything.tensor_split(max(1, len(data) // BATCH_SIZE))):
         model(arrange(images.float().div_(255)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
@@ -65,7 +66,7 @@ def _passed(model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSo
     """What `forward` makes of each batch, in order; in smaller batches once memory has run out."""
     arrange, pieces = _arrangement(model, forward, data), Pieces()
     size = CPU_BATCH_SIZE if data.labels.device.type == "cpu" else BATCH_SIZE
-    for pixels in data.batches(torch.split(torch.arange(len(data)), size)):
+    for pixels in data.batches(torch.split(torch.arange(len(data), device=data.labels.device), size)):
         yield from pieces.results(lambda part: forward(arrange(part.float().div_(255))), pixels)
 
 

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -17,7 +17,8 @@ from unlearn.batch import Batch
 from unlearn.console import Tick
 from unlearn.data.loader import PairedLoader, SerialLoader
 from unlearn.errors import DivergenceError
-from unlearn.modules.layout import channels_last
+from unlearn.modules.finite import all_finite
+from unlearn.modules.layout import channels_last, lay_out_weights
 from unlearn.modules.partial import OURS, Partial, made_by
 from unlearn.modules.precision import CountingScaler
 from unlearn.modules.prediction import predict
@@ -82,6 +83,8 @@ class RecipeModule(pl.LightningModule, ABC):
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._earlier, self._began = 0.0, time.perf_counter()
         self._kept = self._began
+        if settings.channels_last:
+            lay_out_weights(self.model.to(settings.device))
         if self.recipe.epochs:
             self.model.train()  # Lightning leaves the mode as it finds it
             checkpoint = partial.path if partial and partial.path.exists() else None
@@ -92,6 +95,10 @@ class RecipeModule(pl.LightningModule, ABC):
             self.model.load_state_dict(state)
         self.model.to(settings.device).eval().zero_grad(set_to_none=True)
         return self.curve
+
+    def cpu(self) -> Self:
+        """Lightning calls this when training is over: the model stays on its device for what reads it next."""
+        return self
 
     @abstractmethod
     def loss(self, batch: dict[str, Batch]) -> Tensor:
@@ -178,7 +185,7 @@ class RecipeModule(pl.LightningModule, ABC):
         bad = (~losses.isfinite()).nonzero()
         if len(bad):
             what, step = f"loss was {losses[bad[0, 0]].item()}", first + int(bad[0, 0])
-        elif not math.isfinite(validation_loss) or not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        elif not math.isfinite(validation_loss) or not all_finite(list(self.model.parameters())):
             what, step = "weights blew up", first + len(losses) - 1  # in the last update, which no loss has seen
         else:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +14,24 @@ from unlearn.batch import Batch
 from unlearn.modules.stacked import Stack, cross_entropies
 
 MOST = 32  # models at once: with more a kill loses more (our choice)
-# Floating-point operations of a forward pass of one batch: of one model, and of all. By scripts/bench/stacked.py, on a
-# CPU: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6) loses.
-MOST_WORK, TOGETHER = 50e6, 4e8
+# The most floating-point operations of a forward pass of one batch: of one model, and of all. On a CPU by
+# scripts/bench/stacked.py: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6)
+# loses. On CUDA by estimate, not measured: so many take less time than the launch of a step's kernels.
+MOST_WORK = {"cpu": 50e6, "cuda": 2e9}
+TOGETHER = {"cpu": 4e8, "cuda": 2e10}
 
 
 def group_size(model: nn.Module, batch: Batch) -> int:
     """How many models to train at once, 0 to 32; 0: one by one is as fast, for a step is arithmetic enough.
 
-    A rule and no timing, so that the same run gives the same bits. Beyond TOGETHER a stack outgrows the caches.
+    A rule and no timing, so that the same run gives the same bits. Beyond TOGETHER a stack outgrows a CPU's caches.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.random.fork_rng(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with _forked_rng(batch), torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(model)(batch.images)
-    work = counter.get_total_flops()
-    return 0 if work > MOST_WORK else min(MOST, int(TOGETHER) // max(1, work))
+    work, device = counter.get_total_flops(), batch.images.device.type
+    return 0 if work > MOST_WORK[device] else min(MOST, int(TOGETHER[device]) // max(1, work))
 
 
 def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
@@ -39,7 +42,7 @@ def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
     """
     (alone, stacked), seeds = (copy.deepcopy(list(models)) for _ in range(2)), range(len(models))
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        with _forked_rng(batches[0]), warnings.catch_warnings():
             warnings.filterwarnings("error", message="(?s).*performance drop")
             for seed, model, batch in zip(seeds, alone, batches, strict=True):
                 torch.manual_seed(seed)
@@ -55,6 +58,12 @@ def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
         return all(_agree(stack, number, model) for number, model in enumerate(alone))
     except Exception:  # a net of one's own may fail in any way; trained alone it does not
         return False
+
+
+def _forked_rng(batch: Batch) -> AbstractContextManager[None]:
+    """Global generators are put back afterwards: the CPU's, and that of the batch's device."""
+    device = batch.images.device
+    return torch.random.fork_rng(devices=[] if device.type == "cpu" else [device])
 
 
 def _agree(stack: Stack, number: int, alone: nn.Module) -> bool:

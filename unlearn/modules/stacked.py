@@ -7,6 +7,7 @@ through it as one, under vmap, and share the dispatch; each still learns what it
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -21,6 +22,7 @@ from unlearn.batch import sequential
 from unlearn.console import Tick
 from unlearn.data.loader import Loader
 from unlearn.errors import DivergenceError
+from unlearn.modules.finite import all_finite
 from unlearn.recipe import Recipe, norm_parameters
 from unlearn.seeding import stream_seed
 from unlearn.types import Curve, ImageSource
@@ -39,9 +41,10 @@ class Stack:
         self.skeleton = copy.deepcopy(models[0])
         self._device = next(models[0].parameters()).device
         self._states: list[Tensor] = []
-        for layer in self.skeleton.modules():
-            if type(layer) in DROPOUT:
-                layer.forward = partial(self._drop, layer)
+        dropouts = [layer for layer in self.skeleton.modules() if type(layer) in DROPOUT]
+        self._drops = any(layer.p > 0 for layer in dropouts)
+        for layer in dropouts:
+            layer.forward = partial(self._drop, layer)
 
     def __call__(self, images: Tensor, shared: bool = False) -> Tensor:
         """Logits [M, b, C] of each model's own images [M, b, c, h, w], or of `shared` ones [b, c, h, w].
@@ -58,7 +61,8 @@ class Stack:
 
     def seed(self, seeds: Sequence[int]) -> None:
         """What `torch.manual_seed` is to each model alone."""
-        self._states = [torch.Generator(self._device).manual_seed(seed).get_state() for seed in seeds]
+        if self._drops:
+            self._states = [torch.Generator(self._device).manual_seed(seed).get_state() for seed in seeds]
 
     @torch.no_grad()
     def hand_back(self) -> None:
@@ -143,8 +147,9 @@ def fit_stacked(
             losses.append(loss.detach())
         head = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
         validated = _validate(stack, validation)
-        _refuse_divergence([*losses, torch.tensor([row["validation_loss"] for row in validated])], learning)
-        rows = zip(torch.stack(losses).mean(0).tolist(), validated, strict=True)
+        mean_losses = torch.stack(losses).mean(0)  # not finite where one of them is not
+        _refuse_divergence(mean_losses, [row["validation_loss"] for row in validated], learning)
+        rows = zip(mean_losses.tolist(), validated, strict=True)
         for curve, (loss_, row) in zip(curves, rows, strict=True):
             curve.append(head | {"loss": loss_} | row)
         tick(epoch + 1, recipe.epochs)
@@ -175,8 +180,8 @@ def _clip(parameters: Sequence[Tensor], most: float) -> None:
         grad.mul_(factor[:, None])
 
 
-def _refuse_divergence(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
-    if not all(bool(each.isfinite().all()) for each in (*losses, *parameters)):
+def _refuse_divergence(losses: Tensor, validation_losses: Sequence[float], parameters: Sequence[Tensor]) -> None:
+    if not (all(map(math.isfinite, validation_losses)) and all_finite([losses, *parameters])):
         raise DivergenceError("one of several models diverged; trained alone it tells when")
 
 

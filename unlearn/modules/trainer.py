@@ -19,6 +19,10 @@ from unlearn.errors import DivergenceError, Problem, UnlearnError, first_line
 from unlearn.modules.precision import CountingScaler, allow_tf32, tf32
 from unlearn.modules.threads import MOST_THREADS, threads_for
 
+# Deterministic mode lets torch fill memory that is about to be written, so that a read before the write repeats: a
+# quarter of the operations of a step. Nothing here reads it; tests fill it, with NaN.
+FILL_UNINITIALISED = False
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -115,6 +119,8 @@ class TrainerSettings:
         # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
         allow_tf32(False)  # predictions, scores and all else; `fit` allows it for training
+        torch.utils.deterministic.fill_uninitialized_memory = FILL_UNINITIALISED
+        torch.backends.cudnn.benchmark = not self.deterministic  # kernels by timing, which may differ from run to run
 
 
 def fit(

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.batch import Batch
-from unlearn.data.loader import Augmentation, Loader, PairedLoader, SerialLoader, Share, Without
+from unlearn.data.augmentation import Augmentation
+from unlearn.data.loader import Loader, PairedLoader, SerialLoader, Share, Without
+from unlearn.modules.frozen import Frozen
 from unlearn.modules.prediction import predict
 from unlearn.modules.ranks import rank, world_size
 from unlearn.modules.recipe_module import RecipeModule
@@ -40,31 +42,29 @@ class UnlearnerModule(RecipeModule):
         self.phase = phase
         self.data = data
         self.ended: str | None = None  # the field of the budget that ended it
-        self._start = {name: p.detach().clone() for name, p in model.named_parameters()} if phase.movable else {}
+        self._frozen: Frozen | None = None
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
         return self.phase.loss(self.model, batch, self.current_epoch)  # type: ignore[arg-type]  # Subset is a str
 
     def on_train_start(self) -> None:
-        """Note the time, and what the model scores before the first epoch."""
+        """Note the time, what may not move, and what the model scores before the first epoch."""
         self._started, self._first = time.perf_counter(), self.steps_taken
+        self._frozen = None if self.phase.movable is None else Frozen(self.model, self.phase.movable)
         self._before = self._accuracies() if self.phase.budget.watches else {}
         for norm in self._frozen_norms():
             norm.eval()
 
     def on_after_backward(self) -> None:
         """What may not move does not enter the norm by which gradients are clipped."""
-        if self.phase.movable is not None:
-            for name, p in self.model.named_parameters():
-                if p.grad is not None:
-                    p.grad.mul_(self.phase.movable[name])
+        if self._frozen is not None:
+            self._frozen.mask_gradients()
 
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
         """Restore what is frozen; stop where steps or time are over."""
-        if self.phase.movable is not None:
-            for name, p in self.model.named_parameters():
-                p.copy_(torch.where(self.phase.movable[name], p, self._start[name]))
+        if self._frozen is not None:
+            self._frozen.restore()
         self._end(self._out_of_time())
 
     def on_train_epoch_end(self) -> None:

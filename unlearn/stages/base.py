@@ -17,6 +17,7 @@ from unlearn.modules.trainer import TrainerSettings
 from unlearn.stages.explain import explained
 from unlearn.stages.keys import canonical_fields
 from unlearn.stages.machine import machine, versions
+from unlearn.stages.resident import ResidentModels
 from unlearn.store import ArtifactStore, Entry
 from unlearn.types import Curve
 
@@ -96,6 +97,7 @@ class Workshop:
     console: Console
     entries: dict[str, Entry] = field(default_factory=dict)  # by key
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by key: what a stage adds to its `meta.json`
+    models: ResidentModels = field(default_factory=ResidentModels)
 
     def need(self, stage: Stage) -> Entry:
         """The stage's artefact, from the store or built now; inputs are built first, so that `seconds` are its own."""

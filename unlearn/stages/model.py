@@ -69,6 +69,9 @@ class ModelStage(Stage, ABC):
 
     def restore(self, stage: Stage, workshop: Workshop) -> Classifier:
         """The model that `stage` made, of this architecture: frozen, in eval mode, on the training device."""
+        return workshop.models.get(stage.key, lambda: self._read(stage, workshop))
+
+    def _read(self, stage: Stage, workshop: Workshop) -> Classifier:
         classifier = self.fresh("init/overwritten", 0)
         state = classifier.state_dict()  # with the versions that some nets ask for
         state.update(read_tensors(workshop.need(stage), "model.safetensors"))

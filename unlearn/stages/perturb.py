@@ -156,7 +156,8 @@ class Perturb(Stage):
 
 def _pixels(data: ImageSource) -> Tensor:
     """All images, uint8 [n, c, h, w]."""
-    return torch.cat(list(data.batches(torch.split(torch.arange(len(data)), CHUNK))))
+    everything = torch.arange(len(data), device=data.labels.device)
+    return torch.cat(list(data.batches(torch.split(everything, CHUNK))))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from unlearn.statistics import cross_entropy
 from unlearn.types import Images, ImageSource, Subset
 
 if TYPE_CHECKING:
-    from unlearn.data.loader import Augmentation
+    from unlearn.data.augmentation import Augmentation
 
 LOOKED_AT = 64  # images of a streamed part, for the pin
 RIGHT = {Subset.CORRECTED, Subset.RELABELLED}  # under the labels that a request asks for
@@ -171,7 +171,7 @@ class Split(Stage):
 
 def augmentation(dataset: Dataset) -> Augmentation:
     """The data set's, as the loader takes it."""
-    from unlearn.data.loader import Augmentation
+    from unlearn.data.augmentation import Augmentation
 
     return Augmentation(dataset.crop_padding, dataset.flip, dataset.flip_alternates, dataset.crop_fill)
 

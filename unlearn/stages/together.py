@@ -59,8 +59,7 @@ def _lonely(stage: Train, workshop: Workshop) -> bool:
     """Whether it is to be trained, from its start, in the one way that a stack does it."""
     plain = stage.numerics == stage.numerics.plain and not workshop.hardware.detect_anomaly
     whole = stage.recipe.epochs > 0 and stage.recipe.patience is None and stage.recipe.optimizer != "muon"
-    here = workshop.hardware.device == "cpu"  # on CUDA it has not been measured
-    return plain and whole and here and not workshop.peek(stage) and not workshop.store.partial(stage.key).exists()
+    return plain and whole and not workshop.peek(stage) and not workshop.store.partial(stage.key).exists()
 
 
 def _group_size(two: Sequence[Train], workshop: Workshop) -> int:
