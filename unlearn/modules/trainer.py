@@ -88,7 +88,8 @@ class TrainerSettings:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
         # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
-        torch.utils.deterministic.fill_uninitialized_memory = FILL_UNINITIALISED
+        fill: Any = torch.utils.deterministic  # a module with a property, which its stubs do not know
+        fill.fill_uninitialized_memory = FILL_UNINITIALISED
         torch.backends.cudnn.benchmark = not self.deterministic  # kernels by timing, which may differ from run to run
 
 
