@@ -67,11 +67,15 @@ class _Plan(NamedTuple):
             return self
         sizes = [len(positions) for positions in self.positions]
         numbers = torch.cat([torch.cat(self.positions)[None], torch.cat(self.drawn, 1)])
-        parts = _sent(numbers, device).split(sizes, 1)
-        weights = torch.cat([torch.zeros(n) if w is None else w for n, w in zip(sizes, self.weights, strict=True)])
-        shares = _sent(weights, device).split(sizes) if any(w is not None for w in self.weights) else self.weights
-        kept = [None if own is None else share for own, share in zip(self.weights, shares, strict=True)]
-        return _Plan([part[0] for part in parts], [part[1:] for part in parts], kept)
+        parts = torch.split(_sent(numbers, device), sizes, 1)
+        return _Plan([part[0] for part in parts], [part[1:] for part in parts], self._weights_on(device, sizes))
+
+    def _weights_on(self, device: torch.device, sizes: list[int]) -> list[Tensor | None]:
+        if all(own is None for own in self.weights):
+            return self.weights
+        filled = [torch.zeros(n) if own is None else own for n, own in zip(sizes, self.weights, strict=True)]
+        sent = torch.split(_sent(torch.cat(filled), device), sizes)
+        return [None if own is None else there for own, there in zip(self.weights, sent, strict=True)]
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -39,7 +39,8 @@ class Stream:
             DataError: an image cannot be read.
         """
         positions = torch.cat(list(chunks)).to(self.index.device)
-        wanted = self.index[positions].cpu().split([len(chunk) for chunk in chunks])  # one copy, before the first batch
+        indices = self.index[positions].cpu()  # one copy, before the first batch
+        wanted = torch.split(indices, [len(chunk) for chunk in chunks])
         order = _Order(wanted)
         loader = DataLoader(
             _Decoded(self.decode),

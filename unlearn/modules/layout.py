@@ -28,7 +28,7 @@ def lay_out_weights(model: nn.Module) -> None:
     Otherwise cuDNN lays them out anew at every step. On a CPU they stay: oneDNN has a layout of its own.
     """
     if all(p.is_cuda and p.dim() < 5 for p in model.parameters()):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # nn.Module.to takes it
+        model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

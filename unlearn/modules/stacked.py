@@ -42,7 +42,7 @@ class Stack:
         self._device = next(models[0].parameters()).device
         self._states: list[Tensor] = []
         dropouts = [layer for layer in self.skeleton.modules() if type(layer) in DROPOUT]
-        self._drops = any(layer.p > 0 for layer in dropouts)
+        self._drops = any(layer.p != 0 for layer in dropouts)
         for layer in dropouts:
             layer.forward = partial(self._drop, layer)
 

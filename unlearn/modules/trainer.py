@@ -119,7 +119,8 @@ class TrainerSettings:
         # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
         allow_tf32(False)  # predictions, scores and all else; `fit` allows it for training
-        torch.utils.deterministic.fill_uninitialized_memory = FILL_UNINITIALISED
+        fill: Any = torch.utils.deterministic  # a module with a property, which its stubs do not know
+        fill.fill_uninitialized_memory = FILL_UNINITIALISED
         torch.backends.cudnn.benchmark = not self.deterministic  # kernels by timing, which may differ from run to run
 
 

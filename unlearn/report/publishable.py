@@ -31,7 +31,10 @@ def publishable_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def publishable_report(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report whose config and command say what was computed, and not where."""
     words = [word for word in shlex.split(report["command"]) if re.split(r"[./=]", word.lstrip("+~"))[0] not in PRIVATE]
-    told = {"config": publishable_config(report["config"]), "command": shlex.join(map(_without_places, words))}
+    told: dict[str, Any] = {
+        "config": publishable_config(report["config"]),
+        "command": shlex.join(map(_without_places, words)),
+    }
     told |= {"copies": None} if "copies" in report else {}  # names of records
     return {**publishable(report), **told}
 

@@ -131,8 +131,8 @@ def _harder_requests(report: Report) -> list[str]:
     """Requests that can show forgetting and that the run's other settings allow."""
     choices, checkpoint = report.get("choices", {}), report.get("config", {}).get("checkpoint") or {}
     relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
-    strategy = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
-    is_class_wise = strategy is not None and strategy.class_wise_only
+    strategy: Any = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
+    is_class_wise = strategy is not None and bool(strategy.class_wise_only)
     allowed = {
         "spd_gan=marker": trained_here and not relabels,
         "forget=hard": not relabels and not is_class_wise,
