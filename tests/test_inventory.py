@@ -648,7 +648,7 @@ def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
     [
         (["show", "x"], "KEY: expected the beginning of one key"),
         (["show", ""], "and 1"),
-        (["ls", "trains"], "expected kinds among evaluate"),
+        (["ls", "trains"], "expected kinds among copies"),
         (["gc", "--keep", "nowhere"], "--keep: expected a report.json"),
         (["gc", "--keep", "damaged.json"], "got a damaged damaged.json"),
         (["gc", "--keep", "foreign.json"], "of another one"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 SCHEMA = {
+    "copies": dict,
     "schema_version": int,
     "metrics": dict,
     "statistics": dict,

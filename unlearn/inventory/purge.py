@@ -23,6 +23,7 @@ from unlearn.inventory.members import SHADOWED, Members
 from unlearn.inventory.removals import Removal
 
 MODEL = "model.safetensors"
+NUMBERS = {"evaluate": "numbers alone", "relearn": "numbers alone", "split": "record numbers alone"}  # by kind
 PICTURE, PNG = b"data:image/png;base64,", b"\x89PNG\r\n\x1a\n"  # in a page or beside it; a file of its own
 SAMPLED = ".table.json"  # a table sent to W&B: single records
 
@@ -64,8 +65,8 @@ class Judge:
 
     def _judge(self, item: Item) -> Judgement:
         match item.kind:
-            case "evaluate" | "relearn" | "split":
-                return Judgement(Fate.STAYS, "record numbers alone" if item.kind == "split" else "numbers alone")
+            case kind if kind in NUMBERS:
+                return Judgement(Fate.STAYS, NUMBERS[kind])
             case "copies":
                 return self._copies(item)
             case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
