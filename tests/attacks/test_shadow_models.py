@@ -13,6 +13,7 @@ from torch import Tensor
 from unlearn.attacks.likelihood_ratio import log_ratio
 from unlearn.attacks.lira import Lira
 from unlearn.attacks.rmia import Rmia, dominated
+from unlearn.attacks.roc import auc
 from unlearn.attacks.shadow_models import Observed, told_apart
 from unlearn.attacks.u_lira import ULira
 from unlearn.checks import problems
@@ -64,6 +65,14 @@ def world(seed: int, knows: float, models: int = 16, n: int = 400, forget: int =
 def area(attack: Metric, evidence: Evidence) -> Measurement:
     (found,) = (value for name, value in attack.measure(evidence).items() if name.endswith("_auc"))
     return found
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: type(attack).__name__)
+def test_the_curve_is_drawn_of_the_scores_that_were_measured(attack: Metric) -> None:
+    """U-LiRA's of the models that forgot, all others' of those that learnt."""
+    evidence = world(0, knows=1)
+    ((members, others),) = attack.rankings(evidence).values()
+    assert auc(members, others) == area(attack, evidence).value
 
 
 def test_the_margin_is_the_log_odds_of_the_true_class_and_does_not_saturate() -> None:
