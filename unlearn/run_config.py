@@ -126,9 +126,9 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     yield from _check_replay(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
-        yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
+        yield from config.strategy.check(lambda: nn.ModuleDict({"net": empty_net(config)}))  # named as in a classifier
         if config.trainer.channels_last:
-            yield from refused(_empty_net(config), config.dataset.shape)
+            yield from refused(empty_net(config), config.dataset.shape)
         wrong = list(config.forget.check(config.population))
         yield from wrong or _check_size(config)
 
@@ -199,7 +199,7 @@ def _misfit(config: RunConfig, file: Path) -> str | None:
     try:
         asked = (file_sha256(file), file.suffix, repr(config.model), config.dataset.shape, config.dataset.classes)
         if asked not in _fitting:
-            fit(read_state(file), _empty_net(config))
+            fit(read_state(file), empty_net(config))
             _fitting.add(asked)
     except UnlearnError as error:
         return str(error)
@@ -242,7 +242,7 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", came)
 
 
-def _empty_net(config: RunConfig) -> nn.Module:
+def empty_net(config: RunConfig) -> nn.Module:
     """Names, shapes and no weights."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a net of one's own is built on the CPU all the same
         net: nn.Module = config.model.net(config.dataset.shape, config.dataset.classes)

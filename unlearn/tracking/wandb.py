@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from unlearn.tracking.base import Job, Log, Logger, curves
 from unlearn.tracking.sample import points, sampled
 from unlearn.types import Curve
 
+NAME = r"(?=.*\S)[^/\\#?%:\x00-\x1f]{1,128}"  # of a project, as W&B takes it
 FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
 # W&B would note host, user, folders, command line, git remote, packages and load: none of that is sent.
 DISCREET = {
@@ -57,7 +59,10 @@ class Wandb(Logger):
     patience: float = positive(60.0)  # seconds to wait for the server at either end of a run
 
     def problems(self, key: str) -> Iterator[str]:
-        """Nobody is asked to log in."""
+        """Names that W&B refuses; nobody is asked to log in."""
+        for name, value in (("project", self.project), ("entity", self.entity)):
+            if value is not None and not re.fullmatch(NAME, value):
+                yield f"{key}.{name}: expected 1 to 128 letters without / \\ # ? % :, came {value!r}"
         if self.mode == "online" and (why := _no_credentials()):
             yield f"{key}: expected WANDB_API_KEY, an earlier `wandb login`, or logger=wandb_offline, came {why}"
 
