@@ -129,8 +129,8 @@ def job_of(run: Finished, folder: Path, group: str | None = "k_noise_grid") -> J
     return Job(run.config, config.plain(run.composed), CHOICES, group, folder)
 
 
-def track(job: Job, run: Finished, report: Report, images: bool | None = None) -> Tracked:
-    with Wandb(mode="offline", images=images).open(job) as log:
+def track(job: Job, run: Finished, report: Report, records: bool | None = None) -> Tracked:
+    with Wandb(mode="offline", records=records).open(job) as log:
         log(run.outcome, report)
     return Tracked(job.folder)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unlearn.console import printable
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.specs import leaves, references
 
@@ -42,6 +43,7 @@ def ago(then: float) -> str:
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[str] = ()) -> None:
     """Print rows under titles; columns named in `right` are flush right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     flush = [title in set(right) for title in titles]
     if sys.stdout.isatty() and len(rows) <= DRAWN:
         _drawn(titles, rows, flush)

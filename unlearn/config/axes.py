@@ -25,25 +25,25 @@ def axes(overrides: Mapping[str, Override], trials: object) -> tuple[Axis, ...]:
     """
     wrong = [problem for key, override in overrides.items() for problem in _problems(key, override)]
     if trials is not None and (type(trials) is not int or trials < 1):
-        wrong.append(f"hydra.sweeper.n_trials: expected an integer >= 1, came {trials!r}")
+        wrong.append(f"hydra.sweeper.n_trials: expected an integer >= 1, got {trials!r}")
     if wrong:
         raise ConfigError(wrong)
     counts = {key: _count(override) for key, override in overrides.items()}
     cells = math.prod(counts.values())
     if cells > LARGEST:
         several = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
-        raise ConfigError([f"-m: expected at most {LARGEST:,} cells, came {cells:,} ({several})"])
+        raise ConfigError([f"-m: expected at most {LARGEST:,} cells, got {cells:,} ({several})"])
     return tuple(Axis(key, tuple(values(override))) for key, override in overrides.items())
 
 
 def _problems(key: str, override: Override) -> Iterator[str]:
     value, typed = override.value(), str(override.input_line).partition("=")[2]
     if getattr(value, "shuffle", False):
-        yield f"{key}: expected an order that repeats, came shuffle(…): Hydra draws another"
+        yield f"{key}: expected an order that repeats, got shuffle(…): Hydra draws another"
     elif isinstance(value, RangeSweep) and not _ends(value):
-        yield f"{key}: expected a range with finite ends and a step other than 0, came {typed!r}"
+        yield f"{key}: expected a range with finite ends and a step other than 0, got {typed!r}"
     elif override.is_sweep_override() and not isinstance(value, IntervalSweep) and _count(override) == 0:
-        yield f"{key}: expected at least one value, came {typed!r}, which has none{_almost(override)}"
+        yield f"{key}: expected at least one value, got {typed!r}, which has none{_almost(override)}"
 
 
 def _ends(value: RangeSweep) -> bool:

@@ -38,7 +38,7 @@ def _faults(folder: Path, groups: list[str], endless: bool) -> Iterator[str]:
         try:
             files = sorted(path for path in (folder / group).rglob("*.yaml"))
         except OSError as error:
-            yield f"--config-dir: expected a folder that can be read, came {folder / group}: {first_line(error)}"
+            yield f"--config-dir: expected a folder that can be read, got {folder / group}: {first_line(error)}"
             continue
         for path in files:
             name = path.relative_to(folder).as_posix()
@@ -52,14 +52,14 @@ def _endless(path: Path) -> str:
         if stat.S_ISDIR(found.st_mode):
             return ""
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
-            return "expected a file of YAML of up to 1 MiB, came another kind or size"
+            return "expected a file of YAML of up to 1 MiB, got another kind or size"
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     except OSError as error:
-        return f"expected a file that can be read, came {first_line(error)}"
+        return f"expected a file that can be read, got {first_line(error)}"
     except (ValueError, yaml.YAMLError, RecursionError):
         return ""  # malformed, which is no danger
     if root is not None and _size(root, {}) > MOST:
-        return "expected values that end, came aliases that contain themselves or one another"
+        return "expected values that end, got aliases that contain themselves or one another"
     return ""
 
 
@@ -78,25 +78,25 @@ def _malformed(path: Path, group: str) -> str:
         text = path.read_text(encoding="utf-8")
         content = yaml.load(text, Loader=get_yaml_loader())  # refuses keys that are there twice
     except OSError as error:
-        return f"expected a file that can be read, came {first_line(error)}"
+        return f"expected a file that can be read, got {first_line(error)}"
     except UnicodeDecodeError:
-        return "expected text in UTF-8, came other bytes"
+        return "expected text in UTF-8, got other bytes"
     except (ValueError, yaml.YAMLError, RecursionError) as error:
-        return f"expected YAML, came {' '.join(str(error).split())}"
+        return f"expected YAML, got {' '.join(str(error).split())}"
     if content is not None and not isinstance(content, dict):
-        return f"expected keys with values, came a {type(content).__name__}"
+        return f"expected keys with values, got a {type(content).__name__}"
     if group in ACROSS and "@package" not in text.partition("\n")[0]:
-        return f"expected {HEADER!r} as its first line, came none: without it no key is one of the run's"
+        return f"expected {HEADER!r} as its first line, got none: without it no key is one of the run's"
     return _including(content or {}, path, group)
 
 
 def _including(content: dict[Any, Any], path: Path, group: str) -> str:
     defaults = content.get("defaults", [])
     if not isinstance(defaults, list):
-        return f"expected a list of defaults, came {defaults!r}"
+        return f"expected a list of defaults, got {defaults!r}"
     mine = {path.stem, f"/{group}/{path.stem}", f"{group}/{path.stem}"}
     named = {option if isinstance(option, str) else f"{key}/{option}" for each in defaults for key, option in _of(each)}
-    return "expected defaults that end, came a file that includes itself" if named & mine else ""
+    return "expected defaults that end, got a file that includes itself" if named & mine else ""
 
 
 def _of(default: Any) -> list[tuple[str, Any]]:

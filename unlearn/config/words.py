@@ -34,7 +34,7 @@ def parse(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Over
         if override.key_or_group:
             found.append(override)
         else:
-            wrong.append(f"override: expected key=value, came {word!r}")
+            wrong.append(f"override: expected key=value, got {word!r}")
     if wrong:
         raise ConfigError(wrong)
     return found
@@ -59,13 +59,13 @@ def quoted(value: str) -> str:
 def _unreadable(word: str, error: Exception) -> str:
     key, equals, value = word.partition("=")
     if not equals or not KEY.fullmatch(key):
-        return f"override: expected key=value, came {word!r}"
+        return f"override: expected key=value, got {word!r}"
     if re.search(r"\s[\w.+~/]+=", value):
-        return f"{key}: expected one setting in a word, came {word!r}: write each without the quotes around both"
+        return f"{key}: expected one setting in a word, got {word!r}: write each without the quotes around both"
     function = re.fullmatch(r"(\w+)\(.*\)", value)
     if function and function[1] in ("choice", "range", "interval", "glob", "sort", "shuffle", "tag"):
         said = [line for line in str(error).splitlines() if line.strip()]
-        return f"{key}: expected arguments that {function[1]} takes, came {value!r}: {said[min(1, len(said) - 1)]}"
+        return f"{key}: expected arguments that {function[1]} takes, got {value!r}: {said[min(1, len(said) - 1)]}"
     text = f"{key}={quoted(value)}"
     hint = f"; in quotes it is a text: {shlex.quote(text)}" if is_text(text) else ""
-    return f"{key}: expected a value that Hydra can read, came {value!r}{hint}"
+    return f"{key}: expected a value that Hydra can read, got {value!r}{hint}"

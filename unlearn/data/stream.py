@@ -40,6 +40,8 @@ class Stream:
         """
         wanted = [self.index[positions.to(self.index.device)].cpu() for positions in chunks]
         order = _Order(wanted)
+        if self.workers and wanted and len(wanted[0]):
+            _Decoded(self.decode)[int(wanted[0][0])]  # here, so that no worker imports anew what reading takes
         loader = DataLoader(
             _Decoded(self.decode),
             batch_sampler=order,
