@@ -233,14 +233,14 @@ class Private(Digits):
 
 
 @pytest.mark.parametrize(
-    ("public", "images", "shown"), [(True, False, False), (False, None, False), (False, True, True)]
+    ("public", "records", "shown"), [(True, False, False), (False, None, False), (False, True, True)]
 )
 def test_single_records_leave_for_public_data_or_on_request(
-    again: Finished, report: Report, tmp_path: Path, public: bool, images: bool | None, shown: bool
+    again: Finished, report: Report, tmp_path: Path, public: bool, records: bool | None, shown: bool
 ) -> None:
     job = job_of(again, tmp_path)
     dataset = again.config.dataset if public else Private()
-    found = track(replace(job, config=replace(again.config, dataset=dataset)), again, report, images)
+    found = track(replace(job, config=replace(again.config, dataset=dataset)), again, report, records)
     assert ("predictions/nrows" in found.summary) is shown
     assert ("spd_gan/nrows" in found.summary) is shown
     assert (

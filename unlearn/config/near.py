@@ -27,7 +27,7 @@ def keys(node: Any, prefix: str = "") -> Iterator[str]:
 def hint(key: str, known: Sequence[str], groups: Iterable[str], kinds: Groups) -> str:
     """` (nearest: ...)`, or which options of the key's group have such a key."""
     group, _, name = key.rpartition(".")
-    near = _alike(key, known)
+    near = _alike(key, known) or ("" if group else _ends(key, known))
     if not near and (having := _having(kinds.get(group.replace(".", "/") or "strategy"), name)):
         return f", which {group or 'strategy'}={' or '.join(having)} has"
     near = near or _nearest(key, known)

@@ -22,6 +22,7 @@ from unlearn.blend import Blend
 from unlearn.checks import problems
 from unlearn.clusters import Cluster
 from unlearn.config.interpolations import unresolved
+from unlearn.config.objective import objective_problems
 from unlearn.config.words import PATHS
 from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
@@ -153,6 +154,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
     assert isinstance(config, RunConfig)
     found += problems(config)
     found += run_config.check_metrics(config)
+    found += objective_problems(config)
     if not found:  # other combinations mean something only once each value does
         found += run_config.check(config)
     if found:

@@ -79,9 +79,8 @@ def _first_there(path: Path) -> Path:
 def _builds(config: RunConfig) -> bool:
     """Whether anything that the run needs is not in the store."""
     todo = plan(config)
-    return not all(
-        (Path(config.paths.store) / each.kind / each.key).is_dir() for each in (*todo.shared, *todo.unlearning)
-    )
+    stages = (*todo.shared, *todo.unlearning)
+    return not all(os.path.isdir(Path(config.paths.store, each.kind, each.key)) for each in stages)  # noqa: PTH112
 
 
 def _devices(config: RunConfig) -> Iterator[Problem]:
