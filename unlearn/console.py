@@ -52,12 +52,13 @@ def harden_output() -> None:
     codecs.register_error("simpler", _simpler)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # PYTHONUNBUFFERED leaves no buffer
         if type(raw) is io.FileIO:
             stream.flush()
-            buffer = io.BufferedWriter(_Output(raw.fileno(), "wb", closefd=False))
-            through = bool(name == "stderr" or stream.line_buffering)
-            made = io.TextIOWrapper(buffer, stream.encoding, "simpler", line_buffering=through)
+            output = io.BufferedWriter(_Output(raw.fileno(), "wb", closefd=False))
+            by_line = name == "stderr" or stream.line_buffering or stream.write_through
+            made = io.TextIOWrapper(output, stream.encoding, "simpler", line_buffering=by_line)
             setattr(sys, name, made)
 
 

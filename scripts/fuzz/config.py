@@ -34,8 +34,8 @@ COMBINATIONS = (
     ("strategy=fisher", "dataset=mnist", "model=resnet9", "train=cifar", "spd_gan=off", "cluster=ray"),
     ("strategy=mini_unlearning", "dataset=image_folder", "forget=indices", "spd_gan=off", "cluster=slurm"),
     ("checkpoint=file", "dataset=python", "model=python", "trainer=ddp", "spd_gan=noise", "strategy=lrp_path"),
-    ("strategy=membership_loss", "model=whitened_cnn", "train=whitened", "attacks=full", "spd_gan=off"),
-    ("strategy=bad_teacher", "model=mlp", "trainer=gpu", "+preset=kdd2026", "spd_gan=off"),
+    ("strategy=bad_teacher", "model=whitened_cnn", "train=whitened", "attacks=full", "spd_gan=off"),
+    ("strategy=top_k", "model=mlp", "trainer=gpu", "+preset=kdd2026", "spd_gan=off"),
 )
 VALUES = (
     *(

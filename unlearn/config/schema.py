@@ -175,16 +175,26 @@ def _blank(composed: DictConfig) -> Iterator[Problem]:
 def _no_settings(composed: DictConfig) -> Iterator[Problem]:
     """Metrics and attacks that are set to something else than their settings or nothing."""
     for group in MEASURES:
-        for name, value in composed[group].items():
-            if not (isinstance(value, DictConfig) or value is None or value is False):
+        for name, value in composed[group].items_ex(resolve=False):
+            node = None if OmegaConf.is_missing(composed[group], name) else composed[group][name]
+            mine = isinstance(node, DictConfig) and _is_metric(OmegaConf.get_type(node))
+            if not mine and not _is_off(value):
                 yield Problem(f"{group}.{name}", "null or false, which switch it off, or settings of its own", value)
+
+
+def _is_metric(kind: type | None) -> bool:
+    return kind is not None and issubclass(kind, Metric)
+
+
+def _is_off(value: object) -> bool:
+    return value is None or value is False
 
 
 def _leave_out(composed: DictConfig) -> None:
     """Without the metrics and attacks that are switched off: `metrics.loss=null`."""
     with open_dict(composed):
         for group in MEASURES:
-            for name in [name for name, value in composed[group].items() if not isinstance(value, DictConfig)]:
+            for name in [name for name, value in composed[group].items() if _is_off(value)]:
                 del composed[group][name]
 
 
