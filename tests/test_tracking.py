@@ -28,9 +28,10 @@ from unlearn.pipeline import plan
 from unlearn.report.assemble import assemble, stages
 from unlearn.tracking.base import Job
 from unlearn.tracking.csv import Csv
+from unlearn.tracking.figures import summary
 from unlearn.tracking.sample import sampled
 from unlearn.tracking.silent import Silent
-from unlearn.tracking.wandb import Wandb, identity, summary
+from unlearn.tracking.wandb import Wandb, identity
 from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:

@@ -56,6 +56,16 @@ def unreadable(error: OSError, composed: DictConfig) -> str:
     return f"{led[-1] if led else 'file'}: expected what can be read, came {place!r}: {error.strerror or error}"
 
 
+def unresolved_of_hydra(overrides: Sequence[Override], whole: DictConfig) -> Iterator[str]:
+    """Settings of Hydra's own that refer to nothing; its `hydra:` is known when it runs."""
+    for override in overrides:
+        if override.is_hydra_override() and "${hydra:" not in str(override.input_line):
+            try:
+                OmegaConf.select(whole, override.key_or_group)
+            except OmegaConfBaseException as error:
+                yield f"{override.key_or_group}: expected a value that is there, came {first_line(error)}"
+
+
 def _delete(composed: DictConfig, key: str) -> bool:
     """Leave a key out as Hydra will, and tell whether that can be: fields of a schema stay."""
     parent, _, name = key.rpartition(".")

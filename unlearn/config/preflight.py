@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
@@ -21,30 +20,24 @@ from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearn.clusters import check_installed, lacking
+from unlearn.clusters import check_installed
 from unlearn.config.axes import axes
 from unlearn.config.command_line import CommandLine
+from unlearn.config.composing import in_words
 from unlearn.config.grid import Cell, Grid
 from unlearn.config.near import keys
-from unlearn.config.overriding import apply, lines, unreadable
+from unlearn.config.overriding import apply, lines, unreadable, unresolved_of_hydra
 from unlearn.config.own_options import ACROSS, explained, refuse_endless
 from unlearn.config.schema import CONF, GROUPS, instantiate
 from unlearn.config.words import parse
-from unlearn.errors import ConfigError, Problem, first_line, nearest
+from unlearn.errors import ConfigError, Problem, nearest
 from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig
 
 # The two after Hydra's own: an option that is a number. The rest: files of a user's.
 COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError, OSError, AttributeError, KeyError)
 COMPOSING += (AssertionError, RecursionError, YAMLError)
-# What Hydra says of an option of a group that the chosen parent does not have, asked for with and without a plus.
-ABSENT = re.compile(r"Could not override '(\w+/[\w/]+)'|In 'schema/(\w+/\w+)/\w+': ConfigKeyError")
-# What it says of a key, and of a value, in a file.
-STRANGE = re.compile(r"In '([^']+)': ConfigKeyError .*full_key: (\S+)")
-WRONG = re.compile(r"In '([^']+)': ValidationError raised while composing config: (.*) full_key: (\S+)")
 TOP = sorted(path.name for path in CONF.iterdir() if path.is_dir())  # groups
-MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
-EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
 
 
 class Checked(NamedTuple):
@@ -161,7 +154,7 @@ class _Preflight:
         except OSError as error:
             raise ConfigError([*found, unreadable(error, composed)]) from error
         whole = _with_hydra(composed, hydra)
-        found += _unresolved(self._parse(list(cell)), whole)
+        found += unresolved_of_hydra(self._parse(list(cell)), whole)
         if found:
             raise ConfigError(found)
         return whole, config
@@ -184,7 +177,7 @@ class _Preflight:
         try:
             composed = self._compose(right)
         except COMPOSING as error:
-            raise ConfigError([*found, *self._told(error)]) from error
+            raise ConfigError([*found, *self._why(error)]) from error
         hydra = _without_hydra(composed)
         mine = [o for o in parsed if not o.is_hydra_override()]
         hydra.overrides.task = [str(o.input_line) for o in mine]
@@ -196,10 +189,10 @@ class _Preflight:
                 found += apply(override, composed, self.keys[right], self._groups)
         return composed, hydra, found
 
-    def _told(self, error: Exception) -> list[str]:
+    def _why(self, error: Exception) -> list[str]:
         """What is wrong with a user's files, where that is why a composition failed; else what Hydra says."""
         faults = [fault for folder in self.folders[1:] for fault in explained(folder, TOP)]
-        return faults or [_told(error)]
+        return faults or [in_words(error)]
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
         if chosen not in self.composed:
@@ -253,16 +246,6 @@ class _Preflight:
         return option in self._options(inner) and not (folder and inner in GROUPS)
 
 
-def _unresolved(overrides: Sequence[Override], whole: DictConfig) -> Iterator[str]:
-    """Settings of Hydra's own that refer to nothing; its `hydra:` is known when it runs."""
-    for override in overrides:
-        if override.is_hydra_override() and "${hydra:" not in str(override.input_line):
-            try:
-                OmegaConf.select(whole, override.key_or_group)
-            except OmegaConfBaseException as error:
-                yield f"{override.key_or_group}: expected a value that is there, came {first_line(error)}"
-
-
 def _without_hydra(composed: DictConfig) -> DictConfig:
     """Take Hydra's own settings out."""
     with flag_override(composed, ["struct", "readonly"], False):
@@ -275,21 +258,3 @@ def _with_hydra(composed: DictConfig, hydra: DictConfig) -> DictConfig:
     with open_dict(composed):
         composed.hydra = hydra
     return composed
-
-
-def _told(error: Exception) -> str:
-    """A composition's error in one line; a plugin of Hydra's that is not there is told by our extra."""
-    absent = ABSENT.search(str(error))
-    if absent is not None:
-        option = absent[1] or absent[2]
-        parent, _, part = option.partition("/")
-        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), came one without"
-    text = " ".join(str(error).split())
-    if strange := STRANGE.search(text):
-        return f"{strange[2]}: expected a key of the config, came one in {strange[1]}"
-    if wrong := WRONG.search(text):
-        return f"{wrong[3]}: {wrong[2]} in {wrong[1]}"
-    missing = MISSING.search(str(error))
-    if missing is None or missing[2] not in EXTRAS:
-        return text or type(error).__name__
-    return lacking(missing[1], EXTRAS[missing[2]], missing[2])

@@ -25,8 +25,8 @@ from unlearn.report.publishable import publishable_config, publishable_error, pu
 from unlearn.report.write import write, write_text
 from unlearn.run_config import Page, RunConfig
 from unlearn.tracking.base import Job, Log, Logger, curves
+from unlearn.tracking.figures import log_curves, summary
 from unlearn.tracking.sample import points, sampled
-from unlearn.types import Curve
 
 NAME = r"(?=.*\S)[^/\\#?%:\x00-\x1f]{1,128}"  # of a project, as W&B takes it
 FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
@@ -101,7 +101,7 @@ class Wandb(Logger):
     def _log(self, run: Any, job: Job, outcome: Outcome, report: dict[str, Any]) -> None:
         folder = job.folder.resolve() / "wandb"
         with _view(), _staged_in(folder / "staged"):
-            step = _log_curves(run, curves(outcome))
+            step = log_curves(run, curves(outcome))
             run.summary.update(summary(report))
             told = publishable_report(report, lists=bool(self.records))
             told = told if self._may_show(job) else without_records(told, _names(job))
@@ -145,15 +145,6 @@ def _started(init: Callable[..., Any], mode: str) -> Any:
         return _started(init, then)
 
 
-def summary(report: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of a report under their own names, without nulls; spreads under `std/`, counts under `n/<metric>`."""
-    behind = report["statistics"].items()
-    figures = {key: value for key, value in report["metrics"].items() if value is not None}
-    spreads = {f"std/{key}": found["std"] for key, found in behind if found["std"] is not None}
-    counts = {f"n/{key.partition('/')[2]}": found["n"] for key, found in behind if "n" in found}
-    return figures | spreads | counts
-
-
 def identity(todo: Plan, group: str | None) -> str:
     """The same for the same results of the same group: 16 hexadecimal digits."""
     keys = [group, todo.judged.key, *sorted(reading.stage.key for reading in todo.readings)]
@@ -175,23 +166,6 @@ def _identity(job: Job, lists: bool) -> dict[str, Any]:
         "config": publishable_config(job.composed, lists)
         | {"choices": dict(job.choices), "keys": {name: stage.key for name, stage in stages(todo).items()}},
     }
-
-
-def _log_curves(run: Any, found: Mapping[str, Curve]) -> int:
-    """Each curve on an axis of its own, `curve/<stage>/epoch`, counted through all phases; SPD-GAN's in steps.
-
-    Returns the next step. Steps are numbered from 0, so that W&B drops what a run that goes on has already.
-    """
-    rows: list[dict[str, float]] = []
-    for name, curve in found.items():
-        axis = "step" if "step" in curve[0] else "epoch"
-        run.define_metric(f"curve/{name}/{axis}", summary="none")
-        run.define_metric(f"curve/{name}/*", step_metric=f"curve/{name}/{axis}", summary="none")
-        counted = [row if axis == "step" else row | {"epoch": number} for number, row in enumerate(curve)]
-        rows += [{f"curve/{name}/{column}": value for column, value in row.items()} for row in counted]
-    for step, row in enumerate(rows):
-        run.log(row, step=step)
-    return len(rows)
 
 
 def _attach(run: Any, report: dict[str, Any], shown: RunConfig, outcome: Outcome, folder: Path) -> None:
