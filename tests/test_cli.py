@@ -220,9 +220,10 @@ def test_another_primary_config_is_refused(tmp_path: Path) -> None:
 def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     done = unlearn(*grid, *TOY, "paths.output=taken/out", cwd=tmp_path)
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
-    assert done.returncode == 1
-    assert line.startswith("unlearn: paths.output: expected a writable folder with free space, got")
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("LOADED")]
+    assert done.returncode == 2
+    assert lines[0] == "unlearn: 1 problem, nothing was computed"
+    assert lines[1].startswith("  paths.output: expected a folder that can be made and written, got 'taken/out: ")
 
 
 def test_a_function_that_ends_the_process_is_told(tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
+import subprocess
+import sys
 import time
 
 import pytest
 
-from unlearn.console import Console, duration
+from unlearn.console import Console, duration, printable
 
 
 class Terminal(io.StringIO):
@@ -65,3 +69,27 @@ def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
 @pytest.mark.parametrize(("seconds", "told"), [(3.2, "3 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_durations_are_rounded_for_reading(seconds: float, told: str) -> None:
     assert duration(seconds) == told
+
+
+HARDENED = """
+import sys
+from unlearn.console import harden_output
+harden_output()
+print("0.5 ± 0.1 – \\udce9 字")
+for _ in range(20000):
+    print("x" * 20)
+print("done", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_takes_every_text_and_outlives_its_reader(unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": unbuffered}
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(HARDENED)} | head -n 1"
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "0.5 +- 0.1 - ? ?\n"
+    assert done.stderr == "done\n"
+
+
+def test_control_and_direction_characters_are_written_out() -> None:
+    assert printable("a\x1b[2J\r\u202eb\nc\té") == "a\\x1b[2J\\r\\u202eb\nc\té"

@@ -28,9 +28,10 @@ from unlearn.pipeline import plan
 from unlearn.report.assemble import assemble, stages
 from unlearn.tracking.base import Job
 from unlearn.tracking.csv import Csv
+from unlearn.tracking.figures import summary
 from unlearn.tracking.sample import sampled
 from unlearn.tracking.silent import Silent
-from unlearn.tracking.wandb import Wandb, identity, summary
+from unlearn.tracking.wandb import Wandb, identity
 from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def job_of(run: Finished, folder: Path, group: str | None = "k_noise_grid") -> J
     return Job(run.config, config.plain(run.composed), CHOICES, group, folder)
 
 
-def track(job: Job, run: Finished, report: Report, images: bool | None = None) -> Tracked:
-    with Wandb(mode="offline", images=images).open(job) as log:
+def track(job: Job, run: Finished, report: Report, records: bool | None = None) -> Tracked:
+    with Wandb(mode="offline", records=records).open(job) as log:
         log(run.outcome, report)
     return Tracked(job.folder)
 
@@ -233,14 +234,14 @@ class Private(Digits):
 
 
 @pytest.mark.parametrize(
-    ("public", "images", "shown"), [(True, False, False), (False, None, False), (False, True, True)]
+    ("public", "records", "shown"), [(True, False, False), (False, None, False), (False, True, True)]
 )
 def test_single_records_leave_for_public_data_or_on_request(
-    again: Finished, report: Report, tmp_path: Path, public: bool, images: bool | None, shown: bool
+    again: Finished, report: Report, tmp_path: Path, public: bool, records: bool | None, shown: bool
 ) -> None:
     job = job_of(again, tmp_path)
     dataset = again.config.dataset if public else Private()
-    found = track(replace(job, config=replace(again.config, dataset=dataset)), again, report, images)
+    found = track(replace(job, config=replace(again.config, dataset=dataset)), again, report, records)
     assert ("predictions/nrows" in found.summary) is shown
     assert ("spd_gan/nrows" in found.summary) is shown
     assert (

@@ -9,6 +9,7 @@ from typing import Any
 
 from unlearn.errors import Problem, nearest
 
+LARGEST_INTEGER, LARGEST_FLOAT = 2**63 - 1, 3.4e38  # that tensors can hold
 ADDED = {"added": True}  # metadata of a field that came later: at its default it stays out of keys, which thus stay
 
 
@@ -100,10 +101,23 @@ def problems(value: Any, key: str = "") -> Iterator[Problem]:
         check: Check | None = spec.metadata.get("check")
         if check and item is not None and not check.accepts(item):
             yield Problem(name, check.expected + nearest(str(item), check.names), item)
+        elif too_large := _too_large(item):
+            yield Problem(name, too_large, item)
         yield from problems(item, name)
     own = getattr(type(value), "problems", None)
     if own:
         yield from own(value, key)
+
+
+def _too_large(value: Any) -> str:
+    """What a number, or one in a list, would have to be for torch to hold it; nothing where it can."""
+    if isinstance(value, list | tuple):
+        return next((said for each in value if (said := _too_large(each))), "")
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return "an integer of at most 64 bits"
+    if isinstance(value, float) and math.isfinite(value) and abs(value) > LARGEST_FLOAT:
+        return f"a number of at most {LARGEST_FLOAT:.1e}, what 32 bits hold"
+    return ""
 
 
 def _join(prefix: str, name: str) -> str:

@@ -2,16 +2,70 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, TextIO
 
 SELDOM = 30.0  # seconds between lines about one piece of work
 Tick = Callable[[int, int], None]  # told (done, total) as work goes on
+SIMPLER = {"±": "+-", "×": "x", "–": "-", "−": "-", "→": "->", "…": "...", "·": ".", "\u00a0": " ", "─": "-"}
 _live: list[Any] = []  # rich's Progress: a process can have one, and whoever comes second adds a bar to it
+
+
+def printable(text: str) -> str:
+    """`text` with its control and direction characters written out (`\\x1b`): names of options, files and classes come
+    from others, and a terminal would obey them. Line ends and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or not _commands(c) else ascii(c)[1:-1] for c in text)
+
+
+def _commands(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+class _Output(io.FileIO):
+    """A stream whose reader may leave (`unlearn ... | head`): what is written then goes nowhere, and nothing fails."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def harden_output() -> None:
+    """Make standard output and error take every text and outlive their reader, in this process.
+
+    Letters that the terminal's encoding lacks are replaced by simpler ones. A stream that a test put there is left.
+    """
+    codecs.register_error("simpler", _simpler)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # PYTHONUNBUFFERED leaves no buffer
+        if type(raw) is io.FileIO:
+            stream.flush()
+            output = io.BufferedWriter(_Output(raw.fileno(), "wb", closefd=False))
+            by_line = name == "stderr" or stream.line_buffering or stream.write_through
+            made = io.TextIOWrapper(output, stream.encoding, "simpler", line_buffering=by_line)
+            setattr(sys, name, made)
+
+
+def _simpler(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    return "".join(SIMPLER.get(letter, "?") for letter in text), error.end
 
 
 class Stopped(SystemExit):
@@ -41,6 +95,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line, above the bars if there are any."""
+        text = printable(text)
         if _live:
             _live[0].console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

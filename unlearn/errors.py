@@ -30,7 +30,7 @@ def some(items: Sequence[object]) -> str:
     return shown if len(items) <= 5 else f"{shown} and {len(items) - 5} others"
 
 
-def printable(text: str) -> str:
+def as_one_line(text: str) -> str:
     """The text with escapes for what would break or steer a terminal: newlines, control characters, no Unicode."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 

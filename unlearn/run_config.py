@@ -125,7 +125,7 @@ def settled(config: RunConfig) -> RunConfig:
     """The same run, with the number of CPU threads that its net is worth where none is set."""
     asked = (config.trainer, repr(config.model), config.dataset.shape, config.dataset.classes)
     if asked not in _threads:
-        _threads[asked] = config.trainer.settled(lambda: _empty_net(config), config.dataset.shape)
+        _threads[asked] = config.trainer.settled(lambda: empty_net(config), config.dataset.shape)
     return replace(config, trainer=_threads[asked])
 
 
@@ -141,9 +141,9 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
     yield from _check_replay(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not found:  # the rest asks what those tell
-        yield from config.strategy.check(lambda: nn.ModuleDict({"net": _empty_net(config)}))  # named as in a classifier
+        yield from config.strategy.check(lambda: nn.ModuleDict({"net": empty_net(config)}))  # named as in a classifier
         if config.trainer.channels_last:
-            yield from refused(_empty_net(config), config.dataset.shape)
+            yield from refused(empty_net(config), config.dataset.shape)
         if config.trainer.accelerator == "gpu":
             yield from _check_repeatable(config)
         wrong = list(config.forget.check(config.population))
@@ -166,7 +166,7 @@ def _check_repeatable(config: RunConfig) -> Iterator[Problem]:
         return
     asked = (repr(config.model), config.dataset.shape, config.dataset.classes)
     if asked not in _repeatable:
-        _repeatable[asked] = raising_operations(_empty_net(config), config.dataset.shape)
+        _repeatable[asked] = raising_operations(empty_net(config), config.dataset.shape)
     if _repeatable[asked]:
         names = ", ".join(sorted(_repeatable[asked]))
         expected = (
@@ -245,7 +245,7 @@ def _misfit(config: RunConfig, checkpoint: CheckpointFile) -> str | None:
         read_as = (repr(config.model), dataset.shape, dataset.classes, normalisation)
         asked = (file_sha256(source.path), source.entry, *read_as)
         if asked not in _fitting:
-            read_weights(source.path, _empty_net(config), dataset.normalisation, source.entry)
+            read_weights(source.path, empty_net(config), dataset.normalisation, source.entry)
             _fitting.add(asked)
     except UnlearnError as error:
         return str(error)
@@ -288,7 +288,7 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", got)
 
 
-def _empty_net(config: RunConfig) -> nn.Module:
+def empty_net(config: RunConfig) -> nn.Module:
     """Names, shapes and no weights."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a net of one's own is built on the CPU all the same
         net: nn.Module = config.model.net(config.dataset.shape, config.dataset.classes)

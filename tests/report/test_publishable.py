@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from unlearn.report.publishable import publishable, publishable_report
+from unlearn.errors import DataError, DivergenceError
+from unlearn.report.publishable import publishable, publishable_error, publishable_report, without_records
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,47 @@ def test_a_report_keeps_what_was_computed_and_drops_where() -> None:
     command = "unlearn -m seed=1 paths.store=s cluster=slurm cluster.partition=ours hydra/launcher=joblib +paths.x=1"
     found = publishable_report({"metrics": {"average_gap": 0.1}, "config": config, "command": command})
     assert found == {"metrics": {"average_gap": 0.1}, "config": {"seed": 1}, "command": "unlearn -m seed=1"}
+
+
+def test_no_path_of_a_list_leaves_unless_asked_for() -> None:
+    config = {"forget": {"file": "requests/jane.csv"}, "checkpoint": {"trained_on": "all"}}
+    told = {
+        "metrics": {},
+        "config": config,
+        "command": "unlearn forget.file=requests/jane.csv checkpoint.trained_on=a.txt",
+    }
+    found = publishable_report(told)
+    assert found["config"] == {"forget": {"file": "(withheld)"}, "checkpoint": {"trained_on": "all"}}
+    assert "jane" not in found["command"]
+    assert "a.txt" not in found["command"]
+    assert publishable_report(told, lists=True)["config"] == config
+
+
+RECORD = DataError("dataset.root: expected a readable image, came cat/jane_007.png: truncated")
+LIST = DataError("forget.file: expected a list of records, got line 3 in requests/jane.csv")
+
+
+@pytest.mark.parametrize(
+    ("error", "records", "public", "told"),
+    [
+        (RECORD, None, False, "DataError: dataset.root"),
+        (RECORD, None, True, str(RECORD)),
+        (RECORD, False, True, "DataError: dataset.root"),
+        (RECORD, True, False, str(RECORD)),
+        (LIST, None, True, "DataError: forget.file"),
+        (LIST, True, False, str(LIST)),
+        (DivergenceError("unlearned: the loss was nan"), None, False, "unlearned: the loss was nan"),
+        (KeyError("jane_007.png"), None, False, "KeyError"),
+    ],
+)
+def test_a_failure_names_no_record_unless_it_may(
+    error: Exception, records: bool | None, public: bool, told: str
+) -> None:
+    assert publishable_error(error, records, public) == told
+
+
+def test_names_of_records_are_taken_out_of_texts() -> None:
+    notes = {"notes": {"left": "cat/jane 7.png remains in test, and jane 7.png", "n": 3}}
+    assert without_records(notes, {"cat/jane 7.png"}) == {
+        "notes": {"left": "(withheld) remains in test, and (withheld)", "n": 3}
+    }

@@ -9,6 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unlearn.cli.boundary import guarded
+from unlearn.console import printable
 from unlearn.errors import UnlearnError
 
 if TYPE_CHECKING:
@@ -29,13 +31,14 @@ Exit status 2: bad input, nothing was checked; 1: something differs; 0: nothing 
 """
 
 
+@guarded("unlearn-audit")
 def main() -> None:
     """Entry point."""
     arguments = _parser().parse_args()
     try:
         sys.exit(_verify(arguments))
     except UnlearnError as error:
-        print(*(f"unlearn-audit: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        print(*(f"unlearn-audit: {line}" for line in printable(str(error)).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from unlearn.cli.lines import table
-from unlearn.errors import ConfigError, UnlearnError, counted, printable
+from unlearn.errors import ConfigError, UnlearnError, as_one_line, counted
 
 if TYPE_CHECKING:
     from unlearn.data.datasets.base import Dataset
@@ -65,7 +65,7 @@ def _show(run: RunConfig, records: bool) -> None:
     parts = {part: Counter(own) for part, own in labels.items() if own} | ({"requested": chosen} if requested else {})
     names = dataset.class_names or ("",) * dataset.classes
     rows = [
-        (str(number), printable(name), *(str(counts[number]) for counts in parts.values()))
+        (str(number), as_one_line(name), *(str(counts[number]) for counts in parts.values()))
         for number, name in enumerate(names)
     ]
     sums = ("all", "", *(str(counts.total()) for counts in parts.values()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from unlearn import config
+from unlearn.cli.boundary import unforeseen
 from unlearn.cli.gpus import take_gpu
-from unlearn.console import Console, Stopped
+from unlearn.console import Console, Stopped, harden_output, printable
 from unlearn.errors import ConfigError, UnlearnError, first_line, told_by_type
 from unlearn.memory import release
 from unlearn.report.note import DONE, FAILED, Note
@@ -25,6 +25,9 @@ from unlearn.run_config import BASELINE, check_here
 if TYPE_CHECKING:
     from unlearn.pipeline import Outcome
     from unlearn.run_config import RunConfig
+
+
+LOG = "unlearn.log"  # that Hydra keeps in the folder of each job: `hydra.job.name` of conf/config.yaml
 
 
 class Ran(NamedTuple):
@@ -40,6 +43,7 @@ def job(typed: list[str], composed: Any) -> float | None:
 
     In a multirun a failure is told at once and noted for the end, and the other cells go on.
     """
+    harden_output()  # a launcher may have started this process
     hydra = HydraConfig.get()
     output = Path(hydra.runtime.output_dir)
     os.chdir(hydra.runtime.cwd)  # a cluster's process may stand elsewhere: paths are relative to the user's folder,
@@ -50,9 +54,10 @@ def job(typed: list[str], composed: Any) -> float | None:
     try:
         return _run(composed, output, brief=False).objective
     except UnlearnError as error:
-        print(f"unlearn: {error}", file=sys.stderr, flush=True)
-    except Exception:
-        traceback.print_exc()
+        told = printable(str(error))
+    except Exception as error:
+        told = unforeseen(error, output / LOG)
+    print(f"unlearn: {told}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 
@@ -68,7 +73,7 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
     except (Exception, SystemExit) as error:  # code of one's own may do either
         expected = isinstance(error, UnlearnError)
         cause = first_line(error) if expected else told_by_type(error)
-        told = str(error) if expected else traceback.format_exc()
+        told = printable(str(error)) if expected else unforeseen(error, output / LOG)
         print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
         ended = replace(note, state=FAILED, cause=cause)
     release()  # a cell that failed has left its error, and with it its models, until here
@@ -133,7 +138,7 @@ def _tell(report: dict[str, Any], paths: list[Path], key: str | None, brief: boo
 
     judged = objective(report, key) if key else None
     if brief:
-        print("  " + line(report) + (f"; {key} {judged:.4f}" if judged is not None else ""))
+        print("  " + printable(line(report)) + (f"; {key} {judged:.4f}" if judged is not None else ""))
         print(f"  {paths[-1]}", flush=True)
     else:
         show(report, sys.stdout)

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item, printable
+from unlearn.console import printable
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.specs import leaves, references
 
 if TYPE_CHECKING:

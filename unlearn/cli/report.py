@@ -6,12 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from unlearn.cli.boundary import guarded
+from unlearn.console import printable
+
 ABOUT = """\
 Summarise reports: writes sweep.csv, sweep.md and sweep.html, prints the table. One row for each strategy and setting,
 mean ± standard deviation over seeds; settings on other data, requests, models or training are kept apart.
 """
 
 
+@guarded("unlearn-report")
 def main() -> None:
     """Entry point. Exit status 2: refused, nothing was written."""
     parser = argparse.ArgumentParser(prog="unlearn-report", description=ABOUT)
@@ -29,7 +33,7 @@ def main() -> None:
     try:
         written = summarise(told.paths, told.into or _beside(told.paths), sys.stdout)
     except UnlearnError as error:
-        print(f"unlearn-report: {error}", file=sys.stderr)
+        print(f"unlearn-report: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     print(*written, sep="\n")
 

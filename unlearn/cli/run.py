@@ -7,12 +7,15 @@ import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
+
+from unlearn.cli.boundary import guarded, unforeseen
+from unlearn.console import Stopped, printable, stop
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -41,6 +44,7 @@ Results: report.json and report.html in paths.output; artefacts, built once, in 
 PASSED_ON = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
 
 
+@guarded("unlearn")
 def main() -> None:
     """Entry point. Exit status 2: refused before anything was computed; 1: a job failed; 0: all is well."""
     arguments = sys.argv[1:]
@@ -56,7 +60,6 @@ def main() -> None:
 
     from unlearn import config
     from unlearn.cli.job import job
-    from unlearn.console import stop
 
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, stop)
@@ -81,8 +84,8 @@ def _guarded(go: Callable[[], Any]) -> int:
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except Exception:  # a launcher that lost a process, a search in which nothing came to an end
-        traceback.print_exc()
+    except Exception as error:  # a launcher that lost a process, a search in which nothing came to an end
+        print(f"unlearn: {unforeseen(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -90,15 +93,17 @@ def _guarded(go: Callable[[], Any]) -> int:
 def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[str]) -> int:
     """Run what passes the checks, a grid by `go` and one job by `cell`; returns the exit status."""
     from unlearn import config
-    from unlearn.console import Stopped
     from unlearn.errors import ConfigError
 
     try:
         whole, grid, configs, composed, compose = config.preflight(config.CommandLine.parse(arguments))
+        config.check_surroundings(configs)
     except ConfigError as error:
         _refuse(error.problems)
     except Stopped:
         raise
+    except Exception as error:
+        _refuse([unforeseen(error)])
     except SystemExit as end:
         _refuse([f"a function of your own ended the process, with status {end.code}, while it was tried"])
     if not grid.multirun:
@@ -113,24 +118,33 @@ def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[
 
 
 def flags_first(arguments: list[str]) -> list[str]:
-    """`-m` may stand anywhere: Hydra's parser takes no overrides on both sides of a flag."""
-    flags = {"-m", "--multirun"}
-    return [*(word for word in arguments if word in flags), *(word for word in arguments if word not in flags)]
+    """`-m` and `--config-dir` may stand anywhere: Hydra's parser takes no overrides on both sides of a flag."""
+    flags, words, rest = list[str](), list[str](), iter(arguments)
+    for word in rest:
+        if word in {"--config-dir", "-cd", "--cfg", "-c"}:
+            flags += [word, *islice(rest, 1)]
+        elif word in {"-m", "--multirun"} or word.startswith("--config-dir="):
+            flags.append(word)
+        else:
+            words.append(word)
+    return flags + words
 
 
 def spelled_out(arguments: list[str]) -> list[str]:
-    """`checkpoint=FILE` as Hydra must read it: `checkpoint` is a group, and FILE none of its options.
+    """Paths as Hydra must read them: quoted where they hold characters that mean something to it, `~/` expanded.
 
-    A file is what has a suffix, lies in a folder or is there; a key of the store is hexadecimal. Characters that mean
-    something to Hydra are quoted, but for the commas of a sweep.
+    `checkpoint=FILE` sets two keys: `checkpoint` is a group, and FILE none of its options. A file is what has a suffix,
+    lies in a folder or is there; a key of the store is hexadecimal. The commas of a sweep are left.
     """
     key, words = "checkpoint=", []
     for argument in arguments:
         values = argument.removeprefix(key).split(",")
         if argument.startswith(key) and all(map(is_source, values)):
-            words += ["checkpoint=file", "checkpoint.file=" + ",".join(map(quoted, values))]
+            from unlearn.config.words import quoted
+
+            words += ["checkpoint=file", "checkpoint.file=" + ",".join(quoted(_at_home(value)) for value in values)]
         else:
-            words.append(argument)
+            words.append(_path_quoted(argument))
     return words
 
 
@@ -139,11 +153,22 @@ def is_source(value: str) -> bool:
     return bool(Path(value).suffix or "/" in value or re.fullmatch(r"[0-9a-f]{8,64}", value) or Path(value).is_file())
 
 
-def quoted(value: str) -> str:
-    """A value as Hydra must read it to get those characters."""
-    if re.fullmatch(r"[A-Za-z0-9_./~-]+|(['\"]).*\1", value):
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _path_quoted(argument: str) -> str:
+    """`argument`, its value quoted if it is a path that Hydra would read as something else than this text."""
+    from unlearn.config.words import PATHS, PLAIN, is_text, quoted
+
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") not in PATHS or not value or value == "null":
+        return argument
+    value = _at_home(value)
+    if PLAIN.fullmatch(value):
+        return f"{key}={value}"
+    return f"{key}={value}" if is_text(f"{key}={value}") else f"{key}={quoted(value)}"
+
+
+def _at_home(value: str) -> str:
+    """With the user's folder for a leading `~/`, which a shell leaves behind an equals sign."""
+    return os.path.expanduser(value) if value.startswith("~/") else value  # noqa: PTH111  # ends as text
 
 
 def help_text() -> str:
@@ -165,7 +190,7 @@ def _refuse(problems: list[str]) -> NoReturn:
     count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
     print(
         f"unlearn: {count}, nothing was computed",
-        *(f"  {problem}" for problem in problems),
+        *(f"  {printable(problem)}" for problem in problems),
         sep="\n",
         file=sys.stderr,
     )

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearn.cli.boundary import guarded
 from unlearn.cli.lines import ago, explained, listing, machine_readable, shown, size
-from unlearn.console import Console
+from unlearn.console import Console, printable
 from unlearn.errors import ConfigError, UnlearnError, counted
-from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item, printable
+from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import gone
 from unlearn.meta import META
 
@@ -45,17 +46,16 @@ Exit status 2: refused, nothing was done; 1: problems were found, or not all cou
 """
 
 
+@guarded("unlearn-store")
 def main() -> None:
     """Entry point."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `unlearn-store ls | head` ends quietly
     arguments, overrides = _parser().parse_known_args()
     try:
         if overrides and arguments.command not in ("why", "purge"):
             raise ConfigError([f"{arguments.command}: expected no further arguments, got {' '.join(overrides)}"])
         sys.exit(arguments.run(arguments, overrides))
     except UnlearnError as error:
-        print(*(f"unlearn-store: {printable(line)}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
+        print(*(f"unlearn-store: {line}" for line in printable(str(error)).splitlines()), sep="\n", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -109,7 +109,10 @@ def _purge_options(purge: ArgumentParser) -> None:
 
 def _store(arguments: Namespace, runs: Sequence[RunConfig] = ()) -> Path:
     told = arguments.store or (runs[0].paths.store if runs else None)
-    return Path(told or os.environ.get("UNLEARN_STORE", "artifacts"))
+    place = told or os.environ.get("UNLEARN_STORE", "artifacts")
+    if not place.strip():
+        raise ConfigError(["UNLEARN_STORE: expected a folder, came a blank; unset it, or give --store"])
+    return Path(place)
 
 
 def _ls(arguments: Namespace, _: list[str]) -> int:
@@ -179,7 +182,7 @@ def _gc(arguments: Namespace, _: list[str]) -> int:
 
 def _purge(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.cli.removal import purge
-    from unlearn.cli.run import quoted
+    from unlearn.config.words import quoted
 
     run, *others = runs = _runs([*overrides, "forget=indices", f"forget.file={quoted(arguments.request)}"])
     if others:

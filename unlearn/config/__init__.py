@@ -6,6 +6,7 @@ from unlearn.config.launched import handed_over
 from unlearn.config.preflight import cells, preflight
 from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
 from unlearn.config.single import run_composed
+from unlearn.config.surroundings import check_surroundings
 
 __all__ = [
     "CONF",
@@ -13,6 +14,7 @@ __all__ = [
     "CommandLine",
     "Grid",
     "cells",
+    "check_surroundings",
     "choices",
     "group",
     "handed_over",

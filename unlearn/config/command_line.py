@@ -37,4 +37,14 @@ class CommandLine:
 
 
 def _refused(message: str) -> NoReturn:
-    raise ConfigError([message])
+    words = message.removeprefix("unrecognized arguments: ")
+    if words == message:
+        raise ConfigError([message])
+    raise ConfigError([_unknown(word) for word in words.split()])
+
+
+def _unknown(word: str) -> str:
+    bare = word.lstrip("-")
+    if word.startswith("-") and "=" in bare:
+        return f"{word}: expected a setting without dashes: {bare}"
+    return f"{word}: expected a flag of unlearn --help or --hydra-help, or key=value"

@@ -9,8 +9,10 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.config.schema import ARGUMENTS
-from unlearn.errors import first_line, nearest
+from unlearn.config.near import hint
+from unlearn.config.schema import ARGUMENTS, GROUPS
+from unlearn.config.words import PATHS
+from unlearn.errors import first_line
 
 
 def values(override: Override) -> list[str]:
@@ -35,8 +37,7 @@ def apply(
     key = override.key_or_group
     free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
     if key not in known and not free:
-        close = nearest(key, [*known, *groups()])
-        yield f"{key}: expected a key of the config{close}, got {override.input_line!r}"
+        yield f"{key}: expected a key of the config{hint(key, known, groups(), GROUPS)}, got {override.input_line!r}"
     elif override.is_delete():
         if not _delete(composed, key):
             yield f"{key}: expected a value, which cannot be left out, got '~{key}'"
@@ -48,13 +49,21 @@ def apply(
             yield f"{key}: expected {_type_of(composed, key)}, got {got!r}: {first_line(error)}"
 
 
-def keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted keys."""
-    for name in map(str, node) if isinstance(node, DictConfig) else ():
-        key = prefix + name
-        yield key
-        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
-            yield from keys(node[name], f"{key}.")
+def unreadable(error: OSError, composed: DictConfig) -> str:
+    """Which key led to a file or folder that cannot be read, and why not."""
+    place = str(error.filename or "")
+    led = [key for key in PATHS if (value := OmegaConf.select(composed, key)) and str(value) in place]
+    return f"{led[-1] if led else 'file'}: expected what can be read, came {place!r}: {error.strerror or error}"
+
+
+def unresolved_of_hydra(overrides: Sequence[Override], whole: DictConfig) -> Iterator[str]:
+    """Settings of Hydra's own that refer to nothing; its `hydra:` is known when it runs."""
+    for override in overrides:
+        if override.is_hydra_override() and "${hydra:" not in str(override.input_line):
+            try:
+                OmegaConf.select(whole, override.key_or_group)
+            except OmegaConfBaseException as error:
+                yield f"{override.key_or_group}: expected a value that is there, came {first_line(error)}"
 
 
 def _delete(composed: DictConfig, key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import re
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
@@ -14,26 +14,30 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from unlearn.clusters import check_installed, lacking
+from unlearn.clusters import check_installed
+from unlearn.config.axes import axes
 from unlearn.config.command_line import CommandLine
-from unlearn.config.grid import Axis, Cell, Grid
-from unlearn.config.overriding import apply, keys, lines, values
+from unlearn.config.composing import in_words
+from unlearn.config.grid import Cell, Grid
+from unlearn.config.near import keys
+from unlearn.config.overriding import apply, lines, unreadable, unresolved_of_hydra
+from unlearn.config.own_options import ACROSS, explained, refuse_endless
 from unlearn.config.schema import CONF, GROUPS, instantiate
-from unlearn.errors import ConfigError, Problem, first_line, nearest
+from unlearn.config.words import parse
+from unlearn.errors import ConfigError, Problem, nearest
 from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig, check_here
 
-COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError)  # the last two: an option that is a number
-# What Hydra says of an option of a group that the chosen parent does not have, asked for with and without a plus.
-ABSENT = re.compile(r"Could not override '(\w+/[\w/]+)'|In 'schema/(\w+/\w+)/\w+': ConfigKeyError")
-MISSING = re.compile(r"Could not find '(hydra/\w+)/(\w+)'")
-EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray"}  # by plugin
+# The two after Hydra's own: an option that is a number. The rest: files of a user's.
+COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError, OSError, AttributeError, KeyError)
+COMPOSING += (AssertionError, RecursionError, YAMLError)
+TOP = sorted(path.name for path in CONF.iterdir() if path.is_dir())  # groups
 
 
 class Checked(NamedTuple):
@@ -52,8 +56,10 @@ def preflight(command: CommandLine) -> Checked:
     Raises:
         ConfigError: with all problems of all cells, each named by the first cell that has it.
     """
-    if command.config_dir is not None and not Path(command.config_dir).is_dir():
-        raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
+    if command.config_dir is not None:
+        if not os.path.isdir(command.config_dir):  # noqa: PTH112  # Path's raises for some names
+            raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
+        refuse_endless(Path(command.config_dir), TOP)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         checks = _Preflight(command, GlobalHydra.instance().config_loader())
         grid, configs, composed = checks.checked()
@@ -119,15 +125,11 @@ class _Preflight:
         swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
         if swept and not multirun:
             raise ConfigError([f"{', '.join(swept)}: expected one value, got several; a grid needs -m"])
-        if drawn := sorted(o.get_key_element() for o in parsed if getattr(o.value(), "shuffle", False)):
-            raise ConfigError(
-                [f"{', '.join(drawn)}: expected an order that repeats, got shuffle(…): Hydra draws another"]
-            )
         params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
         by_key.update((o.get_key_element(), o) for o in parsed)
         trials = hydra.sweeper.get("n_trials") if multirun and hydra else None
-        return Grid(tuple(Axis(key, tuple(values(o))) for key, o in by_key.items()), multirun, trials)
+        return Grid(axes(by_key, trials), multirun, trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         """Hydra's own settings, under the options that all cells have."""
@@ -138,14 +140,7 @@ class _Preflight:
         return found
 
     def _parse(self, overrides: list[str]) -> list[Override]:
-        try:
-            found: list[Override] = OverridesParser.create(config_loader=self.loader).parse_overrides(overrides)
-        except HydraException as error:
-            raise ConfigError([first_line(error)]) from error
-        nameless = [f"override: expected key=value, got {o.input_line!r}" for o in found if not o.key_or_group]
-        if nameless:
-            raise ConfigError(nameless)
-        return found
+        return parse(overrides, self.loader)
 
     def _config(self, cell: Cell) -> tuple[DictConfig, RunConfig]:
         """What a cell is told, as Hydra composes it and as we read it.
@@ -158,9 +153,13 @@ class _Preflight:
             config = instantiate(composed)
         except ConfigError as error:
             raise ConfigError([*found, *error.problems]) from error
+        except OSError as error:
+            raise ConfigError([*found, unreadable(error, composed)]) from error
+        whole = _with_hydra(composed, hydra)
+        found += unresolved_of_hydra(self._parse(list(cell)), whole)
         if found:
             raise ConfigError(found)
-        return _with_hydra(composed, hydra), config
+        return whole, config
 
     def again(self, cells: Mapping[Cell, Cell], overrides: Sequence[str]) -> DictConfig | None:
         """A cell as Hydra composes it, by the overrides that it is launched with; None if it is not one of `cells`,
@@ -180,7 +179,7 @@ class _Preflight:
         try:
             composed = self._compose(right)
         except COMPOSING as error:
-            raise ConfigError([*found, _told(error)]) from error
+            raise ConfigError([*found, *self._why(error)]) from error
         hydra = _without_hydra(composed)
         mine = [o for o in parsed if not o.is_hydra_override()]
         hydra.overrides.task = [str(o.input_line) for o in mine]
@@ -192,6 +191,11 @@ class _Preflight:
                 found += apply(override, composed, self.keys[right], self._groups)
         return composed, hydra, found
 
+    def _why(self, error: Exception) -> list[str]:
+        """What is wrong with a user's files, where that is why a composition failed; else what Hydra says."""
+        faults = [fault for folder in self.folders[1:] for fault in explained(folder, TOP)]
+        return faults or [in_words(error)]
+
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
         if chosen not in self.composed:
             self.composed[chosen] = compose("config", [*self.search, *chosen], return_hydra_config=True)
@@ -199,6 +203,12 @@ class _Preflight:
 
     def _find_options(self, group: str) -> list[str]:
         return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")})
+
+    def _renamed(self, group: str, name: str) -> str:
+        """A file that was meant, and that Hydra passes over."""
+        file = f"{name.removesuffix('.yml')}.yml"
+        there = any((folder / group / file).exists() for folder in self.folders[1:])
+        return f", which {file} would be, were it named {file[:-4]}.yaml" if there else ""
 
     def _groups(self) -> list[str]:
         return [path.name for folder in self.folders for path in folder.iterdir() if path.is_dir()]
@@ -208,19 +218,28 @@ class _Preflight:
         return tuple(
             str(o.input_line)
             for o in parsed
-            if o.is_hydra_override() or any((folder / o.key_or_group).is_dir() for folder in self.folders)
+            if o.is_hydra_override() or any(os.path.isdir(folder / o.key_or_group) for folder in self.folders)  # noqa: PTH112
         )
 
     def _unknown(self, override: Override) -> Iterator[str]:
         group, taken = override.key_or_group, override.value()
         if override.is_delete() or group.startswith("hydra"):
             return
-        known = self._options(group)
-        for name in taken if isinstance(taken, list) else [taken]:
-            if name is not None and not self._has(group, str(name)):
-                yield str(Problem(group, f"one of {', '.join(known)}" + nearest(str(name), known), name))
+        names = taken if isinstance(taken, list) else [taken]
+        if not all(isinstance(name, str) for name in names):
+            off = " (nearest: off)" if taken is False and self._has(group, "off") else ""
+            yield str(Problem(group, f"one of {', '.join(self._options(group))}{off}", taken))
+            return
+        if group in ACROSS and not (override.is_add() or override.is_force_add()):
+            yield f"{group}: expected +{group}=NAME, which no run has by itself, came {override.input_line!r}"
+            return
+        for name in names:
+            if not self._has(group, name):
+                known = self._options(group)
+                renamed = self._renamed(group, name) or nearest(name, known)
+                yield str(Problem(group, f"one of {', '.join(known)}{renamed}", name))
             elif group == "cluster":
-                yield from check_installed(str(name))
+                yield from check_installed(name)
 
     def _has(self, group: str, name: str) -> bool:
         """Whether that is an option of the group, or of a folder in it; folders with a schema are groups themselves."""
@@ -241,16 +260,3 @@ def _with_hydra(composed: DictConfig, hydra: DictConfig) -> DictConfig:
     with open_dict(composed):
         composed.hydra = hydra
     return composed
-
-
-def _told(error: Exception) -> str:
-    """A composition's error in one line; a plugin of Hydra's that is not there is told by our extra."""
-    absent = ABSENT.search(str(error))
-    if absent is not None:
-        option = absent[1] or absent[2]
-        parent, _, part = option.partition("/")
-        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), got one without"
-    missing = MISSING.search(str(error))
-    if missing is None or missing[2] not in EXTRAS:
-        return " ".join(str(error).split())
-    return lacking(missing[1], EXTRAS[missing[2]], missing[2])

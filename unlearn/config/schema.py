@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
@@ -13,14 +15,17 @@ from typing import Any
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf
+from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn import run_config
 from unlearn.blend import Blend
 from unlearn.checks import problems
 from unlearn.clusters import Cluster, processes
+from unlearn.config.interpolations import unresolved
+from unlearn.config.objective import objective_problems
 from unlearn.config.units import Boolean, unit_problems
+from unlearn.config.words import PATHS
 from unlearn.data.checkpoint import Origin
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.forget import Forget
@@ -59,6 +64,8 @@ GROUPS: dict[str, tuple[str, type]] = {
     "paths": ("unlearn.run_config", Paths),
     "cluster": ("unlearn.clusters", Cluster),
 }
+VARIABLES = {"paths.store": "UNLEARN_STORE", "paths.data": "UNLEARN_DATA"}  # that conf/paths reads
+MEASURES = ("metrics", "attacks")
 ARGUMENTS = "arguments"  # of a function of the user's own: any names may be set in it
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
@@ -137,10 +144,14 @@ def instantiate(composed: DictConfig) -> RunConfig:
     Raises:
         ConfigError: with every problem found.
     """
+    found: list[Problem | str] = [*unresolved(composed)] or [*_no_settings(composed), *_blank(composed)]
+    if found:
+        raise ConfigError(found)
     missing = sorted(OmegaConf.missing_keys(composed))
-    found: list[Problem | str] = [f"{key}: expected a value, got none" for key in missing]
+    found = [f"{key}: expected a value, got none" for key in missing]
     try:
         filled = copy.deepcopy(composed)
+        _leave_out(filled)
         for key in missing:  # so that the other problems are told as well
             OmegaConf.update(filled, key, "")
         config = OmegaConf.to_object(filled)
@@ -150,6 +161,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
     found += problems(config)
     found += unit_problems(config)
     found += run_config.check_metrics(config)
+    found += objective_problems(config)
     if not found:  # other combinations mean something only once each value does
         found += run_config.check(config)
     if found:
@@ -158,9 +170,47 @@ def instantiate(composed: DictConfig) -> RunConfig:
     return replace(config, forget=config.forget.resolved(config.dataset))
 
 
+def _blank(composed: DictConfig) -> Iterator[Problem]:
+    """Paths without a name: what should lie in a folder would lie in the current one."""
+    for key in PATHS:
+        value = OmegaConf.select(composed, key, throw_on_missing=False)
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            variable = VARIABLES.get(key, "")
+            hint = f" (the variable {variable} is set, and blank)" if os.environ.get(variable, "x") == value else ""
+            yield Problem(key, f"a path{hint}", value)
+
+
+def _no_settings(composed: DictConfig) -> Iterator[Problem]:
+    """Metrics and attacks that are set to something else than their settings or nothing."""
+    for group in MEASURES:
+        for name, value in composed[group].items_ex(resolve=False):
+            node = None if OmegaConf.is_missing(composed[group], name) else composed[group][name]
+            mine = isinstance(node, DictConfig) and _is_metric(OmegaConf.get_type(node))
+            if not mine and not _is_off(value):
+                yield Problem(f"{group}.{name}", "null or false, which switch it off, or settings of its own", value)
+
+
+def _is_metric(kind: type | None) -> bool:
+    return kind is not None and issubclass(kind, Metric)
+
+
+def _is_off(value: object) -> bool:
+    return value is None or value is False
+
+
+def _leave_out(composed: DictConfig) -> None:
+    """Without the metrics and attacks that are switched off: `metrics.loss=null`."""
+    with open_dict(composed):
+        for group in MEASURES:
+            for name in [name for name, value in composed[group].items() if _is_off(value)]:
+                del composed[group][name]
+
+
 def plain(composed: DictConfig) -> dict[str, Any]:
-    """The resolved config as JSON takes it, for the report."""
-    resolved: Any = OmegaConf.to_container(composed, resolve=True)
+    """The resolved config as JSON takes it, for the report; without what is switched off."""
+    left = copy.deepcopy(composed)
+    _leave_out(left)
+    resolved: Any = OmegaConf.to_container(left, resolve=True)
     return dict(resolved)
 
 

@@ -42,6 +42,8 @@ class Stream:
         indices = self.index[positions].cpu()  # one copy, before the first batch
         wanted = torch.split(indices, [len(chunk) for chunk in chunks])
         order = _Order(wanted)
+        if self.workers and wanted and len(wanted[0]):
+            _Decoded(self.decode)[int(wanted[0][0])]  # here, so that no worker imports anew what reading takes
         loader = DataLoader(
             _Decoded(self.decode),
             batch_sampler=order,

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import StoreError, some
+from unlearn.errors import StoreError, as_one_line, some
 from unlearn.inventory.specs import references
 from unlearn.meta import DIGEST, META, SHA256, MetaError, read_meta
 from unlearn.store import Entry
@@ -52,7 +52,7 @@ class Item:
     @property
     def label(self) -> str:
         """What the run called it."""
-        return printable(self.meta.get("label") or self.kind) if self.meta else f"damaged {META}"
+        return as_one_line(self.meta.get("label") or self.kind) if self.meta else f"damaged {META}"
 
     @property
     def has_digest(self) -> bool:
@@ -167,11 +167,6 @@ class Catalogue:
                 found.add(key)
                 waiting += [each for each in self.items[key].inputs if each in self.items]
         return found
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey or could not encode: a store may come from somebody else."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _items(root: Path) -> Iterator[Item]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from unlearn.console import printable
 from unlearn.report.write import write_text
 
 NOTE = "cell.json"
@@ -45,10 +46,19 @@ class Note:
         Raises:
             OSError, ValueError: it cannot be read, is damaged, or of another version.
         """
-        found = json.loads(path.read_text(encoding="utf-8"))
         try:
+            found = json.loads(path.read_text(encoding="utf-8"))
             if found.pop("schema_version") != SCHEMA_VERSION:
                 raise ValueError(f"not of schema version {SCHEMA_VERSION}")
-            return cls(**found)
-        except (AttributeError, KeyError, TypeError) as error:
+            return cls(**found)._checked()
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a cell's note: {error}") from error
+
+    def _checked(self) -> Note:
+        """Itself, in words that move no terminal's cursor; others write into folders too."""
+        words = isinstance(self.overrides, list) and all(isinstance(word, str) for word in self.overrides)
+        numbers = all(type(each) in (int, float) for each in (self.number, self.built, self.reused, self.seconds))
+        if not (words and numbers and isinstance(self.cause, str | None)):
+            raise TypeError("fields of other types")
+        cause = None if self.cause is None else printable(self.cause)
+        return replace(self, overrides=[printable(word) for word in self.overrides], cause=cause)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from unlearn.errors import DivergenceError, first_line
+
 PRIVATE = ("paths", "cluster", "hydra")  # where and on what it ran: they name people and machines, and no result
+LISTS = (("forget", "file"), ("checkpoint", "trained_on"))  # keys of files that list records
+WITHHELD = "(withheld)"
 START = r"(?:file://|~[\w.-]*|[A-Za-z]:|\\)?[/\\]"  # of a path that is not relative
 QUOTED = re.compile(rf"(['\"]){START}(?:[^'\"]*[/\\])?([^'\"/\\]+)\1")  # may hold blanks
 ABSOLUTE = re.compile(rf"(?<![^\s='\"(\[,:]){START}(?:[^\s/\\'\",:)\]]+[/\\])*(?=[^\s/\\])")
@@ -23,20 +27,63 @@ def publishable(value: Any) -> Any:
     return _without_places(value) if isinstance(value, str) else value
 
 
-def publishable_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's resolved config without the groups that say only where it ran."""
-    return {group: publishable(value) for group, value in config.items() if group not in PRIVATE}
+def publishable_config(config: Mapping[str, Any], lists: bool = False) -> dict[str, Any]:
+    """A run's resolved config without the groups that say only where it ran; `lists`: with the paths of the files that
+    list records."""
+    told = {group: publishable(value) for group, value in config.items() if group not in PRIVATE}
+    for group, name in () if lists else LISTS:
+        if isinstance(told.get(group), dict) and _names_a_file(told[group].get(name)):
+            told[group] = told[group] | {name: WITHHELD}
+    return told
 
 
-def publishable_report(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report whose config and command say what was computed, and not where."""
+def publishable_report(report: Mapping[str, Any], lists: bool = False) -> dict[str, Any]:
+    """A report whose config and command say what was computed, and not where; `lists` as above."""
     words = [word for word in shlex.split(report["command"]) if re.split(r"[./=]", word.lstrip("+~"))[0] not in PRIVATE]
-    told: dict[str, Any] = {
-        "config": publishable_config(report["config"]),
-        "command": shlex.join(map(_without_places, words)),
-    }
-    told |= {"copies": None} if "copies" in report else {}  # names of records
-    return {**publishable(report), **told}
+    shown = [word if lists else _without_list(word) for word in map(_without_places, words)]
+    copies = {"copies": None} if "copies" in report else {}  # names of records
+    config = publishable_config(report["config"], lists)
+    return {**publishable(report), "config": config, "command": shlex.join(shown), **copies}
+
+
+def publishable_error(error: BaseException, records: bool | None, public: bool) -> str:
+    """What may be said of a failure: its first line, or its kind and the key that it speaks of.
+
+    Only a divergence never names a record. `records` and `public` as `logger.records` and the data set say.
+    """
+    line = first_line(error)
+    key = re.match(r"[a-z_]+(\.[a-z_]+)*(?=: expected)", line)
+    about_a_list = key is not None and tuple(key[0].split(".")) in LISTS
+    shown = records or (public and records is None and not about_a_list)
+    if shown or isinstance(error, DivergenceError):
+        return str(publishable(line))
+    return type(error).__name__ + (f": {key[0]}" if key else "")
+
+
+def without_records(value: Any, names: Collection[str]) -> Any:
+    """Plain JSON in which no text holds one of the paths `names`, or the last part of one."""
+    if not names:
+        return value
+    if isinstance(value, Mapping):
+        return {name: without_records(item, names) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_records(item, names) for item in value]
+    suffixes = {PurePosixPath(name).suffix for name in names}
+    if not isinstance(value, str) or not any(suffix in value for suffix in suffixes):
+        return value
+    for name in sorted(names, key=len, reverse=True):
+        for part in (name, name.rpartition("/")[2]):
+            value = value.replace(part, WITHHELD)
+    return value
+
+
+def _names_a_file(value: object) -> bool:
+    return isinstance(value, str) and not re.fullmatch(r"\w*", value)
+
+
+def _without_list(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"{key}={WITHHELD}" if tuple(key.lstrip("+~").split(".")) in LISTS and _names_a_file(value) else word
 
 
 def _without_places(text: str) -> str:

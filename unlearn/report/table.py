@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
+from unlearn.console import printable
 from unlearn.errors import counted, some
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict
@@ -85,6 +86,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD)
     table.add_column("")
@@ -95,13 +97,13 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
     for note in NOTES:
         if note in report["notes"]:
-            console.print(report["notes"][note])
+            console.print(printable(report["notes"][note]), markup=False)
     console.print(table)
     for line in footer(report):
-        console.print(line, markup=False)  # names of files may look like markup
+        console.print(printable(line), markup=False)
     for answer in verdict(report).values():
         console.print("\n{question} [bold]{answer}.[/bold]".format(**answer))
-        console.print(Padding("\n".join(answer["lines"]), (0, 0, 0, 2)))
+        console.print(Padding(Text(printable("\n".join(answer["lines"]))), (0, 0, 0, 2)))
 
 
 def line(report: dict[str, Any]) -> str:

@@ -23,7 +23,8 @@ def write(report: dict[str, Any], folder: Path) -> Path:
 def write_text(text: str, target: Path, key: str = "paths.output", mode: int = 0o666) -> Path:
     """A file in UTF-8, whole or not at all, its folder made if need be; returns its path.
 
-    `key` is what the user set the folder by, `mode` what the process's umask is taken from.
+    Names that are no UTF-8 on disk are written with question marks. `key` is what the user set the folder by, `mode`
+    what the process's umask is taken from.
 
     Raises:
         UnlearnError: the folder cannot be written.
@@ -33,7 +34,9 @@ def write_text(text: str, target: Path, key: str = "paths.output", mode: int = 0
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{target.stem}-{uuid.uuid4().hex}{target.suffix}"
         try:
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+            with os.fdopen(
+                os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8", errors="replace"
+            ) as file:
                 file.write(text)
             aside.replace(target)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,13 +21,14 @@ from unlearn.report.assemble import stages
 from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import examples, may_show
-from unlearn.report.publishable import publishable, publishable_config, publishable_report
+from unlearn.report.publishable import publishable_config, publishable_error, publishable_report, without_records
 from unlearn.report.write import write, write_text
 from unlearn.run_config import Page, RunConfig
 from unlearn.tracking.base import Job, Log, Logger, curves
+from unlearn.tracking.figures import log_curves, summary, words
 from unlearn.tracking.sample import points, sampled
-from unlearn.types import Curve
 
+NAME = r"(?=.*\S)[^/\\#?%:\x00-\x1f]{1,128}"  # of a project, as W&B takes it
 FALLEN_BACK = {"offline": "kept offline, `wandb sync` sends it later", "disabled": "not tracked"}
 # W&B would note host, user, folders, command line, git remote, packages and load: none of that is sent.
 DISCREET = {
@@ -53,11 +55,14 @@ class Wandb(Logger):
     project: str = "unlearn"
     entity: str | None = None  # null: the account's own
     mode: str = one_of("online", "offline", "disabled")
-    images: bool | None = None  # send forgotten images and predictions; null: those of public data sets only
+    records: bool | None = None  # send images, predictions and names of records; null: those of public data sets only
     patience: float = positive(60.0)  # seconds to wait for the server at either end of a run
 
     def problems(self, key: str) -> Iterator[str]:
-        """Nobody is asked to log in."""
+        """Names that W&B refuses; nobody is asked to log in."""
+        for name, value in (("project", self.project), ("entity", self.entity)):
+            if value is not None and not re.fullmatch(NAME, value):
+                yield f"{key}.{name}: expected 1 to 128 letters without / \\ # ? % :, came {value!r}"
         if self.mode == "online" and (why := _no_credentials()):
             yield f"{key}: expected WANDB_API_KEY, an earlier `wandb login`, or logger=wandb_offline, got {why}"
 
@@ -69,7 +74,7 @@ class Wandb(Logger):
         except BaseException as error:
             code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
             with _view():
-                run.summary["error"] = publishable(first_line(error))
+                run.summary["error"] = publishable_error(error, self.records, job.config.dataset.public)
             _finish(run, code)
             raise
         _finish(run, 0)
@@ -84,21 +89,46 @@ class Wandb(Logger):
             finish_timeout_raises=True,
             **DISCREET,
         )
-        init = partial(wandb.init, project=self.project, entity=self.entity, settings=settings, **_identity(job))
-        return _started(init, self.mode)
+        init = partial(
+            wandb.init,
+            project=self.project,
+            entity=self.entity,
+            settings=settings,
+            **_identity(job, bool(self.records)),
+        )
+        return _without_import_hooks(_started(init, self.mode))
 
     def _log(self, run: Any, job: Job, outcome: Outcome, report: dict[str, Any]) -> None:
         folder = job.folder.resolve() / "wandb"
         with _view(), _staged_in(folder / "staged"):
-            step = _log_curves(run, curves(outcome))
+            step = log_curves(run, curves(outcome))
             run.summary.update(summary(report) | words(report))
-            run.notes = "\n".join(text for key, text in report["notes"].items() if key not in report["metrics"])
-            shown = replace(job.config, report=Page(images=self.images))
+            told = publishable_report(report, lists=bool(self.records))
+            told = told if self._may_show(job) else without_records(told, _names(job))
+            run.notes = "\n".join(text for key, text in told["notes"].items() if key not in told["metrics"])
+            shown = replace(job.config, report=Page(images=self.records))
             if report["curves"]:
                 run.log({"roc": _table(points(report["curves"]))}, step=step)
-            if may_show(job.config.dataset, self.images):
+            if self._may_show(job):
                 run.log(_tables(shown, outcome), step=step)
-            _attach(run, publishable_report(report), shown, outcome, folder / "report")
+            _attach(run, told, shown, outcome, folder / "report")
+
+    def _may_show(self, job: Job) -> bool:
+        return may_show(job.config.dataset, self.records)
+
+
+def _names(job: Job) -> frozenset[str]:
+    """Of all records, as paths."""
+    return frozenset(name for part in ("train", "test") for name in job.config.dataset.names(part))
+
+
+def _without_import_hooks(run: Any) -> Any:
+    """W&B notes which packages a process imports. In a worker forked for reading images, where torchvision is first
+    imported, that note ends the worker."""
+    from wandb.sdk.lib.import_hooks import unregister_all_post_import_hooks
+
+    unregister_all_post_import_hooks()
+    return run
 
 
 def _started(init: Callable[..., Any], mode: str) -> Any:
@@ -115,27 +145,13 @@ def _started(init: Callable[..., Any], mode: str) -> Any:
         return _started(init, then)
 
 
-def summary(report: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of a report under their own names, without nulls; spreads under `std/`, counts under `n/<metric>`."""
-    behind = report["statistics"].items()
-    figures = {key: value for key, value in report["metrics"].items() if value is not None}
-    spreads = {f"std/{key}": found["std"] for key, found in behind if found["std"] is not None}
-    counts = {f"n/{key.partition('/')[2]}": found["n"] for key, found in behind if "n" in found}
-    return figures | spreads | counts
-
-
-def words(report: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict's words: `verdict/forgotten` and `verdict/utility`."""
-    return {f"verdict/{key}": answer["finding"] for key, answer in report["verdict"].items() if "finding" in answer}
-
-
 def identity(todo: Plan, group: str | None) -> str:
     """The same for the same results of the same group: 16 hexadecimal digits."""
     keys = [group, todo.judged.key, *sorted(reading.stage.key for reading in todo.readings)]
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 
-def _identity(job: Job) -> dict[str, Any]:
+def _identity(job: Job, lists: bool) -> dict[str, Any]:
     """Who a run is, as `wandb.init` takes it. A sweep agent has named its run already."""
     todo, strategy = plan(job.config), job.choices["strategy"]
     settings = {name: value for name, value in job.composed["strategy"].items() if type(value) in (int, float)}
@@ -147,26 +163,9 @@ def _identity(job: Job) -> dict[str, Any]:
         "job_type": strategy,
         "name": " ".join([strategy, *(f"{name}={value}" for name, value in shown)]),
         "tags": [f"{group}={job.choices[group]}" for group in ("dataset", "model", "forget", "spd_gan")],
-        "config": publishable_config(job.composed)
+        "config": publishable_config(job.composed, lists)
         | {"choices": dict(job.choices), "keys": {name: stage.key for name, stage in stages(todo).items()}},
     }
-
-
-def _log_curves(run: Any, found: Mapping[str, Curve]) -> int:
-    """Each curve on an axis of its own, `curve/<stage>/epoch`, counted through all phases; SPD-GAN's in steps.
-
-    Returns the next step. Steps are numbered from 0, so that W&B drops what a run that goes on has already.
-    """
-    rows: list[dict[str, float]] = []
-    for name, curve in found.items():
-        axis = "step" if "step" in curve[0] else "epoch"
-        run.define_metric(f"curve/{name}/{axis}", summary="none")
-        run.define_metric(f"curve/{name}/*", step_metric=f"curve/{name}/{axis}", summary="none")
-        counted = [row if axis == "step" else row | {"epoch": number} for number, row in enumerate(curve)]
-        rows += [{f"curve/{name}/{column}": value for column, value in row.items()} for row in counted]
-    for step, row in enumerate(rows):
-        run.log(row, step=step)
-    return len(rows)
 
 
 def _attach(run: Any, report: dict[str, Any], shown: RunConfig, outcome: Outcome, folder: Path) -> None:

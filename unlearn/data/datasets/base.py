@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unlearn.checks import added, at_least, one_of, share
-from unlearn.errors import Problem, printable
+from unlearn.errors import Problem, as_one_line
 from unlearn.types import Images, ImageSource
 
 Part = tuple[Tensor, Tensor]  # images uint8 [n, c, h, w], labels int64 [n]
@@ -159,7 +159,7 @@ class Dataset(ABC):
     def record_name(self, part: str, index: int) -> str:
         """What to call a record of a part: the path of its file, or its number."""
         names = self.names(part)
-        return f"{self.folder(part)}/{printable(names[index])}" if names else f"record {index} of the {part} part"
+        return f"{self.folder(part)}/{as_one_line(names[index])}" if names else f"record {index} of the {part} part"
 
     def folder(self, part: str) -> str:
         """The folder that the `names` of a part lie in."""

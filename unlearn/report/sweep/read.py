@@ -10,10 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import UnlearnError
+from unlearn.errors import UnlearnError, first_line
 from unlearn.report.assemble import SCHEMA_VERSION
 from unlearn.report.note import DONE, NOTE, Note
 from unlearn.report.pictures import PICTURES
+from unlearn.report.sweep.shape import disarmed, faults
 
 PARTS = (
     "schema_version",
@@ -136,7 +137,8 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _reports(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    mine = (file for file in path.rglob("report.json") if "wandb" not in file.relative_to(path).parts)  # copies to send
+    every = (file for file in path.rglob("report.json") if file.is_file())
+    mine = (file for file in every if "wandb" not in file.relative_to(path).parts)  # copies to send
     found = sorted(mine, key=_natural)
     if not found and not any(path.rglob(NOTE)):
         got = "a folder without one" if path.is_dir() else "no such path"
@@ -153,15 +155,17 @@ def _cell(file: Path) -> Cell:
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
         modified = file.stat().st_mtime
-    except (OSError, ValueError) as error:
-        raise ReportError(f"PATH: expected a report, got {file}, which cannot be read: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReportError(f"PATH: expected a report, got {file}, which cannot be read: {first_line(error)}") from error
     version = report.get("schema_version") if isinstance(report, dict) else None
     if version not in (None, SCHEMA_VERSION):
         raise ReportError(f"schema_version: expected {SCHEMA_VERSION} in every report, got {version!r} in {file}")
     missing = [part for part in PARTS if not isinstance(report, dict) or part not in report]
     if missing:
         raise ReportError(f"PATH: expected a report, got {file}, which lacks {', '.join(missing)}")
-    return Cell(file, report, modified)
+    if wrong := next(faults(report), None):
+        raise ReportError(f"PATH: expected a report, got {file}: {wrong}")
+    return Cell(file, disarmed(report), modified)
 
 
 def _newest(cells: Sequence[Cell]) -> list[Cell]:
@@ -183,7 +187,7 @@ def _newest(cells: Sequence[Cell]) -> list[Cell]:
 
 def _failures(paths: Sequence[Path]) -> dict[Path, Failure]:
     """By folder; those that were run again since, and done, are none."""
-    files = {file.resolve() for path in paths if path.is_dir() for file in path.rglob(NOTE)}
+    files = {file.resolve() for path in paths if path.is_dir() for file in path.rglob(NOTE) if file.is_file()}
     notes = {file.parent: _note(file) for file in files}
     done = {note.asked for note in notes.values() if note.state == DONE}
     return {

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from unlearn.errors import some
+from unlearn.errors import some, told_by_type
 from unlearn.report.sweep.page import render
-from unlearn.report.sweep.read import Cell, Found, read
+from unlearn.report.sweep.read import Cell, Found, ReportError, read
 from unlearn.report.sweep.scenario import Row, group
 from unlearn.report.sweep.tables import as_csv, as_markdown, print_table
 from unlearn.report.write import write_text
@@ -28,17 +28,25 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
         UnlearnError: the folder cannot be written.
     """
     found = read(paths)
+    try:
+        texts = _texts(found, into, stream)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        wrong = f"which lack or contradict what they refer to ({told_by_type(error)})"
+        raise ReportError(f"PATH: expected reports as unlearn writes them, got some {wrong}") from error
+    return [write_text(text, into / name, "--into") for name, text in texts.items()]
+
+
+def _texts(found: Found, into: Path, stream: TextIO) -> dict[str, str]:
+    """The files by name; prints the table."""
     scenarios, older = group(found.cells)
     rows = [row for scenario in scenarios for row in scenario.rows]
     notes = [*_notes(found, rows, older)]
-    texts = {
+    print_table(found, scenarios, notes, stream)
+    return {
         "sweep.csv": as_csv(scenarios, into),
         "sweep.md": as_markdown(found, scenarios, notes),
         "sweep.html": render(found, scenarios, notes, into),
     }
-    written = [write_text(text, into / name, "--into") for name, text in texts.items()]
-    print_table(found, scenarios, notes, stream)
-    return written
 
 
 def _notes(found: Found, rows: Sequence[Row], older: int) -> Iterator[str]:

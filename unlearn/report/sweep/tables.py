@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
@@ -55,8 +56,19 @@ def as_csv(scenarios: Sequence[Scenario], into: Path) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({name: _no_formula(value) for name, value in line.items()} for line in lines)
     return file.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """A spreadsheet computes what begins so."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 SECTIONS = ("scenario", "row", "strategy", "config.", "seed.", "", "key.", "version.", "hardware.", "report", "notes")
@@ -95,20 +107,32 @@ def link(path: Path, into: Path) -> str:
 def as_markdown(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str]) -> str:
     """For each scenario its verdict, its table (mean ± standard deviation over seeds) and what stands behind it."""
     parts = [part for scenario in scenarios for part in _scenario(scenario, len(scenarios) > 1)]
-    failures = [f"- cell {each.note.number} `{' '.join(each.note.overrides)}`: {each.cause}" for each in found.failures]
+    failures = [
+        f"- cell {each.note.number} {_code(' '.join(each.note.overrides))}: {_plain(each.cause)}"
+        for each in found.failures
+    ]
     if failures:
         parts += ["Cells that failed:", "\n".join(failures)]
-    return "\n\n".join([*parts, *notes]) + "\n"
+    return "\n\n".join([*parts, *map(_plain, notes)]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """A text that Markdown shows as it is: no HTML, no link, no image, no other cell of a table."""
+    return html.escape(text, quote=False).replace("|", "\\|").replace("](", "]\\(")
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
 def _scenario(scenario: Scenario, several: bool) -> Iterator[str]:
     if several:
-        yield f"### {scenario.title}"
-    yield verdict(scenario)
+        yield f"### {_plain(scenario.title)}"
+    yield _plain(verdict(scenario))
     ranking = rank(scenario.rows)
     yield "\n".join(_markdown(scenario, ranking))
-    yield ranking.why
-    yield footer(scenario)
+    yield _plain(ranking.why)
+    yield _plain(footer(scenario))
 
 
 def _markdown(scenario: Scenario, ranking: Ranking) -> Iterator[str]:
@@ -124,7 +148,8 @@ def _markdown(scenario: Scenario, ranking: Ranking) -> Iterator[str]:
             yield _markdown_row(f"*{role}*", role, row, metrics, gaps) + " |" * ranked
     for row in scenario.rows:
         mark = ranking.mark(row)
-        name = f"`{row.strategy}` {' '.join(row.label.split()[1:])}".strip() + f" (**{mark}**)" * bool(mark)
+        setting = row.label.removeprefix(row.strategy).strip()
+        name = f"{_code(row.strategy)} {_plain(setting)}".strip() + f" (**{mark}**)" * bool(mark)
         own_gap = [row.spread(GAP), row.spread(FLOOR)] if ranked else []
         yield _markdown_row(name, "unlearned", row, metrics, own_gap) + f" {word_counts(row.cells)} |" * ranked
 
@@ -132,7 +157,7 @@ def _markdown(scenario: Scenario, ranking: Ranking) -> Iterator[str]:
 def _markdown_row(name: str, role: str, row: Row, metrics: Sequence[str], gaps: Sequence[Spread | None]) -> str:
     cells = [text(row.spread(f"{role}/{metric}"), metric, len(row.cells)) for metric in metrics]
     cells += [text(found, GAP, len(row.cells)) for found in gaps]
-    return f"| {name.replace('|', chr(92) + '|')} | {len(row.cells)} | {' | '.join(cells)} |"
+    return f"| {name} | {len(row.cells)} | {' | '.join(cells)} |"
 
 
 def _reference(scenario: Scenario, role: str) -> list[Spread | None]:

@@ -1,0 +1,196 @@
+"""Give every leaf of the composed config values that nobody means: each must be accepted, or refused in words.
+
+    python scripts/fuzz/config.py --cases 5000 --seed 0
+
+Composition and all checks before a run are done in this process, a child for each combination of options, so that a
+crash of one is counted and not shared. Exit status 1: a case ended in another error, a hang or a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from unlearn import config
+from unlearn.config.near import keys
+from unlearn.config.preflight import _Preflight
+from unlearn.errors import ConfigError
+
+SECONDS = 30  # of a case
+COMBINATIONS = (
+    (),
+    ("strategy=top_k", "spd_gan=marker", "metrics=full", "attacks=full"),
+    ("strategy=scrub", "strategy/selection=saliency", "forget=hard", "blend=mix", "retain=condensed", "spd_gan=off"),
+    ("strategy=ssd", "forget=class_wise", "model=torchvision", "spd_gan=pgd", "logger=wandb_offline"),
+    ("strategy=influence", "forget=relabel", "dataset.label_noise=0.2", "spd_gan=error_minimising", "cluster=joblib"),
+    ("strategy=fisher", "dataset=mnist", "model=resnet9", "train=cifar", "spd_gan=off", "cluster=ray"),
+    ("strategy=mini_unlearning", "dataset=image_folder", "forget=indices", "spd_gan=off", "cluster=slurm"),
+    ("checkpoint=file", "dataset=python", "model=python", "trainer=ddp", "spd_gan=noise", "strategy=lrp_path"),
+    ("strategy=bad_teacher", "model=whitened_cnn", "train=whitened", "attacks=full", "spd_gan=off"),
+    ("strategy=top_k", "model=mlp", "trainer=gpu", "+preset=kdd2026", "spd_gan=off"),
+)
+VALUES = (
+    *(
+        "null",
+        "true",
+        "false",
+        "0",
+        "-1",
+        "1",
+        "2",
+        "0.5",
+        "1.0",
+        "-0.0",
+        "nan",
+        "inf",
+        "-inf",
+        "1e-300",
+        "1e39",
+        "1e308",
+    ),
+    *("9223372036854775808", "-9223372036854775809", "1000000000000", "99999", "[]", "[1,2]", "[[]]", "{}", "{a:1}"),
+    *(
+        "''",
+        "' '",
+        "x",
+        "'a b'",
+        "'[red]<b>'",
+        "'\\x1b[31m'",
+        "'${nope}'",
+        "'${seed}'",
+        "'${train}'",
+        "'${oc.env:NO_SUCH}'",
+    ),
+    *(
+        "'${nope:1}'",
+        "/dev/null",
+        "/proc/none/x",
+        "/etc/passwd",
+        "~",
+        "..",
+        "'???'",
+        "ü",
+        "all",
+        "auto",
+        "0,1",
+        "[null]",
+    ),
+    *("'" + "x" * 300 + "'", "[0,0]", "[-1]", "[1e39]", "'0x10'", "1_000", "'\\u202e'", "choice()", "range(0,3)"),
+)
+
+
+class Case(NamedTuple):
+    """One override on top of a combination."""
+
+    combination: tuple[str, ...]
+    override: str
+
+
+def cases(combination: tuple[str, ...], count: int, draw: random.Random) -> Iterator[Case]:
+    """Leaves times values, each pair once at most, in an order of its own."""
+    composed, _, _ = prepared(combination)._merged(combination)
+    pairs = [(leaf, value) for leaf in keys(composed) for value in VALUES]
+    draw.shuffle(pairs)
+    yield from (Case(combination, f"{leaf}={value}") for leaf, value in pairs[:count])
+
+
+def prepared(combination: Sequence[str]) -> _Preflight:
+    """The checks of a command line, which compose its options once for all cases."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    command = config.CommandLine(list(combination), False, None)
+    return _Preflight(command, GlobalHydra.instance().config_loader())
+
+
+def outcome(checks: _Preflight, case: Case) -> str:
+    """What is wrong with how a case ended; nothing if it was accepted or refused in words."""
+    signal.alarm(SECONDS)
+    try:
+        checks.command = config.CommandLine([*case.combination, case.override], False, None)
+        _, configs, _ = checks.checked()
+        config.check_surroundings(configs)
+    except ConfigError as error:
+        return "" if all(problem.strip() for problem in error.problems) else "an empty message"
+    except TimeoutError:
+        return f"longer than {SECONDS} s"
+    except BaseException as error:
+        inner = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(inner.filename).name} line {inner.lineno})".replace("\n", " ")
+    finally:
+        signal.alarm(0)
+    return ""
+
+
+def late(number: int, frame: object) -> NoReturn:
+    """End a case that takes too long."""
+    del number, frame
+    raise TimeoutError
+
+
+def run(combination: tuple[str, ...], count: int, seed: int, report: Path) -> None:
+    """All cases of a combination; the report gets a line for each, and is flushed before the case begins."""
+    from hydra import initialize_config_dir
+
+    signal.signal(signal.SIGALRM, late)
+    with report.open("w") as file, initialize_config_dir(str(config.CONF), version_base="1.3"):
+        checks = prepared(combination)
+        for case in cases(combination, count, random.Random(f"{seed} {combination}")):
+            print(f"case\t{' '.join((*combination, case.override))!r}", file=file, flush=True)
+            if wrong := outcome(checks, case):
+                print(f"wrong\t{wrong}", file=file, flush=True)
+
+
+def in_a_child(combination: tuple[str, ...], count: int, seed: int, folder: Path) -> tuple[int, list[str]]:
+    """How many cases ran, and the offenders with what they ended in."""
+    report = folder / "report"
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+        try:
+            run(combination, count, seed, report)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    lines = report.read_text().splitlines() if report.exists() else []
+    found, case = list[str](), ""
+    for line in lines:
+        kind, _, text = line.partition("\t")
+        case = text if kind == "case" else case
+        found += [f"{case}: {text}"] if kind == "wrong" else []
+    if status:
+        found.append(f"{case or combination}: the process ended with {status}")
+    return sum(line.startswith("case") for line in lines), found
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    told = parser.parse_args()
+    config.register()
+    done, offenders = 0, list[str]()
+    for combination in COMBINATIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            count, wrong = in_a_child(combination, -(-told.cases // len(COMBINATIONS)), told.seed, Path(folder))
+        done, offenders = done + count, offenders + wrong
+    print(*offenders, sep="\n", end="\n" * bool(offenders))
+    print(f"config: {done} cases, {len(offenders)} offenders (seed {told.seed})")
+    sys.exit(bool(offenders) or done < told.cases)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Reports that somebody damaged or forged: read or refused in words, and never obeyed by a terminal or a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reports import report, write
+
+from unlearn.report.note import FAILED, NOTE, Note
+from unlearn.report.sweep.read import ReportError
+from unlearn.report.sweep.summary import summarise
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("metrics", {"unlearned/seconds": "fast"}, "metrics.unlearned/seconds: expected finite numbers or null"),
+        ("metrics", [1], "metrics: expected finite numbers or null by name, got a list"),
+        ("statistics", {"gap/forget_accuracy": {"interval": [1]}}, "statistics.gap/forget_accuracy: expected std"),
+        ("artifacts", {"original": {}}, "artifacts.original: expected artefacts with their keys"),
+        ("seeds", {"split": "x"}, "seeds: expected an integer for each"),
+        ("choices", {"strategy": []}, "choices.strategy: expected names of options"),
+        ("config", json.loads("[" * 90 + "]" * 90), "config: expected the settings of a run by name"),
+        ("config", {"a": json.loads("[" * 90 + "]" * 90)}, "expected at most 50 levels, got more"),
+        ("command", None, "command: expected a text, got a NoneType"),
+    ],
+)
+def test_the_part_that_is_wrong_is_named(part: str, value: Any, told: str, tmp_path: Path) -> None:
+    write(tmp_path, report() | {part: value})
+    with pytest.raises(ReportError) as caught:
+        summarise([tmp_path], tmp_path, io.StringIO())
+    assert told in str(caught.value)
+    assert "0/report.json" in str(caught.value)
+    assert not (tmp_path / "sweep.md").exists()
+
+
+def test_reports_that_lack_what_they_refer_to_are_refused(tmp_path: Path) -> None:
+    forged = report()
+    del forged["statistics"]["retrained/forget_accuracy"]
+    with pytest.raises(ReportError, match="lack or contradict"):
+        summarise([write(tmp_path, forged)], tmp_path, io.StringIO())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    write(tmp_path, report())
+    (tmp_path / "1").mkdir()
+    os.mkfifo(tmp_path / "1" / "report.json")
+    os.mkfifo(tmp_path / "1" / NOTE)
+    assert len(summarise([tmp_path], tmp_path, io.StringIO())) == 3
+
+
+HOSTILE = "x\x1b[2J<img src=y>|![a](http://b)`"
+
+
+def test_names_move_no_cursor_and_make_no_markup(tmp_path: Path) -> None:
+    forged = report(strategy=HOSTILE)
+    write(tmp_path, forged, report(seed=1, k=f"={HOSTILE}"))
+    Note(2, [f"strategy={HOSTILE}"], FAILED, HOSTILE).write(tmp_path / "2")
+    terminal = io.StringIO()
+    summarise([tmp_path], tmp_path, terminal)
+    page, table = (tmp_path / "sweep.html").read_text(), (tmp_path / "sweep.md").read_text()
+    assert "\x1b" not in terminal.getvalue() + page + table + (tmp_path / "sweep.csv").read_text()
+    assert "<img" not in page
+    outside = "".join(table.split("`")[::2])
+    assert "<img" not in outside
+    assert "](http" not in outside
+    rows = list(csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines()))
+    assert not [cell for row in rows for cell in row.values() if cell.startswith("=")]

@@ -1,0 +1,98 @@
+"""Whether a JSON file is a report: what every part of it has to be, so that whoever reads it need not ask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from unlearn.console import printable
+
+DEEPEST = 50  # levels of a report
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _number_or_null(value: Any) -> bool:
+    return value is None or _number(value)
+
+
+def _of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _statistic(value: Any) -> bool:
+    """Spread, count and interval of a number."""
+    if not isinstance(value, dict):
+        return False
+    interval = value.get("interval")
+    pair = isinstance(interval, list) and len(interval) == 2 and all(map(_number, interval))
+    numbers = all(_number_or_null(value.get(name)) for name in ("std", "n", "mean_absolute", "standard_error"))
+    return numbers and (interval is None or pair) and all(map(_reading, _list(value.get("readings"))))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _reading(value: Any) -> bool:
+    return isinstance(value, dict) and _number_or_null(value.get("value"))
+
+
+def _seeds(seeds: dict[str, Any]) -> bool:
+    """Numbers, but for the list of the retrained models'."""
+    baseline = seeds.get("baseline", [])
+    alone = [seed for name, seed in seeds.items() if name != "baseline"]
+    return isinstance(baseline, list) and all(type(seed) is int for seed in (*alone, *baseline))
+
+
+def _artifact(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("key"), str)
+
+
+ENTRIES: Mapping[str, Check] = {
+    "metrics": ("finite numbers or null", _number_or_null),
+    "statistics": ("std, n and an interval of two numbers", _statistic),
+    "notes": ("texts", _of(str)),
+    "artifacts": ("artefacts with their keys", _artifact),
+    "choices": ("names of options", _of(str)),
+    "config": ("the settings of a run", lambda value: True),
+    "seeds": ("integers", lambda value: True),
+    "versions": ("texts", lambda value: value is None or isinstance(value, str)),
+    "hardware": ("texts and numbers", lambda value: not isinstance(value, dict | list)),
+}
+
+
+def faults(report: Mapping[str, Any]) -> Iterator[str]:
+    """What of a report is not what it has to be: the part, what was expected, what came."""
+    for part, (expected, accepts) in ENTRIES.items():
+        entries = report[part]
+        if not isinstance(entries, dict):
+            yield f"{part}: expected {expected} by name, got a {type(entries).__name__}"
+            continue
+        wrong = next((name for name, value in entries.items() if not accepts(value)), None)
+        if wrong is not None:
+            yield f"{part}.{printable(wrong)}: expected {expected}, got {printable(str(entries[wrong]))[:60]}"
+    if isinstance(report["seeds"], dict) and not _seeds(report["seeds"]):
+        yield "seeds: expected an integer for each, and a list of them for baseline, got others"
+    if not isinstance(report["command"], str):
+        yield f"command: expected a text, got a {type(report['command']).__name__}"
+    if not _shallow(report, DEEPEST):
+        yield f"expected at most {DEEPEST} levels, got more"
+
+
+def _shallow(value: Any, left: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return left > 0 and all(_shallow(each, left - 1) for each in inner)
+
+
+def disarmed(value: Any) -> Any:
+    """The same JSON in which no text, and no name, moves a terminal's cursor."""
+    if isinstance(value, dict):
+        return {printable(name): disarmed(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [disarmed(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
