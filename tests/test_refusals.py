@@ -41,8 +41,8 @@ def refused(*words: str) -> list[str]:
         ("metrics.accuracy=3", "metrics.accuracy: expected null or false, which switch it off"),
         ("attacks=null", "attacks: expected one of default"),
         ("spd_gan=false", "spd_gan: expected one of error_minimising, marker, noise, off, pgd, probe (nearest: off)"),
-        ("paths.store=''", "paths.store: expected a path, came ''"),
-        ("paths.output=' '", "paths.output: expected a path, came ' '"),
+        ("paths.store=''", "paths.store: expected a path, got ''"),
+        ("paths.output=' '", "paths.output: expected a path, got ' '"),
         ("train.lr=1e308", "train.lr: expected a number of at most 3.4e+38"),
         ("train.epochs=99999999999999999999", "train.epochs: expected an integer of at most 64 bits"),
         ("model.width=10000000", "model: expected a net that fits into this machine's"),
@@ -60,7 +60,7 @@ def test_one_line_names_the_key(word: str, problem: str, monkeypatch: pytest.Mon
 
 def test_without_a_gpu_a_run_on_one_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    assert refused("trainer=gpu") == ["trainer.accelerator: expected a CUDA device; use trainer=cpu, came 'none'"]
+    assert refused("trainer=gpu") == ["trainer.accelerator: expected a CUDA device, got none; use trainer=cpu"]
 
 
 @pytest.mark.parametrize("off", ["null", "false"])

@@ -187,10 +187,10 @@ class ArtifactStore:
                 aside.replace(path)
             known = path.read_text(errors="replace") if path.is_file() else "not a file"
         except OSError as error:
-            raise StoreError(f"paths.store: expected a writable folder, came {self.root}: {error}") from error
+            raise StoreError(f"paths.store: expected a writable folder, got {self.root}: {error}") from error
         if known != digest:
             raise StoreError(
-                f"dataset {name}: expected the data that {self.root} was filled with ({known[:12]}), came other "
+                f"dataset {name}: expected the data that {self.root} was filled with ({known[:12]}), got other "
                 f"data ({digest[:12]}); use another paths.store for other data"
             )
 
@@ -212,7 +212,7 @@ class ArtifactStore:
         except Timeout:
             return False
         except OSError as error:
-            raise StoreError(f"paths.store: expected a writable folder, came {self.root}: {error}") from error
+            raise StoreError(f"paths.store: expected a writable folder, got {self.root}: {error}") from error
         return True
 
     def _discard(self, folder: Path) -> None:
@@ -231,7 +231,7 @@ class ArtifactStore:
             yield
         except OSError as error:
             raise StoreError(
-                f"paths.store: expected a writable folder with free space, came {self.root}: {error}"
+                f"paths.store: expected a writable folder with free space, got {self.root}: {error}"
             ) from error
 
     def _lock(self, key: str) -> FileLock:

@@ -111,7 +111,7 @@ def _store(arguments: Namespace, runs: Sequence[RunConfig] = ()) -> Path:
     told = arguments.store or (runs[0].paths.store if runs else None)
     place = told or os.environ.get("UNLEARN_STORE", "artifacts")
     if not place.strip():
-        raise ConfigError(["UNLEARN_STORE: expected a folder, came a blank; unset it, or give --store"])
+        raise ConfigError(["UNLEARN_STORE: expected a folder, got a blank; unset it, or give --store"])
     return Path(place)
 
 

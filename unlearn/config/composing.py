@@ -21,10 +21,10 @@ def in_words(error: Exception) -> str:
     if absent is not None:
         option = absent[1] or absent[2]
         parent, _, part = option.partition("/")
-        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), came one without"
+        return f"{option}: expected a {parent} that has a {part} (see {parent}=NAME --cfg job), got one without"
     text = " ".join(str(error).split())
     if strange := STRANGE.search(text):
-        return f"{strange[2]}: expected a key of the config, came one in {strange[1]}"
+        return f"{strange[2]}: expected a key of the config, got one in {strange[1]}"
     if wrong := WRONG.search(text):
         return f"{wrong[3]}: {wrong[2]} in {wrong[1]}"
     missing = MISSING.search(str(error))

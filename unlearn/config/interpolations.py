@@ -22,7 +22,7 @@ def unresolved(composed: DictConfig) -> Iterator[Problem]:
     refer to one of those are left out."""
     found = list(_failing(composed))
     keys_of = {problem.key for problem in found}
-    roots = [problem for problem in found if not (_referred(str(problem.came)) - {problem.key}) & keys_of]
+    roots = [problem for problem in found if not (_referred(str(problem.got)) - {problem.key}) & keys_of]
     yield from roots or found[:1]
 
 
@@ -32,18 +32,18 @@ def _referred(text: str) -> set[str]:
 
 def _failing(composed: DictConfig) -> Iterator[Problem]:
     for key, parent, name in _references(composed, ""):
-        raw = OmegaConf.to_container(parent, resolve=False)
-        came = raw[name]  # type: ignore[index,call-overload]
+        raw: Any = OmegaConf.to_container(parent, resolve=False)
+        got = raw[name]
         try:
             value = parent[name]
             if isinstance(value, DictConfig | ListConfig):
                 OmegaConf.to_container(value, resolve=True)
         except RecursionError:
-            yield Problem(key, "a value, which does not refer to itself", came)
+            yield Problem(key, "a value, which does not refer to itself", got)
         except OmegaConfBaseException as error:
-            yield Problem(key, _expected(first_line(error), composed), came)
+            yield Problem(key, _expected(first_line(error), composed), got)
         except Exception as error:  # whatever a resolver raises
-            yield Problem(key, f"arguments that the function takes ({first_line(error)})", came)
+            yield Problem(key, f"arguments that the function takes ({first_line(error)})", got)
 
 
 def _references(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:

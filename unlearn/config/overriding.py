@@ -53,7 +53,7 @@ def unreadable(error: OSError, composed: DictConfig) -> str:
     """Which key led to a file or folder that cannot be read, and why not."""
     place = str(error.filename or "")
     led = [key for key in PATHS if (value := OmegaConf.select(composed, key)) and str(value) in place]
-    return f"{led[-1] if led else 'file'}: expected what can be read, came {place!r}: {error.strerror or error}"
+    return f"{led[-1] if led else 'file'}: expected what can be read, got {place!r}: {error.strerror or error}"
 
 
 def unresolved_of_hydra(overrides: Sequence[Override], whole: DictConfig) -> Iterator[str]:
@@ -63,7 +63,7 @@ def unresolved_of_hydra(overrides: Sequence[Override], whole: DictConfig) -> Ite
             try:
                 OmegaConf.select(whole, override.key_or_group)
             except OmegaConfBaseException as error:
-                yield f"{override.key_or_group}: expected a value that is there, came {first_line(error)}"
+                yield f"{override.key_or_group}: expected a value that is there, got {first_line(error)}"
 
 
 def _delete(composed: DictConfig, key: str) -> bool:

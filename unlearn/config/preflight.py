@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import get_overrides_dirname
@@ -35,8 +35,10 @@ from unlearn.pipeline import plan
 from unlearn.run_config import BASELINE, RunConfig, check_here
 
 # The two after Hydra's own: an option that is a number. The rest: files of a user's.
-COMPOSING = (HydraException, OmegaConfBaseException, TypeError, ValueError, OSError, AttributeError, KeyError)
-COMPOSING += (AssertionError, RecursionError, YAMLError)
+COMPOSING: tuple[type[Exception], ...] = (
+    *(HydraException, OmegaConfBaseException, TypeError, ValueError),
+    *(OSError, AttributeError, KeyError, AssertionError, RecursionError, YAMLError),
+)
 TOP = sorted(path.name for path in CONF.iterdir() if path.is_dir())  # groups
 
 
@@ -225,13 +227,13 @@ class _Preflight:
         group, taken = override.key_or_group, override.value()
         if override.is_delete() or group.startswith("hydra"):
             return
-        names = taken if isinstance(taken, list) else [taken]
+        names: list[Any] = taken if isinstance(taken, list) else [taken]
         if not all(isinstance(name, str) for name in names):
             off = " (nearest: off)" if taken is False and self._has(group, "off") else ""
             yield str(Problem(group, f"one of {', '.join(self._options(group))}{off}", taken))
             return
         if group in ACROSS and not (override.is_add() or override.is_force_add()):
-            yield f"{group}: expected +{group}=NAME, which no run has by itself, came {override.input_line!r}"
+            yield f"{group}: expected +{group}=NAME, which no run has by itself, got {override.input_line!r}"
             return
         for name in names:
             if not self._has(group, name):

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
-import torch
-
 from unlearn.clusters import Joblib, Local, Slurm
 from unlearn.errors import ConfigError, Problem
 from unlearn.pipeline import plan
@@ -39,7 +37,7 @@ def _problems(config: RunConfig) -> Iterator[Problem]:
     if isinstance(config.cluster, Slurm) and absent:
         yield Problem("cluster", f"a machine of SLURM's, with {' and '.join(absent)} on its PATH", "slurm")
     if isinstance(config.cluster, Local | Joblib):  # elsewhere the machines that compute are others
-        yield from _devices(config)
+        yield from _processes(config)
         yield from _memory(config)
 
 
@@ -83,16 +81,13 @@ def _builds(config: RunConfig) -> bool:
     return not all(os.path.isdir(Path(config.paths.store, each.kind, each.key)) for each in stages)  # noqa: PTH112
 
 
-def _devices(config: RunConfig) -> Iterator[Problem]:
-    trainer = config.trainer
-    gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" else 0
-    if trainer.accelerator == "gpu" and not gpus:
-        yield Problem("trainer.accelerator", "a CUDA device; use trainer=cpu", "none")
-    elif gpus and trainer.devices > gpus:
-        yield Problem("trainer.devices", f"at most the {gpus} CUDA devices of this machine", trainer.devices)
-    elif not gpus and trainer.devices > max(PROCESSES, os.cpu_count() or 1):
-        cores = max(PROCESSES, os.cpu_count() or 1)
-        yield Problem("trainer.devices", f"at most {cores} processes on the cores of this machine", trainer.devices)
+def _processes(config: RunConfig) -> Iterator[Problem]:
+    """More processes on the cores of this machine than can be started."""
+    cores = max(PROCESSES, os.cpu_count() or 1)
+    if config.trainer.device == "cpu" and config.trainer.devices > cores:
+        yield Problem(
+            "trainer.devices", f"at most {cores} processes on the cores of this machine", config.trainer.devices
+        )
 
 
 def _memory(config: RunConfig) -> Iterator[Problem]:

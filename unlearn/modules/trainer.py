@@ -71,9 +71,9 @@ class TrainerSettings:
         """What is asked for and this machine does not have."""
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if self.accelerator == "gpu" and not there:
-            yield "trainer.accelerator: expected a CUDA device, came none; use trainer=cpu"
+            yield "trainer.accelerator: expected a CUDA device, got none; use trainer=cpu"
         elif self.device == "cuda" and self.devices > there:
-            yield f"trainer.devices: expected at most the {there} CUDA devices here, came {self.devices}"
+            yield f"trainer.devices: expected at most the {there} CUDA devices here, got {self.devices}"
         elif self.device == "cpu" and self.precision == "16-mixed" and self.accelerator != "cpu":
             yield str(Problem("trainer.precision", "32 or bf16-mixed, as there is no CUDA device here", self.precision))
 

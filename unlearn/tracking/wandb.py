@@ -62,7 +62,7 @@ class Wandb(Logger):
         """Names that W&B refuses; nobody is asked to log in."""
         for name, value in (("project", self.project), ("entity", self.entity)):
             if value is not None and not re.fullmatch(NAME, value):
-                yield f"{key}.{name}: expected 1 to 128 letters without / \\ # ? % :, came {value!r}"
+                yield f"{key}.{name}: expected 1 to 128 letters without / \\ # ? % :, got {value!r}"
         if self.mode == "online" and (why := _no_credentials()):
             yield f"{key}: expected WANDB_API_KEY, an earlier `wandb login`, or logger=wandb_offline, got {why}"
 
