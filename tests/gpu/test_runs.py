@@ -93,10 +93,9 @@ def test_every_reading_of_spd_gan_runs(reading: str, tmp_path: Path) -> None:
         unlearn(tmp_path, "gpu", *CNN, "strategy=identity", "attacks=none", f"spd_gan={reading}", *steps)
 
 
-@pytest.mark.skip(reason="nets that cannot be trained deterministically on CUDA are not refused yet")
 def test_a_net_without_deterministic_kernels_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """VGG pools adaptively; it is known before anything is read, and the message names the option."""
-    data = ("dataset=python", "dataset.factory=own_data:digits", "dataset.size_px=32")
+    data = ("dataset=python", "dataset.factory=own_data:digits", "dataset.size_px=32", "dataset.limit=60")
     net = ("model=torchvision", "model.name=vgg11")
     with simulated_cuda():
         unlearn(tmp_path, "gpu", *data, *net, "strategy=identity", status=2)
