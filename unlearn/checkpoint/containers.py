@@ -58,7 +58,7 @@ class Nothing:
 def _safetensors(path: Path) -> Content:
     from safetensors import safe_open
 
-    file = safe_open(path, framework="pt")  # type: ignore[no-untyped-call]
+    file: Any = safe_open(path, framework="pt")
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
 
     def tensor(name: str) -> StoredTensor:
@@ -109,7 +109,7 @@ def _of_bytes(data: bytes, count: Any, dtype: torch.dtype, swapped: bool = False
         return torch.empty(0, dtype=dtype)
     elements = torch.frombuffer(bytearray(data), dtype=dtype)
     if swapped:
-        elements.untyped_storage().byteswap(dtype)
+        elements.untyped_storage().byteswap(dtype)  # type: ignore[no-untyped-call]
     return elements
 
 

@@ -89,7 +89,7 @@ def _far_below(outcome: Outcome) -> str | None:
 
 def general_notes(outcome: Outcome) -> dict[str, str]:
     """Notes by their key in the report, in the order to read them."""
-    plan, notes = outcome.plan, {}
+    plan, notes = outcome.plan, dict[str, str]()
     if plan.own_data is not None:
         notes |= _checkpoint_notes(plan.own_data, outcome)
     if (request := plan.split.forget.forget) is not None and request.relabels:

@@ -95,7 +95,7 @@ def _harder(report: Report) -> list[str]:
     choices, checkpoint = report.get("choices", {}), report.get("config", {}).get("checkpoint") or {}
     relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
     kind = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
-    whole_class = kind is not None and kind.class_wise_only
+    whole_class = kind is not None and issubclass(kind, Strategy) and kind.class_wise_only
     allowed = {
         "spd_gan=marker": trained_here and not relabels,
         "forget=hard": not relabels and not whole_class,
