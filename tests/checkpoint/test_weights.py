@@ -115,6 +115,20 @@ def test_the_content_tells_the_format(tmp_path: Path, suffix: str) -> None:
     assert same(read(saved(tmp_path / f"other{suffix}", STATE)).state, STATE)
 
 
+def test_the_bytes_of_a_big_endian_machine_are_swapped(tmp_path: Path) -> None:
+    import zipfile
+
+    path = saved(tmp_path / "little.pt", STATE)
+    types = [tensor.numpy().dtype for tensor in STATE.values()]
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "big.pt", "w") as target:
+        for name in archive.namelist():
+            data, (_, *inner) = archive.read(name), name.split("/")
+            if inner[0] == "data":
+                data = np.frombuffer(data, types[int(inner[1])]).byteswap().tobytes()
+            target.writestr(name, b"big" if inner == ["byteorder"] else data)
+    assert same(read(tmp_path / "big.pt").state, STATE)
+
+
 def test_a_torchscript_program_is_read_and_not_run(tmp_path: Path) -> None:
     script(tmp_path / "model.pt")
     assert same(read(tmp_path / "model.pt").state, STATE)
