@@ -67,7 +67,7 @@ def test_names_move_no_cursor_and_make_no_markup(tmp_path: Path) -> None:
     page, table = (tmp_path / "sweep.html").read_text(), (tmp_path / "sweep.md").read_text()
     assert "\x1b" not in terminal.getvalue() + page + table + (tmp_path / "sweep.csv").read_text()
     assert "<img" not in page
-    outside = "".join(table.split("`")[::2])
+    outside = "".join(table.replace("\\`", "").split("`")[::2])  # not in code, which shows all as it is
     assert "<img" not in outside
     assert "](http" not in outside
     rows = list(csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines()))

@@ -118,7 +118,7 @@ def as_markdown(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str
 
 def _plain(text: str) -> str:
     """A text that Markdown shows as it is: no HTML, no link, no image, no other cell of a table."""
-    return html.escape(text, quote=False).replace("|", "\\|").replace("](", "]\\(")
+    return html.escape(text, quote=False).replace("|", "\\|").replace("](", "]\\(").replace("`", "\\`")
 
 
 def _code(text: str) -> str:
