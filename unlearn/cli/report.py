@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def main() -> None:
 def _beside(paths: list[Path]) -> Path:
     if len(paths) > 1:
         return Path()
-    return paths[0] if paths[0].is_dir() else paths[0].parent
+    return paths[0] if os.path.isdir(paths[0]) else paths[0].parent  # noqa: PTH112  # Path raises for closed folders
 
 
 if __name__ == "__main__":

@@ -36,10 +36,10 @@ def explained(folder: Path, groups: list[str]) -> list[str]:
 def _faults(folder: Path, groups: list[str], endless: bool) -> Iterator[str]:
     for group in groups:
         try:
-            files = sorted(path for path in (folder / group).rglob("*.yaml"))
+            files = sorted((folder / group).rglob("*.yaml"))
         except OSError as error:
-            yield f"--config-dir: expected a folder that can be read, got {folder / group}: {first_line(error)}"
-            continue
+            yield f"--config-dir: expected a folder that can be read, got {folder}: {error.strerror}"
+            return
         for path in files:
             name = path.relative_to(folder).as_posix()
             if fault := _endless(path) or ("" if endless else _malformed(path, group)):

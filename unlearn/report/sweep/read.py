@@ -111,8 +111,11 @@ def read(paths: Sequence[Path]) -> Found:
     Raises:
         ReportError: a path without reports, a damaged report, or reports of different schema versions.
     """
-    files = list(dict.fromkeys(file.resolve() for path in paths for file in _reports(path)))
-    failures = _failures(paths)
+    try:
+        files = list(dict.fromkeys(file.resolve() for path in paths for file in _reports(path)))
+        failures = _failures(paths)
+    except (OSError, ValueError, RuntimeError) as error:  # closed folders, names too long, links to themselves
+        raise ReportError(f"PATH: expected what can be read, got {first_line(error)}") from error
     cells = [_cell(file) for file in files if file.parent not in failures]
     if not cells:
         raise ReportError(f"PATH: expected a finished cell, got {len(failures)} that failed and none that finished")
