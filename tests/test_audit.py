@@ -380,7 +380,7 @@ def test_tampering_is_found_and_named(desk: Desk, tamper: Callable[[Desk], None]
 def test_without_a_store_the_record_still_answers_for_itself(desk: Desk) -> None:
     done = verify(desk.file, "--store", desk.folder / "nowhere")
     assert done.status == 0
-    assert {"seal.sha256", "seal.hmac_sha256", "report_sha256", "figures"} == done.lines("agrees").keys()
+    assert {"seal.sha256", "seal.hmac_sha256", "report_sha256", "figures", "copies"} == done.lines("agrees").keys()
     unchecked = done.lines("unchecked")
     assert "nowhere" in unchecked["models.original"]
     assert "nowhere" in unchecked["readings"]

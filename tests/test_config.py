@@ -176,7 +176,6 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
         (["train.milestones=[5,3]"], ["train.milestones", "each later than the one before", "[5, 3]"]),
         (["train.milestones=[3,3]"], ["train.milestones", "each later than the one before"]),
         (["train.milestones=[0]"], ["train.milestones", "epochs >= 1"]),
-        (["train.schedule=multistep", "train.milestones=[20]"], ["train.milestones", "below 20"]),
         (["train.warmup=20.5"], ["train.warmup", "at most the 20 epochs", "20.5"]),
         (["strategy.recipe.warmup=100"], ["strategy.recipe.warmup", "at most"]),
         (["dataset.flip=1"], ["dataset.flip", "bool", "not true or false"]),

@@ -199,7 +199,7 @@ def test_the_summary_is_the_report(tracked: Tracked, report: Report) -> None:
     assert len(known) < len(report["metrics"])  # nulls are left out
     assert {key: tracked.summary[key] for key in known} == known
     groups = {key.partition("/")[0] for key in tracked.summary if "/" in key and key not in known}
-    assert groups == {"std", "n", "predictions", "spd_gan", "roc", "_wandb"}
+    assert groups == {"std", "n", "predictions", "spd_gan", "roc", "verdict", "_wandb"}
     name = "retrained/forget_accuracy"
     assert tracked.summary[f"std/{name}"] == report["statistics"][name]["std"]
     assert tracked.summary["n/forget_accuracy"] == report["statistics"][name]["n"]

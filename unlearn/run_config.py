@@ -288,8 +288,14 @@ def _missing(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
         yield Problem(key, f"a request that corrects labels: {_able('unlearn.data.forget', Forget, 'relabels')}", got)
 
 
+_empty_nets: dict[tuple[Any, ...], nn.Module] = {}  # so that a grid builds each net once
+
+
 def empty_net(config: RunConfig) -> nn.Module:
-    """Names, shapes and no weights."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # a net of one's own is built on the CPU all the same
-        net: nn.Module = config.model.net(config.dataset.shape, config.dataset.classes)
-    return net
+    """Names, shapes and no weights; not to be changed."""
+    asked = (repr(config.model), config.dataset.shape, config.dataset.classes)
+    if asked not in _empty_nets:
+        # a net of one's own is built on the CPU all the same
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            _empty_nets[asked] = config.model.net(config.dataset.shape, config.dataset.classes)
+    return _empty_nets[asked]

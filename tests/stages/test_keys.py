@@ -115,7 +115,7 @@ def others(value: Any, names: tuple[str, ...]) -> Iterator[Any]:
     elif isinstance(value, list):
         yield from ([*value, 7], [*value, "*bias"])
     elif value is None:
-        yield from (100, 1000, 10, 0.5, [0.1, 0.2, 0.3])
+        yield from (100, 1000, 10, 0.5, [0.1, 0.2, 0.3], True)
     else:
         yield from (f"{value}x", "1")
 

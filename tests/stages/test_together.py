@@ -26,7 +26,7 @@ LABEL = "train 4 shadow models"  # twice: the pool is odd, so halves are of two 
 ATTACKED = ("spd_gan=off", "metrics=[accuracy]", "strategy=identity", "baseline=none", "train.epochs=3")
 ATTACKED += ("attacks=lira", f"attacks.lira.models={COUNT}", "attacks.lira.bootstrap=100", "model.dropout=0.2")
 ATTACKED += ("dataset.limit=301",)
-KEYS = {"label", "spec", "versions", "hardware", "kind", "key", "seconds", "created", "files"}
+KEYS = {"label", "spec", "versions", "hardware", "kind", "key", "seconds", "created", "files", "digest"}
 
 
 @pytest.fixture(scope="module")

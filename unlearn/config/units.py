@@ -36,16 +36,11 @@ def _increasing(recipe: Recipe) -> bool:
     return all(before < after for before, after in pairwise([0, *recipe.milestones]))
 
 
-def _reached(recipe: Recipe) -> bool:
-    return recipe.schedule != "multistep" or not recipe.epochs or max(recipe.milestones, default=0) < recipe.epochs
-
-
 RULES = (
     _seeds("seeds"),
     _seeds("unlearn_seeds"),
     Rule(Recipe, "milestones", "epochs >= 1, each later than the one before", _increasing),
-    Rule(Recipe, "milestones", "epochs below {epochs}, the length of the fit", _reached),
-    Rule(Recipe, "warmup", "at most the {epochs} epochs of the fit", lambda recipe: recipe.warmup <= recipe.epochs),
+    Rule(Recipe, "warmup", "at most the {epochs} epochs of the fit", lambda r: r.epochs < 0 or r.warmup <= r.epochs),
 )
 
 
