@@ -204,7 +204,9 @@ def test_weights_that_are_not_finite_are_refused_and_not_stored(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
-    done = unlearn(*TOY[:-1], "strategy.recipe.epochs=0", "strategy.mode=add", "strategy.noise_scale=3e38", cwd=folder)
+    done = unlearn(
+        *TOY[:-1], "strategy.recipe.epochs=0", "strategy.mode=add", "strategy.noise_scale=3e38", cwd=folder
+    )  # finite, but not its outputs
     assert done.returncode == 1
     assert "strategy.noise_scale" in done.stderr
     assert "Traceback" not in done.stderr

@@ -146,7 +146,7 @@ HEADER = "# @package _global_\n"
             HEADER + "".join(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}' if n else '1'] * 9)}]\n" for n in range(9)),
             "that end",
         ),
-        (HEADER + "train:\n  lrr: 1\n", "train.lrr: expected a key of the config"),
+        (HEADER + "train:\n  lrr: 1\n", "train.lrr: expected a key of Recipe"),
         (HEADER + "train:\n  lr: abc\n", "train.lr: Value 'abc'"),
         ("train:\n  lr: 0.1\n", "expected '# @package _global_' as its first line"),
         ("- 1\n", "expected keys with values, got a list"),

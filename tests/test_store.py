@@ -466,7 +466,7 @@ def test_nothing_is_pickled(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             picklers = {alias.name.partition(".")[0] for alias in node.names} & {"pickle", "cloudpickle", "joblib"}
-            # Its opcodes are read by an unpickler that makes tensors and nothing else: tests/checkpoint/test_unpickle.py.
+            # An unpickler that makes tensors and nothing else reads the opcodes: tests/checkpoint/test_unpickle.py.
             assert not picklers - ({"pickle"} if path.name == "unpickle.py" else set())
         if isinstance(node, ast.ImportFrom):
             assert (node.module or "").partition(".")[0] not in {"pickle", "cloudpickle", "joblib"}
