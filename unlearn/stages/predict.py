@@ -37,7 +37,7 @@ class Predict(Stage):
         predictions = predict(self.model.load(workshop), self.samples.load(workshop))
         if not predictions.logits.isfinite().all():
             raise DivergenceError(
-                f"{self.label}: expected finite outputs, got infinities or NaN: the model's weights are too large; lower "
-                "what moves them, such as strategy.noise_scale or a learning rate"
+                f"{self.label}: expected finite outputs, got infinities or NaN: the weights are too large; lower what "
+                "moves them, such as strategy.noise_scale or a learning rate"
             )
         write_predictions(folder / "predictions.safetensors", predictions)
