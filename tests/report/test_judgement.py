@@ -14,7 +14,7 @@ from verdicts import Report, add, report
 
 from unlearn.report.criterion import Difference, Gap, criteria
 from unlearn.report.deciding import propose
-from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, judge
+from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, judge, reduced
 from unlearn.statistics import LEVEL, holm, quantile, two_sided
 
 Floats = npt.NDArray[np.float64]
@@ -194,6 +194,19 @@ def test_a_constant_answer_is_chance_however_frequent_the_class_is() -> None:
     """Six of ten test images are of one class: a net that names it always is destroyed."""
     found = add(report(0.9, SIX, 0.51), 0.95, [0.95, 0.96, 0.94], 0.6, "test_accuracy")
     assert judge(found | {"chance": 0.6}).utility is Utility.DESTROYED
+
+
+@pytest.mark.parametrize(("reference", "unlearned"), [(0.089, 0.083), (0.11, 0.05), (0.4, 0.15)])
+def test_who_has_nothing_to_lose_is_not_destroyed(reference: float, unlearned: float) -> None:
+    """A reference at chance (0.1), and a loss that twelve images more or less would explain."""
+    found = add(report(0.9, SIX, 0.51), reference, [reference] * 3, unlearned, "test_accuracy", half=0.3)
+    assert judge(found).utility is Utility.INCONCLUSIVE
+
+
+def test_only_what_differs_is_called_reduced() -> None:
+    found = add(report(0.9, SIX, 0.51), 0.95, [0.945, 0.95, 0.955], 0.9, "test_accuracy")
+    found = add(found, 0.95, [0.945, 0.95, 0.955], 0.945, "retain_accuracy", half=0.03)
+    assert [retention.metric for retention in reduced(judge(found).retentions)] == ["test_accuracy"]
 
 
 def test_the_tolerance_is_the_report_s() -> None:

@@ -31,7 +31,11 @@ def forgotten(found: Report) -> tuple[str, str]:
         (0.52, "inconclusive", "To decide, at the spread seen: "),
         (0.56, "not_forgotten", "original 0.900: 87 % of the way"),
         (0.46, "over_forgotten", "113 % of the way"),
-        (0.90, "not_forgotten", "It answers as the original does on every image. Forget accuracy 0.900"),
+        (
+            0.90,
+            "not_forgotten",
+            "In these criteria it does not differ from the original on a single image. Forget accuracy 0.900",
+        ),
     ],
 )
 def test_each_word_has_its_numbers(unlearned: float, finding: str, words: str) -> None:
@@ -91,6 +95,12 @@ def test_a_gap_as_large_as_the_spread_of_retrained_models_is_left_open() -> None
     assert "More retrained models would not decide" in forgotten(report(0.9, [0.4, 0.5, 0.6, 0.45, 0.55], 0.55))[1]
 
 
+def test_by_one_retrained_model_nothing_is_called_blind() -> None:
+    found = add(report(0.9, [0.5], 0.5), 0.96, [0.95], 0.2, "test_accuracy")
+    assert forgotten(found)[0] == "not_judged"
+    assert "cannot show forgetting" not in forgotten(found)[1]
+
+
 def test_one_retrained_model_asks_for_more() -> None:
     answers = verdict(report(0.9, [0.5], 0.6))
     assert answers["forgotten"]["finding"] == "inconclusive"
@@ -107,7 +117,13 @@ def test_without_a_retrained_model_it_only_says_what_changed(unlearned: float, w
 
 
 def test_without_a_criterion_it_says_so() -> None:
-    assert forgotten(report(None, [0.4], None))[0] == "unmeasured"
+    assert forgotten(report(None, [0.4], None)) == (
+        "unmeasured",
+        "Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default.",
+    )
+    undefined = report(None, [0.4], None) | {"judged_by": [ATTACK], "notes": {f"unlearned/{ATTACK}": "one sample"}}
+    undefined["metrics"][f"unlearned/{ATTACK}"] = None
+    assert forgotten(undefined) == ("unmeasured", "Attack AUC: one sample.")
 
 
 def test_every_gap_has_its_interval_and_the_spread_of_retrained_models() -> None:
@@ -190,4 +206,4 @@ def test_an_unchanged_model_is_one_that_agrees_on_every_image() -> None:
     """A difference of 0 in the mean is not enough."""
     found = report(0.9, SIX, 0.9)
     found["statistics"]["unlearned/forget_accuracy"]["change"] = entry(0.0) | {"standard_error": 0.01}
-    assert "on every image" not in forgotten(found)[1]
+    assert "on a single image" not in forgotten(found)[1]

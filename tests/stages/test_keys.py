@@ -58,6 +58,7 @@ ANOTHER = {
     "model.name": "resnet34",
     "model.weights": "DEFAULT",
     "model.factory": "own_net:other",
+    "objective": "unlearned/forget_accuracy",
 }
 # Every option that has fields, one at a time; whatever is added later is found here too.
 OPTIONS = [
@@ -138,7 +139,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
     before, found = keys_of(composed), config.instantiate(composed)
     aside = {"forget.file"}  # another file may be the same request: tested below
     if isinstance(found.dataset, ImageFolder):
-        aside |= {"dataset.root", "dataset.train", "dataset.test"}  # there is no other: tested with the fingerprint
+        # there are no others: tested with the fingerprint
+        aside |= {f"dataset.{name}" for name in ("root", "train", "test", "val", "test_fraction", "test_seed")}
     if not found.dataset.flip:
         aside.add("dataset.flip_alternates")  # false is its only value
     if isinstance(getattr(found.strategy, "selection", None), All):

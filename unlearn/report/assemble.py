@@ -26,7 +26,7 @@ from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
-from unlearn.statistics import confidence
+from unlearn.statistics import confidence, retained_classes
 from unlearn.types import Role, Subset
 
 SCHEMA_VERSION = 1
@@ -175,11 +175,15 @@ def _times(figures: Figures, outcome: Outcome) -> None:
 
 
 def _chance(outcome: Outcome) -> float:
-    """Accuracy of the best constant answer on the test images, 0 to 1; 0 if no metric reads them."""
+    """Accuracy of the best constant answer on the test images, 0 to 1; 0 if no metric reads them.
+
+    Where a request removes classes altogether, on the images of the others, as test accuracy is judged.
+    """
     for reading, _ in outcome.measurements:
-        stage = reading.stage.subject.predictions.get(Subset.TEST)
-        if stage is not None:
-            labels = read_predictions(outcome.workshop.need(stage)).labels
+        stages = reading.stage.subject.predictions
+        if {Subset.FORGET, Subset.RETAIN, Subset.TEST} <= stages.keys():
+            found = {subset: read_predictions(outcome.workshop.need(stage)) for subset, stage in stages.items()}
+            labels = (retained_classes(found, Subset.TEST) or found[Subset.TEST]).labels
             return labels.bincount().max().item() / len(labels)
     return 0.0
 

@@ -57,10 +57,14 @@ class Retention:
     gap: Gap
     chance: float
 
-    @property
-    def is_destroyed(self) -> bool:
-        """Whether more than half of what the reference has above chance is lost."""
-        return self.reference - self.unlearned > HALF * max(0.0, self.reference - self.chance)
+    def is_destroyed(self, tolerance: float) -> bool:
+        """Whether more than half of what the reference has above chance is lost, and not by the images drawn alone.
+
+        A reference within `tolerance` of chance has nothing to lose.
+        """
+        above_chance = self.reference - self.chance
+        lost = self.reference - self.unlearned
+        return above_chance > tolerance and lost > HALF * above_chance and self.gap.difference.is_nonzero
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def _forgetting(
     if not any(f"unlearned/{metric}" in report["metrics"] for metric in report["judged_by"]):
         return Forgetting.UNMEASURED, ()
     if not measured:
-        return Forgetting.NO_BASELINE, ()
+        return Forgetting.UNMEASURED if report["seeds"]["baseline"] else Forgetting.NO_BASELINE, ()
     is_measurable = any(differ([criterion.untouched for criterion in measured]))
     if is_measurable and all(criterion.is_within(tolerance) for criterion in measured):
         return Forgetting.FORGOTTEN, measured
@@ -141,14 +145,18 @@ def _direction(apart: Sequence[Criterion]) -> Forgetting:
 def _utility(retentions: Sequence[Retention], tolerance: float) -> Utility:
     if not retentions:
         return Utility.UNMEASURED
-    if any(retention.is_destroyed for retention in retentions if "test" in retention.metric):
+    if any(retention.is_destroyed(tolerance) for retention in retentions if "test" in retention.metric):
         return Utility.DESTROYED
     intervals = [retention.gap.interval() for retention in retentions]
     if all(interval is not None and interval[0] >= -tolerance for interval in intervals):
         return Utility.KEPT
+    return Utility.REDUCED if reduced(retentions) else Utility.INCONCLUSIVE
+
+
+def reduced(retentions: Sequence[Retention]) -> list[Retention]:
+    """The accuracies that are lower than images and retrained models explain."""
     is_apart = differ([retention.gap for retention in retentions])
-    is_reduced = any(differs and r.gap.value < 0 for r, differs in zip(retentions, is_apart, strict=True))
-    return Utility.REDUCED if is_reduced else Utility.INCONCLUSIVE
+    return [r for r, differs in zip(retentions, is_apart, strict=True) if differs and r.gap.value < 0]
 
 
 def _retentions(report: Report) -> list[Retention]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unlearn.report.criterion import Gap, Interval, difference
-from unlearn.report.judgement import Judgement, Retention, Utility
+from unlearn.report.judgement import Judgement, Retention, Utility, reduced
 from unlearn.report.phrases import capital, listed
 from unlearn.report.retained import accuracy_name
 
@@ -14,7 +14,7 @@ Report = dict[str, Any]
 
 def utility_answer(judgement: Judgement) -> str:
     """`Reduced: test accuracy by 3.1 points (1.2 to 5.0)`"""
-    lost = [retention for retention in judgement.retentions if retention.gap.value < 0]
+    lost = reduced(judgement.retentions)
     if judgement.utility is Utility.DESTROYED:
         tests = [retention for retention in judgement.retentions if "test" in retention.metric]
         return f"Destroyed: {listed([_fall(retention) for retention in tests])}"

@@ -45,7 +45,7 @@ CERTAINTY = {
     Forgetting.CONTRADICTORY: AT_MOST_FIVE,
     Forgetting.INCONCLUSIVE: "Not sure enough for a claim",
 }
-UNCHANGED = "It answers as the original does on every image."
+UNCHANGED = "In these criteria it does not differ from the original on a single image."
 
 
 def verdict(report: Report) -> dict[str, Answer]:
@@ -83,7 +83,7 @@ def verdict(report: Report) -> dict[str, Answer]:
 
 def _reasons(report: Report, judgement: Judgement) -> list[str]:
     if judgement.forgetting is Forgetting.UNMEASURED:
-        return ["Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default."]
+        return [_why_unmeasured(report)]
     if judgement.forgetting is Forgetting.NO_BASELINE:
         return [f"{_changes(report)}.", "A retrained model shows where it should be: baseline=retrain."]
     lines = [_line(criterion, judgement) for criterion in judgement.criteria]
@@ -94,6 +94,13 @@ def _reasons(report: Report, judgement: Judgement) -> list[str]:
     if judgement.forgetting is Forgetting.INCONCLUSIVE:
         return [*lines, _what_would_decide(report, judgement)]
     return [*lines, *_blind_criteria(judgement)]
+
+
+def _why_unmeasured(report: Report) -> str:
+    notes = {metric: report["notes"].get(f"unlearned/{metric}", "undefined") for metric in report["judged_by"]}
+    if not notes:
+        return "Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default."
+    return f"{capital(listed([f'{NAMES[metric]}: {why}' for metric, why in notes.items()]))}."
 
 
 def _line(criterion: Criterion, judgement: Judgement) -> str:
@@ -116,12 +123,14 @@ def _values(criterion: Criterion) -> str:
 
 
 def _is_unchanged(judgement: Judgement) -> bool:
-    """Whether the unlearned model agrees with the original on every image, in every criterion."""
+    """Whether no image changes any criterion."""
     changes = [criterion.change for criterion in judgement.criteria]
     return bool(changes) and all(change is not None and change.is_exactly_zero for change in changes)
 
 
 def _blind_criteria(judgement: Judgement) -> list[str]:
+    if judgement.criteria[0].gap.models < 2:
+        return []  # whether the original looks retrained is unknown
     is_visible = differ([criterion.untouched for criterion in judgement.criteria])
     blind = [NAMES[c.metric] for c, visible in zip(judgement.criteria, is_visible, strict=True) if not visible]
     return [f"{capital(listed(blind))} cannot show forgetting here: the original looks retrained."] if blind else []
