@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn.console import Tick
+from unlearn.errors import DivergenceError
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_predictions
 from unlearn.stages.invert import Probes
@@ -34,4 +35,9 @@ class Predict(Stage):
         from unlearn.modules.prediction import predict
 
         predictions = predict(self.model.load(workshop), self.samples.load(workshop))
+        if not predictions.logits.isfinite().all():
+            raise DivergenceError(
+                f"{self.model.role}: the predictions on {self.samples.subset} are not finite: its weights have grown too "
+                "large; lower the learning rate, or the noise"
+            )
         write_predictions(folder / "predictions.safetensors", predictions)
