@@ -37,6 +37,8 @@ def refused(*words: str) -> list[str]:
         ),
         ("seed=${seed}", "seed: expected a value, which does not refer to itself"),
         ("seed=${oc.env:HOME}", "seed: expected a reference to a value of its type"),
+        ("baseline.seeds=${seed}", "baseline.seeds: expected a reference to a list, came '${seed}'"),
+        ("baseline=[]", "baseline: expected a value, came none"),
         ("hydra.run.dir=${nope}", "hydra.run.dir: expected a value that is there"),
         ("metrics.accuracy=3", "metrics.accuracy: expected null or false, which switch it off"),
         ("attacks=null", "attacks: expected one of default"),

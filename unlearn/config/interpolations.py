@@ -35,9 +35,11 @@ def _failing(composed: DictConfig) -> Iterator[Problem]:
         raw: Any = OmegaConf.to_container(parent, resolve=False)
         got = raw[name]
         try:
-            value = parent[name]
+            value, typed = parent[name], parent._get_node(name)
             if isinstance(value, DictConfig | ListConfig):
                 OmegaConf.to_container(value, resolve=True)
+            if isinstance(typed, ListConfig) and not isinstance(value, ListConfig | None):
+                yield Problem(key, "a reference to a list", came)
         except RecursionError:
             yield Problem(key, "a value, which does not refer to itself", got)
         except OmegaConfBaseException as error:

@@ -149,6 +149,8 @@ def instantiate(composed: DictConfig) -> RunConfig:
         raise ConfigError(found)
     missing = sorted(OmegaConf.missing_keys(composed))
     found = [f"{key}: expected a value, got none" for key in missing]
+    if any("." not in key for key in missing):  # a whole group, which the other checks ask
+        raise ConfigError(found)
     try:
         filled = copy.deepcopy(composed)
         _leave_out(filled)
