@@ -39,7 +39,7 @@ def _failing(composed: DictConfig) -> Iterator[Problem]:
             if isinstance(value, DictConfig | ListConfig):
                 OmegaConf.to_container(value, resolve=True)
             if isinstance(typed, ListConfig) and not isinstance(value, ListConfig | None):
-                yield Problem(key, "a reference to a list", came)
+                yield Problem(key, "a reference to a list", got)
         except RecursionError:
             yield Problem(key, "a value, which does not refer to itself", got)
         except OmegaConfBaseException as error:
