@@ -177,6 +177,51 @@ def test_odd_names_are_found(odd: ImageFolder, tmp_path: Path, line: str, name: 
     assert find_records(write(tmp_path, "list.txt", line), odd, KEY).index.tolist() == [odd.find(name)]
 
 
+@pytest.fixture
+def hashed(tmp_path: Path) -> ImageFolder:
+    """A folder and files whose names hold what begins a comment, and a folder with the rest of such a name."""
+    for name in (
+        "cat/ann #2/p #1.png",
+        "cat/ann #2/q.png",
+        "cat/ann/r.png",
+        "cat/s #3.jpg",
+        "dog/bo #2/u.png",
+        "dog/t.png",
+    ):
+        path = tmp_path / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return ImageFolder(root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("dog/bo #2/", ["dog/bo #2/u.png"]),
+        ("train/dog/bo #2", ["dog/bo #2/u.png"]),
+        ("dog/bo #2/*", ["dog/bo #2/u.png"]),
+        ('"train/cat/ann #2/"  # hers', ["cat/ann #2/p #1.png", "cat/ann #2/q.png"]),
+        ("bo #2/u", ["dog/bo #2/u.png"]),
+        ("p #1.png", ["cat/ann #2/p #1.png"]),
+        ("cat/s #3", ["cat/s #3.jpg"]),
+        ("t.png #2/", ["dog/t.png"]),
+    ],
+)
+def test_a_name_may_hold_what_begins_a_comment(
+    hashed: ImageFolder, tmp_path: Path, line: str, names: list[str]
+) -> None:
+    found = find_records(write(tmp_path, "list.txt", line), hashed, KEY).index.tolist()
+    assert found == [hashed.find(name) for name in names]
+
+
+@pytest.mark.parametrize("line", ["cat/ann #2/", "train/cat/ann #2", "cat/ann #2/*", "cat/ann #2/q"])
+def test_a_line_that_is_a_name_with_and_without_its_comment_is_refused(
+    hashed: ImageFolder, tmp_path: Path, line: str
+) -> None:
+    with pytest.raises(DataError, match=r"cat/ann' \(line 2: '.*#2.*' is a name, and '.*cat/ann' with a comment is an"):
+        find_records(write(tmp_path, "list.txt", f"t.png\n{line}\n"), hashed, KEY)
+
+
 def test_a_folder_and_a_file_of_one_name_are_refused(odd: ImageFolder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'a/c' \(line 1: both a folder, which ends with a slash, and a file"):
         find_records(write(tmp_path, "list.txt", "a/c"), odd, KEY)

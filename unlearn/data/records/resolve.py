@@ -102,8 +102,35 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
 
 
 def _indices(record: Record, names: Names) -> list[int]:
-    if record.line is not None and names.exactly(record.line):  # the path itself holds what begins a comment
+    """The records that a record of a list stands for.
+
+    Raises:
+        LookupError: none, or it can be read in two ways.
+    """
+    if record.line is None or not names.paths:
+        return _as_read(record, names)
+    if names.exactly(record.line):  # the path itself holds what begins a comment
         return names.find(record.line)
+    whole = _found(lambda: names.find(record.line or ""))
+    if not whole:
+        return _as_read(record, names)
+    without = _found(lambda: _as_read(record, names))
+    if without and without != whole:
+        raise LookupError(f"{record.line!r} is a name, and {record.name!r} with a comment is another; put it in quotes")
+    return whole
+
+
+def _found(find: Callable[[], list[int]]) -> list[int]:
+    """What `find` gives; none where nothing is there. What fits several is passed on."""
+    try:
+        return find()
+    except LookupError as error:
+        if str(error):
+            raise
+        return []
+
+
+def _as_read(record: Record, names: Names) -> list[int]:
     if isinstance(record.index, int) and (record.file is None or not names.paths):
         return [record.index]
     listed = [item for item in (record.index, record.file) if item is not None]
