@@ -222,6 +222,58 @@ def test_a_line_that_is_a_name_with_and_without_its_comment_is_refused(
         find_records(write(tmp_path, "list.txt", f"t.png\n{line}\n"), hashed, KEY)
 
 
+@pytest.fixture
+def numbered(tmp_path: Path) -> ImageFolder:
+    """1.png to 12.png in one class, whose indices follow the text: 10.png has index 1; 13.png in another."""
+    for name in [*(f"cat/{number}.png" for number in range(1, 13)), "dog/13.png"]:
+        path = tmp_path / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return ImageFolder(root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.json", '["10"]'),
+        ("list.jsonl", '"10"\n'),
+        ("list.npy", npy(np.array(["10"]))),
+        ("list.txt", "'10'  # first"),
+        ("index.json", "[1]"),
+        ("index.csv", "index\n1\n"),
+    ],
+)
+def test_text_is_a_name_and_a_number_an_index(
+    numbered: ImageFolder, tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    assert find_records(write(tmp_path, name, content), numbered, KEY).index.tolist() == [numbered.find("cat/10.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.txt", "10"),
+        ("list.txt", "10  # first"),
+        ("savetxt.txt", "1.000000000000000000e+01"),
+        ("list.csv", "10\n"),
+        ("list.json", '{"indices": ["10"]}'),
+    ],
+)
+def test_a_number_that_is_an_index_and_another_files_name_is_refused(
+    numbered: ImageFolder, tmp_path: Path, name: str, content: str
+) -> None:
+    both = r"'10' \(line 1: both the index of cat/8\.png and the name of cat/10\.png; write the path"
+    with pytest.raises(DataError, match=both):
+        find_records(write(tmp_path, name, content), numbered, KEY)
+
+
+def test_a_number_that_names_the_file_of_its_index_is_read(numbered: ImageFolder, tmp_path: Path) -> None:
+    (tmp_path / "train/dog/13.png").rename(tmp_path / "train/dog/12.jpg")  # index 12; 12.png is another
+    (tmp_path / "train/cat/12.png").rename(tmp_path / "train/cat/0.png")
+    renamed = ImageFolder(root=str(tmp_path))
+    assert find_records(write(tmp_path, "list.txt", "0\n12"), renamed, KEY).index.tolist() == [0, 12]
+
+
 def test_a_folder_and_a_file_of_one_name_are_refused(odd: ImageFolder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'a/c' \(line 1: both a folder, which ends with a slash, and a file"):
         find_records(write(tmp_path, "list.txt", "a/c"), odd, KEY)

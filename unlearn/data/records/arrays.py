@@ -44,4 +44,5 @@ def records_of_torch(content: bytes) -> list[Record]:
 def _records(array: np.ndarray[Any, Any]) -> list[Record]:
     if array.ndim != 1 or array.dtype.kind not in "iuU":
         raise ValueError(f"an array of {array.dtype} of shape {array.shape}, not a vector of integers,")
-    return [record(f"item {position}", item) for position, item in enumerate(array.tolist(), 1)]
+    kind = "file" if array.dtype.kind == "U" else "index"
+    return [record(f"item {position}", **{kind: item}) for position, item in enumerate(array.tolist(), 1)]

@@ -29,7 +29,9 @@ class Names:
         self.paths = [normalize("NFC", name) for name in dataset.names("train")]
         self.by_path = _positions(self.paths)
         self.in_test = {normalize("NFC", name) for name in dataset.names("test")}
+        self.is_drawn = bool(self.paths) and dataset.folder("train") == dataset.folder("test")  # of one folder, both
         self.by_ending = cache(self._by_ending)
+        self.by_stem = cache(self._by_stem)
 
     def find(self, text: str) -> list[int]:
         """Indices of the records that a name stands for: one, or all in a folder or of a pattern.
@@ -61,6 +63,20 @@ class Names:
     def exactly(self, text: str) -> bool:
         """Whether it is the path of a record."""
         return bool(self._exact(text))
+
+    def called(self, text: str, index: int) -> str:
+        """The only file whose name, less its suffix, is the number `index`; empty if it has that index, or is none."""
+        fits = {name for stem in {text, str(index)} for name in self.by_stem().get(stem, ())}
+        return fits.pop() if len(fits) == 1 and fits != {self.at(index)} else ""
+
+    def at(self, index: int) -> str:
+        """The file that has an index, or `no file`."""
+        return self.paths[index] if 0 <= index < len(self.paths) else "no file"
+
+    def _by_stem(self) -> dict[str, list[str]]:
+        names = [*self.paths, *(self.in_test if self.is_drawn else ())]
+        stems = _positions([PurePosixPath(name).stem for name in names])
+        return {stem: [names[i] for i in positions] for stem, positions in stems.items()}
 
     def nearest(self, text: str) -> str:
         """The name of a record that resembles an unknown one; empty if none does."""

@@ -132,6 +132,11 @@ def _found(find: Callable[[], list[int]]) -> list[int]:
 
 def _as_read(record: Record, names: Names) -> list[int]:
     if isinstance(record.index, int) and (record.file is None or not names.paths):
+        if record.text and (named := names.called(record.text, record.index)):
+            raise LookupError(
+                f"both the index of {names.at(record.index)} and the name of {named}; write the path of the file, or "
+                "the index in a CSV with a column index"
+            )
         return [record.index]
     listed = [item for item in (record.index, record.file) if item is not None]
     index, *others = [[item] if isinstance(item, int) else names.find(item) for item in listed]
