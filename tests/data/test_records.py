@@ -274,6 +274,35 @@ def test_a_number_that_names_the_file_of_its_index_is_read(numbered: ImageFolder
     assert find_records(write(tmp_path, "list.txt", "0\n12"), renamed, KEY).index.tolist() == [0, 12]
 
 
+@pytest.fixture
+def flat(tmp_path: Path) -> ImageFolder:
+    """Ten images of one class and five of another; a fifth of each is drawn for the test."""
+    for name in [*(f"cat/a{number}.png" for number in range(10)), *(f"dog/b{number}.png" for number in range(5))]:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return ImageFolder(root=str(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("line", ["cat/", "./cat", "cat/*", "c*/a?.png", "**/a*"])
+def test_a_folder_or_a_pattern_with_files_of_a_drawn_test_part_is_refused(
+    flat: ImageFolder, tmp_path: Path, line: str
+) -> None:
+    first, second = (name for name in flat.names("test") if name.startswith("cat/"))
+    with pytest.raises(DataError, match=rf"\(line 1: 2 of its 10 files are of the test part: {first}, {second}\)"):
+        find_records(write(tmp_path, "list.txt", line), flat, KEY)
+
+
+def test_a_request_that_is_a_folder_with_a_drawn_test_part_is_refused(flat: ImageFolder) -> None:
+    with pytest.raises(DataError, match="1 of its 5 files are of the test part: dog/b"):
+        find_records(Path(flat.root) / "dog", flat, KEY)
+
+
+def test_a_pattern_beside_the_drawn_test_part_is_read(flat: ImageFolder, tmp_path: Path) -> None:
+    kept = next(name for name in flat.names("train") if name.startswith("cat/"))
+    assert find_records(write(tmp_path, "list.txt", kept.replace("png", "p?g")), flat, KEY).index.tolist() == [0]
+
+
 def test_a_folder_and_a_file_of_one_name_are_refused(odd: ImageFolder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'a/c' \(line 1: both a folder, which ends with a slash, and a file"):
         find_records(write(tmp_path, "list.txt", "a/c"), odd, KEY)

@@ -98,18 +98,31 @@ class Names:
         return self._only([i for place in places for i in self.by_path.get(place, ())])
 
     def _several(self, text: str) -> list[int]:
-        """The records in a folder, or of a pattern."""
+        """The records in a folder, or of a pattern.
+
+        Raises:
+            LookupError: it is a file as well, or holds files of a test part that is drawn from the same folder.
+        """
+        found = self._within(text, "train", self.paths)
+        is_folder = found and not text.endswith("/") and not any(sign in text for sign in WILD)
+        if is_folder and self._by_part(text):
+            raise LookupError("both a folder, which ends with a slash, and a file without its suffix")
+        drawn = sorted(self.in_test) if self.is_drawn else []
+        cut = [drawn[i] for i in self._within(text, "test", drawn)]
+        if cut:
+            raise LookupError(f"{len(cut)} of its {len(cut) + len(found)} files are of the test part: {some(cut)}")
+        return found
+
+    def _within(self, text: str, part: str, names: Sequence[str]) -> list[int]:
+        """Positions of the names that lie in a folder, or fit a pattern."""
         path = normalize("NFC", PurePosixPath(text).as_posix())
         if any(sign in path for sign in WILD):
-            patterns = [place.split("/") for place in self._places(path, "train")]
-            return [i for i, name in enumerate(self.paths) if any(_fits(name.split("/"), wild) for wild in patterns)]
+            patterns = [place.split("/") for place in self._places(path, part)]
+            return [i for i, name in enumerate(names) if any(_fits(name.split("/"), wild) for wild in patterns)]
         if "/" not in text:
             return []
-        places = tuple(self._places(path + "/", "train"))
-        found = [i for i, name in enumerate(self.paths) if name.startswith(places)]
-        if found and not text.endswith("/") and self._by_part(text):
-            raise LookupError("both a folder, which ends with a slash, and a file without its suffix")
-        return found
+        places = tuple(self._places(path + "/", part))
+        return [i for i, name in enumerate(names) if name.startswith(places)]
 
     def _by_part(self, text: str) -> list[int]:
         """The only record whose path ends like that, with or without its suffix."""
