@@ -354,6 +354,34 @@ def test_weights_must_be_dense_and_of_the_nets_type(tmp_path: Path, tensor: Tens
     assert words in refusal(saved(tmp_path / "odd.pt", {"weight": tensor, "bias": torch.ones(2)}), nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_negative_bit_is_applied(tmp_path: Path, zipped: bool) -> None:
+    values = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    weight = torch.complex(values, -values).conj().imag
+    assert weight.is_neg()
+    path = saved(tmp_path / "neg.pt", {"weight": weight, "bias": torch.ones(2)}, _use_new_zipfile_serialization=zipped)
+    assert torch.equal(read_weights(path, nn.Linear(2, 2), NORMALISATION).state["weight"], values)
+
+
+def test_metadata_of_another_kind_is_refused(tmp_path: Path) -> None:
+    class Odd:
+        def __reduce__(self) -> Any:
+            values = torch.ones(2, 2)
+            arguments = (
+                torch.storage.TypedStorage(wrap_storage=values.untyped_storage(), dtype=values.dtype, _internal=True),
+                0,
+                (2, 2),
+                (2, 1),
+                False,
+                {},
+                {"flip": True},
+            )
+            return torch._utils._rebuild_tensor_v2, arguments
+
+    text = refusal(saved(tmp_path / "odd.pt", {"weight": Odd(), "bias": torch.ones(2)}), nn.Linear(2, 2))
+    assert "a tensor of another kind (tensor with metadata of another kind) as weight" in text
+
+
 def test_a_tensor_that_only_claims_its_size_is_never_made(tmp_path: Path) -> None:
     huge = {"weight": torch.ones(1).expand(10**6, 10**6), "bias": torch.ones(2)}
     assert "weight [1000000, 1000000] instead of [2, 2]" in refusal(saved(tmp_path / "huge.pt", huge), nn.Linear(2, 2))
