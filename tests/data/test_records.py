@@ -136,6 +136,7 @@ def test_what_means_one_thing_is_read(
         ("matrix.npy", npy(np.array([[7]])), ["shape (1, 1)"]),
         ("object.npy", npy(np.array([{}], dtype=object)), ["an unreadable array (Object arrays cannot be loaded"]),
         ("cut.npy", npy(np.arange(9))[:-9], ["an unreadable array"]),
+        ("two.npy", npy(np.arange(2)) + npy(np.arange(3)), ["152 more bytes behind the array"]),
         ("dict.pt", saved(lambda file: torch.save({"a": 1}, file)), ["a dict, not a tensor of integers"]),
         ("code.pt", saved(lambda file: torch.save(Path("x"), file)), ["one that holds more than a tensor"]),
     ],

@@ -19,9 +19,12 @@ def records_of_npy(content: bytes) -> list[Record]:
         ValueError: it is damaged, or holds something else.
     """
     try:
-        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        file = io.BytesIO(content)
+        array = np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # the reader raises whatever a damaged file leads it to
         raise ValueError(f"an unreadable array ({first_line(error)})") from error
+    if behind := len(content) - file.tell():
+        raise ValueError(f"{behind} more bytes behind the array, which may be a second one,")
     return _records(array)
 
 
