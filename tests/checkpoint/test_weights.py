@@ -216,6 +216,31 @@ def test_of_two_models_the_one_without_averages_is_read_and_named(
     assert second in text
 
 
+@pytest.mark.parametrize(
+    ("payload", "label"),
+    [
+        ({"optimizer": {"exp_avg": ZEROS}}, "optimizer/exp_avg"),
+        ({"grads": ZEROS}, "grads"),
+        (under("fisher_diag.", ZEROS), "fisher_diag"),
+        ({"state": {"exp_avg_sq": ZEROS}}, "state/exp_avg_sq"),
+        ({"momentum": ZEROS}, "momentum"),
+        ({"momentum_buffer": {"model": ZEROS}}, "momentum_buffer/model"),
+    ],
+)
+def test_what_training_keeps_beside_the_weights_is_never_read(tmp_path: Path, payload: Any, label: str) -> None:
+    words = f"expected the weights of this net, got what training keeps beside them, under {label}"
+    assert refusal(saved(tmp_path / "alone.pt", payload)) == f"checkpoint: {words}"
+    both = saved(tmp_path / "both.pt", {**payload, "upgraded": STATE})
+    assert same(read(both).state, STATE)
+    assert read(both).others == ()
+    assert words in refusal(both, entry=label)
+
+
+def test_a_momentum_encoder_and_a_name_with_such_letters_are_models(tmp_path: Path) -> None:
+    for name in ("momentum_encoder", "gradcam_net", "optimal"):
+        assert same(read(saved(tmp_path / "model.pt", {name: STATE})).state, STATE)
+
+
 def test_the_models_of_an_ensemble_must_be_chosen_from(tmp_path: Path) -> None:
     path = saved(tmp_path / "ensemble.pt", {"models": [STATE, ZEROS]})
     assert refusal(path) == "checkpoint.entry: expected the model to read, one of models/0, models/1, got none"
