@@ -27,6 +27,14 @@ KEY = "forget.file"
 COUNT = 40  # training images a class
 CAT, DOG = "train/cat/0007.png", "train/dog/0003.png"  # records 7 and 43
 UTF16 = f"{CAT}\r\n{DOG}\r\n".encode("utf-16")
+ODD_TENSORS: dict[str, Callable[[], torch.Tensor]] = {
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
+    "meta": lambda: torch.empty(2, dtype=torch.int64, device="meta"),
+    "conjugated": lambda: torch.ones(2, dtype=torch.complex64).conj(),
+    "negated": lambda: torch.ones(2, dtype=torch.complex64).conj().imag,
+    "sparse": lambda: torch.ones(2, dtype=torch.int64).to_sparse(),
+    "bfloat16": lambda: torch.ones(2, dtype=torch.bfloat16),
+}
 
 
 @pytest.fixture(scope="module")
@@ -423,6 +431,28 @@ def test_a_list_of_more_than_the_limit_is_not_read_whole(
     path = write(tmp_path, name, gzip.compress(text, mtime=0) if name.endswith(".gz") else text)
     with pytest.raises(DataError, match="a list of at most 1 MiB, decompressed, got more in"):
         find_records(path, photos, KEY)
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.filterwarnings("ignore")  # that some of these are deprecated
+def test_a_tensor_that_is_no_plain_array_is_refused(photos: ImageFolder, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "list.pt"
+    torch.save(ODD_TENSORS[kind](), path)
+    with pytest.raises(DataError, match=r"got a tensor of torch\.\w+ that is no plain array, not one of integers, in"):
+        find_records(path, photos, KEY)
+
+
+@pytest.mark.parametrize(
+    "name", ["request.txt", "request.csv.gz", "request.json", "request.npy", "request.pt", "x" * 300]
+)
+def test_a_path_that_leads_nowhere_is_refused_in_one_line(photos: ImageFolder, tmp_path: Path, name: str) -> None:
+    if len(name) < 256:
+        (tmp_path / name).symlink_to(name)  # to itself
+    for problems in (list_problems, correction_problems):
+        (found,) = map(str, problems(tmp_path / name, photos, KEY))
+        assert found.startswith(f"{KEY}: expected a readable")
+        assert ("symbolic links" if len(name) < 256 else "too long") in found
+        assert "\n" not in found
 
 
 def test_a_pipe_is_not_waited_for(photos: ImageFolder, tmp_path: Path) -> None:

@@ -39,9 +39,13 @@ def records_of_torch(content: bytes) -> list[Record]:
         payload = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")  # noqa: TID251
     except Exception as error:  # the reader raises whatever a damaged file leads it to, and advice to run its code
         raise ValueError("a damaged file, or one that holds more than a tensor") from error
-    if not isinstance(payload, torch.Tensor) or payload.layout != torch.strided or payload.dtype == torch.bfloat16:
+    if not isinstance(payload, torch.Tensor):
         raise ValueError(f"a {type(payload).__name__}, not a tensor of integers,")
-    return _records(payload.detach().numpy())
+    try:
+        array = payload.detach().numpy()
+    except (RuntimeError, TypeError, ValueError) as error:  # sparse, quantised, without values, of a type NumPy lacks
+        raise ValueError(f"a tensor of {payload.dtype} that is no plain array, not one of integers,") from error
+    return _records(array)
 
 
 def _records(array: np.ndarray[Any, Any]) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,9 +47,16 @@ _read: dict[tuple[Any, ...], Any] = {}  # what each file meant for each data set
 
 
 def remembered(read: Callable[[Path, Dataset, str], T], path: Path, dataset: Dataset, key: str) -> T:
-    """What `read(path, dataset, key)` returns, called again only once the file has changed."""
-    stat = path.stat() if path.is_file() else None
-    asked = (read, path.resolve(), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
+    """What `read(path, dataset, key)` returns, called again only once the file has changed.
+
+    Raises:
+        DataError: the path cannot be looked at; or what `read` raises.
+    """
+    try:
+        stat = path.stat() if path.is_file() else None
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise DataError(f"{key}: expected a readable file, got {path}: {error.strerror or error}") from error
+    asked = (read, os.path.realpath(path), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
     if asked not in _read:
         _read[asked] = read(path, dataset, key)
     result: T = _read[asked]
