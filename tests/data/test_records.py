@@ -492,6 +492,11 @@ def test_corrections_are_read_in_every_form_that_means_one_thing(
     [
         ("a.json", '[{"file": "x", "wrong": 0, "wrong": 1, "right": 2}]', "the key 'wrong' twice, again on line 1"),
         ("b.json", '{"file": ["x"], "wrong": [0, 1], "right": [1]}', "lists of 1, 2 items in one JSON object"),
+        (
+            "null.json",
+            '{"index": [7, null], "wrong": [0, null], "right": [1, null]}',
+            "a CSV or JSON with the columns index or file, wrong and right, got nothing but null in all lists at item 2",
+        ),
         ("c.json", '{"file": "x", "wrong": 0, "right": 1}', "not all of them lists"),
         ("d.json", "[7]", "7, not an object, on line 1"),
         ("e.json", '[{"index": 7, "wrong": true, "right": 1}]', "True, neither a number nor a name, on line 1"),

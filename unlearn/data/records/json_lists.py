@@ -108,8 +108,12 @@ def _table_of_lists(columns: dict[str, Any]) -> Table:
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         raise ValueError(f"lists of {', '.join(map(str, sorted(lengths)))} items in one JSON object")
-    rows = enumerate(zip(*columns.values(), strict=True), 1)
-    return Table(tuple(columns), tuple((row, tuple(_cell(value, row) for value in values)) for row, values in rows))
+    items = enumerate(zip(*columns.values(), strict=True), 1)
+    rows = tuple((row, tuple(_cell(value, row) for value in values)) for row, values in items)
+    for row, cells in rows:
+        if not any(cells):
+            raise ValueError(f"nothing but null in all lists at item {row}")
+    return Table(tuple(columns), rows)
 
 
 def _cell(value: Any, line: int) -> str:
