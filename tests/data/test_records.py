@@ -495,7 +495,7 @@ def test_corrections_are_read_in_every_form_that_means_one_thing(
         (
             "null.json",
             '{"index": [7, null], "wrong": [0, null], "right": [1, null]}',
-            "a CSV or JSON with the columns index or file, wrong and right, got nothing but null in all lists at item 2",
+            "the columns index or file, wrong and right, got nothing but null in all lists at item 2",
         ),
         ("c.json", '{"file": "x", "wrong": 0, "right": 1}', "not all of them lists"),
         ("d.json", "[7]", "7, not an object, on line 1"),
