@@ -216,6 +216,31 @@ def test_of_two_models_the_one_without_averages_is_read_and_named(
     assert second in text
 
 
+@pytest.mark.parametrize(
+    ("payload", "label"),
+    [
+        ({"optimizer": {"exp_avg": ZEROS}}, "optimizer/exp_avg"),
+        ({"grads": ZEROS}, "grads"),
+        (under("fisher_diag.", ZEROS), "fisher_diag"),
+        ({"state": {"exp_avg_sq": ZEROS}}, "state/exp_avg_sq"),
+        ({"momentum": ZEROS}, "momentum"),
+        ({"momentum_buffer": {"model": ZEROS}}, "momentum_buffer/model"),
+    ],
+)
+def test_what_training_keeps_beside_the_weights_is_never_read(tmp_path: Path, payload: Any, label: str) -> None:
+    words = f"expected the weights of this net, got what training keeps beside them, under {label}"
+    assert refusal(saved(tmp_path / "alone.pt", payload)) == f"checkpoint: {words}"
+    both = saved(tmp_path / "both.pt", {**payload, "upgraded": STATE})
+    assert same(read(both).state, STATE)
+    assert read(both).others == ()
+    assert words in refusal(both, entry=label)
+
+
+def test_a_momentum_encoder_and_a_name_with_such_letters_are_models(tmp_path: Path) -> None:
+    for name in ("momentum_encoder", "gradcam_net", "optimal"):
+        assert same(read(saved(tmp_path / "model.pt", {name: STATE})).state, STATE)
+
+
 def test_the_models_of_an_ensemble_must_be_chosen_from(tmp_path: Path) -> None:
     path = saved(tmp_path / "ensemble.pt", {"models": [STATE, ZEROS]})
     assert refusal(path) == "checkpoint.entry: expected the model to read, one of models/0, models/1, got none"
@@ -352,6 +377,34 @@ def test_a_head_for_other_classes_gets_a_hint(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Validating sparse")
 def test_weights_must_be_dense_and_of_the_nets_type(tmp_path: Path, tensor: Tensor, words: str) -> None:
     assert words in refusal(saved(tmp_path / "odd.pt", {"weight": tensor, "bias": torch.ones(2)}), nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_negative_bit_is_applied(tmp_path: Path, zipped: bool) -> None:
+    values = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    weight = torch.complex(values, -values).conj().imag
+    assert weight.is_neg()
+    path = saved(tmp_path / "neg.pt", {"weight": weight, "bias": torch.ones(2)}, _use_new_zipfile_serialization=zipped)
+    assert torch.equal(read_weights(path, nn.Linear(2, 2), NORMALISATION).state["weight"], values)
+
+
+def test_metadata_of_another_kind_is_refused(tmp_path: Path) -> None:
+    class Odd:
+        def __reduce__(self) -> Any:
+            values = torch.ones(2, 2)
+            arguments = (
+                torch.storage.TypedStorage(wrap_storage=values.untyped_storage(), dtype=values.dtype, _internal=True),
+                0,
+                (2, 2),
+                (2, 1),
+                False,
+                {},
+                {"flip": True},
+            )
+            return torch._utils._rebuild_tensor_v2, arguments
+
+    text = refusal(saved(tmp_path / "odd.pt", {"weight": Odd(), "bias": torch.ones(2)}), nn.Linear(2, 2))
+    assert "a tensor of another kind (tensor with metadata of another kind) as weight" in text
 
 
 def test_a_tensor_that_only_claims_its_size_is_never_made(tmp_path: Path) -> None:

@@ -27,6 +27,14 @@ KEY = "forget.file"
 COUNT = 40  # training images a class
 CAT, DOG = "train/cat/0007.png", "train/dog/0003.png"  # records 7 and 43
 UTF16 = f"{CAT}\r\n{DOG}\r\n".encode("utf-16")
+ODD_TENSORS: dict[str, Callable[[], torch.Tensor]] = {
+    "quantised": lambda: torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.qint8),
+    "meta": lambda: torch.empty(2, dtype=torch.int64, device="meta"),
+    "conjugated": lambda: torch.ones(2, dtype=torch.complex64).conj(),
+    "negated": lambda: torch.ones(2, dtype=torch.complex64).conj().imag,
+    "sparse": lambda: torch.ones(2, dtype=torch.int64).to_sparse(),
+    "bfloat16": lambda: torch.ones(2, dtype=torch.bfloat16),
+}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +144,7 @@ def test_what_means_one_thing_is_read(
         ("matrix.npy", npy(np.array([[7]])), ["shape (1, 1)"]),
         ("object.npy", npy(np.array([{}], dtype=object)), ["an unreadable array (Object arrays cannot be loaded"]),
         ("cut.npy", npy(np.arange(9))[:-9], ["an unreadable array"]),
+        ("two.npy", npy(np.arange(2)) + npy(np.arange(3)), ["152 more bytes behind the array"]),
         ("dict.pt", saved(lambda file: torch.save({"a": 1}, file)), ["a dict, not a tensor of integers"]),
         ("code.pt", saved(lambda file: torch.save(Path("x"), file)), ["one that holds more than a tensor"]),
     ],
@@ -175,6 +184,132 @@ def odd(tmp_path: Path) -> ImageFolder:
 )
 def test_odd_names_are_found(odd: ImageFolder, tmp_path: Path, line: str, name: str) -> None:
     assert find_records(write(tmp_path, "list.txt", line), odd, KEY).index.tolist() == [odd.find(name)]
+
+
+@pytest.fixture
+def hashed(tmp_path: Path) -> ImageFolder:
+    """A folder and files whose names hold what begins a comment, and a folder with the rest of such a name."""
+    for name in (
+        "cat/ann #2/p #1.png",
+        "cat/ann #2/q.png",
+        "cat/ann/r.png",
+        "cat/s #3.jpg",
+        "dog/bo #2/u.png",
+        "dog/t.png",
+    ):
+        path = tmp_path / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return ImageFolder(root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("dog/bo #2/", ["dog/bo #2/u.png"]),
+        ("train/dog/bo #2", ["dog/bo #2/u.png"]),
+        ("dog/bo #2/*", ["dog/bo #2/u.png"]),
+        ('"train/cat/ann #2/"  # hers', ["cat/ann #2/p #1.png", "cat/ann #2/q.png"]),
+        ("bo #2/u", ["dog/bo #2/u.png"]),
+        ("p #1.png", ["cat/ann #2/p #1.png"]),
+        ("cat/s #3", ["cat/s #3.jpg"]),
+        ("t.png #2/", ["dog/t.png"]),
+    ],
+)
+def test_a_name_may_hold_what_begins_a_comment(
+    hashed: ImageFolder, tmp_path: Path, line: str, names: list[str]
+) -> None:
+    found = find_records(write(tmp_path, "list.txt", line), hashed, KEY).index.tolist()
+    assert found == [hashed.find(name) for name in names]
+
+
+@pytest.mark.parametrize("line", ["cat/ann #2/", "train/cat/ann #2", "cat/ann #2/*", "cat/ann #2/q"])
+def test_a_line_that_is_a_name_with_and_without_its_comment_is_refused(
+    hashed: ImageFolder, tmp_path: Path, line: str
+) -> None:
+    with pytest.raises(DataError, match=r"cat/ann' \(line 2: '.*#2.*' is a name, and '.*cat/ann' with a comment is an"):
+        find_records(write(tmp_path, "list.txt", f"t.png\n{line}\n"), hashed, KEY)
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> ImageFolder:
+    """1.png to 12.png in one class, whose indices follow the text: 10.png has index 1; 13.png in another."""
+    for name in [*(f"cat/{number}.png" for number in range(1, 13)), "dog/13.png"]:
+        path = tmp_path / "train" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return ImageFolder(root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.json", '["10"]'),
+        ("list.jsonl", '"10"\n'),
+        ("list.npy", npy(np.array(["10"]))),
+        ("list.txt", "'10'  # first"),
+        ("index.json", "[1]"),
+        ("index.csv", "index\n1\n"),
+    ],
+)
+def test_text_is_a_name_and_a_number_an_index(
+    numbered: ImageFolder, tmp_path: Path, name: str, content: str | bytes
+) -> None:
+    assert find_records(write(tmp_path, name, content), numbered, KEY).index.tolist() == [numbered.find("cat/10.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.txt", "10"),
+        ("list.txt", "10  # first"),
+        ("savetxt.txt", "1.000000000000000000e+01"),
+        ("list.csv", "10\n"),
+        ("list.json", '{"indices": ["10"]}'),
+    ],
+)
+def test_a_number_that_is_an_index_and_another_files_name_is_refused(
+    numbered: ImageFolder, tmp_path: Path, name: str, content: str
+) -> None:
+    both = r"'10' \(line 1: both the index of cat/8\.png and the name of cat/10\.png; write the path"
+    with pytest.raises(DataError, match=both):
+        find_records(write(tmp_path, name, content), numbered, KEY)
+
+
+def test_a_number_that_names_the_file_of_its_index_is_read(numbered: ImageFolder, tmp_path: Path) -> None:
+    (tmp_path / "train/dog/13.png").rename(tmp_path / "train/dog/12.jpg")  # index 12; 12.png is another
+    (tmp_path / "train/cat/12.png").rename(tmp_path / "train/cat/0.png")
+    renamed = ImageFolder(root=str(tmp_path))
+    assert find_records(write(tmp_path, "list.txt", "0\n12"), renamed, KEY).index.tolist() == [0, 12]
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> ImageFolder:
+    """Ten images of one class and five of another; a fifth of each is drawn for the test."""
+    for name in [*(f"cat/a{number}.png" for number in range(10)), *(f"dog/b{number}.png" for number in range(5))]:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return ImageFolder(root=str(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("line", ["cat/", "./cat", "cat/*", "c*/a?.png", "**/a*"])
+def test_a_folder_or_a_pattern_with_files_of_a_drawn_test_part_is_refused(
+    flat: ImageFolder, tmp_path: Path, line: str
+) -> None:
+    first, second = (name for name in flat.names("test") if name.startswith("cat/"))
+    with pytest.raises(DataError, match=rf"\(line 1: 2 of its 10 files are of the test part: {first}, {second}\)"):
+        find_records(write(tmp_path, "list.txt", line), flat, KEY)
+
+
+def test_a_request_that_is_a_folder_with_a_drawn_test_part_is_refused(flat: ImageFolder) -> None:
+    with pytest.raises(DataError, match="1 of its 5 files are of the test part: dog/b"):
+        find_records(Path(flat.root) / "dog", flat, KEY)
+
+
+def test_a_pattern_beside_the_drawn_test_part_is_read(flat: ImageFolder, tmp_path: Path) -> None:
+    kept = next(name for name in flat.names("train") if name.startswith("cat/"))
+    assert find_records(write(tmp_path, "list.txt", kept.replace("png", "p?g")), flat, KEY).index.tolist() == [0]
 
 
 def test_a_folder_and_a_file_of_one_name_are_refused(odd: ImageFolder, tmp_path: Path) -> None:
@@ -298,6 +433,28 @@ def test_a_list_of_more_than_the_limit_is_not_read_whole(
         find_records(path, photos, KEY)
 
 
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.filterwarnings("ignore")  # that some of these are deprecated
+def test_a_tensor_that_is_no_plain_array_is_refused(photos: ImageFolder, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "list.pt"
+    torch.save(ODD_TENSORS[kind](), path)
+    with pytest.raises(DataError, match=r"got a tensor of torch\.\w+ that is no plain array, not one of integers, in"):
+        find_records(path, photos, KEY)
+
+
+@pytest.mark.parametrize(
+    "name", ["request.txt", "request.csv.gz", "request.json", "request.npy", "request.pt", "x" * 300]
+)
+def test_a_path_that_leads_nowhere_is_refused_in_one_line(photos: ImageFolder, tmp_path: Path, name: str) -> None:
+    if len(name) < 256:
+        (tmp_path / name).symlink_to(name)  # to itself
+    for problems in (list_problems, correction_problems):
+        (found,) = map(str, problems(tmp_path / name, photos, KEY))
+        assert found.startswith(f"{KEY}: expected a readable")
+        assert ("symbolic links" if len(name) < 256 else "too long") in found
+        assert "\n" not in found
+
+
 def test_a_pipe_is_not_waited_for(photos: ImageFolder, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "request.txt")
     with pytest.raises(DataError, match=r"a readable text file, got .*: not a regular file"):
@@ -335,6 +492,11 @@ def test_corrections_are_read_in_every_form_that_means_one_thing(
     [
         ("a.json", '[{"file": "x", "wrong": 0, "wrong": 1, "right": 2}]', "the key 'wrong' twice, again on line 1"),
         ("b.json", '{"file": ["x"], "wrong": [0, 1], "right": [1]}', "lists of 1, 2 items in one JSON object"),
+        (
+            "null.json",
+            '{"index": [7, null], "wrong": [0, null], "right": [1, null]}',
+            "the columns index or file, wrong and right, got nothing but null in all lists at item 2",
+        ),
         ("c.json", '{"file": "x", "wrong": 0, "right": 1}', "not all of them lists"),
         ("d.json", "[7]", "7, not an object, on line 1"),
         ("e.json", '[{"index": 7, "wrong": true, "right": 1}]', "True, neither a number nor a name, on line 1"),

@@ -162,6 +162,17 @@ def test_records_of_a_folder_go_by_name(tmp_path: Path) -> None:
     assert (found.right.tolist(), found.records.named) == ([1, 2], ("digit0/2.png", "train/digit1/3.png"))
 
 
+@pytest.mark.parametrize("number", ["1", "1.0", "1.000e+00"])
+def test_a_number_that_is_also_the_name_of_another_class_is_refused(tmp_path: Path, number: str) -> None:
+    images = write_images(tmp_path / "images", n=30)
+    for part in ("train", "test"):
+        for digit in range(3):
+            (images / part / f"digit{digit}").rename(images / part / str(digit + 1))
+    text = f"file,wrong,right\ntrain/3/3.png,0,{number}\n"
+    with pytest.raises(DataError, match="the name of class 0 and the number of '2' as the class `right` on line 2"):
+        find_corrections(file(tmp_path, text), ImageFolder(root=str(images)), "forget.file")
+
+
 def test_a_digest_tells_records_and_labels_and_not_how_they_are_written(tmp_path: Path) -> None:
     def digest(text: str, name: str) -> str | None:
         return Relabel(str(file(tmp_path, text, name))).digest(DIGITS)

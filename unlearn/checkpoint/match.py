@@ -17,6 +17,10 @@ COUNTER = "num_batches_tracked"  # of batch normalisation; files from before tor
 WRAPPERS = {"module", "_orig_mod"}  # parts of names: data parallel, torch.compile
 COUNTS = {"total_ops", "total_params", COUNTER}  # what a profiler leaves in every layer
 AVERAGED = re.compile(r"(^|[^a-z])(ema|swa|avg|averaged?|teacher|momentum|shadow|target)([^a-z]|$)")
+BESIDE = re.compile(  # what training keeps beside the weights, with their names and shapes
+    r"(^|[^a-z])(optim|optimi[sz]ers?|grads?|gradients?|fishers?|hessians?|(max_)?exp_avgs?(_sqs?)?|square_avgs?)([^a-z]|$)"
+    r"|^momentums?$|(^|[^a-z])momentum_buffers?([^a-z]|$)"
+)
 LONGEST = 500  # characters of a name
 SHOWN = 3  # differences named in an error
 
@@ -53,8 +57,13 @@ def find_match(state_dicts: Sequence[StateDict], net: nn.Module, entry: str | No
     """
     wanted = net.state_dict()
     matches = [match for each in state_dicts for match in _matches(each, wanted)]
-    fitting = sorted((match for match in matches if not match.differences), key=_is_averaged)
+    complete = [match for match in matches if not match.differences]
+    fitting = sorted((match for match in complete if not _lies_beside(match)), key=_is_averaged)
     chosen = [match for match in fitting if entry is None or _is_called(match, entry)]
+    beside = [match.label for match in complete if _lies_beside(match) and (entry is None or _is_called(match, entry))]
+    if beside and not chosen:
+        got = f"what training keeps beside them, under {some(beside)}"
+        raise DataError(f"checkpoint: expected the weights of this net, got {got}")
     if not chosen:
         raise _misfit(matches, entry, wanted)
     match = chosen[0]
@@ -139,6 +148,11 @@ def _differences(
 
 def _is_averaged(match: Match) -> bool:
     return AVERAGED.search(match.label.lower()) is not None
+
+
+def _lies_beside(match: Match) -> bool:
+    """Whether a key around it says that it holds gradients, or a state of the optimizer."""
+    return any(BESIDE.search(part.lower()) for part in re.split(r"[/.]", match.label))
 
 
 def _is_called(match: Match, entry: str) -> bool:

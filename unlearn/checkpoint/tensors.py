@@ -34,6 +34,8 @@ DENSE = {  # by name in torch._utils: how many arguments say what it is
     "_rebuild_tensor_v2": 4,
     "_rebuild_tensor_v3": 7,
 }
+METADATA = {"_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7}  # the argument with torch's lazy operations
+LAZY: dict[str, Callable[[Tensor], Tensor]] = {"neg": torch.neg, "conj": torch.conj_physical}
 WRAPPED = {  # around a tensor, their first argument
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
@@ -72,7 +74,9 @@ def stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
         return None
     name = str(call.kind).removeprefix("torch._utils.")
     if name in DENSE:
-        return _dense(call.arguments, DENSE[name], storages)
+        stored = _dense(call.arguments, DENSE[name], storages)
+        at = METADATA.get(name, len(call.arguments))
+        return _lazily(stored, *call.arguments[at : at + 1]) if stored else None
     if name in ARRAYS | BUFFERS:
         return _array(call.state) if name in ARRAYS else _buffer(call.arguments)
     other = name.startswith("_rebuild_")
@@ -118,6 +122,23 @@ def _dense(arguments: tuple[Any, ...], needed: int, storages: Storages) -> Store
             raise ValueError("a tensor beyond its storage") from error
 
     return StoredTensor(shape, read)
+
+
+def _lazily(stored: StoredTensor, metadata: Any = None) -> StoredTensor:
+    """With what torch left to be done to its values: it saves `x.conj().imag` as the values and a negative bit."""
+    if not metadata:
+        return stored
+    if not isinstance(metadata, dict) or not metadata.keys() <= LAZY.keys():
+        return StoredTensor(stored.shape, _unread, kind="tensor with metadata of another kind")
+    asked = [LAZY[name] for name, is_set in metadata.items() if is_set]
+
+    def read() -> Tensor:
+        values = stored.read()
+        for operation in asked:
+            values = operation(values)
+        return values
+
+    return StoredTensor(stored.shape, read, stored.kind)
 
 
 def storage_type(storage: Persistent) -> torch.dtype | None:

@@ -19,7 +19,11 @@ def class_number(item: int | str, dataset: Dataset) -> int:
             another class.
     """
     number, names = whole_number(item), dataset.class_names
-    by_name = names.index(str(item)) if str(item) in names else None
+    spellings = [
+        str(item),
+        *([] if number is None else [str(number)]),
+    ]  # 1.0 is the number 1, and may be meant as the class 1
+    by_name = next((names.index(spelling) for spelling in spellings if spelling in names), None)
     if number is None and by_name is None:
         raise ValueError(f"{item!r}{nearest(str(item), names)}")
     if number is not None and by_name not in (None, number):

@@ -32,13 +32,14 @@ class Lines:
 def records_of_json(text: str) -> list[Record]:
     """The records of a JSON list, or of a list under `indices` or `files` in a JSON object.
 
-    An item is an index, a name, or an object with the keys `index` and `file`, or one of them.
+    An item is an index, a name, or an object with the keys `index` and `file`, or one of them. Text is a name, `"10"`
+    too.
 
     Raises:
         ValueError, RecursionError: it is not such a list, or a key is given twice.
     """
     whole = DECODER.decode(text)
-    lines, kind, start = Lines(text), "index", _skip(text, 0)
+    lines, kind, start = Lines(text), "", _skip(text, 0)
     if isinstance(whole, JsonObject):
         keys = list(_keys(text, start))
         _refuse_twice([(key, lines(position)) for key, position, _ in keys])
@@ -62,7 +63,7 @@ def records_of_json_lines(text: str) -> list[Record]:
     Raises:
         ValueError, RecursionError: a line holds something else, or a second value.
     """
-    return [_record(item, "index", line) for line, item in _values(text)]
+    return [_record(item, "", line) for line, item in _values(text)]
 
 
 def table_of_json(text: str) -> Table:
@@ -107,8 +108,12 @@ def _table_of_lists(columns: dict[str, Any]) -> Table:
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
         raise ValueError(f"lists of {', '.join(map(str, sorted(lengths)))} items in one JSON object")
-    rows = enumerate(zip(*columns.values(), strict=True), 1)
-    return Table(tuple(columns), tuple((row, tuple(_cell(value, row) for value in values)) for row, values in rows))
+    items = enumerate(zip(*columns.values(), strict=True), 1)
+    rows = tuple((row, tuple(_cell(value, row) for value in values)) for row, values in items)
+    for row, cells in rows:
+        if not any(cells):
+            raise ValueError(f"nothing but null in all lists at item {row}")
+    return Table(tuple(columns), rows)
 
 
 def _cell(value: Any, line: int) -> str:
@@ -130,8 +135,9 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _record(item: Any, kind: str, line: int) -> Record:
+    """`kind`: what the list around the item says that it holds, if it does."""
     if not isinstance(item, JsonObject):
-        return record(f"line {line}", **{kind: item})
+        return record(f"line {line}", **{kind or ("file" if isinstance(item, str) else "index"): item})
     _refuse_twice([(key, line) for key, _ in item])
     held, values = columns_of(key for key, _ in item), dict(item)
     if not held:

@@ -29,7 +29,9 @@ class Names:
         self.paths = [normalize("NFC", name) for name in dataset.names("train")]
         self.by_path = _positions(self.paths)
         self.in_test = {normalize("NFC", name) for name in dataset.names("test")}
+        self.is_drawn = bool(self.paths) and dataset.folder("train") == dataset.folder("test")  # of one folder, both
         self.by_ending = cache(self._by_ending)
+        self.by_stem = cache(self._by_stem)
 
     def find(self, text: str) -> list[int]:
         """Indices of the records that a name stands for: one, or all in a folder or of a pattern.
@@ -62,6 +64,20 @@ class Names:
         """Whether it is the path of a record."""
         return bool(self._exact(text))
 
+    def called(self, text: str, index: int) -> str:
+        """The only file whose name, less its suffix, is the number `index`; empty if it has that index, or is none."""
+        fits = {name for stem in {text, str(index)} for name in self.by_stem().get(stem, ())}
+        return fits.pop() if len(fits) == 1 and fits != {self.at(index)} else ""
+
+    def at(self, index: int) -> str:
+        """The file that has an index, or `no file`."""
+        return self.paths[index] if 0 <= index < len(self.paths) else "no file"
+
+    def _by_stem(self) -> dict[str, list[str]]:
+        names = [*self.paths, *(self.in_test if self.is_drawn else ())]
+        stems = _positions([PurePosixPath(name).stem for name in names])
+        return {stem: [names[i] for i in positions] for stem, positions in stems.items()}
+
     def nearest(self, text: str) -> str:
         """The name of a record that resembles an unknown one; empty if none does."""
         path = normalize("NFC", PurePosixPath(text.replace("\\", "/")).as_posix())
@@ -82,18 +98,31 @@ class Names:
         return self._only([i for place in places for i in self.by_path.get(place, ())])
 
     def _several(self, text: str) -> list[int]:
-        """The records in a folder, or of a pattern."""
+        """The records in a folder, or of a pattern.
+
+        Raises:
+            LookupError: it is a file as well, or holds files of a test part that is drawn from the same folder.
+        """
+        found = self._within(text, "train", self.paths)
+        is_folder = found and not text.endswith("/") and not any(sign in text for sign in WILD)
+        if is_folder and self._by_part(text):
+            raise LookupError("both a folder, which ends with a slash, and a file without its suffix")
+        drawn = sorted(self.in_test) if self.is_drawn else []
+        cut = [drawn[i] for i in self._within(text, "test", drawn)]
+        if cut:
+            raise LookupError(f"{len(cut)} of its {len(cut) + len(found)} files are of the test part: {some(cut)}")
+        return found
+
+    def _within(self, text: str, part: str, names: Sequence[str]) -> list[int]:
+        """Positions of the names that lie in a folder, or fit a pattern."""
         path = normalize("NFC", PurePosixPath(text).as_posix())
         if any(sign in path for sign in WILD):
-            patterns = [place.split("/") for place in self._places(path, "train")]
-            return [i for i, name in enumerate(self.paths) if any(_fits(name.split("/"), wild) for wild in patterns)]
+            patterns = [place.split("/") for place in self._places(path, part)]
+            return [i for i, name in enumerate(names) if any(_fits(name.split("/"), wild) for wild in patterns)]
         if "/" not in text:
             return []
-        places = tuple(self._places(path + "/", "train"))
-        found = [i for i, name in enumerate(self.paths) if name.startswith(places)]
-        if found and not text.endswith("/") and self._by_part(text):
-            raise LookupError("both a folder, which ends with a slash, and a file without its suffix")
-        return found
+        places = tuple(self._places(path + "/", part))
+        return [i for i, name in enumerate(names) if name.startswith(places)]
 
     def _by_part(self, text: str) -> list[int]:
         """The only record whose path ends like that, with or without its suffix."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from unlearn.data.datasets.folder import SUFFIXES
@@ -27,10 +28,10 @@ def names_records(path: Path) -> bool:
 def read_records(path: Path, key: str) -> list[Record]:
     """The records that a file lists, in its order, each by index, by name, or by both.
 
-    Text: one a line, `#` starts a comment, quotes around a line are dropped. CSV: the columns `index` and `file`
-    (or `filename`, `path`), or the only column. JSON: a list, or a list under `indices` or `files`; an item may be an
-    object. `.npy`, `.pt`: a vector of integers. Any of them may be compressed (`.gz`). A folder of images, a pattern
-    (`photos/train/cat/*`) and an image name their records themselves.
+    Text: one a line, `#` starts a comment, quotes around a line make it a name. CSV: the columns `index` and `file` (or
+    `filename`, `path`), or the only column. JSON: a list, or a list under `indices` or `files`; an item may be an
+    object, and text is a name. `.npy`, `.pt`: a vector of integers, or of names in `.npy`. Any of them may be
+    compressed (`.gz`). A folder of images, a pattern (`photos/train/cat/*`) and an image name their records themselves.
 
     Raises:
         DataError: the file is missing, or holds something else; the message names the config's `key` and the line.
@@ -58,14 +59,14 @@ def records_of_lines(text: str) -> list[Record]:
 
 def _of_line(line: str, number: int) -> Record | None:
     if quoted := re.fullmatch(QUOTED, line):
-        return record(f"line {number}", quoted[2] or quoted[3])
+        return record(f"line {number}", file=quoted[2] or quoted[3])
     if line.startswith('"'):
         raise ValueError(f"{line!r}, not one name in quotes, on line {number}")
     listed = re.split(r"(?:^|\s)#", line)[0].strip()
     if not listed:
         return None
     found = record(f"line {number}", listed)
-    return found if listed == line else Record(found.where, found.index, line=line)
+    return found if listed == line else replace(found, line=line)
 
 
 TEXTS: dict[str, Callable[[str], list[Record]]] = {

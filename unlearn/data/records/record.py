@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,7 @@ class Record:
     where: str  # in the file: "line 3"
     index: int | str | None = None  # a text that is no integer is a name
     file: str | None = None
+    text: str | None = None  # of an index, where nothing but its digits says that it is one
     line: str | None = None  # the whole line of a text file, where what follows a `#` was taken for a comment
 
     @property
@@ -32,8 +33,11 @@ class Record:
         return str(self.file if self.index is None else self.index)
 
 
-def record(where: str, index: Any = "", file: Any = "") -> Record:
+def record(where: str, index: Any = "", file: Any = "", declared: bool = False) -> Record:
     """A record from the values that a file gives, each of which may be blank.
+
+    Args:
+        declared: whether the file says that `index` is one, so that no text there is doubtful.
 
     Raises:
         ValueError: both are blank, or a value is neither an integer nor text.
@@ -41,9 +45,11 @@ def record(where: str, index: Any = "", file: Any = "") -> Record:
     if blank(index) and blank(file):
         raise ValueError(f"no record on {where}")
     try:
-        return Record(where, None if blank(index) else identity(index), None if blank(file) else file_name(file))
+        found = Record(where, None if blank(index) else identity(index), None if blank(file) else file_name(file))
     except ValueError as error:
         raise ValueError(f"{error} on {where}") from error
+    doubtful = isinstance(index, str) and isinstance(found.index, int) and not declared
+    return replace(found, text=index.strip()) if doubtful else found
 
 
 def identity(item: Any) -> int | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,9 +47,16 @@ _read: dict[tuple[Any, ...], Any] = {}  # what each file meant for each data set
 
 
 def remembered(read: Callable[[Path, Dataset, str], T], path: Path, dataset: Dataset, key: str) -> T:
-    """What `read(path, dataset, key)` returns, called again only once the file has changed."""
-    stat = path.stat() if path.is_file() else None
-    asked = (read, path.resolve(), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
+    """What `read(path, dataset, key)` returns, called again only once the file has changed.
+
+    Raises:
+        DataError: the path cannot be looked at; or what `read` raises.
+    """
+    try:
+        stat = path.stat() if path.is_file() else None
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise DataError(f"{key}: expected a readable file, got {path}: {error.strerror or error}") from error
+    asked = (read, os.path.realpath(path), stat and (stat.st_size, stat.st_mtime_ns), repr(dataset), key)
     if asked not in _read:
         _read[asked] = read(path, dataset, key)
     result: T = _read[asked]
@@ -102,9 +110,41 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
 
 
 def _indices(record: Record, names: Names) -> list[int]:
-    if record.line is not None and names.exactly(record.line):  # the path itself holds what begins a comment
+    """The records that a record of a list stands for.
+
+    Raises:
+        LookupError: none, or it can be read in two ways.
+    """
+    if record.line is None or not names.paths:
+        return _as_read(record, names)
+    if names.exactly(record.line):  # the path itself holds what begins a comment
         return names.find(record.line)
+    whole = _found(lambda: names.find(record.line or ""))
+    if not whole:
+        return _as_read(record, names)
+    without = _found(lambda: _as_read(record, names))
+    if without and without != whole:
+        raise LookupError(f"{record.line!r} is a name, and {record.name!r} with a comment is another; put it in quotes")
+    return whole
+
+
+def _found(find: Callable[[], list[int]]) -> list[int]:
+    """What `find` gives; none where nothing is there. What fits several is passed on."""
+    try:
+        return find()
+    except LookupError as error:
+        if str(error):
+            raise
+        return []
+
+
+def _as_read(record: Record, names: Names) -> list[int]:
     if isinstance(record.index, int) and (record.file is None or not names.paths):
+        if record.text and (named := names.called(record.text, record.index)):
+            raise LookupError(
+                f"both the index of {names.at(record.index)} and the name of {named}; write the path of the file, or "
+                "the index in a CSV with a column index"
+            )
         return [record.index]
     listed = [item for item in (record.index, record.file) if item is not None]
     index, *others = [[item] if isinstance(item, int) else names.find(item) for item in listed]

@@ -54,7 +54,7 @@ class Table:
         held = columns_of(self.columns)
         places = {kind: self.columns.index(name) for kind, name in held.items()}
         return [
-            record(f"line {line}", **{kind: cells[place] for kind, place in places.items()})
+            record(f"line {line}", **{kind: cells[place] for kind, place in places.items()}, declared=True)
             for line, cells in self.cells()
         ]
 
