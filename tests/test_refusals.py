@@ -58,6 +58,59 @@ def test_one_line_names_the_key(word: str, problem: str, monkeypatch: pytest.Mon
     assert [line for line in refused(word) if line.startswith(problem)]
 
 
+NEEDS_BASELINE = "baseline=retrain, or another number, as unlearned/METRIC, got 'baseline.seeds=[]'"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["objective=gap/seconds"], "objective: expected a number of the report"),
+        (["objective=noise_floor/speedup"], "objective: expected a number of the report"),
+        (["objective=retrained/speedup"], "objective: expected a number of the report"),
+        (
+            ["baseline=none", "objective=gap/forget_accuracy"],
+            f"objective: expected a retrained model for gap/forget_accuracy: {NEEDS_BASELINE}",
+        ),
+        (
+            ["baseline=none", "+sweep=search"],
+            f"objective: expected a retrained model for selection/average_gap: {NEEDS_BASELINE}",
+        ),
+        (
+            ["baseline=none", "objective=unlearned/speedup"],
+            f"objective: expected a retrained model for unlearned/speedup: {NEEDS_BASELINE}",
+        ),
+        (
+            ["baseline.seeds=[3]", "objective=noise_floor/forget_accuracy"],
+            "objective: expected two or more baseline.seeds for noise_floor/forget_accuracy, got 'baseline.seeds=[3]'",
+        ),
+        (
+            ["objective=selection/average_noise_floor", "attacks=[default,selection]"],
+            "objective: expected two or more baseline.seeds for selection/average_noise_floor",
+        ),
+        (["objective=fresh/recovery_accuracy"], "objective: expected"),
+        (["objective=shadow/forget_accuracy"], "objective: expected a number of the report"),
+    ],
+)
+def test_an_objective_that_no_model_of_the_run_gives_is_refused(words: list[str], problem: str) -> None:
+    metrics = ["metrics=without_baseline"] if "baseline=none" in words else []
+    assert [line for line in refused(*words, *metrics) if problem in line]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["objective=unlearned/seconds", "baseline=none", "metrics=without_baseline"],
+        ["objective=unlearned/speedup"],
+        ["objective=retrained/seconds"],
+        ["objective=gap/forget_accuracy"],
+        ["objective=noise_floor/forget_accuracy", "baseline.seeds=[0,1]"],
+        ["+sweep=search"],
+    ],
+)
+def test_an_objective_that_the_run_has_is_taken(words: list[str]) -> None:
+    assert checked(*words).configs
+
+
 def test_without_a_gpu_a_run_on_one_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert refused("trainer=gpu") == ["trainer.accelerator: expected a CUDA device, got none; use trainer=cpu"]
