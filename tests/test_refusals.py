@@ -51,6 +51,10 @@ def refused(*words: str) -> list[str]:
         ("cluster=slurm", "cluster: expected a machine of SLURM's, with sbatch and srun on its PATH"),
         ("objective=unlearned/forget_acuracy", "objective: expected a number of the report"),
         ("experiment=demo", "experiment: expected +experiment=NAME"),
+        ("paths.output=${oc.env:HOME", "paths.output: expected a reference that is closed"),
+        ("paths.output=${now:%Q}/${", "paths.output: expected a reference that is closed"),
+        ("+dataset.root='${'", "+dataset.root: expected a reference that is closed"),
+        ("train.lr=${x", "train.lr: expected a reference that is closed, ${KEY} or ${FUNCTION:…}, got '${x'"),
     ],
 )
 def test_one_line_names_the_key(word: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
