@@ -149,6 +149,33 @@ def test_a_grid_has_cells_and_not_too_many(word: str, problem: str) -> None:
     assert refused("-m", word) == [problem]
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["-m", "strategy.k=interval(0,1)"],
+            "strategy.k: expected values, as 1,2,3, or a search with +sweep=study, which draws them, "
+            "got 'interval(0,1)'",
+        ),
+        (
+            ["+sweep=study", "strategy.k=interval(1,0)"],
+            "strategy.k: expected interval(LOW,HIGH) of finite numbers, LOW at most HIGH, got 'interval(1,0)'",
+        ),
+        (
+            ["+sweep=study", "strategy.k=tag(log, interval(0,1))"],
+            "strategy.k: expected an interval above 0 with tag log, got 'tag(log, interval(0,1))'",
+        ),
+        (["+sweep=search", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs: expected an integer >= 1, got 0"),
+        (
+            ["+sweep=search", "hydra.sweeper.direction=up"],
+            "hydra.sweeper.direction: expected minimize or maximize, got 'up'",
+        ),
+    ],
+)
+def test_a_search_is_told_from_where_it_draws_and_which_way_is_better(words: list[str], problem: str) -> None:
+    assert refused("strategy=top_k", *words) == [problem]
+
+
 def test_cells_are_counted_over_all_axes() -> None:
     (line,) = refused("-m", "seed=range(0,200)", "train.epochs=range(1,101)")
     assert line == "-m: expected at most 10,000 cells, got 20,000 (200 of seed × 100 of train.epochs)"

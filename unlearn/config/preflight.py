@@ -130,8 +130,8 @@ class _Preflight:
         params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
         by_key.update((o.get_key_element(), o) for o in parsed)
-        trials = hydra.sweeper.get("n_trials") if multirun and hydra else None
-        return Grid(axes(by_key, trials), multirun, trials)
+        sweeper = hydra.sweeper if multirun and hydra and hydra.sweeper.get("n_trials") is not None else None
+        return Grid(axes(by_key, sweeper), multirun, sweeper and sweeper.n_trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         """Hydra's own settings, under the options that all cells have."""
