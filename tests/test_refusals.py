@@ -176,6 +176,50 @@ def test_a_search_is_told_from_where_it_draws_and_which_way_is_better(words: lis
     assert refused("strategy=top_k", *words) == [problem]
 
 
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (["seed=1,2", "hydra.sweep.subdir=x"], "x for cells 0 and 1"),
+        (["seed=1,2", "strategy.k=0.1,0.2", "hydra.sweep.subdir=k/../${strategy.k}"], "0.1 for cells 0 and 2"),
+        (["+sweep=search", "hydra.sweep.subdir=x"], "x for cells 0 and 1"),
+        (["+sweep=study", "hydra.sweep.subdir=x"], "x for cells 0 and 1"),
+    ],
+)
+def test_no_two_cells_share_a_folder(words: list[str], got: str) -> None:
+    expected = "hydra.sweep.subdir: expected a folder of its own for each cell, as ${hydra.job.num}"
+    assert refused("-m", "strategy=top_k", *words) == [f"{expected}, got {got!r}"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=1", "hydra.sweep.subdir=x"],
+        ["seed=1,2", "hydra.sweep.subdir=a${seed}"],
+        ["seed=1,2", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
+        ["+sweep=search", "hydra.sweep.subdir=trial${hydra.job.num}"],
+    ],
+)
+def test_cells_with_folders_of_their_own_are_taken(words: list[str]) -> None:
+    assert checked("-m", "strategy=top_k", *words).configs
+
+
+def test_a_log_needs_a_name_of_a_file() -> None:
+    (line,) = refused("hydra.job.name=a/b")
+    assert line == "hydra.job.name: expected a name of a file, without folders, of up to 250 bytes, got 'a/b'"
+
+
+def test_a_primary_config_of_ones_own_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    (line,) = refused("--config-dir", str(tmp_path))
+    assert line.startswith("--config-dir: expected options in folders of their groups, as experiment/NAME.yaml")
+    assert f"{tmp_path}/config.yaml, which no run reads" in line
+
+
+def test_one_folder_of_options_is_read(tmp_path: Path) -> None:
+    (line,) = refused("--config-dir", str(tmp_path), f"--config-dir={tmp_path}")
+    assert line == "--config-dir: expected one folder, got 2, of which only the last is read"
+
+
 def test_cells_are_counted_over_all_axes() -> None:
     (line,) = refused("-m", "seed=range(0,200)", "train.epochs=range(1,101)")
     assert line == "-m: expected at most 10,000 cells, got 20,000 (200 of seed × 100 of train.epochs)"
