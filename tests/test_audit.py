@@ -466,9 +466,24 @@ def pointing(option: str, text: str | None = None) -> Callable[[Desk], tuple[str
     return go
 
 
+def piped(option: str) -> Callable[[Desk], tuple[str, ...]]:
+    """A pipe for the record itself, or for what an option names."""
+
+    def go(desk: Desk) -> tuple[str, ...]:
+        pipe = desk.folder / "other" if option else desk.file
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+        return (option, str(pipe)) if option else ()
+
+    return go
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (piped(""), ["FILE: expected a readable audit record", "audit.json: not a regular file"]),
+        (piped("--key"), ["--key: expected a readable key", "other: not a regular file"]),
+        (piped("--indices"), ["--indices: expected a readable text file", "other: not a regular file"]),
         (cut, ["FILE: expected an audit record as it was written", "audit.json", "JSONDecodeError"]),
         (twice, ["audit.json", "a name given twice"]),
         (missing, ["FILE: expected a readable audit record", "audit.json", "No such file"]),

@@ -53,11 +53,68 @@ def refused(*words: str) -> list[str]:
         ("cluster=slurm", "cluster: expected a machine of SLURM's, with sbatch and srun on its PATH"),
         ("objective=unlearned/forget_acuracy", "objective: expected a number of the report"),
         ("experiment=demo", "experiment: expected +experiment=NAME"),
+        ("paths.output=${oc.env:HOME", "paths.output: expected a reference that is closed"),
+        ("paths.output=${now:%Q}/${", "paths.output: expected a reference that is closed"),
+        ("+dataset.root='${'", "+dataset.root: expected a reference that is closed"),
+        ("train.lr=${x", "train.lr: expected a reference that is closed, ${KEY} or ${FUNCTION:…}, got '${x'"),
     ],
 )
 def test_one_line_names_the_key(word: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert [line for line in refused(word) if line.startswith(problem)]
+
+
+NEEDS_BASELINE = "baseline=retrain, or another number, as unlearned/METRIC, got 'baseline.seeds=[]'"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["objective=gap/seconds"], "objective: expected a number of the report"),
+        (["objective=noise_floor/speedup"], "objective: expected a number of the report"),
+        (["objective=retrained/speedup"], "objective: expected a number of the report"),
+        (
+            ["baseline=none", "objective=gap/forget_accuracy"],
+            f"objective: expected a retrained model for gap/forget_accuracy: {NEEDS_BASELINE}",
+        ),
+        (
+            ["baseline=none", "+sweep=search"],
+            f"objective: expected a retrained model for selection/average_gap: {NEEDS_BASELINE}",
+        ),
+        (
+            ["baseline=none", "objective=unlearned/speedup"],
+            f"objective: expected a retrained model for unlearned/speedup: {NEEDS_BASELINE}",
+        ),
+        (
+            ["baseline.seeds=[3]", "objective=noise_floor/forget_accuracy"],
+            "objective: expected two or more baseline.seeds for noise_floor/forget_accuracy, got 'baseline.seeds=[3]'",
+        ),
+        (
+            ["objective=selection/average_noise_floor", "attacks=[default,selection]"],
+            "objective: expected two or more baseline.seeds for selection/average_noise_floor",
+        ),
+        (["objective=fresh/recovery_accuracy"], "objective: expected"),
+        (["objective=shadow/forget_accuracy"], "objective: expected a number of the report"),
+    ],
+)
+def test_an_objective_that_no_model_of_the_run_gives_is_refused(words: list[str], problem: str) -> None:
+    metrics = ["metrics=without_baseline"] if "baseline=none" in words else []
+    assert [line for line in refused(*words, *metrics) if problem in line]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["objective=unlearned/seconds", "baseline=none", "metrics=without_baseline"],
+        ["objective=unlearned/speedup"],
+        ["objective=retrained/seconds"],
+        ["objective=gap/forget_accuracy"],
+        ["objective=noise_floor/forget_accuracy", "baseline.seeds=[0,1]"],
+        ["+sweep=search"],
+    ],
+)
+def test_an_objective_that_the_run_has_is_taken(words: list[str]) -> None:
+    assert checked(*words).configs
 
 
 def test_without_a_gpu_a_run_on_one_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +149,77 @@ def test_what_is_switched_off_is_not_in_the_reported_config(composed: Compose) -
 )
 def test_a_grid_has_cells_and_not_too_many(word: str, problem: str) -> None:
     assert refused("-m", word) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (
+            ["-m", "strategy.k=interval(0,1)"],
+            "strategy.k: expected values, as 1,2,3, or a search with +sweep=study, which draws them, "
+            "got 'interval(0,1)'",
+        ),
+        (
+            ["+sweep=study", "strategy.k=interval(1,0)"],
+            "strategy.k: expected interval(LOW,HIGH) of finite numbers, LOW at most HIGH, got 'interval(1,0)'",
+        ),
+        (
+            ["+sweep=study", "strategy.k=tag(log, interval(0,1))"],
+            "strategy.k: expected an interval above 0 with tag log, got 'tag(log, interval(0,1))'",
+        ),
+        (["+sweep=search", "hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs: expected an integer >= 1, got 0"),
+        (
+            ["+sweep=search", "hydra.sweeper.direction=up"],
+            "hydra.sweeper.direction: expected minimize or maximize, got 'up'",
+        ),
+    ],
+)
+def test_a_search_is_told_from_where_it_draws_and_which_way_is_better(words: list[str], problem: str) -> None:
+    assert refused("strategy=top_k", *words) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (["seed=1,2", "hydra.sweep.subdir=x"], "x for cells 0 and 1"),
+        (["seed=1,2", "strategy.k=0.1,0.2", "hydra.sweep.subdir=k/../${strategy.k}"], "0.1 for cells 0 and 2"),
+        (["+sweep=search", "hydra.sweep.subdir=x"], "x for cells 0 and 1"),
+        (["+sweep=study", "hydra.sweep.subdir=x"], "x for cells 0 and 1"),
+    ],
+)
+def test_no_two_cells_share_a_folder(words: list[str], got: str) -> None:
+    expected = "hydra.sweep.subdir: expected a folder of its own for each cell, as ${hydra.job.num}"
+    assert refused("-m", "strategy=top_k", *words) == [f"{expected}, got {got!r}"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=1", "hydra.sweep.subdir=x"],
+        ["seed=1,2", "hydra.sweep.subdir=a${seed}"],
+        ["seed=1,2", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
+        ["+sweep=search", "hydra.sweep.subdir=trial${hydra.job.num}"],
+    ],
+)
+def test_cells_with_folders_of_their_own_are_taken(words: list[str]) -> None:
+    assert checked("-m", "strategy=top_k", *words).configs
+
+
+def test_a_log_needs_a_name_of_a_file() -> None:
+    (line,) = refused("hydra.job.name=a/b")
+    assert line == "hydra.job.name: expected a name of a file, without folders, of up to 250 bytes, got 'a/b'"
+
+
+def test_a_primary_config_of_ones_own_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    (line,) = refused("--config-dir", str(tmp_path))
+    assert line.startswith("--config-dir: expected options in folders of their groups, as experiment/NAME.yaml")
+    assert f"{tmp_path}/config.yaml, which no run reads" in line
+
+
+def test_one_folder_of_options_is_read(tmp_path: Path) -> None:
+    (line,) = refused("--config-dir", str(tmp_path), f"--config-dir={tmp_path}")
+    assert line == "--config-dir: expected one folder, got 2, of which only the last is read"
 
 
 def test_cells_are_counted_over_all_axes() -> None:

@@ -29,6 +29,23 @@ from unlearn.report.sweep.summary import summarise
         ("config", json.loads("[" * 90 + "]" * 90), "config: expected the settings of a run by name"),
         ("config", {"a": json.loads("[" * 90 + "]" * 90)}, "expected at most 50 levels, got more"),
         ("command", None, "command: expected a text, got a NoneType"),
+        ("verdict", [], "verdict: expected answers by question, got []"),
+        ("verdict", "x", "verdict: expected answers by question, got x"),
+        ("verdict", None, "verdict: expected answers by question, got None"),
+        ("verdict", {"utility": 3}, "verdict.utility: expected an answer, got 3"),
+        ("verdict", {"forgotten": {"finding": [1]}}, "verdict.forgotten.finding: expected a word, got [1]"),
+        ("statistics", {"average_gap": {"over": 5}}, "statistics.average_gap: expected std, n, an interval"),
+        ("statistics", {"average_gap": {"over": [1]}}, "statistics.average_gap: expected std, n, an interval"),
+        (
+            "statistics",
+            {"retrained/forget_accuracy": {"readings": []}},
+            "statistics.retrained/forget_accuracy: expected std, n, an interval of two numbers, readings",
+        ),
+        (
+            "statistics",
+            {"retrained/forget_accuracy": {"readings": [{"value": None}]}},
+            "statistics.retrained/forget_accuracy.readings: expected a number in each, got null",
+        ),
     ],
 )
 def test_the_part_that_is_wrong_is_named(part: str, value: Any, told: str, tmp_path: Path) -> None:

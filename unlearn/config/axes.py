@@ -8,24 +8,26 @@ from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig
 
 from unlearn.config.grid import Axis
 from unlearn.config.overriding import values
+from unlearn.config.search import interval_problems, search_problems
 from unlearn.errors import ConfigError
 
 LARGEST = 10_000  # cells of a grid: each is checked before the first one runs, in hundredths of a second
 
 
-def axes(overrides: Mapping[str, Override], trials: object) -> tuple[Axis, ...]:
-    """One axis for each override by its key.
+def axes(overrides: Mapping[str, Override], sweeper: DictConfig | None) -> tuple[Axis, ...]:
+    """One axis for each override by its key; `sweeper` are the settings of a search, if it is one.
 
     Raises:
         ConfigError: naming every override that has no value, values without end or in no order that repeats, and the
-            number of cells of a grid that is too large; a number of `trials` that is none.
+            number of cells of a grid that is too large; settings that a search does not take.
     """
     wrong = [problem for key, override in overrides.items() for problem in _problems(key, override)]
-    if trials is not None and (type(trials) is not int or trials < 1):
-        wrong.append(f"hydra.sweeper.n_trials: expected an integer >= 1, got {trials!r}")
+    wrong += interval_problems(overrides, sweeper is not None)
+    wrong += search_problems(sweeper) if sweeper is not None else ()
     if wrong:
         raise ConfigError(wrong)
     counts = {key: _count(override) for key, override in overrides.items()}

@@ -23,7 +23,8 @@ class CommandLine:
         """From the arguments, as Hydra's own parser reads them.
 
         Raises:
-            ConfigError: a flag that it does not know, one without its value, or another primary config than ours.
+            ConfigError: a flag that it does not know, one without its value, two folders of options, or another primary
+                config than ours.
         """
         parser = get_args_parser()
         parser.error = _refused  # type: ignore[method-assign]  # it would print how to use Hydra, and exit
@@ -33,6 +34,9 @@ class CommandLine:
                 raise ConfigError(
                     [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", got)]
                 )
+        folders = sum(word.startswith(("--config-d", "-cd")) for word in arguments)
+        if folders > 1:
+            raise ConfigError([f"--config-dir: expected one folder, got {folders}, of which only the last is read"])
         return cls(found.overrides, found.multirun, found.config_dir)
 
 

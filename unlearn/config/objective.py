@@ -9,26 +9,52 @@ from collections.abc import Iterator
 from unlearn.errors import Problem, nearest
 from unlearn.evidence import Metric
 from unlearn.run_config import RunConfig
+from unlearn.spd_gan.options import Probe
 from unlearn.types import Role
 
-OF_A_MODEL = (*map(str, Role), "gap", "noise_floor")  # before the slash
-TIMED = ("seconds", "speedup")
+SECONDS = ("original/seconds", "retrained/seconds", "unlearned/seconds")
+TIMED = (*SECONDS, "unlearned/speedup")
+GAP, FLOOR = "gap", "noise_floor"  # before the slash, as roles are
+REPORTED = (*map(str, (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED, Role.FRESH)), GAP, FLOOR)
 AVERAGES = ("selection/average_gap", "selection/average_noise_floor", "average_gap", "average_noise_floor")
 
 
 def objective_problems(config: RunConfig) -> Iterator[Problem]:
-    """An objective that no metric or attack of the run measures, by what their docstrings call their numbers."""
+    """An objective that no metric or attack of the run measures, by what their docstrings call their numbers, or that
+    needs models which the run has not."""
     objective = config.objective
-    if objective is None or objective in AVERAGES:
+    if objective is None:
+        return
+    if objective in (*AVERAGES, *TIMED) or any(_measures(metric, objective) for metric in config.measures.values()):
+        yield from _lacking(config, objective)
         return
     patterns = [pattern for metric in config.measures.values() for pattern in numbers(type(metric))]
-    model, _, name = objective.partition("/")
-    if model in OF_A_MODEL and any(re.fullmatch(pattern, name) for pattern in (*patterns, *TIMED)):
-        return
     plain = [pattern for pattern in patterns if pattern.isidentifier()]
     known = [f"unlearned/{each}" for each in plain] + [f"gap/{each}" for each in plain]
     expected = f"a number of the report, as selection/average_gap or unlearned/METRIC{nearest(objective, known)}"
     yield Problem("objective", expected, objective)
+
+
+def _measures(metric: Metric, objective: str) -> bool:
+    """Whether a report with all models that can be has that number by this metric."""
+    model, _, name = objective.partition("/")
+    absent = (model == Role.FRESH and not metric.needs_spd_gan) or (model == FLOOR and len(metric.siblings) > 0)
+    return model in REPORTED and not absent and any(re.fullmatch(each, name) for each in numbers(type(metric)))
+
+
+def _lacking(config: RunConfig, objective: str) -> Iterator[Problem]:
+    """What the number is made of and the run has not."""
+    seeds, model = config.baseline.seeds, objective.partition("/")[0]
+    if (model == FLOOR or objective.endswith(f"average_{FLOOR}")) and len(seeds) < 2:
+        yield Problem("objective", f"two or more baseline.seeds for {objective}", f"baseline.seeds={seeds}")
+    of_retrained = model in (GAP, Role.RETRAINED) or objective in (*AVERAGES, "unlearned/speedup")
+    if of_retrained and not seeds and FLOOR not in objective:
+        expected = f"a retrained model for {objective}: baseline=retrain, or another number, as unlearned/METRIC"
+        yield Problem("objective", expected, "baseline.seeds=[]")
+    if objective == "original/seconds" and config.trained_on is not None:
+        yield Problem("objective", f"an original that is trained here for {objective}", "a checkpoint")
+    if model == Role.FRESH and not (isinstance(config.spd_gan, Probe) and config.spd_gan.fresh):
+        yield Problem("objective", f"spd_gan=probe with spd_gan.fresh=true for {objective}", "no such control")
 
 
 def numbers(kind: type[Metric]) -> list[str]:

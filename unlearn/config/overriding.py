@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from unlearn.config.near import hint
 from unlearn.config.schema import ARGUMENTS, GROUPS
@@ -62,6 +62,9 @@ def unresolved_of_hydra(overrides: Sequence[Override], whole: DictConfig) -> Ite
         if override.is_hydra_override() and "${hydra:" not in str(override.input_line):
             try:
                 OmegaConf.select(whole, override.key_or_group)
+            except InterpolationToMissingValueError as error:
+                if not override.key_or_group.startswith("hydra.sweep."):  # where a cell's number is known in time
+                    yield f"{override.key_or_group}: expected a value that is there, got {first_line(error)}"
             except OmegaConfBaseException as error:
                 yield f"{override.key_or_group}: expected a value that is there, got {first_line(error)}"
 

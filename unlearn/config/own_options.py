@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,18 @@ HEADER = "# @package _global_"
 ACROSS = ("experiment", "preset", "sweep")  # whose options set keys of several groups
 LARGEST = 1 << 20  # bytes
 MOST = 100_000  # values, aliases written out
+
+
+def refuse_primary(folder: Path, ours: Path) -> None:
+    """Refuse a `config.yaml` of the user's own, which Hydra passes over for ours.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    mine = folder / "config.yaml"
+    if os.path.lexists(mine) and mine.resolve() != (ours / "config.yaml").resolve():
+        expected = f"options in folders of their groups, as experiment/NAME.yaml that starts with {HEADER!r}"
+        raise ConfigError([f"--config-dir: expected {expected}, got {mine}, which no run reads"])
 
 
 def refuse_endless(folder: Path, groups: list[str]) -> None:

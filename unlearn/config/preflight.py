@@ -24,10 +24,11 @@ from unlearn.clusters import check_installed
 from unlearn.config.axes import axes
 from unlearn.config.command_line import CommandLine
 from unlearn.config.composing import in_words
+from unlearn.config.folders import cell_folder, job_problems, shared
 from unlearn.config.grid import Cell, Grid
 from unlearn.config.near import keys
 from unlearn.config.overriding import apply, lines, unreadable, unresolved_of_hydra
-from unlearn.config.own_options import ACROSS, explained, refuse_endless
+from unlearn.config.own_options import ACROSS, explained, refuse_endless, refuse_primary
 from unlearn.config.schema import CONF, GROUPS, instantiate
 from unlearn.config.words import parse
 from unlearn.errors import ConfigError, Problem, nearest
@@ -61,6 +62,7 @@ def preflight(command: CommandLine) -> Checked:
     if command.config_dir is not None:
         if not os.path.isdir(command.config_dir):  # noqa: PTH112  # Path's raises for some names
             raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
+        refuse_primary(Path(command.config_dir), CONF)
         refuse_endless(Path(command.config_dir), TOP)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         checks = _Preflight(command, GlobalHydra.instance().config_loader())
@@ -101,12 +103,14 @@ class _Preflight:
         """The cells, their configs, and the last one as Hydra composes it; a problem is told once, with the first cell
         that has it."""
         grid, composed = self._axes(), OmegaConf.create()
-        configs, first_cell = list[RunConfig](), dict[str, str]()
+        configs, first_cell, folders = list[RunConfig](), dict[str, str](), dict[int, str]()
         for number, cell in enumerate(grid.cells):
             where = f"cell {number} ({' '.join(cell)}): " if len(grid.cells) > 1 else ""
             try:
                 composed, config = self._config(cell)
                 configs.append(config)
+                if grid.multirun and (folder := cell_folder(composed, number)) is not None:
+                    folders[number] = folder
                 for problem in check_here(config) if config.cluster.runs_here else ():
                     first_cell.setdefault(str(problem), where)
             except ConfigError as error:
@@ -115,6 +119,11 @@ class _Preflight:
         if grid.trials and any(config.objective is None for config in configs):
             told = Problem("objective", "the number of the report to search by, as selection/average_gap", None)
             first_cell.setdefault(str(told), "")
+        if grid.trials:  # what these will draw is not known: as few cells as there are stand for them
+            if len(grid.cells) == 1 and folders:
+                folders[1] = cell_folder(composed, 1) or ""
+            folders = {number: folder for number, folder in folders.items() if number < grid.trials}
+        first_cell |= dict.fromkeys(shared(folders), "")
         if first_cell:
             raise ConfigError([where + problem for problem, where in first_cell.items()])
         return grid, configs, composed
@@ -130,8 +139,8 @@ class _Preflight:
         params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
         by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
         by_key.update((o.get_key_element(), o) for o in parsed)
-        trials = hydra.sweeper.get("n_trials") if multirun and hydra else None
-        return Grid(axes(by_key, trials), multirun, trials)
+        sweeper = hydra.sweeper if multirun and hydra and hydra.sweeper.get("n_trials") is not None else None
+        return Grid(axes(by_key, sweeper), multirun, sweeper and sweeper.n_trials)
 
     def _hydra(self, fixed: list[str]) -> DictConfig:
         """Hydra's own settings, under the options that all cells have."""
@@ -159,6 +168,7 @@ class _Preflight:
             raise ConfigError([*found, unreadable(error, composed)]) from error
         whole = _with_hydra(composed, hydra)
         found += unresolved_of_hydra(self._parse(list(cell)), whole)
+        found += job_problems(whole)
         if found:
             raise ConfigError(found)
         return whole, config

@@ -10,6 +10,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import grammar_parser
+from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.errors import ConfigError
 
@@ -34,10 +36,12 @@ def parse(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Over
         except (HydraException, ValueError, RecursionError) as error:
             wrong.append(_unreadable(word, error))
             continue
-        if override.key_or_group:
-            found.append(override)
-        else:
+        if not override.key_or_group:
             wrong.append(f"override: expected key=value, got {word!r}")
+        elif not _closed(word):
+            wrong.append(_open(word))
+        else:
+            found.append(override)
     if wrong:
         raise ConfigError(wrong)
     return found
@@ -59,12 +63,29 @@ def quoted(value: str) -> str:
     return "'" + re.sub(r"(\\*)('|\Z)", r"\1\1\2", value).replace("'", "\\'") + "'"
 
 
+def _closed(text: str) -> bool:
+    """Whether OmegaConf can read every `${` in it: of values as of words, which Hydra keeps in its own settings."""
+    try:
+        if "${" in text:
+            grammar_parser.parse(text)
+    except OmegaConfBaseException:
+        return False
+    return True
+
+
+def _open(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"{key}: expected a reference that is closed, ${{KEY}} or ${{FUNCTION:…}}, got {value!r}"
+
+
 def _unreadable(word: str, error: Exception) -> str:
     key, equals, value = word.partition("=")
     if not equals or not KEY.fullmatch(key):
         return f"override: expected key=value, got {word!r}"
     if re.search(r"\s[\w.+~/]+=", value):
         return f"{key}: expected one setting in a word, got {word!r}: write each without the quotes around both"
+    if not _closed(word):
+        return _open(word)
     function = re.fullmatch(r"(\w+)\(.*\)", value)
     if function and function[1] in ("choice", "range", "interval", "glob", "sort", "shuffle", "tag"):
         said = [line for line in str(error).splitlines() if line.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -74,7 +75,7 @@ def read(path: Path) -> Record:
         UnlearnError: it is missing, damaged, or of another schema version.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path, "utf-8")
         record = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
         version = record["schema_version"]
     except OSError as error:
@@ -97,7 +98,7 @@ def read_key(path: Path) -> bytes:
         UnlearnError: it is missing, or holds something else.
     """
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = _text(path, "ascii").strip()
     except OSError as error:
         raise UnlearnError(f"--key: expected a readable key, got {path}: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -116,6 +117,18 @@ def write_new_key(path: Path) -> bytes:
     key = secrets.token_bytes(KEY_BYTES)
     write_text(key.hex() + "\n", path, mode=0o600)
     return key
+
+
+def _text(path: Path, encoding: str) -> str:
+    """Of a regular file: to read a pipe would wait for ever.
+
+    Raises:
+        OSError: it is missing, unreadable, or no such file.
+        UnicodeDecodeError: it is not such text.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a folder" if path.is_dir() else "not a regular file")
+    return path.read_text(encoding=encoding)
 
 
 def _damaged(path: Path, why: object) -> UnlearnError:

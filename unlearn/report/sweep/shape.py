@@ -25,17 +25,24 @@ def _of(kind: type) -> Callable[[Any], bool]:
 
 
 def _statistic(value: Any) -> bool:
-    """Spread, count and interval of a number."""
+    """Spread, count and interval of a number, what it is read off or averages."""
     if not isinstance(value, dict):
         return False
     interval = value.get("interval")
     pair = isinstance(interval, list) and len(interval) == 2 and all(map(_number, interval))
     numbers = all(_number_or_null(value.get(name)) for name in ("std", "n", "mean_absolute", "standard_error"))
-    return numbers and (interval is None or pair) and all(map(_reading, _list(value.get("readings"))))
+    return numbers and (interval is None or pair) and _readings(value) and _over(value)
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _readings(statistic: dict[str, Any]) -> bool:
+    """One or more where there are any: a number comes from somewhere."""
+    readings = statistic.get("readings", [{}])
+    return isinstance(readings, list) and len(readings) > 0 and all(map(_reading, readings))
+
+
+def _over(statistic: dict[str, Any]) -> bool:
+    names = statistic.get("over", [])
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _reading(value: Any) -> bool:
@@ -55,7 +62,7 @@ def _artifact(value: Any) -> bool:
 
 ENTRIES: Mapping[str, Check] = {
     "metrics": ("finite numbers or null", _number_or_null),
-    "statistics": ("std, n and an interval of two numbers", _statistic),
+    "statistics": ("std, n, an interval of two numbers, readings and what it averages", _statistic),
     "notes": ("texts", _of(str)),
     "artifacts": ("artefacts with their keys", _artifact),
     "choices": ("names of options", _of(str)),
@@ -66,8 +73,30 @@ ENTRIES: Mapping[str, Check] = {
 }
 
 
+def _verdict_faults(verdict: Any) -> Iterator[str]:
+    """Of the answers of a run, of which the words are counted."""
+    if not isinstance(verdict, dict):
+        yield f"verdict: expected answers by question, got {printable(str(verdict))[:60]}"
+        return
+    for question, answer in verdict.items():
+        place = f"verdict.{printable(question)}"
+        if not isinstance(answer, dict):
+            yield f"{place}: expected an answer, got {printable(str(answer))[:60]}"
+        elif not isinstance(answer.get("finding", ""), str):
+            yield f"{place}.finding: expected a word, got {printable(str(answer['finding']))[:60]}"
+
+
+def _unread(report: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers of which a reading is null: their mean would be, too."""
+    for name, number in report["metrics"].items():
+        readings = report["statistics"].get(name, {}).get("readings", [])
+        if number is not None and any("value" in each and each["value"] is None for each in readings):
+            yield f"statistics.{printable(name)}.readings: expected a number in each, got null"
+
+
 def faults(report: Mapping[str, Any]) -> Iterator[str]:
-    """What of a report is not what it has to be: the part, what was expected, what came."""
+    """What of a report is not what it has to be: the part, what was expected, what came. Its first is what counts: later
+    ones ask of parts that may be wrong."""
     for part, (expected, accepts) in ENTRIES.items():
         entries = report[part]
         if not isinstance(entries, dict):
@@ -78,10 +107,13 @@ def faults(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"{part}.{printable(wrong)}: expected {expected}, got {printable(str(entries[wrong]))[:60]}"
     if isinstance(report["seeds"], dict) and not _seeds(report["seeds"]):
         yield "seeds: expected an integer for each, and a list of them for baseline, got others"
+    yield from _verdict_faults(report.get("verdict", {}))
     if not isinstance(report["command"], str):
         yield f"command: expected a text, got a {type(report['command']).__name__}"
     if not _shallow(report, DEEPEST):
         yield f"expected at most {DEEPEST} levels, got more"
+    if all(isinstance(report[part], dict) for part in ("metrics", "statistics")):
+        yield from _unread(report)
 
 
 def _shallow(value: Any, left: int) -> bool:
