@@ -37,7 +37,7 @@ class Predict(Stage):
         predictions = predict(self.model.load(workshop), self.samples.load(workshop))
         if not predictions.logits.isfinite().all():
             raise DivergenceError(
-                f"{self.model.role}: the predictions on {self.samples.subset} are not finite, as weights are too large; "
+                f"{self.model.role}: the predictions on {self.samples.subset} are not finite: weights are too large; "
                 "lower the learning rate, or the noise"
             )
         write_predictions(folder / "predictions.safetensors", predictions)
