@@ -95,7 +95,7 @@ def _unread(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def faults(report: Mapping[str, Any]) -> Iterator[str]:
-    """What of a report is not what it has to be: the part, what was expected, what came. Its first is what counts: later
+    """What of a report is not what it has to be: the part, what was expected, what it got. The first counts: later
     ones ask of parts that may be wrong."""
     for part, (expected, accepts) in ENTRIES.items():
         entries = report[part]
