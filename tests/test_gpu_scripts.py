@@ -156,6 +156,7 @@ def first_day(folder: Path, **environment: str) -> tuple[int, str]:
     return done.returncode, (folder / "first-day-cpu" / "summary.txt").read_text() + done.stderr
 
 
+@pytest.mark.slow
 def test_a_step_of_the_first_day_that_fails_stops_no_other(tmp_path: Path) -> None:
     """The Python that is given fails at one step."""
     broken = tmp_path / "python"

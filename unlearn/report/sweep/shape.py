@@ -41,8 +41,9 @@ def _readings(statistic: dict[str, Any]) -> bool:
 
 
 def _over(statistic: dict[str, Any]) -> bool:
-    names = statistic.get("over", [])
-    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+    """What an average is over, by name; or in words what an interval is over."""
+    over = statistic.get("over", [])
+    return isinstance(over, str) or (isinstance(over, list) and all(isinstance(name, str) for name in over))
 
 
 def _reading(value: Any) -> bool:
