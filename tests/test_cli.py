@@ -186,6 +186,7 @@ def killed(signum: int, *arguments: str, cwd: Path) -> int:
     return running.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
     building = tmp_path / "artifacts" / "building"
     long = ["train.epochs=100000", *(each for each in TOY if "train." not in each)]

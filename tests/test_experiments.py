@@ -48,6 +48,7 @@ def unlearn(*arguments: str, cwd: Path) -> dict[str, float | None]:
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
+@pytest.mark.slow
 def test_experiment_runs(experiment: str, tmp_path: Path) -> None:
     write_mnist(tmp_path / "data", 400)
     shutil.copy(ROOT / "tests" / "own_data.py", tmp_path)
@@ -71,6 +72,7 @@ def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> No
     assert contents.train.labels.tolist() == load_digits().target[:50].tolist()
 
 
+@pytest.mark.slow
 def test_the_contributors_example_works_as_printed(tmp_path: Path) -> None:
     """In a copy of the sources: the two files from CONTRIBUTING.md pass the contract, and the strategy runs."""
     for name in ("unlearn", "conf", "tests", "pyproject.toml"):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_contract import STRATEGIES, original, scenario, unlearn
@@ -33,6 +34,7 @@ def each(folder: Path, tick: Tick) -> None:
         save_file(dict(model.state_dict()), folder / f"{name}-{rank()}.safetensors")
 
 
+@pytest.mark.slow
 def test_two_processes_agree_and_do_what_one_does(tmp_path: Path) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     alone.mkdir()
