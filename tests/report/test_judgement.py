@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from verdicts import Report, add, report
 
-from unlearn.report.criterion import Difference, Gap, criteria
+from unlearn.report.criterion import Difference, RetrainedGap, criteria
 from unlearn.report.deciding import propose
 from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, judge, reduced
 from unlearn.statistics import LEVEL, holm, quantile, two_sided
@@ -92,7 +92,9 @@ def test_the_interval_of_a_gap_covers_it(models: int, half: float) -> None:
     for _ in range(2 * RUNS):
         value = 0.1 + generator.normal(0, half / 1.96) + generator.normal(0, 0.01, models).mean()
         deviation = generator.normal(0, 0.01, models).std(ddof=1)
-        low, high = Gap(Difference(value, (value - half, value + half)), models, float(deviation)).interval() or (0, 0)
+        low, high = RetrainedGap(
+            Difference(value, (value - half, value + half)), models, float(deviation)
+        ).interval() or (0, 0)
         hits += low <= 0.1 <= high
     assert hits / (2 * RUNS) >= 0.93
 
@@ -118,7 +120,7 @@ def test_distributions_and_corrections_are_those_of_scipy_and_statsmodels() -> N
     assert quantile(4) == pytest.approx(stats.t.ppf(0.975, 4))
     assert two_sided(-2.5, 7) == pytest.approx(2 * stats.t.sf(2.5, 7))
     assert two_sided(1.96, float("inf")) == pytest.approx(2 * stats.norm.sf(1.96))
-    assert Gap(Difference(0.1, (0.0, 0.2)), 5, 0.03).with_cautious_deviation(0.8).deviation == pytest.approx(
+    assert RetrainedGap(Difference(0.1, (0.0, 0.2)), 5, 0.03).with_cautious_deviation(0.8).deviation == pytest.approx(
         0.03 * (4 / stats.chi2.ppf(0.2, 4)) ** 0.5
     )
 
@@ -221,5 +223,5 @@ def test_models_that_agree_by_chance_prove_nothing() -> None:
 
 
 def test_no_interval_leaves_its_range() -> None:
-    low, high = Gap(Difference(0.99, (0.97, 1.0)), 2, 0.1).interval() or (0, 0)
+    low, high = RetrainedGap(Difference(0.99, (0.97, 1.0)), 2, 0.1).interval() or (0, 0)
     assert (low >= -1, high) == (True, 1.0)

@@ -46,7 +46,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Gap:
+class RetrainedGap:
     """One model minus the mean of k retrained models, in one metric.
 
     Args:
@@ -102,7 +102,7 @@ class Gap:
         spread = self.deviation * math.sqrt(1 + 1 / models)
         return two_sided(self.value / max(spread, TINY), models - 1)
 
-    def with_cautious_deviation(self, certainty: float) -> Gap:
+    def with_cautious_deviation(self, certainty: float) -> RetrainedGap:
         """The gap with a deviation that the true one exceeds only with probability 1 - `certainty` (chi squared)."""
         from scipy.special import chdtri
 
@@ -129,7 +129,6 @@ class Criterion:
         gap: unlearned minus retrained.
         untouched: original minus retrained.
         change: unlearned minus original.
-        floor: mean absolute difference between retrained models; None for a single one.
         n: images measured.
     """
 
@@ -137,10 +136,9 @@ class Criterion:
     original: float
     retrained: float
     unlearned: float
-    gap: Gap
-    untouched: Gap
+    gap: RetrainedGap
+    untouched: RetrainedGap
     change: Difference | None
-    floor: float | None
     n: int
 
     def is_within(self, tolerance: float) -> bool:
@@ -228,9 +226,8 @@ def _criterion(report: Report, metric: str) -> Criterion:
         original=metrics[f"original/{metric}"],
         retrained=metrics[f"retrained/{metric}"],
         unlearned=metrics[f"unlearned/{metric}"],
-        gap=Gap(gap, len(retrained), deviation),
-        untouched=Gap(untouched, len(retrained), deviation),
+        gap=RetrainedGap(gap, len(retrained), deviation),
+        untouched=RetrainedGap(untouched, len(retrained), deviation),
         change=difference(statistics[f"unlearned/{metric}"].get("change")),
-        floor=metrics[f"noise_floor/{metric}"],
         n=entry["n"],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from unlearn.report.criterion import Criterion, Gap
+from unlearn.report.criterion import Criterion, RetrainedGap
 from unlearn.statistics import LEVEL, NORMAL
 
 MOST = 30  # retrained models that are proposed
@@ -41,16 +41,16 @@ def propose(criteria: Sequence[Criterion], tolerance: float) -> Proposal:
     return Proposal(models=min(numbers)) if numbers else Proposal(images=_times_the_images(gaps, tolerance))
 
 
-def _smallest(gaps: Sequence[Gap], decides: Callable[[int], bool]) -> int | None:
+def _smallest(gaps: Sequence[RetrainedGap], decides: Callable[[int], bool]) -> int | None:
     return next((models for models in range(gaps[0].models + 1, MOST + 1) if decides(models)), None)
 
 
-def _is_within(gap: Gap, tolerance: float, models: int) -> bool:
+def _is_within(gap: RetrainedGap, tolerance: float, models: int) -> bool:
     interval = gap.with_cautious_deviation(CERTAINTY).interval(models)
     return interval is not None and -tolerance <= interval[0] and interval[1] <= tolerance
 
 
-def _times_the_images(gaps: Sequence[Gap], tolerance: float) -> float | None:
+def _times_the_images(gaps: Sequence[RetrainedGap], tolerance: float) -> float | None:
     """The factor after which the interval over images fits beside every gap; None if a gap is too large itself."""
     room = [tolerance - abs(gap.value) for gap in gaps]
     if min(room) <= 0:

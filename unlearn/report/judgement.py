@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from unlearn.report.criterion import Criterion, Gap, criteria, difference
+from unlearn.report.criterion import Criterion, RetrainedGap, criteria, difference
 from unlearn.report.retained import graded
 from unlearn.statistics import LEVEL, holm
 
@@ -54,7 +54,7 @@ class Retention:
     metric: str
     reference: float
     unlearned: float
-    gap: Gap
+    gap: RetrainedGap
     chance: float
 
     def is_destroyed(self, tolerance: float) -> bool:
@@ -68,7 +68,7 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """The two words, and what they rest on.
 
     Args:
@@ -88,7 +88,7 @@ class Judgement:
     tolerance: float
 
 
-def judge(report: Report) -> Judgement:
+def judge(report: Report) -> Verdict:
     """Compare the unlearned model with retrained models [ours].
 
     `forgotten` and `kept` claim equivalence: each 95 % interval, over images and retrained models, lies within the
@@ -109,10 +109,10 @@ def judge(report: Report) -> Judgement:
     forgetting, reasons = _forgetting(report, measured, tolerance)
     if utility is Utility.DESTROYED and measured:
         forgetting, reasons = Forgetting.NOT_JUDGED, measured
-    return Judgement(forgetting, tuple(reasons), tuple(measured), utility, tuple(retentions), tolerance)
+    return Verdict(forgetting, tuple(reasons), tuple(measured), utility, tuple(retentions), tolerance)
 
 
-def differ(gaps: Sequence[Gap]) -> list[bool]:
+def differ(gaps: Sequence[RetrainedGap]) -> list[bool]:
     """For each gap, whether it is too large for one more retrained model, at 5 % over all gaps together."""
     return [p_value < LEVEL for p_value in holm([gap.p_value for gap in gaps])]
 
@@ -175,5 +175,5 @@ def _against_the_original(report: Report, names: Sequence[str], chance: float) -
         change = difference(report["statistics"].get(f"unlearned/{name}", {}).get("change"))
         if change is not None:
             before, after = metrics[f"original/{name}"], metrics[f"unlearned/{name}"]
-            retentions.append(Retention(name, before, after, Gap(change, 0, None), chance))
+            retentions.append(Retention(name, before, after, RetrainedGap(change, 0, None), chance))
     return retentions

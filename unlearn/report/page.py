@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.report import svg
-from unlearn.report.criterion import Gap, criteria
+from unlearn.report.criterion import RetrainedGap, criteria
 from unlearn.report.curves import rocs
 from unlearn.report.dots import Dot, dots
 from unlearn.report.generator import caption, charts
@@ -158,7 +158,7 @@ def compared(report: Report) -> Iterator[tuple[str, str]]:
         yield NAMES[each.metric], dots(f"{NAMES[each.metric]} of the three models", rows, band)
 
 
-def _dot(role: str, value: float, gap: Gap, retrained: float) -> Dot:
+def _dot(role: str, value: float, gap: RetrainedGap, retrained: float) -> Dot:
     """With the interval of its difference to the retrained models, from where they are, within 0 and 1."""
     interval = gap.interval() or gap.difference.interval
     low_high = interval and (max(0.0, retrained + interval[0]), min(1.0, retrained + interval[1]))

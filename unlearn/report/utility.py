@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn.report.criterion import Gap, Interval, difference
-from unlearn.report.judgement import Judgement, Retention, Utility, reduced
+from unlearn.report.criterion import Interval, RetrainedGap, difference
+from unlearn.report.judgement import Retention, Utility, Verdict, reduced
 from unlearn.report.phrases import capital, listed
 from unlearn.report.retained import accuracy_name
 
 Report = dict[str, Any]
 
 
-def utility_answer(judgement: Judgement) -> str:
+def utility_answer(judgement: Verdict) -> str:
     """`Reduced: test accuracy by 3.1 points (1.2 to 5.0)`"""
     lost = reduced(judgement.retentions)
     if judgement.utility is Utility.DESTROYED:
@@ -26,12 +26,12 @@ def utility_answer(judgement: Judgement) -> str:
     }[judgement.utility]
 
 
-def utility_lines(report: Report, judgement: Judgement) -> list[str]:
+def utility_lines(report: Report, judgement: Verdict) -> list[str]:
     """One sentence for each accuracy: before, after, retrained, and the gap with its interval."""
     return [_line(report, retention) for retention in judgement.retentions]
 
 
-def with_interval(gap: Gap) -> str:
+def with_interval(gap: RetrainedGap) -> str:
     """`+0.012 (-0.003 to 0.027)`"""
     interval = gap.interval()
     return f"{gap.value + 0.0:+.3f}" + (f" ({ends(interval)})" if interval else ", without an interval")

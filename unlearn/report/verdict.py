@@ -9,7 +9,7 @@ from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
 from unlearn.report.cost import account, price
 from unlearn.report.criterion import Criterion
 from unlearn.report.deciding import propose
-from unlearn.report.judgement import Forgetting, Judgement, differ, judge
+from unlearn.report.judgement import Forgetting, Verdict, differ, judge
 from unlearn.report.phrases import capital, listed
 from unlearn.report.utility import utility_answer, utility_lines, with_interval
 from unlearn.strategies.base import Strategy
@@ -81,7 +81,7 @@ def verdict(report: Report) -> dict[str, Answer]:
     }
 
 
-def _reasons(report: Report, judgement: Judgement) -> list[str]:
+def _reasons(report: Report, judgement: Verdict) -> list[str]:
     if judgement.forgetting is Forgetting.UNMEASURED:
         return [_why_unmeasured(report)]
     if judgement.forgetting is Forgetting.NO_BASELINE:
@@ -103,7 +103,7 @@ def _why_unmeasured(report: Report) -> str:
     return f"{capital(listed([f'{NAMES[metric]}: {why}' for metric, why in notes.items()]))}."
 
 
-def _line(criterion: Criterion, judgement: Judgement) -> str:
+def _line(criterion: Criterion, judgement: Verdict) -> str:
     """The values of a criterion, and whether it is one of several that decide."""
     decides = len(judgement.reasons) < len(judgement.criteria) and criterion in judgement.reasons
     return f"{capital(_values(criterion))}{'; this one differs' if decides else ''}."
@@ -122,13 +122,13 @@ def _values(criterion: Criterion) -> str:
     return f"{values}: {100 * criterion.progress:.0f} % of the way ({low} to {high})"
 
 
-def _is_unchanged(judgement: Judgement) -> bool:
+def _is_unchanged(judgement: Verdict) -> bool:
     """Whether no image changes any criterion."""
     changes = [criterion.change for criterion in judgement.criteria]
     return bool(changes) and all(change is not None and change.is_exactly_zero for change in changes)
 
 
-def _blind_criteria(judgement: Judgement) -> list[str]:
+def _blind_criteria(judgement: Verdict) -> list[str]:
     if judgement.criteria[0].gap.models < 2:
         return []  # whether the original looks retrained is unknown
     is_visible = differ([criterion.untouched for criterion in judgement.criteria])
@@ -151,7 +151,7 @@ def _harder_requests(report: Report) -> list[str]:
     return [f"What can show it: {listed(requests, 'or')}."] if requests else []
 
 
-def _what_would_decide(report: Report, judgement: Judgement) -> str:
+def _what_would_decide(report: Report, judgement: Verdict) -> str:
     proposal = propose(judgement.criteria, judgement.tolerance)
     if proposal.models is not None:
         seeds = _more_seeds(report["seeds"]["baseline"], proposal.models)
@@ -183,7 +183,7 @@ def _changes(report: Report) -> str:
     return capital(listed(sentences)) if sentences else "What was measured is undefined"
 
 
-def _certainty(judgement: Judgement) -> list[str]:
+def _certainty(judgement: Verdict) -> list[str]:
     """Each gap with its interval, and what the intervals cover."""
     if not judgement.criteria:
         return ["Without a retrained model there is no gap."]
