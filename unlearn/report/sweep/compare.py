@@ -50,14 +50,9 @@ def rank(rows: Sequence[Row]) -> Ranking:
     marked = tuple(row for row in ranked if _is_in(row, [winner for winner, _ in wins]) and not _is_in(row, beaten))
     if not marked:
         return _nothing(f"no row can be told from another by {METHOD}")
-    if len(beaten_by(marked, wins)) == len(ranked) - 1:
+    if len(marked) == 1 and sum(winner is marked[0] for winner, _ in wins) == len(ranked) - 1:
         return Ranking(marked, "best", f"Marked as best: {marked[0].label}, which beats every other row by {METHOD}.")
     return Ranking(marked, "tied", f"Marked as tied: the rows that beat some row and that no row beats, by {METHOD}.")
-
-
-def beaten_by(winners: Sequence[Row], wins: Sequence[tuple[Row, Row]]) -> list[Row]:
-    """The rows that a single winner beats; none if there are several winners."""
-    return [loser for winner, loser in wins if len(winners) == 1 and winner is winners[0]]
 
 
 def _nothing(why: str) -> Ranking:
