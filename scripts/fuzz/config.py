@@ -11,18 +11,19 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
+
+from outcome import outcome
 
 from unlearn import config
 from unlearn.config.near import keys
 from unlearn.config.preflight import _Preflight
-from unlearn.errors import ConfigError
 
 SECONDS = 30  # of a case
 COMBINATIONS = (
@@ -110,41 +111,22 @@ def prepared(combination: Sequence[str]) -> _Preflight:
     return _Preflight(command, GlobalHydra.instance().config_loader())
 
 
-def outcome(checks: _Preflight, case: Case) -> str:
-    """What is wrong with how a case ended; nothing if it was accepted or refused in words."""
-    signal.alarm(SECONDS)
-    try:
-        checks.command = config.CommandLine([*case.combination, case.override], False, None)
-        _, configs, _ = checks.checked()
-        config.check_surroundings(configs)
-    except ConfigError as error:
-        return "" if all(problem.strip() for problem in error.problems) else "an empty message"
-    except TimeoutError:
-        return f"longer than {SECONDS} s"
-    except BaseException as error:
-        inner = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} ({Path(inner.filename).name} line {inner.lineno})".replace("\n", " ")
-    finally:
-        signal.alarm(0)
-    return ""
-
-
-def late(number: int, frame: object) -> NoReturn:
-    """End a case that takes too long."""
-    del number, frame
-    raise TimeoutError
+def check(checks: _Preflight, case: Case) -> None:
+    """Compose and check one command line, as `unlearn` does before any work."""
+    checks.command = config.CommandLine([*case.combination, case.override], False, None)
+    _, configs, _ = checks.checked()
+    config.check_surroundings(configs)
 
 
 def run(combination: tuple[str, ...], count: int, seed: int, report: Path) -> None:
     """All cases of a combination; the report gets a line for each, and is flushed before the case begins."""
     from hydra import initialize_config_dir
 
-    signal.signal(signal.SIGALRM, late)
     with report.open("w") as file, initialize_config_dir(str(config.CONF), version_base="1.3"):
         checks = prepared(combination)
         for case in cases(combination, count, random.Random(f"{seed} {combination}")):
             print(f"case\t{' '.join((*combination, case.override))!r}", file=file, flush=True)
-            if wrong := outcome(checks, case):
+            if wrong := outcome(partial(check, checks, case), SECONDS):
                 print(f"wrong\t{wrong}", file=file, flush=True)
 
 

@@ -15,20 +15,18 @@ import io
 import json
 import random
 import runpy
-import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
+from outcome import outcome
 
 from unlearn.data.records.read import read_records
-from unlearn.errors import UnlearnError
 from unlearn.report.sweep.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,29 +142,8 @@ def outcomes(cases: int, seed: int) -> Iterator[str]:
         make = draw.choice((forged_report, forged_report, forged_list))
         with tempfile.TemporaryDirectory() as folder:
             read = make(draw, Path(folder))
-            wrong = outcome(read)
+            wrong = outcome(read, SECONDS)
         yield f"case {number} ({make.__name__}): {wrong}" if wrong else ""
-
-
-def outcome(read: Callable[[], object]) -> str:
-    """Of one case."""
-    signal.alarm(SECONDS)
-    try:
-        read()
-    except UnlearnError as error:
-        return "" if str(error).strip() else "an empty message"
-    except BaseException as error:
-        inner = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} ({Path(inner.filename).name} line {inner.lineno})".replace("\n", " ")
-    finally:
-        signal.alarm(0)
-    return ""
-
-
-def late(number: int, frame: object) -> NoReturn:
-    """End a case that takes too long."""
-    del number, frame
-    raise TimeoutError(f"longer than {SECONDS} s")
 
 
 def main() -> None:
@@ -175,7 +152,6 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
-    signal.signal(signal.SIGALRM, late)
     offenders = [wrong for wrong in outcomes(told.cases, told.seed) if wrong]
     print(*offenders, sep="\n", end="\n" * bool(offenders))
     print(f"reports and lists: {told.cases} cases, {len(offenders)} offenders (seed {told.seed})")
