@@ -16,7 +16,7 @@ EXTRAS = {"optuna": "optuna", "joblib": "joblib", "submitit_slurm": "slurm", "ra
 
 
 def in_words(error: Exception) -> str:
-    """A composition's error in one line; a plugin of Hydra's that is not there is told by our extra."""
+    """A composition's error in one line; a missing plugin of Hydra is named by our extra."""
     absent = ABSENT.search(str(error))
     if absent is not None:
         option = absent[1] or absent[2]

@@ -25,7 +25,7 @@ def channels_last(images: Tensor) -> Tensor:
 def lay_out_weights(model: nn.Module) -> None:
     """Let the weights [out, in, h, w] of a model on a GPU lie channels last too, in place; numbers stay as they are.
 
-    Otherwise cuDNN lays them out anew at every step. On a CPU they stay: oneDNN has a layout of its own.
+    Otherwise cuDNN converts them at every step. On a CPU they stay: oneDNN has a layout of its own.
     """
     if all(p.is_cuda and p.dim() < 5 for p in model.parameters()):
         model.to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ INITIAL_SCALE = 1024.0
 def allow_tf32(allowed: bool) -> None:
     """Whether float32 convolutions and matrix products may round their inputs to TF32, on a GPU that has it.
 
-    torch allows it for convolutions unless told otherwise: 10 bits of mantissa in place of 23.
+    torch allows it for convolutions by default: 10 bits of mantissa in place of 23.
     """
     torch.backends.cudnn.allow_tf32 = allowed
     torch.backends.cuda.matmul.allow_tf32 = allowed

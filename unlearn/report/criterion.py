@@ -148,7 +148,7 @@ class Criterion:
 
     @property
     def is_on_the_original_side(self) -> bool:
-        """Whether the gap points towards the original. If the original cannot be told from retrained models: upwards,
+        """Whether the gap points towards the original. If the original does not differ from retrained models: upwards,
         as a model that remembers does."""
         side = self.untouched.value if self.untouched.p_value < LEVEL else 1.0
         return self.gap.value * side > 0
@@ -162,7 +162,7 @@ class Criterion:
     def progress_interval(self) -> Interval | None:
         """The 95 % interval of `progress` over images and retrained models (Fieller 1954).
 
-        None if the denominator cannot be told from 0, or a part is unknown.
+        None if the denominator may be 0, or a part is unknown.
         """
         deviation = self.gap.deviation
         if deviation is None or self.change is None or math.isinf(self.change.error + self.gap.difference.error):

@@ -51,7 +51,7 @@ def _is_within(gap: RetrainedGap, tolerance: float, models: int) -> bool:
 
 
 def _times_the_images(gaps: Sequence[RetrainedGap], tolerance: float) -> float | None:
-    """The factor after which the interval over images fits beside every gap; None if a gap is too large itself."""
+    """The factor after which the interval over images fits next to every gap; None if a gap is too large itself."""
     room = [tolerance - abs(gap.value) for gap in gaps]
     if min(room) <= 0:
         return None

@@ -23,7 +23,7 @@ class Forgetting(StrEnum):
     UNMEASURED = "unmeasured"
     NO_BASELINE = "no_baseline"  # no model was retrained
     NOT_JUDGED = "not_judged"  # the model is destroyed
-    NOT_MEASURABLE = "not_measurable"  # the original cannot be told from retrained models
+    NOT_MEASURABLE = "not_measurable"  # the original does not differ from retrained models
     FORGOTTEN = "forgotten"  # equivalent to retrained models
     NOT_FORGOTTEN = "not_forgotten"  # differs from retrained models on the original's side
     OVER_FORGOTTEN = "over_forgotten"  # differs on the other side

@@ -1,4 +1,4 @@
-"""Errors of torch that a setting mends, told in one line that names the setting."""
+"""Errors of torch that a setting mends, as one line that names the setting."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Ranking:
     why: str
 
     def mark(self, row: Row) -> str:
-        """The word to write beside a row; empty if there is none."""
+        """The word to write next to a row; empty if there is none."""
         return self.word if any(row is marked for marked in self.marked) else ""
 
 

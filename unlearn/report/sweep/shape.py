@@ -1,4 +1,4 @@
-"""Whether a JSON file is a report: what every part of it has to be, so that whoever reads it need not ask."""
+"""Whether a JSON file is a report: what every part of it has to be, so that readers need no checks of their own."""
 
 from __future__ import annotations
 
