@@ -35,7 +35,7 @@ def hint(key: str, known: Sequence[str], groups: Iterable[str], kinds: Groups) -
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:
-    """` (nearest: ...)`: first names with the same ending, then names with a similar spelling, those of the same group first."""
+    """` (nearest: ...)`: names of the same group first, then similar endings, then similar spellings."""
     near = _alike(key, known) or _nearest(key, known)
     return f" (nearest: {near})" if near else ""
 
