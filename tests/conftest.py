@@ -13,13 +13,14 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from unlearn import config, pipeline
-from unlearn.console import Console
-from unlearn.modules import trainer
-from unlearn.pipeline import Outcome
-from unlearn.run_config import RunConfig
+from unlearn import config
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.progress import Console
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.config import RunConfig
+from unlearn.pipeline.plan import Outcome
 from unlearn.stages.base import Workshop
-from unlearn.store import ArtifactStore
+from unlearn.training import trainer
 
 # As small as a run can be that still has everything in it.
 SMALL = (

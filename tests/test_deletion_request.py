@@ -17,7 +17,7 @@ from conftest import write_images
 
 from unlearn.cli.run import spelled_out
 from unlearn.config import CommandLine, preflight
-from unlearn.errors import ConfigError
+from unlearn.core.errors import ConfigError
 
 REQUEST = ["train/digit0/0.png", "train/digit1/3.png", "train/digit2/5.png"]
 COMMAND = [

@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
+from unlearn.metrics.evidence import Evidence, Metric
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 

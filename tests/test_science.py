@@ -10,12 +10,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from unlearn import config
-from unlearn.console import Console
-from unlearn.pipeline import Outcome, run
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.progress import Console
+from unlearn.core.types import Role
+from unlearn.pipeline.plan import Outcome, run
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import Workshop
-from unlearn.store import ArtifactStore
-from unlearn.types import Role
 
 pytestmark = pytest.mark.slow
 config.register()

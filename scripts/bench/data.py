@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import functional
 
+from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loader import Loader
+from unlearn.data.loaders import Loader
 from unlearn.models.base import Classifier
-from unlearn.types import Images
 
 N, BATCH = 20_000, 128
 FREED = 7 * 2**20  # floats: under the 32 MB up to which glibc learns

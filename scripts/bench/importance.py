@@ -1,5 +1,6 @@
-"""Squared gradients of single samples: many at once (`unlearn/per_sample.py`) against one by one; equal in float64
-first."""
+"""Squared gradients of single samples: many at once (`functional/per_sample_gradients.py`) against one by one.
+
+Equal in float64 first."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from table import MB, Row, compare, extra_memory, run
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
+from unlearn.functional.per_sample_gradients import FEW, sums
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.per_sample import FEW, sums
 
 CASES = {  # net, images, how many of them, goal
     "ResNet-18, ImageNet stem": (lambda: resnet18(num_classes=10), (3, 32, 32), 256, 5.0),

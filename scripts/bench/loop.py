@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from table import Row, compare, run
 
-from unlearn.data.loader import Loader, PairedLoader
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images
+from unlearn.data.loaders import Loader, PairedLoader
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
-from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.partial import Partial
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
-from unlearn.seeding import stream_seed
-from unlearn.types import Images
+from unlearn.training.classifier import ClassifierModule
+from unlearn.training.partial import Partial
+from unlearn.training.trainer import TrainerSettings
 
 CASES = {  # images, batch, how many, goal
     "MNIST CNN, batch 128": ((1, 28, 28), 128, 6400, 1.05),

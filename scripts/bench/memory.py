@@ -100,8 +100,8 @@ def child(what: str, folder: str, *arguments: str, **allocator: str) -> int:
 
 def command_line(what: str, folder: str, arguments: list[str]) -> None:
     """In a child: a run, or with `sizes` only what a run of this config deals with."""
-    from unlearn import pipeline
     from unlearn.cli.run import main
+    from unlearn.pipeline import plan as pipeline
 
     if what == "sizes":
         pipeline.run = lambda config, _: sizes(config, Path(folder, "sizes.json"))  # type: ignore[assignment]

@@ -18,21 +18,21 @@ import torch.nn.functional as F
 from table import Row, compare, run
 from torch import Tensor
 
-from unlearn.batch import Batch, sequential
+from unlearn.core.batch import Batch, sequential
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.published import Mnist
-from unlearn.data.loader import Loader, PairedLoader
+from unlearn.data.loaders import Loader, PairedLoader
+from unlearn.functional.estimates import correct
 from unlearn.models.base import Classifier, Model
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.layout import channels_last
-from unlearn.modules.prediction import predict
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
-from unlearn.statistics import correct
-from unlearn.types import Images
+from unlearn.training.classifier import ClassifierModule
+from unlearn.training.layout import channels_last
+from unlearn.training.prediction import predict
+from unlearn.training.trainer import TrainerSettings
 
 SEEDS = (0, 1, 2)
 POINTS = 0.3  # of accuracy

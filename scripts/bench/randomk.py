@@ -1,4 +1,4 @@
-"""Exactly K entries by chance: `unlearn/chance.py` against `torch.randperm`; exact counts first."""
+"""Exactly K entries by chance: `unlearn/functional/random_k.py` against `torch.randperm`; exact counts first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from table import MB, Row, compare, extra_memory, run
 from torch import Tensor
 
-from unlearn.chance import drawn
+from unlearn.functional.random_k import drawn
 
 N = 11_000_000
 GOALS = {0.01: 25.0, 0.1: 7.0, 0.5: 7.0}

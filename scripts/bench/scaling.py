@@ -24,14 +24,15 @@ from hydra import compose, initialize_config_dir
 from table import Row, compare, run, seconds
 from torch import nn
 
-from unlearn import config, pipeline
-from unlearn.chance import drawn
-from unlearn.console import Console
-from unlearn.largest import largest
-from unlearn.per_sample import gradients
-from unlearn.recipe import Recipe
+from unlearn import config
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.progress import Console
+from unlearn.core.recipe import Recipe
+from unlearn.functional.per_sample_gradients import gradients
+from unlearn.functional.random_k import drawn
+from unlearn.functional.top_k import largest
+from unlearn.pipeline import plan as pipeline
 from unlearn.stages.base import Workshop
-from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Context
 from unlearn.strategies.random_k import RandomK
 

@@ -18,16 +18,16 @@ import torch
 from table import REPETITIONS, Pair, Row, compare, run
 from torch import nn
 
-from unlearn.data.loader import Loader, PairedLoader
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images
+from unlearn.data.loaders import Loader, PairedLoader
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
-from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.stackable import agree, group_size
-from unlearn.modules.stacked import fit_stacked
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
-from unlearn.types import Images
+from unlearn.training.classifier import ClassifierModule
+from unlearn.training.stackable import agree, group_size
+from unlearn.training.stacked import fit_stacked
+from unlearn.training.trainer import TrainerSettings
 
 Shape = tuple[int, int, int]
 DIGITS, MNIST = (1, 8, 8), (1, 28, 28)

@@ -13,14 +13,14 @@ from itertools import islice
 import torch
 from table import Row, compare, run
 
-from unlearn.batch import Batch
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loader import Loader
+from unlearn.data.loaders import Loader
 from unlearn.models.base import Classifier, Model
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.recipe import Recipe
-from unlearn.types import Images
 
 GOAL, REPETITIONS = 1.03, 7
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)

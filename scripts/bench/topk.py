@@ -1,4 +1,4 @@
-"""Exactly the K largest: `unlearn/largest.py` against `torch.topk` on the concatenation; that they are, first."""
+"""Exactly the K largest: `functional/top_k.py` against `torch.topk` on the concatenation; that they are, first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from table import MB, Row, compare, extra_memory, run
 from torch import Tensor
 
-from unlearn.largest import largest
+from unlearn.functional.top_k import largest
 
 SHARES = {11_000_000: (0.01, 0.1, 0.5), 100_000_000: (0.1,)}
 GOALS = {11_000_000: 8.0, 100_000_000: 6.0}

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from unlearn import config
 from unlearn.attacks.base import Attack
-from unlearn.discovery import options
-from unlearn.evidence import Metric
+from unlearn.core.plugins import options
+from unlearn.metrics.evidence import Metric
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 LABELS = ("Numbers", "Range", "Direction", "Reference", "Trap", "Source")

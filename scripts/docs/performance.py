@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from unlearn.report.axis import Axis
-from unlearn.report.plane import HEIGHT, LEFT, TOP, Line, lines
-from unlearn.report.svg import WIDTH, letters
+from unlearn.report.charts.axis import Axis
+from unlearn.report.charts.plane import HEIGHT, LEFT, TOP, Line, lines
+from unlearn.report.charts.svg import WIDTH, letters
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts" / "bench"

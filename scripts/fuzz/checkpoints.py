@@ -27,8 +27,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from unlearn.checkpoint.weights import read_weights
-from unlearn.errors import DataError
+from unlearn.core.errors import DataError
+from unlearn.models.checkpoints.weights import read_weights
 
 PATIENCE = 20.0  # seconds
 NORMALISATION = ((0.5,), (0.5,))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
 
 
 def outcome(case: Callable[[], object], seconds: int) -> str:

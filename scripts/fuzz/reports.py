@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from outcome import outcome
 
-from unlearn.data.records.read import read_records
+from unlearn.data.requests.records.read import read_records
 from unlearn.report.sweep.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[2]

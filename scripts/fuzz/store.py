@@ -30,20 +30,21 @@ from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
 
-from unlearn import config, pipeline
+from unlearn import config
 from unlearn.cli import store as command
 from unlearn.cli.lines import explained
-from unlearn.console import Console
-from unlearn.errors import UnlearnError
+from unlearn.core.artifact_meta import META, sealed, spec_key
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import UnlearnError
+from unlearn.core.progress import Console
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.removals import gone
 from unlearn.inventory.verify import problems
 from unlearn.inventory.why import stages, why
-from unlearn.meta import META, sealed, spec_key
-from unlearn.run_config import RunConfig
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.config import RunConfig
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors
-from unlearn.store import ArtifactStore
 
 LIMIT = 60  # seconds a case
 SMALL = ["dataset.limit=200", "model=mlp", "train.epochs=1", "spd_gan=off", "metrics=spd_gan_off", "attacks=none"]

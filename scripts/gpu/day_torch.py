@@ -19,23 +19,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import sequential
+from unlearn.core.batch import sequential
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Curve, Images
 from unlearn.data.augmentation import Augmentation
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.loader import Loader, PairedLoader
+from unlearn.data.loaders import Loader, PairedLoader
+from unlearn.functional.parameter_scores import GradientStatistic
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.modules import trainer
-from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.layout import channels_last, lay_out_weights
-from unlearn.modules.partial import Partial
-from unlearn.modules.stacked import fit_stacked
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
-from unlearn.scores import GradientStatistic
 from unlearn.stages.machine import machine, versions
-from unlearn.types import Curve, Images
+from unlearn.training import trainer
+from unlearn.training.classifier import ClassifierModule
+from unlearn.training.layout import channels_last, lay_out_weights
+from unlearn.training.partial import Partial
+from unlearn.training.stacked import fit_stacked
+from unlearn.training.trainer import TrainerSettings
 
 DEVICE, TOY = os.environ.get("DEVICE", "cuda"), os.environ.get("TOY", "") not in ("", "0")
 SETTINGS = TrainerSettings("cpu" if DEVICE == "cpu" else "gpu")

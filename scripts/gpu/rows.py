@@ -26,19 +26,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import sequential
-from unlearn.data.loader import Augmentation, Loader, PairedLoader
-from unlearn.largest import largest
+from unlearn.core.batch import sequential
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images
+from unlearn.data.loaders import Augmentation, Loader, PairedLoader
+from unlearn.functional.parameter_scores import GradientStatistic
+from unlearn.functional.top_k import largest
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.stacked import fit_stacked
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
-from unlearn.scores import GradientStatistic
 from unlearn.stages.machine import machine, versions
-from unlearn.types import Images
+from unlearn.training.classifier import ClassifierModule
+from unlearn.training.stacked import fit_stacked
+from unlearn.training.trainer import TrainerSettings
 
 DEVICE, TOY = os.environ.get("DEVICE", "cuda"), os.environ.get("TOY", "") not in ("", "0")
 SETTINGS = TrainerSettings(accelerator="cpu" if DEVICE == "cpu" else "gpu", deterministic=False)

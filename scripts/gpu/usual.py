@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from unlearn.recipe import Recipe
-from unlearn.types import Images
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):

@@ -37,7 +37,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """`unlearn/store.py:52:8 a < b -> a <= b`"""
+        """`unlearn/core/artifact_store.py:52:8 a < b -> a <= b`"""
         return f"{self.path}:{self.line}:{self.column} {self.before} -> {self.after}"
 
 

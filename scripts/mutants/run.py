@@ -5,7 +5,7 @@
 """Do the tests notice? Changes one operator or constant at a time and runs the tests of that module: `make mutants`.
 
     make mutants                                        300 mutants, drawn with seed 0
-    make mutants ARGS="--count 60 --only unlearn/store.py"
+    make mutants ARGS="--count 60 --only unlearn/core/artifact_store.py"
     make mutants ARGS="--again"                         those that survived, after new tests were written
 
 Mutants are drawn at random from the files in TESTS, the same ones for the same seed and sources. They run in a copy of
@@ -44,7 +44,7 @@ TESTS = {
     "unlearn/attacks": ["tests/attacks"],
     "unlearn/data": ["tests/data"],
     "unlearn/spd_gan": ["tests/spd_gan"],
-    "unlearn/store.py": ["tests/test_store.py", "tests/test_inventory.py"],
+    "unlearn/core/artifact_store.py": ["tests/test_store.py", "tests/test_inventory.py"],
     "unlearn/stages": ["tests/stages"],
     "unlearn/report/judgement.py": ["tests/report"],
     "unlearn/report/verdict.py": ["tests/report"],

@@ -24,11 +24,11 @@ from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.nomus import Nomus, nomus
 from unlearn.attacks.roc import auc, balanced_accuracy, clopper_pearson, ranking, tpr_at
 from unlearn.attacks.selection import Selection
-from unlearn.discovery import options
-from unlearn.evidence import Evidence, Metric, Seen, Shadow
-from unlearn.inversion import Guesses, Truth
+from unlearn.core.plugins import options
+from unlearn.core.types import Measurement, Predictions, Role, Subset
+from unlearn.functional.gradient_inversion import Guesses, Truth
+from unlearn.metrics.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.strategies.base import Strategy
-from unlearn.types import Measurement, Predictions, Role, Subset
 
 ATTACKS = options("unlearn.attacks", Metric)
 CONF = Path(__file__).parents[2] / "conf/attacks"

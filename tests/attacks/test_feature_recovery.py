@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.feature_recovery import FeatureRecovery, mse, ssim
-from unlearn.evidence import Evidence, Seen
-from unlearn.inversion import Guesses, Truth
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
+from unlearn.functional.gradient_inversion import Guesses, Truth
+from unlearn.metrics.evidence import Evidence, Seen
 
 CONTROLS = [f"{control}_{of}" for control in ("class_mean", "nearest") for of in ("mse", "ssim")]
 

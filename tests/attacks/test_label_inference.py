@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unlearn.attacks.label_inference import NAMES, LabelInference
-from unlearn.evidence import Evidence, Seen
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.metrics.evidence import Evidence, Seen
 
 FORGET, PROBES = Subset.FORGET, Subset.PROBES
 BEFORE = [[0.9, 0.9], [0.95, 0.95], [0.8, 0.8]]

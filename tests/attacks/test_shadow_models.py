@@ -16,11 +16,11 @@ from unlearn.attacks.rmia import Rmia, dominated
 from unlearn.attacks.roc import auc
 from unlearn.attacks.shadow_models import Observed, told_apart
 from unlearn.attacks.u_lira import ULira
-from unlearn.checks import problems
-from unlearn.evidence import Evidence, Metric, Seen, Shadow
-from unlearn.margin import margin
-from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.core.validation import problems
+from unlearn.functional.estimates import cross_entropy
+from unlearn.functional.logit_margin import margin
+from unlearn.metrics.evidence import Evidence, Metric, Seen, Shadow
 
 ATTACKS = (Lira(bootstrap=100), ULira(bootstrap=100), Rmia(bootstrap=100))
 FORGET, HOLDOUT = Subset.FORGET, Subset.HOLDOUT

@@ -8,9 +8,9 @@ import torch
 from sklearn.svm import SVC
 
 from unlearn.attacks.svc_confidence import SvcConfidence
-from unlearn.evidence import Evidence, Seen
-from unlearn.run_config import UNSEEN
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.pipeline.config import UNSEEN
 
 
 def sure(p: np.ndarray) -> Predictions:

@@ -9,8 +9,8 @@ from scipy.stats import entropy as shannon
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from unlearn.attacks.threshold import KEYS, Scored, Threshold, best_threshold, by_class, entropy, modified_entropy
-from unlearn.evidence import Evidence, Seen
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.metrics.evidence import Evidence, Seen
 
 NAMES = ("confidence", "entropy", "modified_entropy")
 

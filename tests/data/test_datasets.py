@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn.checks import problems
+from unlearn.core.errors import DataError, Problem
+from unlearn.core.plugins import options
+from unlearn.core.types import Images
+from unlearn.core.validation import problems
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.published import Cifar10, Cifar100, FashionMnist, Mnist, Published, Svhn, fine_names
 from unlearn.data.datasets.python import Python
-from unlearn.data.split import Population
-from unlearn.discovery import options
-from unlearn.errors import DataError, Problem
-from unlearn.types import Images
+from unlearn.data.population import Population
 
 ALL = list(options("unlearn.data.datasets", Dataset).values())
 

@@ -14,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from unlearn.core.errors import DataError
 from unlearn.data.datasets.image_folder import ImageFolder
-from unlearn.data.forget import ClassWise, Indices, Random
-from unlearn.data.split import Population
-from unlearn.errors import DataError
+from unlearn.data.population import Population
+from unlearn.data.requests.listed import Indices
+from unlearn.data.requests.rules import ClassWise, Random
 
 pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 RNG = np.random.default_rng(0)

@@ -13,16 +13,16 @@ import torch
 from conftest import write_images
 from PIL import Image
 
+from unlearn.core.errors import DataError
+from unlearn.core.types import Images, ImageSource
 from unlearn.data.augmentation import Augmentation
 from unlearn.data.datasets import fingerprint as fingerprints
 from unlearn.data.datasets.fingerprint import digests, fingerprint
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.datasets.own import fit
 from unlearn.data.datasets.python import Python
-from unlearn.data.loader import Loader
+from unlearn.data.loaders import Loader
 from unlearn.data.stream import Stream
-from unlearn.errors import DataError
-from unlearn.types import Images, ImageSource
 
 
 @pytest.fixture(autouse=True)

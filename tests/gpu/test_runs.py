@@ -14,7 +14,7 @@ from simulated import simulated_cuda
 from torch import Tensor
 
 from unlearn.cli.run import main
-from unlearn.discovery import options
+from unlearn.core.plugins import options
 from unlearn.strategies.base import Strategy
 
 TINY = (

@@ -10,20 +10,20 @@ import torch
 from simulated import simulated_cuda
 from torch import Tensor
 
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, ImageSource, Subset
 from unlearn.data.augmentation import Augmentation
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.loader import Loader, PairedLoader, Share, Without
+from unlearn.data.loaders import Loader, PairedLoader, Share, Without
 from unlearn.data.stream import Stream
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
-from unlearn.modules.classifier import ClassifierModule
-from unlearn.modules.layout import lay_out_weights
-from unlearn.modules.stacked import fit_stacked
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule
-from unlearn.recipe import Recipe
 from unlearn.strategies.base import Phase, task
-from unlearn.types import Images, ImageSource, Subset
+from unlearn.training.classifier import ClassifierModule
+from unlearn.training.layout import lay_out_weights
+from unlearn.training.stacked import fit_stacked
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule
 
 N = 32
 State = dict[str, Tensor]
@@ -142,7 +142,7 @@ def test_an_epoch_takes_the_device_no_blocking_copy(rows: Without | Share | None
 
 def test_evaluating_copies_no_positions() -> None:
     """Labels and images are there; only what comes out is copied, and the CPU waits for that."""
-    from unlearn.modules.prediction import predict
+    from unlearn.training.prediction import predict
 
     with simulated_cuda() as device:
         model, data = fresh().to("cuda").eval(), digits().to("cuda")

@@ -13,10 +13,11 @@ from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import paired_euclidean_distances
 from torch import Tensor, nn
 
-from unlearn.evidence import Evidence, Seen
+from unlearn.core.types import Predictions, Subset
 from unlearn.metrics.activation_distance import ActivationDistance
 from unlearn.metrics.aus import Aus
 from unlearn.metrics.base import SampleMean
+from unlearn.metrics.evidence import Evidence, Seen
 from unlearn.metrics.forget_information import ForgetInformation
 from unlearn.metrics.gradient_match import FORGET as FORGET_GRADIENT
 from unlearn.metrics.gradient_match import RETAIN as RETAIN_GRADIENT
@@ -25,7 +26,6 @@ from unlearn.metrics.layer_distance import LayerDistance
 from unlearn.metrics.layers import by_layer
 from unlearn.metrics.tug_of_war import TugOfWar
 from unlearn.metrics.zrf import Zrf
-from unlearn.types import Predictions, Subset
 
 FORGET, RETAIN, TEST = Subset.FORGET, Subset.RETAIN, Subset.TEST
 SETS = (FORGET, RETAIN, TEST)

@@ -10,10 +10,10 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor
 
-from unlearn.checks import problems
-from unlearn.evidence import Evidence, Seen
+from unlearn.core.types import Predictions, Subset
+from unlearn.core.validation import problems
+from unlearn.metrics.evidence import Evidence, Seen
 from unlearn.metrics.klom import FEWEST, Klom
-from unlearn.types import Predictions, Subset
 
 
 def saying(margins: Tensor) -> Predictions:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearn.discovery import options
-from unlearn.evidence import Evidence, Metric, Seen
-from unlearn.scores import Scores
-from unlearn.types import Measurement, Predictions, Role, Subset
+from unlearn.core.plugins import options
+from unlearn.core.types import Measurement, Predictions, Role, Subset
+from unlearn.functional.parameter_scores import Scores
+from unlearn.metrics.evidence import Evidence, Metric, Seen
 
 METRICS = options("unlearn.metrics", Metric)
 CONF = Path(__file__).parents[2] / "conf/metrics"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unlearn.evidence import Evidence, Seen
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.metrics.evidence import Evidence, Seen
 from unlearn.metrics.relearn_time import RelearnTime
-from unlearn.types import Measurement, Predictions, Subset
 
 Curve = dict[int, float]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.discovery import options
+from unlearn.core.plugins import options
 from unlearn.models.base import Classifier, Model
 from unlearn.models.resnet18 import Resnet18
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from unlearn import config
-from unlearn.checks import problems
 from unlearn.config import CommandLine, preflight
-from unlearn.errors import ConfigError, UnlearnError
-from unlearn.factories import source_hash
+from unlearn.core.errors import ConfigError, UnlearnError
+from unlearn.core.user_code import source_hash
+from unlearn.core.validation import problems
 from unlearn.models.base import Classifier
 from unlearn.models.python import Python
 from unlearn.stages.keys import canonical

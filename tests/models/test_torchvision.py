@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from unlearn import config
-from unlearn.checks import problems
 from unlearn.config import CommandLine, preflight
-from unlearn.errors import ConfigError, DataError
+from unlearn.core.errors import ConfigError, DataError
+from unlearn.core.validation import problems
 from unlearn.models.base import Classifier
 from unlearn.models.torchvision import Torchvision
 from unlearn.stages.keys import canonical

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe, norm_parameters
+from unlearn.core.types import Images
 from unlearn.models.base import Classifier
 from unlearn.models.whitened_cnn import ShiftedBatchNorm2d, WhitenedCnn, Whitening
-from unlearn.modules.layout import channels_last
-from unlearn.modules.prediction import refresh_batch_norm
-from unlearn.modules.stackable import agree
-from unlearn.recipe import Recipe, norm_parameters
-from unlearn.types import Images
+from unlearn.training.layout import channels_last
+from unlearn.training.prediction import refresh_batch_norm
+from unlearn.training.stackable import agree
 
 SMALL = WhitenedCnn(widths=[4, 6])
 every_channels = pytest.mark.parametrize("channels", [1, 3])

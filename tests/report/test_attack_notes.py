@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from unlearn import config
+from unlearn.core.types import Measurement
 from unlearn.report.assemble import assemble
 from unlearn.report.attacks import ATTACK, OTHER, SELECTED_OTHER, blind, judges
 from unlearn.report.figures import AVERAGED, SELECTION
@@ -16,7 +17,6 @@ from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.report.table import show
 from unlearn.report.verdict import verdict
-from unlearn.types import Measurement
 
 if TYPE_CHECKING:
     from conftest import Finished, Run

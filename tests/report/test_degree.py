@@ -70,9 +70,9 @@ def test_the_report_tells_it_beside_its_control(finished: Finished) -> None:
 @pytest.mark.slow
 def test_another_retraining_on_digits_is_like_retrained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Identity 0, the reference 1, and a retraining by a fresh seed has 1 in its interval over three others."""
+    from unlearn.core.types import Role, Subset
+    from unlearn.functional.estimates import confidence
     from unlearn.stages.files import read_predictions
-    from unlearn.statistics import confidence
-    from unlearn.types import Role, Subset
 
     full = ("dataset.limit=null", "model.width=16", "model.hidden=64", "train.epochs=20", "train.batch_size=64")
     told = (*full, "spd_gan.steps=240", "strategy=identity", "attacks=none", "baseline.seeds=[0,1,2,3]")

@@ -12,10 +12,10 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from verdicts import Report, add, report
 
+from unlearn.functional.estimates import LEVEL, holm, quantile, two_sided
 from unlearn.report.criterion import Difference, RetrainedGap, criteria
 from unlearn.report.deciding import propose
 from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, judge, reduced
-from unlearn.statistics import LEVEL, holm, quantile, two_sided
 
 Floats = npt.NDArray[np.float64]
 METRICS = ("forget_accuracy", "mia_logistic_auc", "mia_lira_auc", "mia_rmia_auc", "mia_u_lira_auc", "mia_entropy_auc")

@@ -12,14 +12,14 @@ from conftest import Finished
 from scipy import stats
 
 from unlearn import config
+from unlearn.core.types import Predictions, Role, Subset
+from unlearn.functional.estimates import paired_interval, paired_share_interval
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
-from unlearn.readings import Reading
+from unlearn.pipeline.evaluations import Reading
 from unlearn.report.assemble import assemble
 from unlearn.report.paired import look, paired
 from unlearn.stages.files import read_predictions
-from unlearn.statistics import paired_interval, paired_share_interval
-from unlearn.types import Predictions, Role, Subset
 
 
 def readings(run: Finished, kind: type, role: Role) -> list[Reading]:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from unlearn.data.datasets.digits import Digits
+from unlearn.pipeline.config import Page
 from unlearn.report.pictures import LONGEST, Examples, data_uri, examples, pictured
-from unlearn.run_config import Page
 from unlearn.stages.files import read_tensors
 
 if TYPE_CHECKING:

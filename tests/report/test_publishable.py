@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearn.errors import DataError, DivergenceError
+from unlearn.core.errors import DataError, DivergenceError
 from unlearn.report.publishable import publishable, publishable_error, publishable_report, without_records
 
 

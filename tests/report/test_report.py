@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from unlearn import config
-from unlearn.errors import UnlearnError
-from unlearn.pipeline import Outcome
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Role, Subset
+from unlearn.functional.parameter_scores import GradientStatistic, Need
+from unlearn.pipeline.plan import Outcome
 from unlearn.report.assemble import assemble, stages
 from unlearn.report.figures import AVERAGED
 from unlearn.report.page import render
@@ -24,8 +26,6 @@ from unlearn.report.pictures import Examples
 from unlearn.report.table import show
 from unlearn.report.verdict import verdict
 from unlearn.report.write import write
-from unlearn.scores import GradientStatistic, Need
-from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:
     from conftest import Finished, Run

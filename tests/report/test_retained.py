@@ -11,14 +11,14 @@ import pytest
 import reports
 
 from unlearn import config
+from unlearn.core.types import Role, Subset
+from unlearn.functional.estimates import correct
 from unlearn.report.assemble import assemble
 from unlearn.report.page import accuracies, render
 from unlearn.report.pictures import Examples
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.table import line, rows, show
 from unlearn.report.verdict import verdict
-from unlearn.statistics import correct
-from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:
     from conftest import Finished, Run

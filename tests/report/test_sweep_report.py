@@ -17,7 +17,8 @@ import pytest
 from reports import FLOOR, Report, changed, grid, key, report, write
 
 from unlearn.cli.report import main
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
+from unlearn.functional.estimates import holm
 from unlearn.report.attacks import ATTACK, OTHER
 from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
@@ -26,7 +27,6 @@ from unlearn.report.sweep.read import Cell, read
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, group
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.sweep.verdict import verdict
-from unlearn.statistics import holm
 
 
 def scenarios(root: Path, *reports: Report) -> list[Scenario]:

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
+from unlearn.core.batch import Batch
+from unlearn.core.errors import DivergenceError
+from unlearn.core.plugins import options
+from unlearn.core.recipe import Recipe
 from unlearn.data.datasets.digits import Digits
-from unlearn.discovery import options
-from unlearn.errors import DivergenceError
 from unlearn.models.base import Classifier
-from unlearn.recipe import Recipe
 from unlearn.spd_gan.direct import Direct, Scene
 from unlearn.spd_gan.error_minimising import ErrorMinimising
 from unlearn.spd_gan.pgd import Pgd
@@ -156,7 +156,7 @@ def test_error_minimising_stops_on_a_net_that_diverges(scene: Scene) -> None:
 @every_kind
 def test_a_run_is_marked_by_it(kind: type[Direct], run: Run, tmp_path: Path) -> None:
     """The original learns D_f' as it is stored, within epsilon in bytes; holdout is moved too; the report says how."""
-    from unlearn.report.generator import caption, moved_by
+    from unlearn.report.charts.generator import caption, moved_by
     from unlearn.report.notes import general_notes
 
     name = next(each for each, found in KINDS.items() if found is kind)

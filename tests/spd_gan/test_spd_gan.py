@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from torch import Tensor, nn
 
+from unlearn.core.random_streams import stream
+from unlearn.core.types import Curve, Images
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.loader import Loader, StepLoader
+from unlearn.data.loaders import Loader, StepLoader
 from unlearn.models.base import Classifier
-from unlearn.modules.prediction import features
-from unlearn.modules.spd_gan import train_spd_gan
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.seeding import stream
 from unlearn.spd_gan.losses import TERMS, Guide
 from unlearn.spd_gan.networks import Discriminator, Generator
 from unlearn.spd_gan.options import Marker, noisy, noisy_like, quantise, rms
-from unlearn.types import Curve, Images
+from unlearn.training.prediction import features
+from unlearn.training.spd_gan import train_spd_gan
+from unlearn.training.trainer import TrainerSettings
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 4, 4), (3, 5, 7)]
 every_shape = pytest.mark.parametrize("shape", SHAPES)

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from unlearn import config
-from unlearn.errors import UnlearnError
-from unlearn.modules.prediction import predict
-from unlearn.pipeline import plan
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import ImageSource, Role, Subset
+from unlearn.pipeline.plan import plan
 from unlearn.report.assemble import assemble
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
@@ -23,7 +23,7 @@ from unlearn.stages.blend import Blended
 from unlearn.stages.files import read_tensors
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Samples
-from unlearn.types import ImageSource, Role, Subset
+from unlearn.training.prediction import predict
 
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run

@@ -12,21 +12,22 @@ import torch
 from conftest import write_images
 from torch import Tensor
 
-from unlearn import config, pipeline
+from unlearn import config
+from unlearn.core.types import Images, Subset
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import sentence
-from unlearn.modules.prediction import features
+from unlearn.pipeline import plan as pipeline
 from unlearn.report.assemble import assemble
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import read_tensors
 from unlearn.stages.unlearn import Loaded
-from unlearn.types import Images, Subset
+from unlearn.training.prediction import features
 
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run
 
-    from unlearn.pipeline import Plan
+    from unlearn.pipeline.plan import Plan
 
 REQUEST = ("retain=condensed", "retain.clusters=60", "strategy=finetune", "strategy.recipe.epochs=1", "spd_gan=off")
 REQUEST += ("forget.share=0.05", "baseline.seeds=[0]", "dataset.limit=300")

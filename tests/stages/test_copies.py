@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 from conftest import write_images
 
-from unlearn.console import Console
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.progress import Console
+from unlearn.core.types import Subset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.datasets.python import Python
-from unlearn.data.forget import Forget, Indices, Random
-from unlearn.modules.trainer import TrainerSettings
+from unlearn.data.requests.base import Forget
+from unlearn.data.requests.listed import Indices
+from unlearn.data.requests.rules import Random
 from unlearn.report.publishable import publishable_report
 from unlearn.report.table import remaining
 from unlearn.stages.base import Workshop
 from unlearn.stages.copies import Copies
 from unlearn.stages.samples import Scenario
-from unlearn.store import ArtifactStore
-from unlearn.types import Subset
+from unlearn.training.trainer import TrainerSettings
 
 
 def copies(folder: Path, dataset: Any, forget: Forget) -> dict[str, Any]:

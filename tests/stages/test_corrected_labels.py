@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from unlearn.core.types import Role, Subset
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import PARTS, Members
 from unlearn.inventory.purge import sentence
 from unlearn.stages.files import read_predictions, read_tensors
 from unlearn.strategies.finetune import Finetune
-from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:
     from conftest import Finished, Run

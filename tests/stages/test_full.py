@@ -11,10 +11,10 @@ from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from unlearn.core.types import Role, Subset
 from unlearn.metrics.zrf import Zrf
 from unlearn.models.base import Classifier
 from unlearn.stages.files import read_predictions
-from unlearn.types import Role, Subset
 
 
 @pytest.fixture(scope="module")

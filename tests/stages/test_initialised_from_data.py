@@ -7,7 +7,7 @@ import torch
 from conftest import Finished, Run
 from torch import Tensor
 
-from unlearn.batch import sequential
+from unlearn.core.batch import sequential
 from unlearn.models.base import Classifier
 from unlearn.models.whitened_cnn import Whitening
 from unlearn.stages.base import Workshop

@@ -21,8 +21,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearn.errors import DivergenceError, StoreError
-from unlearn.modules.recipe_module import RecipeModule
+from unlearn.core.errors import DivergenceError, StoreError
+from unlearn.training.recipe_module import RecipeModule
 
 if TYPE_CHECKING:
     from conftest import Finished, Run
@@ -122,7 +122,7 @@ def test_what_diverged_is_not_kept(run: Run, tmp_path: Path) -> None:
 def test_waiting_for_another_process_is_told(
     finished: Finished, run: Run, lacking: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unlearn.store.PATIENCE", 0.05)
+    monkeypatch.setattr("unlearn.core.artifact_store.PATIENCE", 0.05)
     lock = (lacking / "locks" / f"{finished.outcome.plan.retrained[0].key}.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     threading.Timer(0.5, lock.close).start()

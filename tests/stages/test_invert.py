@@ -11,22 +11,23 @@ import torch
 from conftest import Finished, Run
 from omegaconf import DictConfig
 
-from unlearn import config, pipeline
+from unlearn import config
+from unlearn.core.errors import ConfigError
+from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.digits import Digits
-from unlearn.errors import ConfigError
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import Fate, Judge
-from unlearn.pipeline import Plan
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.config import Page
+from unlearn.pipeline.plan import Plan
 from unlearn.report.assemble import assemble
 from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
-from unlearn.run_config import Page
 from unlearn.stages.base import inputs
 from unlearn.stages.samples import load
 from unlearn.tracking.wandb import _tables
-from unlearn.types import Role, Subset
 
 Compose = Callable[..., DictConfig]
 BOTH = ("attacks=[label_inference,feature_recovery]", "spd_gan=off", "metrics=[accuracy]", "baseline.seeds=[0]")

@@ -15,18 +15,19 @@ from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
 
-from unlearn import config, pipeline
-from unlearn.checks import ADDED
+from unlearn import config
+from unlearn.core.errors import ConfigError
+from unlearn.core.plugins import options
+from unlearn.core.types import Subset
+from unlearn.core.validation import ADDED
 from unlearn.data.datasets.image_folder import ImageFolder
-from unlearn.discovery import options
-from unlearn.errors import ConfigError
-from unlearn.pipeline import Plan
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.plan import Plan
 from unlearn.stages import keys
 from unlearn.stages.base import Stage, inputs
 from unlearn.stages.keys import canonical, code_hash
 from unlearn.strategies.bad_teacher import BadTeacher
 from unlearn.strategies.selection import All
-from unlearn.types import Subset
 
 Compose = Callable[..., DictConfig]
 RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "cluster", "report.")
@@ -505,7 +506,7 @@ def test_code_hash_follows_our_imports(hashed: Callable[..., str]) -> None:
 
 
 def test_code_hash_leaves_shared_words_and_other_packages_alone(hashed: Callable[..., str]) -> None:
-    imports = "import torch\nfrom torch import nn\nfrom unlearn.types import Role\nfrom unlearn.data.split import x\n"
+    imports = "import torch\nfrom unlearn.core.types import Role\nfrom unlearn.data.splits import x\n"
     assert hashed(a=imports)
 
 

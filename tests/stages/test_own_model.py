@@ -15,16 +15,16 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 
 from unlearn import config
+from unlearn.core.errors import ConfigError, StoreError
+from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.python import _made
-from unlearn.errors import ConfigError, StoreError
-from unlearn.pipeline import plan
+from unlearn.functional.estimates import cross_entropy
+from unlearn.pipeline.plan import plan
 from unlearn.report.assemble import assemble
 from unlearn.spd_gan.options import Noise
 from unlearn.stages import samples
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions, read_tensors
-from unlearn.statistics import cross_entropy
-from unlearn.types import Role, Subset
 
 if TYPE_CHECKING:
     from conftest import Finished, Run

@@ -13,16 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unlearn import config
-from unlearn.console import Console
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import ConfigError, DataError
+from unlearn.core.progress import Console
+from unlearn.core.types import Predictions, Role
 from unlearn.data.datasets.digits import Digits
-from unlearn.errors import ConfigError, DataError
-from unlearn.pipeline import share
+from unlearn.pipeline.plan import share
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import Workshop
 from unlearn.stages.own_models import find_source
 from unlearn.stages.plausibility import describe, knowledge_of
-from unlearn.store import ArtifactStore
-from unlearn.types import Predictions, Role
 
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run

@@ -11,17 +11,18 @@ from conftest import Compose, Finished, Run
 from test_keys import reached
 from torch import nn
 
-from unlearn import config, pipeline
-from unlearn.data.loader import Loader, PairedLoader
+from unlearn import config
+from unlearn.core.random_streams import stream
+from unlearn.core.types import Images, Role, Subset
+from unlearn.data.loaders import Loader, PairedLoader
+from unlearn.functional.estimates import correct
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.metrics.relearn_time import RelearnTime
-from unlearn.modules.relearner import RelearnerModule
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.seeding import stream
+from unlearn.pipeline import plan as pipeline
 from unlearn.stages.files import read_predictions
 from unlearn.stages.relearn import Relearn
-from unlearn.statistics import correct
-from unlearn.types import Images, Role, Subset
+from unlearn.training.relearner import RelearnerModule
+from unlearn.training.trainer import TrainerSettings
 
 AGAIN = ("metrics=[accuracy,relearn_time]", "attacks=none", "metrics.relearn_time.lr=0.02")
 

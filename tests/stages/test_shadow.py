@@ -10,15 +10,16 @@ from conftest import Compose, Finished, Run
 from test_keys import reached
 from torch import Tensor
 
-from unlearn import config, pipeline
+from unlearn import config
+from unlearn.core.errors import ConfigError
+from unlearn.core.types import Images, Role, Subset
 from unlearn.data.stream import Stream, joined
-from unlearn.errors import ConfigError
-from unlearn.pipeline import Plan
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.plan import Plan
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.shadow import Half, half
 from unlearn.stages.shadow_model import trained_once, unlearned_once
 from unlearn.stages.train import Train
-from unlearn.types import Images, Role, Subset
 
 SHADOWED = ("attacks=[lira,rmia,u_lira]", "attacks.lira.models=4", "attacks.rmia.models=4", "attacks.u_lira.models=4")
 SHADOWED += tuple(f"attacks.{name}.bootstrap=100" for name in ("lira", "rmia", "u_lira"))

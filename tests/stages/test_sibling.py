@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from conftest import Compose, Finished, Run
 
-from unlearn import config, pipeline
-from unlearn.errors import ConfigError
+from unlearn import config
+from unlearn.core.errors import ConfigError
+from unlearn.core.types import Role
 from unlearn.metrics.klom import Klom
-from unlearn.pipeline import Plan
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.plan import Plan
 from unlearn.stages.train import Train
-from unlearn.types import Role
 
 EIGHT = "[0,1,2,3,4,5,6,7]"
 SIXTEEN = "[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]"
@@ -125,8 +126,8 @@ def test_what_cannot_be_done_is_refused(composed: Compose, overrides: tuple[str,
 
 
 def test_an_audit_repeats_it(many: Finished, tmp_path: Path) -> None:
-    from unlearn.report.remeasure import remeasure
-    from unlearn.store import Entry
+    from unlearn.audit.remeasure import remeasure
+    from unlearn.core.artifact_store import Entry
 
     entries = many.workshop.entries
 

@@ -16,19 +16,19 @@ import torch
 from torch import nn
 
 from unlearn import config
-from unlearn.console import Console
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import DivergenceError, StoreError
+from unlearn.core.progress import Console
+from unlearn.core.types import Images, Role, Subset
 from unlearn.data import forget
 from unlearn.data.datasets.digits import Digits
-from unlearn.errors import DivergenceError, StoreError
-from unlearn.modules.prediction import predict
-from unlearn.modules.trainer import TrainerSettings
 from unlearn.report.assemble import assemble
 from unlearn.stages import samples
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, read_tensors, write_json, write_tensors
 from unlearn.stages.predict import Predict
-from unlearn.store import ArtifactStore
-from unlearn.types import Images, Role, Subset
+from unlearn.training.prediction import predict
+from unlearn.training.trainer import TrainerSettings
 
 if TYPE_CHECKING:
     from conftest import Finished, Run

@@ -12,14 +12,14 @@ import torch
 from conftest import Finished, Run
 from safetensors.torch import load_file
 
-from unlearn.errors import DivergenceError
-from unlearn.modules import stacked
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import DivergenceError
+from unlearn.core.types import Role
 from unlearn.stages import together
 from unlearn.stages.base import Workshop
 from unlearn.stages.shadow_model import trained_once
 from unlearn.stages.train import Train
-from unlearn.store import ArtifactStore
-from unlearn.types import Role
+from unlearn.training import stacked
 
 COUNT = 8
 LABEL = "train 4 shadow models"  # twice: the pool is odd, so halves are of two sizes

@@ -12,14 +12,15 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from unlearn import config, pipeline
-from unlearn.console import Console
-from unlearn.modules import warm_up
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
+from unlearn import config
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.progress import Console
+from unlearn.core.recipe import Recipe
+from unlearn.pipeline import plan as pipeline
 from unlearn.stages.base import Workshop
 from unlearn.stages.train import Train
-from unlearn.store import ArtifactStore
+from unlearn.training import warm_up
+from unlearn.training.trainer import TrainerSettings
 
 WORDS = ("dataset.limit=200", "model.width=4", "model.hidden=8", "train.epochs=1", "train.batch_size=24", "spd_gan=off")
 

@@ -10,14 +10,14 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import problems
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
 from unlearn.strategies.bad_teacher import BadTeacher
 from unlearn.strategies.base import Context, Edit, Phase
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 
 def images(n: int, seed: int) -> Images:

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.checks import problems
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
 from unlearn.strategies.base import Budget, Context, Edit, Phase
 from unlearn.strategies.boundary_shrink import BoundaryShrink
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 
 def phase_of(strategy: BoundaryShrink, original: nn.Module, forget: Images) -> Phase:

@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unlearn.core.plugins import options
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
 from unlearn.data.datasets.digits import Digits
-from unlearn.discovery import options
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.whitened_cnn import WhitenedCnn, Whitening
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of, replay_of
-from unlearn.recipe import Recipe
 from unlearn.strategies.base import Batches, Context, Edit, Phase, Strategy
 from unlearn.strategies.last_layers import LastLayers
 from unlearn.strategies.perturbation import Perturbation
 from unlearn.strategies.selection import Saliency
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of, replay_of
 
 CONF = Path(__file__).parents[2] / "conf/strategy"
 KINDS = options("unlearn.strategies", Strategy)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import problems
-from unlearn.errors import UnlearnError
-from unlearn.scores import Need, Scores
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Subset
+from unlearn.core.validation import problems
+from unlearn.functional.parameter_scores import Need, Scores
 from unlearn.strategies.base import Context
 from unlearn.strategies.dampening import NEEDS, factor, importances
 from unlearn.strategies.random_k import RandomK
 from unlearn.strategies.top_k import TopK
-from unlearn.types import Subset
 
 EVERYONE, FORGET = NEEDS
 

@@ -9,11 +9,12 @@ from functools import cache
 import pytest
 from conftest import Compose
 
-from unlearn import config, pipeline
-from unlearn.console import Console
-from unlearn.discovery import options
+from unlearn import config
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.plugins import options
+from unlearn.core.progress import Console
+from unlearn.pipeline import plan as pipeline
 from unlearn.stages.base import Workshop
-from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Strategy
 
 KINDS = options("unlearn.strategies", Strategy)

@@ -10,11 +10,11 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor, nn
 
-from unlearn.errors import UnlearnError
-from unlearn.scores import GradientStatistic, Need, Scores
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Images, Subset
+from unlearn.functional.parameter_scores import GradientStatistic, Need, Scores
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.fisher import Fisher, last_layer
-from unlearn.types import Images, Subset
 
 
 def net() -> nn.Sequential:

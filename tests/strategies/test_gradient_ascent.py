@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import problems
-from unlearn.modules.prediction import predict
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
 from unlearn.strategies.base import Budget, Context, Edit, Phase
 from unlearn.strategies.gradient_ascent import GradientAscent
-from unlearn.types import Images, Subset
+from unlearn.training.prediction import predict
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 HARDWARE = TrainerSettings("cpu")
 

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Images, Subset
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.strategies.base import Context
 from unlearn.strategies.influence import DAMPING, FORGOTTEN, Influence, gauss_newton, solve
-from unlearn.types import Images, Subset
 
 DECAY, CLASSES = 0.02, 3
 EXACT = Influence(damping=0, weight_decay=DECAY, samples=None, iterations=500, tolerance=1e-14)

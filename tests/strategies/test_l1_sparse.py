@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unlearn.batch import Batch
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.l1_sparse import L1Sparse
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 WEIGHT, BIAS = [[0.5, -2.0], [0.25, 1.0]], [-0.5, 0.0]  # ||theta||_1 = 4.25
 

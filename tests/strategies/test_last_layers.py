@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
 from unlearn.models.resnet18 import Resnet18
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.catastrophic_k import CatastrophicK
 from unlearn.strategies.exact_k import ExactK
 from unlearn.strategies.last_layers import LastLayers, last_modules
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 RECIPE = Recipe(epochs=3, batch_size=6, lr=0.05, momentum=0.9, weight_decay=0.1)
 

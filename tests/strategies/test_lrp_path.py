@@ -10,11 +10,11 @@ import torch
 from scipy.stats import kstest
 from torch import Tensor, nn
 
-from unlearn.checks import problems
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.lrp_path import NEED, LrpPath, gaussian, laplace
-from unlearn.types import Images, Subset
 
 ROWS = torch.tensor(  # of class 1: inputs 4 and 0; 4 and 2; 0 and 4 (tied with 5); the fourth would be 3 and 1
     [

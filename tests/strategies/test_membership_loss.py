@@ -14,15 +14,15 @@ from scipy.special import log_softmax
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import problems
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
 from unlearn.strategies.attack_head import view
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.membership_loss import MembershipLoss, gaussian_kl, moments
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 CLASSES = 4
 

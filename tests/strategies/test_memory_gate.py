@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
 from unlearn.strategies.base import Batches, Context, Edit
 from unlearn.strategies.finetune import Finetune
 from unlearn.strategies.memory_gate import MemoryGate, class_weights, wrong_label_fraction
 from unlearn.strategies.neg_grad_plus import NegGradPlus
 from unlearn.strategies.random_label import RandomLabel
 from unlearn.strategies.salun import Salun
-from unlearn.types import Images, Subset
 
 CLASSES = 4
 
@@ -214,7 +214,7 @@ def test_the_divergence_term_acts_only_while_the_forget_set_is_remembered(forget
 
 
 def as_batch(data: Images) -> Batches:
-    from unlearn.batch import Batch
+    from unlearn.core.batch import Batch
 
     return Batch(data.images.float() / 255, data.labels)
 

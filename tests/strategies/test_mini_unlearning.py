@@ -12,17 +12,17 @@ from conftest import Compose, Finished, Run
 from torch import Tensor, nn
 
 from unlearn.config import instantiate
-from unlearn.data.loader import Without
-from unlearn.errors import ConfigError
-from unlearn.modules.partial import Partial
-from unlearn.modules.unlearner import UnlearnerModule, replay_of
-from unlearn.seeding import stream
+from unlearn.core.errors import ConfigError
+from unlearn.core.random_streams import stream
+from unlearn.core.types import Images, Subset
+from unlearn.data.loaders import Without
 from unlearn.stages.history import History
 from unlearn.stages.samples import augmentation
 from unlearn.stages.train import Train
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.mini_unlearning import MiniUnlearning
-from unlearn.types import Images, Subset
+from unlearn.training.partial import Partial
+from unlearn.training.unlearner import UnlearnerModule, replay_of
 
 EPOCHS = 5
 

@@ -14,10 +14,11 @@ from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import kstest
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import problems
-from unlearn.recipe import Recipe
-from unlearn.scores import Sensitivity
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
+from unlearn.functional.parameter_scores import Sensitivity
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.finetune import Finetune
 from unlearn.strategies.perturbation import Perturbation, noise_units
@@ -26,7 +27,6 @@ from unlearn.strategies.repair import Repair
 from unlearn.strategies.selection import All, Random, exact_count
 from unlearn.strategies.top_k import TopK
 from unlearn.strategies.weight_noise import WeightNoise
-from unlearn.types import Images, Subset
 
 MODES = ("add", "zero", "reinitialise")
 

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from scipy.stats import chisquare
 from torch import nn
 
-from unlearn.batch import Batch
-from unlearn.checks import problems
-from unlearn.modules.unlearner import batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.random_label import RandomLabel
 from unlearn.strategies.relabelling import wrong_labels
-from unlearn.types import Images, Subset
+from unlearn.training.unlearner import batches_of
 
 CLASSES = 5
 

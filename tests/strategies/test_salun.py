@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.modules.unlearner import UnlearnerModule, batches_of
-from unlearn.recipe import Recipe
-from unlearn.scores import Scores
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.functional.parameter_scores import Scores
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.random_label import RandomLabel
 from unlearn.strategies.salun import Salun
 from unlearn.strategies.selection import Saliency
-from unlearn.types import Images, Subset
+from unlearn.training.trainer import TrainerSettings
+from unlearn.training.unlearner import UnlearnerModule, batches_of
 
 
 def images(n: int, seed: int) -> Images:

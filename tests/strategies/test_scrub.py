@@ -8,14 +8,14 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from unlearn.batch import Batch
-from unlearn.checks import problems
-from unlearn.data.loader import SerialLoader
-from unlearn.modules.unlearner import batches_of
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Images, Subset
+from unlearn.core.validation import problems
+from unlearn.data.loaders import SerialLoader
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.scrub import Scrub
-from unlearn.types import Images, Subset
+from unlearn.training.unlearner import batches_of
 
 SCRUB = Scrub(temperature=3.0, alpha=0.25, gamma=0.7, msteps=2, recipe=Recipe(batch_size=4))
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
-from unlearn.recipe import norm_parameters
-from unlearn.scores import Need, Scores, Sensitivity
+from unlearn.core.recipe import norm_parameters
+from unlearn.functional.parameter_scores import Need, Scores, Sensitivity
 from unlearn.strategies.base import Context, Masks
 from unlearn.strategies.selection import (
     All,

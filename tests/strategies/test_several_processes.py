@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_contract import STRATEGIES, original, scenario, unlearn
 
-from unlearn.console import Tick
-from unlearn.modules.ranks import rank, run_ranks
-from unlearn.recipe import Recipe
+from unlearn.core.progress import Tick
+from unlearn.core.recipe import Recipe
 from unlearn.strategies.iterative import Iterative
+from unlearn.training.ranks import rank, run_ranks
 
 TOLERANCE = 1e-5  # as conf/trainer/ddp.yaml says; long steps would amplify the rounding of sums in another order
 GENTLE = Recipe(epochs=1, batch_size=4, lr=0.005, momentum=0.9, weight_decay=0.1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import problems
-from unlearn.errors import UnlearnError
-from unlearn.scores import Scores
+from unlearn.core.errors import UnlearnError
+from unlearn.core.validation import problems
+from unlearn.functional.parameter_scores import Scores
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.dampening import NEEDS
 from unlearn.strategies.ssd import Ssd

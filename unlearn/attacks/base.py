@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn.attacks.roc import Ranked
-from unlearn.evidence import Evidence, Metric
+from unlearn.metrics.evidence import Evidence, Metric
 
 
 @dataclass(frozen=True)

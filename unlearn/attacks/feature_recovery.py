@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.checks import at_least, positive
-from unlearn.evidence import Evidence
-from unlearn.inversion import Guesses, Recovery, Truth
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
+from unlearn.core.validation import at_least, positive
+from unlearn.functional.gradient_inversion import Guesses, Recovery, Truth
+from unlearn.metrics.evidence import Evidence
 
 WINDOW = 7  # pixels of a side, that of SSIM
 
@@ -38,8 +38,8 @@ class FeatureRecovery(Attack):
     Reference: the retrained model's value; an advantage above 0 says that both models show more than the class does.
     Trap: where the original was so sure of the image that there is no gradient to see, it finds noise whatever leaks;
         and little noise on black costs much SSIM.
-    Source: Hu et al. 2024, "Learn what you want to unlearn" (details in `unlearn/inversion.py`); controls and advantage
-        are ours.
+    Source: Hu et al. 2024, "Learn what you want to unlearn" (details in
+        `functional/gradient_inversion.py`); controls and advantage are ours.
     """
 
     needs_one_sample = True

@@ -8,9 +8,9 @@ import numpy as np
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import forget_and_peers, judge, too_few
-from unlearn.evidence import Evidence
-from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.functional.estimates import cross_entropy
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import by_index
-from unlearn.checks import at_least, positive, share
-from unlearn.evidence import Evidence
-from unlearn.inversion import Probing
-from unlearn.statistics import confidence, mean
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.core.validation import at_least, positive, share
+from unlearn.functional.estimates import confidence, mean
+from unlearn.functional.gradient_inversion import Probing
+from unlearn.metrics.evidence import Evidence
 
 NAMES = ("success", "rank", "drop", "margin")
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import Ranked
 from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
-from unlearn.checks import at_least
-from unlearn.evidence import Evidence
-from unlearn.margin import margin
-from unlearn.seeding import stream_seed
-from unlearn.types import Measurement, Subset
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Measurement, Subset
+from unlearn.core.validation import at_least
+from unlearn.functional.logit_margin import margin
+from unlearn.metrics.evidence import Evidence
 
 SMALLEST = 1e-12  # variance; shadow models that all agree would make the ratio infinite
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from unlearn.attacks.likelihood_ratio import LikelihoodRatio
 from unlearn.attacks.roc import Ranked
-from unlearn.evidence import Evidence, Shadows
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
+from unlearn.metrics.evidence import Evidence, Shadows
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import forget_and_peers, judge, too_few
 from unlearn.attacks.roc import RANKING, Floats, Ranked, balanced_accuracy, ranking
-from unlearn.checks import at_least, share
-from unlearn.evidence import Evidence
-from unlearn.seeding import stream_seed
-from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.core.validation import at_least, share
+from unlearn.functional.estimates import cross_entropy
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from unlearn.types import Predictions, Subset
+from unlearn.core.types import Predictions, Subset
 
 FEWEST = 4  # of each kind
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.logistic import Logistic
-from unlearn.checks import at_least, share
-from unlearn.evidence import Evidence
-from unlearn.statistics import correct
-from unlearn.types import Measurement, Subset
+from unlearn.core.types import Measurement, Subset
+from unlearn.core.validation import at_least, share
+from unlearn.functional.estimates import correct
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import Ranked
 from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
-from unlearn.checks import at_least, positive
-from unlearn.evidence import Evidence, Shadows
-from unlearn.seeding import stream_seed
-from unlearn.statistics import cross_entropy
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.core.validation import at_least, positive
+from unlearn.functional.estimates import cross_entropy
+from unlearn.metrics.evidence import Evidence, Shadows
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
 
 RATES = {"tpr_at_1pct_fpr": 0.01, "tpr_at_01pct_fpr": 0.001}
 RANKING = ("auc", *RATES)

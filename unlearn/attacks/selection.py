@@ -9,11 +9,11 @@ from unlearn.attacks.logistic import Logistic, by_loss, ranked_by_loss
 from unlearn.attacks.members import forget_and_peers, too_few
 from unlearn.attacks.roc import Ranked, ranking
 from unlearn.attacks.threshold import entropy
-from unlearn.checks import at_least
-from unlearn.evidence import Evidence
-from unlearn.seeding import stream_seed
-from unlearn.statistics import correct, mean, retained_classes
-from unlearn.types import Measurement, Subset
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Measurement, Subset
+from unlearn.core.validation import at_least
+from unlearn.functional.estimates import correct, mean, retained_classes
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from unlearn.attacks.members import forget_and_peers, too_few
 from unlearn.attacks.roc import RANKING, Ranked, balanced_accuracy, ranking
-from unlearn.checks import checked
-from unlearn.evidence import Evidence, Shadow
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.core.validation import checked
+from unlearn.metrics.evidence import Evidence, Shadow
 
 NAMES = ("balanced_accuracy", *RANKING)
 

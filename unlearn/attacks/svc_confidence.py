@@ -9,11 +9,11 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import by_index, too_few
-from unlearn.checks import at_least
-from unlearn.evidence import Evidence
-from unlearn.seeding import stream
-from unlearn.statistics import confidence, mean, retained_classes
-from unlearn.types import Measurement, Subset
+from unlearn.core.random_streams import stream
+from unlearn.core.types import Measurement, Subset
+from unlearn.core.validation import at_least
+from unlearn.functional.estimates import confidence, mean, retained_classes
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

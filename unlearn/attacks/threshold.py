@@ -14,11 +14,11 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import FEWEST, by_index, forget_and_peers, too_few
 from unlearn.attacks.roc import RANKING, Floats, Ranked, balanced_accuracy, ranking
-from unlearn.checks import at_least
-from unlearn.evidence import Evidence
-from unlearn.seeding import stream_seed
-from unlearn.statistics import confidence, correct, cross_entropy
-from unlearn.types import Measurement, Predictions, Subset
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.core.validation import at_least
+from unlearn.functional.estimates import confidence, correct, cross_entropy
+from unlearn.metrics.evidence import Evidence
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

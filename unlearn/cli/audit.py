@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn.cli.boundary import guarded
-from unlearn.console import printable
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
+from unlearn.core.progress import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from unlearn.cli.shelf import Finding
+    from unlearn.audit.record import Record
+    from unlearn.audit.store import Finding
     from unlearn.data.datasets.base import Dataset
-    from unlearn.report.record import Record
 
 HELP = """\
 unlearn-audit: what of a run's audit record (unlearn report.audit=true) can be confirmed.
@@ -60,7 +60,7 @@ def _parser() -> ArgumentParser:
 
 
 def _verify(arguments: Namespace) -> int:
-    from unlearn.report.record import KEY, read, read_key
+    from unlearn.audit.record import KEY, read, read_key
 
     file: Path = arguments.file
     record = read(file)
@@ -68,9 +68,9 @@ def _verify(arguments: Namespace) -> int:
     path = arguments.key or (beside if beside.exists() else None)
     key = read_key(path) if path else None
     indices = _indices(arguments.indices, record, arguments.root) if arguments.indices else None
-    from unlearn.cli.confirm import Confirmation
-    from unlearn.cli.numbers import Numbers
-    from unlearn.cli.shelf import Shelf
+    from unlearn.audit.store import Shelf
+    from unlearn.audit.verify_models import Confirmation
+    from unlearn.audit.verify_numbers import Numbers
 
     shelf = Shelf.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _own_store(record)))
     parts = (Confirmation(record, shelf, key, indices, file.parent), Numbers(record, shelf))
@@ -89,8 +89,8 @@ def _indices(path: Path, record: Record, root: str | None) -> list[int]:
     Raises:
         UnlearnError: the file cannot be read, or names records that the data set does not have.
     """
-    from unlearn.data.records.read import read_records
-    from unlearn.data.records.resolve import find_records
+    from unlearn.data.requests.records.read import read_records
+    from unlearn.data.requests.records.resolve import find_records
 
     records = read_records(path, "--indices")
     indices = [entry.index for entry in records if isinstance(entry.index, int) and entry.file is None]
@@ -107,8 +107,8 @@ def _dataset(record: Record, root: str | None) -> Dataset:
     Raises:
         UnlearnError: the record does not tell, or the data set is not there.
     """
+    from unlearn.core.plugins import option
     from unlearn.data.datasets.base import Dataset
-    from unlearn.discovery import option
 
     kind = option("unlearn.data.datasets", Dataset, str(record["choices"].get("dataset")))
     settings = record["config"].get("dataset")
@@ -129,7 +129,7 @@ def _dataset(record: Record, root: str | None) -> Dataset:
 
 def _tell(findings: Iterable[Finding]) -> int:
     """A line each as soon as it is known, then their count; returns the exit status."""
-    from unlearn.cli.shelf import State
+    from unlearn.audit.store import State
 
     counts = dict.fromkeys(State, 0)
     for found in findings:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
-from unlearn.console import harden_output, printable
-from unlearn.errors import told_by_type
+from unlearn.core.errors import told_by_type
+from unlearn.core.progress import harden_output, printable
 
 MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
 REMEDY = "lower train.batch_size, dataset.size_px or the model's width"

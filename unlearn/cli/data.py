@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from unlearn.cli.lines import table
-from unlearn.errors import ConfigError, UnlearnError, as_one_line, counted
+from unlearn.core.errors import ConfigError, UnlearnError, as_one_line, counted
 
 if TYPE_CHECKING:
     from unlearn.data.datasets.base import Dataset
-    from unlearn.run_config import RunConfig
+    from unlearn.pipeline.config import RunConfig
 
 HELP = """\
 unlearn-data: how a data set is numbered, and whom a request means in it.

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from unlearn.run_config import RunConfig
+from unlearn.pipeline.config import RunConfig
 
 OFFERED, VISIBLE = "UNLEARN_GPUS", "CUDA_VISIBLE_DEVICES"
 _held: list[FileLock] = []  # of this process, until it ends

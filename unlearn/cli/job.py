@@ -16,15 +16,15 @@ from hydra.types import RunMode
 from unlearn import config
 from unlearn.cli.boundary import unforeseen
 from unlearn.cli.gpus import take_gpu
-from unlearn.console import Console, Stopped, harden_output, printable
-from unlearn.errors import ConfigError, UnlearnError, first_line, told_by_type
-from unlearn.memory import release
+from unlearn.core.errors import ConfigError, UnlearnError, first_line, told_by_type
+from unlearn.core.memory import release
+from unlearn.core.progress import Console, Stopped, harden_output, printable
+from unlearn.pipeline.config import BASELINE, check_here
 from unlearn.report.note import DONE, FAILED, Note
-from unlearn.run_config import BASELINE, check_here
 
 if TYPE_CHECKING:
-    from unlearn.pipeline import Outcome
-    from unlearn.run_config import RunConfig
+    from unlearn.pipeline.config import RunConfig
+    from unlearn.pipeline.plan import Outcome
 
 
 LOG = "unlearn.log"  # that Hydra keeps in the folder of each job: `hydra.job.name` of conf/config.yaml
@@ -83,10 +83,10 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
 
 
 def _run(composed: Any, output: Path, brief: bool) -> Ran:
-    from unlearn import pipeline
+    from unlearn.core.artifact_store import ArtifactStore
+    from unlearn.pipeline import plan as pipeline
     from unlearn.stages.base import Workshop
     from unlearn.stages.machine import machine
-    from unlearn.store import ArtifactStore
     from unlearn.tracking.base import Job
 
     run, objective = config.instantiate(composed), None
@@ -114,8 +114,8 @@ def _report(
     outcome: Outcome, run: RunConfig, plain: dict[str, Any], choices: dict[str, str], output: Path
 ) -> tuple[dict[str, Any], list[Path]]:
     """The report, and the files it was written to, the one to look at last."""
+    from unlearn.audit.build import write_audit
     from unlearn.report.assemble import assemble
-    from unlearn.report.audit import write_audit
     from unlearn.report.inversion import recovery
     from unlearn.report.page import render
     from unlearn.report.pictures import examples, write_pictures

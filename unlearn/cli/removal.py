@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearn.cli.lines import size, table
-from unlearn.console import Console
-from unlearn.errors import ConfigError, Problem, counted
+from unlearn.core.errors import ConfigError, Problem, counted
+from unlearn.core.progress import Console
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
 from unlearn.inventory.removals import Removal, record, remove, sweep_locks
 
 if TYPE_CHECKING:
     from unlearn.inventory.purge import Sentence
-    from unlearn.run_config import RunConfig
+    from unlearn.pipeline.config import RunConfig
 
 
 def gc(store: Path, arguments: Namespace) -> int:

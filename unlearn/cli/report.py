@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from unlearn.cli.boundary import guarded
-from unlearn.console import printable
+from unlearn.core.progress import printable
 
 ABOUT = """\
 Summarise reports: writes sweep.csv, sweep.md and sweep.html, prints the table. One row for each strategy and setting,
@@ -28,7 +28,7 @@ def main() -> None:
         help="where to write (default: the folder given, the current one for several)",
     )
     told = parser.parse_args()
-    from unlearn.errors import UnlearnError
+    from unlearn.core.errors import UnlearnError
     from unlearn.report.sweep.summary import summarise
 
     try:

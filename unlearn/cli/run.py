@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from unlearn.cli.boundary import guarded, unforeseen
-from unlearn.console import Stopped, printable, stop
+from unlearn.core.progress import Stopped, printable, stop
 
 HELP = """\
 unlearn: make a trained image classifier forget some of its training data, and measure whether it did.
@@ -93,7 +93,7 @@ def _guarded(go: Callable[[], Any]) -> int:
 def _checked(go: Callable[[], Any], cell: Callable[[Any], Any], arguments: list[str]) -> int:
     """Run what passes the checks, a grid by `go` and one job by `cell`; returns the exit status."""
     from unlearn import config
-    from unlearn.errors import ConfigError
+    from unlearn.core.errors import ConfigError
 
     try:
         whole, grid, configs, composed, compose = config.preflight(config.CommandLine.parse(arguments))

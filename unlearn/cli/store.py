@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from unlearn.cli.boundary import guarded
 from unlearn.cli.lines import ago, explained, listing, machine_readable, shown, size
-from unlearn.console import Console, printable
-from unlearn.errors import ConfigError, UnlearnError, counted
+from unlearn.core.artifact_meta import META
+from unlearn.core.errors import ConfigError, UnlearnError, counted
+from unlearn.core.progress import Console, printable
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import gone
-from unlearn.meta import META
 
 if TYPE_CHECKING:
-    from unlearn.run_config import RunConfig
+    from unlearn.pipeline.config import RunConfig
 
 Command = Callable[[Namespace, list[str]], int]  # gets what the parser knows and the overrides; gives the exit status
 SORTS: dict[str, Callable[[Item], Any]] = {

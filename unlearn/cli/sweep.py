@@ -16,8 +16,8 @@ from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
 
 from unlearn.config import Grid
-from unlearn.console import Console
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
+from unlearn.core.progress import Console
 from unlearn.report.note import DONE, FAILED, NOTE, Note
 
 EVERY = 0.5  # seconds between two looks at the cells' notes

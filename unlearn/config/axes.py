@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from unlearn.config.grid import Axis
 from unlearn.config.overriding import values
 from unlearn.config.search import interval_problems, search_problems
-from unlearn.errors import ConfigError
+from unlearn.core.errors import ConfigError
 
 LARGEST = 10_000  # cells of a grid: each is checked before the first one runs, in hundredths of a second
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from unlearn.errors import ConfigError, Problem
+from unlearn.core.errors import ConfigError, Problem
 
 
 @dataclass(frozen=True)

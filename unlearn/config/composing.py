@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from unlearn.clusters import lacking
+from unlearn.config.clusters import lacking
 
 # What Hydra says of an option of a group that the chosen parent does not have, asked for with and without a plus.
 ABSENT = re.compile(r"Could not override '(\w+/[\w/]+)'|In 'schema/(\w+/\w+)/\w+': ConfigKeyError")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.errors import Problem
+from unlearn.core.errors import Problem
 
 SUBDIR, NAME = "hydra.sweep.subdir", "hydra.job.name"
 LONGEST = 250  # bytes of a name, to which `.log` is added

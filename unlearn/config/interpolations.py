@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.config.near import keys, nearest_key
-from unlearn.errors import Problem, first_line
+from unlearn.core.errors import Problem, first_line
 
 VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
 ABSENT = re.compile(r"Interpolation key '([^']*)' not found")

@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from unlearn.discovery import options
-from unlearn.errors import nearest
+from unlearn.core.errors import nearest
+from unlearn.core.plugins import options
 
 Groups = Mapping[str, tuple[str, type]]  # where the options of a group are found, and what they derive from
 

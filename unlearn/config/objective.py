@@ -6,11 +6,11 @@ import inspect
 import re
 from collections.abc import Iterator
 
-from unlearn.errors import Problem, nearest
-from unlearn.evidence import Metric
-from unlearn.run_config import RunConfig
+from unlearn.core.errors import Problem, nearest
+from unlearn.core.types import Role
+from unlearn.metrics.evidence import Metric
+from unlearn.pipeline.config import RunConfig
 from unlearn.spd_gan.options import Probe
-from unlearn.types import Role
 
 SECONDS = ("original/seconds", "retrained/seconds", "unlearned/seconds")
 TIMED = (*SECONDS, "unlearned/speedup")

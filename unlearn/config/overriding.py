@@ -12,7 +12,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from unlearn.config.near import hint
 from unlearn.config.schema import ARGUMENTS, GROUPS
 from unlearn.config.words import PATHS
-from unlearn.errors import first_line
+from unlearn.core.errors import first_line
 
 
 def values(override: Override) -> list[str]:

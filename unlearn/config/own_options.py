@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from omegaconf._utils import get_yaml_loader
 
-from unlearn.errors import ConfigError, first_line
+from unlearn.core.errors import ConfigError, first_line
 
 HEADER = "# @package _global_"
 ACROSS = ("experiment", "preset", "sweep")  # whose options set keys of several groups

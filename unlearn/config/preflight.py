@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearn.clusters import check_installed
 from unlearn.config.axes import axes
+from unlearn.config.clusters import check_installed
 from unlearn.config.command_line import CommandLine
 from unlearn.config.composing import in_words
 from unlearn.config.folders import cell_folder, job_problems, shared
@@ -31,9 +31,9 @@ from unlearn.config.overriding import apply, lines, unreadable, unresolved_of_hy
 from unlearn.config.own_options import ACROSS, explained, refuse_endless, refuse_primary
 from unlearn.config.schema import CONF, GROUPS, instantiate
 from unlearn.config.words import parse
-from unlearn.errors import ConfigError, Problem, nearest
-from unlearn.pipeline import plan
-from unlearn.run_config import BASELINE, RunConfig, check_here
+from unlearn.core.errors import ConfigError, Problem, nearest
+from unlearn.pipeline.config import BASELINE, RunConfig, check_here
+from unlearn.pipeline.plan import plan
 
 # The two after Hydra's own: an option that is a number. The rest: files of a user's.
 COMPOSING: tuple[type[Exception], ...] = (

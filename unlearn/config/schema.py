@@ -18,51 +18,51 @@ from hydra.types import RunMode
 from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn import run_config
-from unlearn.blend import Blend
-from unlearn.checks import problems
-from unlearn.clusters import Cluster, processes
+from unlearn.config.clusters import Cluster, processes
 from unlearn.config.interpolations import unresolved
 from unlearn.config.objective import objective_problems
 from unlearn.config.units import Boolean, unit_problems
 from unlearn.config.words import PATHS
-from unlearn.data.checkpoint import Origin
+from unlearn.core.errors import ConfigError, Problem, first_line
+from unlearn.core.plugins import option
+from unlearn.core.recipe import Recipe
+from unlearn.core.validation import problems
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.forget import Forget
-from unlearn.discovery import option
-from unlearn.errors import ConfigError, Problem, first_line
-from unlearn.evidence import Metric
+from unlearn.data.requests.base import Forget
+from unlearn.data.trained_on import Origin
+from unlearn.metrics.evidence import Metric
 from unlearn.models.base import Model
-from unlearn.modules.trainer import TrainerSettings
-from unlearn.recipe import Recipe
-from unlearn.retain import Retain
-from unlearn.run_config import Baseline, Paths, RunConfig
+from unlearn.pipeline import config as run_config
+from unlearn.pipeline.config import Baseline, Paths, RunConfig
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
+from unlearn.strategies.blend import Blend
+from unlearn.strategies.retain_set import Retain
 from unlearn.strategies.selection import Selection
 from unlearn.tracking.base import Logger
+from unlearn.training.trainer import TrainerSettings
 
 # Where the options of a group are found, and what they derive from.
 GROUPS: dict[str, tuple[str, type]] = {
-    "": ("unlearn.run_config", RunConfig),
+    "": ("unlearn.pipeline.config", RunConfig),
     "dataset": ("unlearn.data.datasets", Dataset),
-    "forget": ("unlearn.data.forget", Forget),
+    "forget": ("unlearn.data.requests", Forget),
     "model": ("unlearn.models", Model),
-    "checkpoint": ("unlearn.data.checkpoint", Origin),
-    "train": ("unlearn.recipe", Recipe),
-    "baseline": ("unlearn.run_config", Baseline),
+    "checkpoint": ("unlearn.data.trained_on", Origin),
+    "train": ("unlearn.core.recipe", Recipe),
+    "baseline": ("unlearn.pipeline.config", Baseline),
     "strategy": ("unlearn.strategies", Strategy),
     "strategy/selection": ("unlearn.strategies.selection", Selection),
-    "strategy/recipe": ("unlearn.recipe", Recipe),
-    "retain": ("unlearn.retain", Retain),
-    "blend": ("unlearn.blend", Blend),
+    "strategy/recipe": ("unlearn.core.recipe", Recipe),
+    "retain": ("unlearn.strategies.retain_set", Retain),
+    "blend": ("unlearn.strategies.blend", Blend),
     "spd_gan": ("unlearn.spd_gan", SpdGan),
     "metrics": ("unlearn.metrics", Metric),
     "attacks": ("unlearn.attacks", Metric),
-    "trainer": ("unlearn.modules.trainer", TrainerSettings),
+    "trainer": ("unlearn.training.trainer", TrainerSettings),
     "logger": ("unlearn.tracking", Logger),
-    "paths": ("unlearn.run_config", Paths),
-    "cluster": ("unlearn.clusters", Cluster),
+    "paths": ("unlearn.pipeline.config", Paths),
+    "cluster": ("unlearn.config.clusters", Cluster),
 }
 VARIABLES = {"paths.store": "UNLEARN_STORE", "paths.data": "UNLEARN_DATA"}  # that conf/paths reads
 MEASURES = ("metrics", "attacks")

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
-from unlearn.clusters import Joblib, Local, Slurm
-from unlearn.errors import ConfigError, Problem
-from unlearn.pipeline import plan
-from unlearn.run_config import RunConfig, empty_net
+from unlearn.config.clusters import Joblib, Local, Slurm
+from unlearn.core.errors import ConfigError, Problem
+from unlearn.pipeline.config import RunConfig, empty_net
+from unlearn.pipeline.plan import plan
 
 FLOAT = 4  # bytes
 PROCESSES = 8  # that any machine may try

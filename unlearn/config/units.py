@@ -14,8 +14,8 @@ from typing import Any
 from omegaconf import BooleanNode
 from omegaconf.errors import ValidationError
 
-from unlearn.errors import Problem
-from unlearn.recipe import Recipe
+from unlearn.core.errors import Problem
+from unlearn.core.recipe import Recipe
 
 
 @dataclass(frozen=True)

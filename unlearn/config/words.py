@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import grammar_parser
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.errors import ConfigError
+from unlearn.core.errors import ConfigError
 
 PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_./~-]*|(['\"]).*\1")  # means itself, or is quoted already
 PATHS = (

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from unlearn.errors import DataError
-from unlearn.types import Images, ImageSource
+from unlearn.core.errors import DataError
+from unlearn.core.types import Images, ImageSource
 
 CHUNK = 512  # images, when all of them are read
 Moved = tuple[Tensor, Tensor] | None  # data set indices (sorted), and the images that take their place

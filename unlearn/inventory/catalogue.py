@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import StoreError, as_one_line, some
+from unlearn.core.artifact_meta import DIGEST, META, SHA256, MetaError, read_meta
+from unlearn.core.artifact_store import Entry
+from unlearn.core.errors import StoreError, as_one_line, some
 from unlearn.inventory.specs import references
-from unlearn.meta import DIGEST, META, SHA256, MetaError, read_meta
-from unlearn.store import Entry
 
 ASIDE = ("building", "partial")  # folders of the unfinished, each named by its key
 NO_KINDS = {*ASIDE, "locks", "pins", "removals"}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import ConfigError
+from unlearn.core.artifact_meta import META
+from unlearn.core.errors import ConfigError
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.removals import Removal
-from unlearn.meta import META
 
 DAY = 24 * 3600.0
 KEY = re.compile(r"[0-9a-f]{64}")

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unlearn.core.plugins import options
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.own import Own
-from unlearn.data.forget import Forget
-from unlearn.discovery import options
+from unlearn.data.requests.base import Forget
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.stages.files import read_tensors
 from unlearn.stages.keys import canonical
@@ -48,7 +48,7 @@ class Members:
 
     def __init__(self, catalogue: Catalogue, dataset: Dataset, requested: Tensor) -> None:
         kinds = options("unlearn.data.datasets", Dataset).values()
-        requests = options("unlearn.data.forget", Forget).values()
+        requests = options("unlearn.data.requests", Forget).values()
         self.relabelling = {kind.__qualname__ for kind in requests if issubclass(kind, Forget) and kind.relabels}
         self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, Own)}
         self.dataset = self._whose(canonical(dataset))

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import ConfigError
+from unlearn.core.errors import ConfigError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.members import SHADOWED, Members
 from unlearn.inventory.removals import Removal

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.console import Tick
-from unlearn.errors import StoreError
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import StoreError
+from unlearn.core.progress import Tick
 from unlearn.inventory.catalogue import Item, Leftover
-from unlearn.store import ArtifactStore
 
 SCHEMA_VERSION = 1
 FOLDER = "removals"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from unlearn.console import Tick
+from unlearn.core.artifact_meta import META, file_problems
+from unlearn.core.progress import Tick
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
-from unlearn.meta import META, file_problems
 
 THREADS = 4  # hashing leaves the interpreter free, and disks like company
 

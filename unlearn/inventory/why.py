@@ -10,8 +10,8 @@ from typing import Any
 
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.specs import Change, changes, distinct, leaves, references
-from unlearn.pipeline import plan
-from unlearn.run_config import BASELINE, RunConfig
+from unlearn.pipeline.config import BASELINE, RunConfig
+from unlearn.pipeline.plan import plan
 from unlearn.stages.base import Stage, inputs
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearn.evidence import Evidence
+from unlearn.core.types import Role, Subset
 from unlearn.metrics.base import SampleMean
-from unlearn.types import Role, Subset
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import correct, standard_error
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.functional.estimates import correct, standard_error
+from unlearn.metrics.evidence import Evidence, Metric
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import mean
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
+from unlearn.functional.estimates import mean
+from unlearn.metrics.evidence import Evidence, Metric
 
 
 class SampleMean(Metric):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearn.evidence import Evidence
+from unlearn.core.types import Subset
+from unlearn.functional.estimates import correct
 from unlearn.metrics.base import SampleMean
-from unlearn.statistics import correct
-from unlearn.types import Subset
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

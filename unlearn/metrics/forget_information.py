@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unlearn.checks import at_least
-from unlearn.evidence import Evidence, Metric, Seen
-from unlearn.scores import GradientStatistic, Need
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.core.validation import at_least
+from unlearn.functional.parameter_scores import GradientStatistic, Need
+from unlearn.metrics.evidence import Evidence, Metric, Seen
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import calibrated, correct
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.functional.estimates import calibrated, correct
+from unlearn.metrics.evidence import Evidence, Metric
 
 
 @dataclass(frozen=True)

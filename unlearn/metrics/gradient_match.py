@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
+from unlearn.core.types import Measurement, Subset
+from unlearn.functional.parameter_scores import GradientStatistic, Need
+from unlearn.metrics.evidence import Evidence, Metric
 from unlearn.metrics.layers import by_layer
-from unlearn.scores import GradientStatistic, Need
-from unlearn.types import Measurement, Subset
 
 FORGET, RETAIN = (Need(GradientStatistic("mean_gradient"), subset) for subset in (Subset.FORGET, Subset.RETAIN))
 

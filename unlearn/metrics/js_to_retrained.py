@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearn.divergence import js_mixture
-from unlearn.evidence import Evidence
+from unlearn.core.types import Role, Subset
+from unlearn.functional.divergence import js_mixture
 from unlearn.metrics.base import SampleMean
-from unlearn.types import Role, Subset
+from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)

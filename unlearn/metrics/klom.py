@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from unlearn.checks import at_least, positive
-from unlearn.errors import Problem
-from unlearn.evidence import Evidence, Metric, Seen
-from unlearn.margin import margin
-from unlearn.statistics import mean
-from unlearn.types import Measurement, Subset
+from unlearn.core.errors import Problem
+from unlearn.core.types import Measurement, Subset
+from unlearn.core.validation import at_least, positive
+from unlearn.functional.estimates import mean
+from unlearn.functional.logit_margin import margin
+from unlearn.metrics.evidence import Evidence, Metric, Seen
 
 FEWEST = 8  # models of either kind: a histogram of fewer shows nothing (our choice)
 MODELS_PER_BIN, MOST_BINS = 5, 20  # the authors' 20 bins for 100 models

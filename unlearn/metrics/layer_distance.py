@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn.evidence import Evidence, Metric
+from unlearn.core.types import Measurement, Role
+from unlearn.metrics.evidence import Evidence, Metric
 from unlearn.metrics.layers import by_layer
-from unlearn.types import Measurement, Role
 
 
 @dataclass(frozen=True)

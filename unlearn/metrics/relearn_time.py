@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.checks import at_least, one_of, positive, share
-from unlearn.evidence import Evidence, Metric, Relearning, Seen
-from unlearn.recipe import Recipe
-from unlearn.statistics import correct
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.core.validation import at_least, one_of, positive, share
+from unlearn.functional.estimates import correct
+from unlearn.metrics.evidence import Evidence, Metric, Relearning, Seen
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
-from unlearn.statistics import correct, standard_error
-from unlearn.types import Measurement, Role, Subset
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.functional.estimates import correct, standard_error
+from unlearn.metrics.evidence import Evidence, Metric
 
 
 @dataclass(frozen=True)

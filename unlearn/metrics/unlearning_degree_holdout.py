@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unlearn.evidence import Evidence, Metric
+from unlearn.core.types import Measurement, Role, Subset
+from unlearn.metrics.evidence import Evidence, Metric
 from unlearn.metrics.unlearning_degree_calibrated import degree
-from unlearn.types import Measurement, Role, Subset
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.errors import Problem, UnlearnError
+from unlearn.core.errors import Problem, UnlearnError
 
 
 @dataclass(frozen=True)

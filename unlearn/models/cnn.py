@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unlearn.checks import at_least, share
+from unlearn.core.validation import at_least, share
 from unlearn.models.base import Model
 
 

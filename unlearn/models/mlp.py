@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from unlearn.checks import at_least, share
+from unlearn.core.validation import at_least, share
 from unlearn.models.base import Model
 
 

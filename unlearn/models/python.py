@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlearn.errors import ConfigError, Problem, UnlearnError
-from unlearn.factories import argument_problems, load, place, source_hash
+from unlearn.core.errors import ConfigError, Problem, UnlearnError
+from unlearn.core.user_code import argument_problems, load, place, source_hash
 from unlearn.models.base import Model, trial
 
 CONTRACT = "a function (shape, classes, **model.arguments) that gives a net"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlearn.errors import DataError, Problem, UnlearnError, first_line, nearest
+from unlearn.core.errors import DataError, Problem, UnlearnError, first_line, nearest
 from unlearn.models.base import Model, outputs_of, trial
 
 PUBLISHED_CLASSES = 1000  # of ImageNet: all of torchvision's weights for classification

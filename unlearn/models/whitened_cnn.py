@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, positive
-from unlearn.errors import Problem
+from unlearn.core.errors import Problem
+from unlearn.core.validation import at_least, positive
 from unlearn.models.base import Model, Scale
 
 SIDE = 2  # of the stem's patches, in pixels

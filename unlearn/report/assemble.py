@@ -8,13 +8,15 @@ from collections import defaultdict
 from typing import Any
 
 from unlearn.attacks.roc import Ranked
-from unlearn.discovery import snake_case
-from unlearn.errors import UnlearnError, nearest
-from unlearn.pipeline import Outcome, Plan
+from unlearn.core.errors import UnlearnError, nearest
+from unlearn.core.plugins import snake_case
+from unlearn.core.types import Role, Subset
+from unlearn.functional.estimates import confidence, retained_classes
+from unlearn.pipeline.plan import Outcome, Plan
 from unlearn.report.attacks import blind, descended, described
+from unlearn.report.charts.generator import moved_by
 from unlearn.report.degree import add_intervals
 from unlearn.report.figures import Figures, Paired, Table, figures_of
-from unlearn.report.generator import moved_by
 from unlearn.report.notes import general_notes, hardware_note, selection_note
 from unlearn.report.paired import Look, look, paired
 from unlearn.report.ranked import as_curves
@@ -26,8 +28,6 @@ from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import machine, versions
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
-from unlearn.statistics import confidence, retained_classes
-from unlearn.types import Role, Subset
 
 SCHEMA_VERSION = 1
 BINS = 20  # of the true class's confidence, on 0-1

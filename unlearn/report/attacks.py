@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from unlearn.attacks.base import Attack
-from unlearn.discovery import option, snake_case
-from unlearn.pipeline import Outcome
-from unlearn.types import Measurement
+from unlearn.core.plugins import option, snake_case
+from unlearn.core.types import Measurement
+from unlearn.pipeline.plan import Outcome
 
 GRADER = "logistic"
 ATTACK = f"mia_{GRADER}_auc"  # in the average gap

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from unlearn.statistics import LEVEL, NORMAL, quantile, two_sided
+from unlearn.functional.estimates import LEVEL, NORMAL, quantile, two_sided
 
 Report = dict[str, Any]
 Interval = tuple[float, float]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from unlearn.functional.estimates import LEVEL, NORMAL
 from unlearn.report.criterion import Criterion, RetrainedGap
-from unlearn.statistics import LEVEL, NORMAL
 
 MOST = 30  # retrained models that are proposed
 CERTAINTY = 0.8  # probability that the deviation assumed is at least the true one

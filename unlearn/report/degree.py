@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from unlearn.core.random_streams import stream
+from unlearn.core.types import Role
+from unlearn.functional.estimates import confidence
 from unlearn.metrics.unlearning_degree_calibrated import UnlearningDegreeCalibrated
 from unlearn.metrics.unlearning_degree_holdout import UnlearningDegreeHoldout
-from unlearn.pipeline import Outcome
-from unlearn.readings import Reading
+from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.plan import Outcome
 from unlearn.report.figures import Figures
-from unlearn.seeding import stream
-from unlearn.statistics import confidence
-from unlearn.types import Role
 
 DEGREES = {
     "unlearning_degree_calibrated": UnlearningDegreeCalibrated,

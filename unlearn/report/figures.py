@@ -8,9 +8,9 @@ from itertools import permutations
 from statistics import fmean, stdev
 from typing import Any
 
+from unlearn.core.types import Measurement, Role
 from unlearn.report.attacks import ATTACK, GRADER, OTHER, SELECTED, SELECTED_OTHER, SELECTOR, grading, judges
 from unlearn.report.retained import graded
-from unlearn.types import Measurement, Role
 
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
 SELECTION = ("forget_accuracy", "retain_accuracy", "validation_accuracy", SELECTED)  # neither test nor holdout

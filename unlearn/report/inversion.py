@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn.pipeline import Outcome
-from unlearn.readings import Reading
+from unlearn.core.types import Measurement, Role
+from unlearn.pipeline.config import RunConfig
+from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.plan import Outcome
 from unlearn.report.pictures import data_uri, withheld
-from unlearn.run_config import RunConfig
-from unlearn.types import Measurement, Role
 
 MODELS = (Role.UNLEARNED, Role.RETRAINED)
 

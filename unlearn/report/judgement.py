@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from unlearn.functional.estimates import LEVEL, holm
 from unlearn.report.criterion import Criterion, RetrainedGap, criteria, difference
 from unlearn.report.retained import graded
-from unlearn.statistics import LEVEL, holm
 
 Report = dict[str, Any]
 TOLERANCE = 0.02  # of accuracy or AUC, for reports without `report.tolerance`

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from unlearn.console import printable
+from unlearn.core.progress import printable
 from unlearn.report.write import write_text
 
 NOTE = "cell.json"

@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unlearn.data.split import Population
-from unlearn.pipeline import Outcome
+from unlearn.core.types import Role
+from unlearn.data.population import Population
+from unlearn.pipeline.plan import Outcome
 from unlearn.spd_gan.direct import Direct
 from unlearn.spd_gan.options import Noise, Perturbing
 from unlearn.stages.plausibility import OwnData
 from unlearn.strategies.base import Budget
 from unlearn.strategies.iterative import Iterative
-from unlearn.types import Role
 
 RETAIN = "retain_accuracy"
 FAR = 0.2  # below the retrained models' accuracy on the retain set [ours]

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unlearn.report import svg
+from unlearn.report.charts import svg
+from unlearn.report.charts.dots import Dot, dots
+from unlearn.report.charts.generator import caption, charts
+from unlearn.report.charts.roc_curves import rocs
 from unlearn.report.criterion import RetrainedGap, criteria
-from unlearn.report.curves import rocs
-from unlearn.report.dots import Dot, dots
-from unlearn.report.generator import caption, charts
 from unlearn.report.inversion import Recovery
 from unlearn.report.notes import place
 from unlearn.report.pictures import Examples

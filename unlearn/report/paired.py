@@ -10,13 +10,13 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import Ranked
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Measurement, Role
+from unlearn.functional.estimates import mean, paired_interval, paired_share_interval
 from unlearn.metrics.base import SampleMean
-from unlearn.pipeline import Outcome
-from unlearn.readings import Reading
+from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.plan import Outcome
 from unlearn.report.ranked import area_difference
-from unlearn.seeding import stream_seed
-from unlearn.statistics import mean, paired_interval, paired_share_interval
-from unlearn.types import Measurement, Role
 
 ROLES = {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from unlearn.data.datasets.base import Dataset
-from unlearn.pipeline import Outcome
-from unlearn.report.generator import caption, described
+from unlearn.pipeline.config import RunConfig
+from unlearn.pipeline.plan import Outcome
+from unlearn.report.charts.generator import caption, described
 from unlearn.report.write import write_text
-from unlearn.run_config import RunConfig
 from unlearn.stages.files import read_tensors
 
 PICTURES = "pictures.json"  # beside the report, for the page of a sweep

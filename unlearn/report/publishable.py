@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from unlearn.errors import DivergenceError, first_line
+from unlearn.core.errors import DivergenceError, first_line
 
 PRIVATE = ("paths", "cluster", "hydra")  # where and on what it ran: they name people and machines, and no result
 LISTS = (("forget", "file"), ("checkpoint", "trained_on"))  # keys of files that list records

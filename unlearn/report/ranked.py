@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearn.attacks.roc import Floats, Ranked, auc
-from unlearn.types import Measurement
+from unlearn.core.types import Measurement
 
 RESAMPLES = 1000  # of the bootstrap
 AT_ONCE = 50  # resamples, so that they fit the memory

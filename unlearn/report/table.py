@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from unlearn.console import printable
-from unlearn.errors import counted, some
+from unlearn.core.errors import counted, some
+from unlearn.core.progress import printable
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn.discovery import option
+from unlearn.core.plugins import option
 from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
 from unlearn.report.cost import account, price
 from unlearn.report.criterion import Criterion

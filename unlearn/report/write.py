@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import UnlearnError
+from unlearn.core.errors import UnlearnError
 
 
 def write(report: dict[str, Any], folder: Path) -> Path:

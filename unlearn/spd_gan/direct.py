@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import at_least, positive
-from unlearn.console import Tick
+from unlearn.core.batch import Batch
+from unlearn.core.progress import Tick
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Curve
+from unlearn.core.validation import at_least, positive
 from unlearn.models.base import Classifier
-from unlearn.recipe import Recipe
 from unlearn.spd_gan.look import CHUNK, LOOKS, look
 from unlearn.spd_gan.options import Perturbing
-from unlearn.types import Curve
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from unlearn.checks import share
-from unlearn.errors import DivergenceError
-from unlearn.seeding import stream_seed
+from unlearn.core.errors import DivergenceError
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Curve
+from unlearn.core.validation import share
 from unlearn.spd_gan.direct import Direct, Scene
 from unlearn.spd_gan.look import look
 from unlearn.spd_gan.options import quantise
-from unlearn.types import Curve
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.checks import at_least, checked, one_of, positive, runtime
+from unlearn.core.validation import at_least, checked, one_of, positive, runtime
 from unlearn.spd_gan.losses import TERMS, Guide
 from unlearn.spd_gan.networks import Discriminator, Generator
 

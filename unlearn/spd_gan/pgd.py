@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unlearn.core.types import Curve
 from unlearn.spd_gan.direct import Direct, Scene
-from unlearn.types import Curve
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from unlearn.console import Console, Tick
-from unlearn.memory import release
-from unlearn.modules.trainer import TrainerSettings
+from unlearn.core.artifact_store import ArtifactStore, Entry
+from unlearn.core.memory import release
+from unlearn.core.progress import Console, Tick
+from unlearn.core.types import Curve
 from unlearn.stages.explain import explained
 from unlearn.stages.keys import canonical_fields
 from unlearn.stages.machine import machine, versions
 from unlearn.stages.resident import ResidentModels
-from unlearn.store import ArtifactStore, Entry
-from unlearn.types import Curve
+from unlearn.training.trainer import TrainerSettings
 
 
 @dataclass(frozen=True)

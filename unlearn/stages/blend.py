@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
-from unlearn.blend import Mix, interpolate
-from unlearn.console import Tick
+from unlearn.core.progress import Tick
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Role
+from unlearn.functional.estimates import correct
 from unlearn.models.base import Classifier
-from unlearn.recipe import Recipe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, warm_up
 from unlearn.stages.unlearn import Unlearn
-from unlearn.statistics import correct
-from unlearn.types import Role
+from unlearn.strategies.blend import Mix, interpolate
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Blended(Stage):
         self.original.warm_up(Recipe(), workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        from unlearn.modules.prediction import predict
+        from unlearn.training.prediction import predict
 
         model, data = self.unlearned.load(workshop), self.validation.load(workshop)
         original, unlearned = self.original.load(workshop).state_dict(), self.unlearned.load(workshop).state_dict()

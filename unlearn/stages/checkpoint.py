@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from unlearn.checkpoint.content import file_sha256
-from unlearn.checkpoint.weights import read_weights
-from unlearn.checks import ADDED, runtime
-from unlearn.console import Tick
+from unlearn.core.progress import Tick
+from unlearn.core.validation import ADDED, runtime
+from unlearn.models.checkpoints.content import file_sha256
+from unlearn.models.checkpoints.weights import read_weights
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage

@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearn.console import Tick
+from unlearn.core.progress import Tick
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource
 from unlearn.models.base import Classifier
-from unlearn.modules.trainer import Numerics
-from unlearn.recipe import Recipe
-from unlearn.retain import Condensed, divide, mix, packed
-from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, warm_up
-from unlearn.types import ImageSource
+from unlearn.strategies.retain_set import Condensed, divide, mix, packed
+from unlearn.training.trainer import Numerics
 
 TOGETHER = 512  # images mixed at a time
 
@@ -52,7 +52,7 @@ class Condense(Stage):
         self.original.warm_up(Recipe(), workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        from unlearn.modules.prediction import features
+        from unlearn.training.prediction import features
 
         model = self.original.load(workshop)
         retain, forget = self.retain.load(workshop), self.forget.load(workshop)

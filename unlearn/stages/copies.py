@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from unlearn.console import Tick
+from unlearn.core.progress import Tick
+from unlearn.core.types import Images
 from unlearn.data.datasets.base import Contents, Dataset
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json
 from unlearn.stages.samples import Samples, Split, load
-from unlearn.types import Images
 
 PARTS = {"_of_test": "test", "_of_val": "val"}  # by the ending of a subset's name in a split
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearn.console import duration
+from unlearn.core.progress import duration
 from unlearn.stages.base import Stage, Workshop
 
 

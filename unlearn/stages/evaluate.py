@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from unlearn.checks import ADDED
-from unlearn.console import Tick
-from unlearn.evidence import Evidence, Metric, Seen, Shadow
+from unlearn.core.progress import Tick
+from unlearn.core.types import Measurement, Subset
+from unlearn.core.validation import ADDED
+from unlearn.metrics.evidence import Evidence, Metric, Seen, Shadow
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
 from unlearn.stages.invert import Recovered
@@ -19,7 +20,6 @@ from unlearn.stages.predict import Predict
 from unlearn.stages.relearn import Relearn
 from unlearn.stages.score import Score
 from unlearn.stages.shadow import Half, Part
-from unlearn.types import Measurement, Subset
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
-from unlearn.errors import UnlearnError, first_line
-from unlearn.memory import is_out_of_memory
+from unlearn.core.errors import UnlearnError, first_line
+from unlearn.core.memory import is_out_of_memory
 
 REPEATABLE = re.compile(r"(\w+) does not have a deterministic implementation|[Dd]eterministic behavior was enabled")
 GIB = 2**30

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from unlearn.errors import StoreError
-from unlearn.store import Entry
-from unlearn.types import Predictions
+from unlearn.core.artifact_store import Entry
+from unlearn.core.errors import StoreError
+from unlearn.core.types import Predictions
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.console import Tick
+from unlearn.core.progress import Tick
 from unlearn.models.base import Classifier
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_tensors
@@ -32,7 +32,7 @@ class History(Stage):
         warm_up(self.original.samples.population.dataset, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        from unlearn.modules.partial import Partial
+        from unlearn.training.partial import Partial
 
         if self.epochs == 0:
             classifier = self.original.initial(workshop)

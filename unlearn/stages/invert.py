@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearn.batch import sequential
-from unlearn.console import Tick
-from unlearn.data.split import Population
-from unlearn.inversion import Guesses, Probing, Recovery, Truth, truth
+from unlearn.core.artifact_store import Entry
+from unlearn.core.batch import sequential
+from unlearn.core.progress import Tick
+from unlearn.core.types import Images, ImageSource, Subset
+from unlearn.data.population import Population
+from unlearn.functional.gradient_inversion import Guesses, Probing, Recovery, Truth, truth
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import Finished, ModelStage
 from unlearn.stages.samples import Samples, Scenario, warm_up
-from unlearn.store import Entry
-from unlearn.types import Images, ImageSource, Subset
 
 PEERS_BATCH = 512
 

@@ -13,23 +13,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from unlearn.factories import statements, syntax
+from unlearn.core.user_code import statements, syntax
 
 # Shared words and helpers, on which no result hangs alone, and what the stages' versions cover.
 NOT_HASHED = tuple(
     f"unlearn.{room}"
     for room in (
-        "types",
-        "evidence",
-        "errors",
-        "checks",
-        "factories",
-        "seeding",
-        "memory",
-        "console",
-        "store",
+        "core.types",
+        "core.errors",
+        "core.validation",
+        "core.user_code",
+        "core.random_streams",
+        "core.memory",
+        "core.progress",
+        "core.artifact_store",
+        "metrics.evidence",
         "data",
-        "modules",
+        "training",
         "stages",
     )
 )

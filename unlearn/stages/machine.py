@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from unlearn.modules.trainer import TrainerSettings
+from unlearn.training.trainer import TrainerSettings
 
 PACKAGES = (
     "unlearn",

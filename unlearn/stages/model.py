@@ -8,13 +8,13 @@ from typing import Protocol
 
 import torch
 
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Role
 from unlearn.models.base import Classifier, Model
-from unlearn.recipe import Recipe
-from unlearn.seeding import stream_seed
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors
 from unlearn.stages.samples import Sampled, warm_up
-from unlearn.types import Role
 
 
 class Finished(Protocol):
@@ -50,7 +50,7 @@ class ModelStage(Stage, ABC):
 
     def warm_up(self, recipe: Recipe, workshop: Workshop) -> None:
         """Let a copy of the net do one step by a recipe: no stage is charged with what a GPU's first step costs."""
-        from unlearn.modules.warm_up import training_step, warm_up_once
+        from unlearn.training.warm_up import training_step, warm_up_once
 
         hardware, shape = workshop.hardware, self.samples.population.dataset.shape
         name = (repr(self.model), shape, recipe.batch_size, recipe.optimizer, hardware.numerics)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.checkpoint.content import expected, refuse_missing
-from unlearn.errors import DataError, nearest
-from unlearn.store import ArtifactStore
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import DataError, nearest
+from unlearn.models.checkpoints.content import expected, refuse_missing
 
 MODEL = "model.safetensors"
 KEY = re.compile(r"[0-9a-f]{8,64}")  # of a model in the store, or how it begins

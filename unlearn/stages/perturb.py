@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from unlearn.console import Tick
-from unlearn.discovery import snake_case
-from unlearn.modules.trainer import Numerics
-from unlearn.seeding import stream
+from unlearn.core.plugins import snake_case
+from unlearn.core.progress import Tick
+from unlearn.core.random_streams import stream
+from unlearn.core.types import Curve, ImageSource, Subset
 from unlearn.spd_gan.look import CHUNK
 from unlearn.spd_gan.options import Gan, Noise, noisy, noisy_like, quantise
 from unlearn.stages.base import Stage, Workshop
@@ -21,10 +21,10 @@ from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
 from unlearn.stages.train import Train
-from unlearn.types import Curve, ImageSource, Subset
+from unlearn.training.trainer import Numerics
 
 if TYPE_CHECKING:
-    from unlearn.batch import Batch
+    from unlearn.core.batch import Batch
     from unlearn.spd_gan.direct import Direct
     from unlearn.spd_gan.networks import Generator
 
@@ -101,9 +101,9 @@ class Perturb(Stage):
         write_json(folder / "curve.json", found.curve)
 
     def _train(self, settings: Gan, forget: ImageSource, workshop: Workshop, tick: Tick) -> tuple[Generator, Curve]:
-        from unlearn.modules.prediction import features
-        from unlearn.modules.spd_gan import train_spd_gan
         from unlearn.spd_gan.losses import Guide
+        from unlearn.training.prediction import features
+        from unlearn.training.spd_gan import train_spd_gan
 
         assert self.guide is not None, "SPD-GAN needs a guide"
         classifier, retain = self.guide.load(workshop), self.retain.load(workshop)
@@ -118,7 +118,7 @@ class Perturb(Stage):
         self, settings: Direct, clean: Tensor, labels: Tensor, index: Tensor, workshop: Workshop, tick: Tick
     ) -> Moved:
         """`index` is that of the forget set, whose images come first."""
-        from unlearn.data.loader import Loader, batches_of
+        from unlearn.data.loaders import Loader, batches_of
         from unlearn.spd_gan.direct import Scene
 
         guide, n = self.guide, len(index)

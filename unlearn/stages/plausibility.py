@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from unlearn.core.errors import DataError, some
+from unlearn.core.types import Predictions, Subset
 from unlearn.data.datasets.base import Dataset
-from unlearn.errors import DataError, some
+from unlearn.functional.estimates import correct
 from unlearn.stages.base import Workshop
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Samples
-from unlearn.statistics import correct
-from unlearn.types import Predictions, Subset
 
 NORMAL = 1.645  # quantile of the normal distribution: 95 %, one-sided
 LOW = 0.5  # accuracy on its own training data below which a net is worth a second look [ours]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.console import Tick
-from unlearn.errors import DivergenceError
+from unlearn.core.errors import DivergenceError
+from unlearn.core.progress import Tick
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_predictions
 from unlearn.stages.invert import Probes
@@ -32,7 +32,7 @@ class Predict(Stage):
         load(self.samples.population.dataset, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        from unlearn.modules.prediction import predict
+        from unlearn.training.prediction import predict
 
         predictions = predict(self.model.load(workshop), self.samples.load(workshop))
         if not predictions.logits.isfinite().all():

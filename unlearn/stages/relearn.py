@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.console import Tick
-from unlearn.evidence import Relearning
-from unlearn.modules.trainer import Numerics
+from unlearn.core.artifact_store import Entry
+from unlearn.core.progress import Tick
+from unlearn.core.types import Subset
+from unlearn.functional.estimates import correct
+from unlearn.metrics.evidence import Relearning
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, write_json
 from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Sampled, augmentation, warm_up
-from unlearn.statistics import correct
-from unlearn.store import Entry
-from unlearn.types import Subset
+from unlearn.training.trainer import Numerics
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Relearn(Stage):
         warm_up(self.forget.population.dataset, workshop)
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        from unlearn.data.loader import Loader, PairedLoader
-        from unlearn.modules.relearner import ROLE, RelearnerModule
+        from unlearn.data.loaders import Loader, PairedLoader
+        from unlearn.training.relearner import ROLE, RelearnerModule
 
         data, augment = self.forget.load(workshop), augmentation(self.forget.population.dataset)
         loader = PairedLoader({Subset.FORGET: Loader(data, self.how.recipe.batch_size, self.seed, ROLE, augment)})

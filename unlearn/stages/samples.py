@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from unlearn.console import Tick
-from unlearn.data.checkpoint import TrainedOn
+from unlearn.core.progress import Tick
+from unlearn.core.types import Images, ImageSource, Subset
 from unlearn.data.datasets.base import Contents, Dataset
-from unlearn.data.forget import Forget
-from unlearn.data.split import ForgetSplit, Population
+from unlearn.data.population import Population
+from unlearn.data.requests.base import Forget
+from unlearn.data.splits import ForgetSplit
+from unlearn.data.trained_on import TrainedOn
+from unlearn.functional.estimates import cross_entropy
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_predictions, read_tensors, write_tensors
-from unlearn.statistics import cross_entropy
-from unlearn.types import Images, ImageSource, Subset
 
 if TYPE_CHECKING:
     from unlearn.data.augmentation import Augmentation

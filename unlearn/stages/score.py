@@ -8,14 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unlearn.batch import sequential, spaced
-from unlearn.console import Tick
-from unlearn.scores import Need, Scores
+from unlearn.core.batch import sequential, spaced
+from unlearn.core.progress import Tick
+from unlearn.core.types import ImageSource
+from unlearn.functional.parameter_scores import Need, Scores
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import read_tensors, write_tensors
 from unlearn.stages.model import Finished
 from unlearn.stages.samples import Sampled, warm_up
-from unlearn.types import ImageSource
 
 SCORING_BATCH = 256
 
@@ -36,7 +36,7 @@ class Score(Stage):
         return f"score {self.need.statistic.name} on {self.need.subset} of {self.model.role} (seed {self.model.seed})"
 
     def prepare(self, workshop: Workshop) -> None:
-        from unlearn.modules.warm_up import warm_up_once
+        from unlearn.training.warm_up import warm_up_once
 
         warm_up(self.samples.population.dataset, workshop)
         name = (self.need.statistic, self.model.key)

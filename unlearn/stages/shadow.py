@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unlearn.data.split import Population
+from unlearn.core.errors import DataError
+from unlearn.core.random_streams import stream
+from unlearn.core.types import ImageSource, Subset
+from unlearn.data.population import Population
 from unlearn.data.stream import joined
-from unlearn.errors import DataError
-from unlearn.seeding import stream
 from unlearn.stages.base import Workshop
 from unlearn.stages.samples import Sampled, Samples, Scenario, load
-from unlearn.types import ImageSource, Subset
 
 FEWEST = 2  # shadow models that forget a sample: one would leave its variance unknown
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearn.evidence import Metric
+from unlearn.core.types import Subset
+from unlearn.metrics.evidence import Metric
 from unlearn.stages.blend import Judged
 from unlearn.stages.cost import Extra
 from unlearn.stages.evaluate import ShadowView
 from unlearn.stages.predict import Predict
 from unlearn.stages.shadow import ShadowScenario
 from unlearn.stages.train import Train
-from unlearn.types import Subset
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from unlearn.errors import DivergenceError
-from unlearn.memory import is_out_of_memory, release
+from unlearn.core.errors import DivergenceError
+from unlearn.core.memory import is_out_of_memory, release
+from unlearn.core.types import Images, Role
 from unlearn.stages.base import Stage, Workshop, inputs
 from unlearn.stages.train import Train
-from unlearn.types import Images, Role
 
 FEWEST = 4  # models in a group: fewer gain nothing (our choice)
 
@@ -63,7 +63,7 @@ def _lonely(stage: Train, workshop: Workshop) -> bool:
 
 
 def _group_size(two: Sequence[Train], workshop: Workshop) -> int:
-    from unlearn.modules.stackable import agree, group_size
+    from unlearn.training.stackable import agree, group_size
 
     loaders = [stage.loader(workshop) for stage in two]
     if not all(isinstance(loader.data, Images) for loader in loaders):
@@ -84,7 +84,7 @@ def _groups(stages: Sequence[Train], most: int, workshop: Workshop) -> Iterator[
 
 
 def _train(stages: Sequence[Train], workshop: Workshop) -> None:
-    from unlearn.modules.stacked import fit_stacked
+    from unlearn.training.stacked import fit_stacked
 
     label = f"train {len(stages)} shadow models"
     start = time.perf_counter()

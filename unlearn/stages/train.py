@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from unlearn.batch import sequential, spaced
-from unlearn.console import Console, Tick
-from unlearn.errors import DivergenceError, StoreError
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.batch import sequential, spaced
+from unlearn.core.errors import DivergenceError, StoreError
+from unlearn.core.progress import Console, Tick
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Curve
 from unlearn.models.base import Classifier
-from unlearn.modules.trainer import Numerics, TrainerSettings
-from unlearn.recipe import Recipe
 from unlearn.stages.base import Workshop
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, augmentation
-from unlearn.store import ArtifactStore
-from unlearn.types import Curve
+from unlearn.training.trainer import Numerics, TrainerSettings
 
 if TYPE_CHECKING:
-    from unlearn.data.loader import Loader, Rows
-    from unlearn.modules.partial import Partial, Progress
+    from unlearn.data.loaders import Loader, Rows
+    from unlearn.training.partial import Partial, Progress
 
 INITIAL_IMAGES = 5000  # at most, evenly spaced, for a net that takes its first values from the data
 INITIAL_BATCH = 500
@@ -102,9 +102,9 @@ class Train(ModelStage):
 
         `kept` is where it leaves its last epoch; None: among the store's unfinished work.
         """
-        from unlearn.data.loader import PairedLoader, Share
-        from unlearn.modules.classifier import ClassifierModule
-        from unlearn.modules.ranks import rank, world_size
+        from unlearn.data.loaders import PairedLoader, Share
+        from unlearn.training.classifier import ClassifierModule
+        from unlearn.training.ranks import rank, world_size
 
         classifier = self.initial(workshop)
         share = Share(rank(), world_size()) if world_size() > 1 else None
@@ -116,19 +116,19 @@ class Train(ModelStage):
 
     def loader(self, workshop: Workshop, rows: Rows | None = None) -> Loader:
         """The batches that it learns from."""
-        from unlearn.data.loader import Loader
+        from unlearn.data.loaders import Loader
 
         data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
         return Loader(data, self.recipe.batch_size, self.seed, self.role, augment, rows)
 
     def _kept(self, workshop: Workshop) -> Partial:
-        from unlearn.modules.partial import Partial
+        from unlearn.training.partial import Partial
 
         return Partial(workshop.store.partial(self.key) / "last.ckpt", workshop.hardware.checkpoint_every)
 
     def _earlier(self, kept: Partial, workshop: Workshop) -> Progress:
         """What earlier attempts left; what cannot be used is dropped."""
-        from unlearn.modules.partial import Progress
+        from unlearn.training.partial import Progress
 
         try:
             earlier = kept.read()
@@ -142,7 +142,7 @@ class Train(ModelStage):
 
     def _spread(self, workshop: Workshop, tick: Tick) -> None:
         """Train in as many processes as devices; the last epoch's checkpoint stays."""
-        from unlearn.modules.ranks import run_ranks
+        from unlearn.training.ranks import run_ranks
 
         work = partial(_train, self, workshop.store.root, workshop.hardware)
         run_ranks(work, self.devices, workshop.hardware.device, tick)

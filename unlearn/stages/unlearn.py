@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from unlearn.console import Console, Tick
-from unlearn.errors import DivergenceError
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import DivergenceError
+from unlearn.core.progress import Console, Tick
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Curve, ImageSource, Role, Subset
+from unlearn.functional.estimates import NORMAL, correct
 from unlearn.models.base import Classifier
-from unlearn.modules.trainer import Numerics, TrainerSettings
-from unlearn.recipe import Recipe
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import write_json, write_tensors
@@ -25,13 +27,11 @@ from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, augmentation, warm_up
 from unlearn.stages.score import Score
-from unlearn.statistics import NORMAL, correct
-from unlearn.store import ArtifactStore
 from unlearn.strategies.base import Context, Edit, Masks, Phase, Strategy
-from unlearn.types import Curve, ImageSource, Role, Subset
+from unlearn.training.trainer import Numerics, TrainerSettings
 
 if TYPE_CHECKING:
-    from unlearn.modules.unlearner import UnlearnerModule
+    from unlearn.training.unlearner import UnlearnerModule
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Unlearn(Stage):
 
     def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
         if self.devices > 1:
-            from unlearn.modules.ranks import run_ranks
+            from unlearn.training.ranks import run_ranks
 
             work = partial(_unlearn, self, folder, workshop.store.root, workshop.hardware)
             run_ranks(work, self.devices, workshop.hardware.device, tick)
@@ -137,7 +137,7 @@ class Unlearn(Stage):
         return found if self.history is None else found | {Subset.TRAIN: self.original.samples}
 
     def _refresh(self, model: Classifier, context: Context, edit: Edit) -> None:
-        from unlearn.modules.prediction import refresh_batch_norm
+        from unlearn.training.prediction import refresh_batch_norm
 
         pairs = zip(model.parameters(), context.original.parameters(), strict=True)
         if edit.refresh_bn and not all(torch.equal(now, before) for now, before in pairs):
@@ -145,7 +145,7 @@ class Unlearn(Stage):
 
     def _note_wreck(self, model: Classifier, context: Context, workshop: Workshop) -> None:
         """Report at once that the edit left the net at chance: what follows then trains a net that knows nothing."""
-        from unlearn.modules.prediction import predict
+        from unlearn.training.prediction import predict
 
         if not self.strategy.edits or self.strategy.gentler is None:
             return
@@ -161,7 +161,7 @@ class Unlearn(Stage):
     def _run(
         self, model: Classifier, phase: Phase, number: int, context: Context, workshop: Workshop, tick: Tick
     ) -> UnlearnerModule:
-        from unlearn.modules.unlearner import UnlearnerModule, batches_of
+        from unlearn.training.unlearner import UnlearnerModule, batches_of
 
         if phase.replays:
             return self._replay(model, phase, context, workshop, tick)
@@ -174,8 +174,8 @@ class Unlearn(Stage):
         self, model: Classifier, phase: Phase, context: Context, workshop: Workshop, tick: Tick
     ) -> UnlearnerModule:
         """A phase that is the end of the original's training: its seed, its role, its optimizer."""
-        from unlearn.modules.partial import Partial
-        from unlearn.modules.unlearner import UnlearnerModule, replay_of
+        from unlearn.training.partial import Partial
+        from unlearn.training.unlearner import UnlearnerModule, replay_of
 
         assert self.history is not None, "only a strategy with a history replays"
         seed, role = self.original.seed, self.original.role
@@ -244,7 +244,7 @@ class Loaded(Mapping[Subset, ImageSource]):
 
 def _unlearn(stage: Unlearn, folder: Path, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
     """What each process does; its inputs are all in the store."""
-    from unlearn.modules.ranks import rank
+    from unlearn.training.ranks import rank
 
     hardware.apply()
     made = stage.make(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)

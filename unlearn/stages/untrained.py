@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.console import Tick
+from unlearn.core.progress import Tick
+from unlearn.core.types import Role
 from unlearn.models.base import Classifier
 from unlearn.stages.base import Stage, Workshop
 from unlearn.stages.files import write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.types import Role
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.checks import positive
+from unlearn.core.types import Subset
+from unlearn.core.validation import positive
 from unlearn.strategies.base import Batches, outputs
 from unlearn.strategies.iterative import Objective
-from unlearn.types import Subset
 
 
 @dataclass(frozen=True, kw_only=True)

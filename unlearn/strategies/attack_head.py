@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch, sequential
-from unlearn.types import ImageSource
+from unlearn.core.batch import Batch, sequential
+from unlearn.core.types import ImageSource
 
 BATCH_SIZE = 256
 

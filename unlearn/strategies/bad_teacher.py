@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import checked, positive
-from unlearn.divergence import kl
-from unlearn.errors import Problem
-from unlearn.recipe import Recipe
+from unlearn.core.errors import Problem
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import checked, positive
+from unlearn.functional.divergence import kl
 from unlearn.strategies.base import Batches, Context, Loss, outputs
 from unlearn.strategies.iterative import Objective
 from unlearn.strategies.selection import exact_count
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import at_least, checked, positive
-from unlearn.console import Tick
-from unlearn.errors import Problem
-from unlearn.recipe import Recipe
-from unlearn.scores import Need, Scores
-from unlearn.seeding import stream, stream_seed
-from unlearn.types import ImageSource, Subset
+from unlearn.core.batch import Batch
+from unlearn.core.errors import Problem
+from unlearn.core.progress import Tick
+from unlearn.core.random_streams import stream, stream_seed
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import at_least, checked, positive
+from unlearn.functional.parameter_scores import Need, Scores
 
 Masks = dict[str, Tensor]  # parameter name -> bool, the parameter's shape
 Batches = Mapping[Subset, Batch]  # side by side, by subset

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch, sequential
-from unlearn.checks import one_of, positive
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch, sequential
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import one_of, positive
 from unlearn.strategies.base import Batches, Budget, Context, Loss
 from unlearn.strategies.iterative import Objective
-from unlearn.types import ImageSource, Subset
 
 KEPT = "{:,} of {:,} forget samples keep their label: strategy.step does not carry them across the nearest border."
 

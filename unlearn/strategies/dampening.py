@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from unlearn.scores import GradientStatistic, Need, Scores, complete
-from unlearn.types import Subset
+from unlearn.core.types import Subset
+from unlearn.functional.parameter_scores import GradientStatistic, Need, Scores, complete
 
 IMPORTANCE = GradientStatistic("mean_square")
 NEEDS = (Need(IMPORTANCE, Subset.TRAIN), Need(IMPORTANCE, Subset.FORGET))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, one_of, positive
-from unlearn.scores import GradientStatistic, Need, complete
-from unlearn.statistics import vanished_classes
+from unlearn.core.types import Subset
+from unlearn.core.validation import at_least, one_of, positive
+from unlearn.functional.estimates import vanished_classes
+from unlearn.functional.parameter_scores import GradientStatistic, Need, complete
 from unlearn.strategies.base import Context, Edit, Strategy
-from unlearn.types import Subset
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
 from unlearn.strategies.ascent import Ascent
 from unlearn.strategies.base import Batches, Budget, Context, Loss
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True)

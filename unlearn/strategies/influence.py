@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from unlearn.batch import sequential, spaced
-from unlearn.checks import at_least, checked, positive, share
-from unlearn.scores import GradientStatistic, Need, Scores, complete
+from unlearn.core.batch import sequential, spaced
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import at_least, checked, positive, share
+from unlearn.functional.parameter_scores import GradientStatistic, Need, Scores, complete
 from unlearn.strategies.base import Context, Edit, Strategy
-from unlearn.types import ImageSource, Subset
 
 BATCH = 256
 DAMPING, DAMPING_OF_CORRECTIONS = 0.1, 0.03

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from unlearn.errors import Problem
-from unlearn.recipe import Recipe
-from unlearn.scores import Need
+from unlearn.core.errors import Problem
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.functional.parameter_scores import Need
 from unlearn.strategies.base import Batches, Budget, Context, Edit, Loss, Masks, Phase, Strategy, task
 from unlearn.strategies.selection import All, Selection, amount, check_movable, movable
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import at_least
 from unlearn.strategies.base import Batches, Context, Loss
 from unlearn.strategies.iterative import Objective
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True)

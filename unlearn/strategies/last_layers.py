@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least
-from unlearn.errors import Problem
-from unlearn.recipe import NORMS
+from unlearn.core.errors import Problem
+from unlearn.core.recipe import NORMS
+from unlearn.core.types import Subset
+from unlearn.core.validation import at_least
 from unlearn.strategies.base import Batches, Context, Edit, Masks, Phase, task
 from unlearn.strategies.iterative import Iterative
-from unlearn.types import Subset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, one_of
-from unlearn.errors import Problem, UnlearnError
-from unlearn.scores import Need, Relevance, last_linear
+from unlearn.core.errors import Problem, UnlearnError
+from unlearn.core.types import Subset
+from unlearn.core.validation import at_least, one_of
+from unlearn.functional.parameter_scores import Need, Relevance, last_linear
 from unlearn.strategies.base import Context, Edit, Strategy
 from unlearn.strategies.selection import amount, exact_count
-from unlearn.types import Subset
 
 NEED = Need(Relevance(), Subset.VALIDATION)
 

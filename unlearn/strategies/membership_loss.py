@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import at_least, one_of, positive
-from unlearn.recipe import Recipe
+from unlearn.core.batch import Batch
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import at_least, one_of, positive
 from unlearn.strategies.attack_head import AttackHead, losses, train_head, view
 from unlearn.strategies.base import Batches, Context, Loss, outputs
 from unlearn.strategies.iterative import Objective
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True)

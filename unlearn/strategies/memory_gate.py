@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.batch import sequential, spaced
+from unlearn.core.batch import sequential, spaced
+from unlearn.core.types import ImageSource, Subset
 from unlearn.strategies.base import Context
-from unlearn.types import ImageSource, Subset
 
 EVERY = 10  # steps between two checks
 BATCHES = 2  # images of each set in one check, in batches of the recipe: a check costs a tenth of the steps between

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from unlearn.checks import at_least
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Subset
+from unlearn.core.validation import at_least
 from unlearn.strategies.base import Batches, Context, Edit, Phase, task
 from unlearn.strategies.iterative import Iterative
-from unlearn.types import Subset
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from unlearn.checks import one_of, share
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import one_of, share
 from unlearn.strategies.ascent import Ascent
 from unlearn.strategies.base import Batches, Context, Loss
 from unlearn.strategies.memory_gate import gate, prepare_gate
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, finite, fraction, one_of
-from unlearn.errors import Problem
-from unlearn.scores import Need
+from unlearn.core.errors import Problem
+from unlearn.core.validation import at_least, finite, fraction, one_of
+from unlearn.functional.parameter_scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
 from unlearn.strategies.dampening import NEEDS, factor, importances
 from unlearn.strategies.repair import Repair

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.batch import sequential
-from unlearn.checks import one_of, positive
+from unlearn.core.batch import sequential
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import one_of, positive
 from unlearn.strategies.base import Batches, Context, Loss
 from unlearn.strategies.iterative import Objective
 from unlearn.strategies.memory_gate import gate, prepare_gate
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True, kw_only=True)

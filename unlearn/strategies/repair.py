@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.batch import Batch
-from unlearn.checks import finite, fraction, one_of
-from unlearn.divergence import js_mixture, js_to_labels, mean_kl
-from unlearn.errors import Problem
+from unlearn.core.batch import Batch
+from unlearn.core.errors import Problem
+from unlearn.core.types import Subset
+from unlearn.core.validation import finite, fraction, one_of
+from unlearn.functional.divergence import js_mixture, js_to_labels, mean_kl
 from unlearn.strategies.base import Batches, Context, Edit, Loss, Masks, Phase, outputs, task
 from unlearn.strategies.iterative import Iterative
 from unlearn.strategies.memory_gate import gate, prepare_gate
-from unlearn.types import Subset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
 from unlearn.strategies.relabelling import Relabelling
 from unlearn.strategies.selection import Saliency, Selection, amount
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from unlearn.checks import at_least, positive
-from unlearn.divergence import kl
-from unlearn.recipe import Recipe
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import at_least, positive
+from unlearn.functional.divergence import kl
 from unlearn.strategies.base import Batches, Context, Edit, Loss, Phase, outputs
 from unlearn.strategies.iterative import Objective
-from unlearn.types import ImageSource, Subset
 
 
 @dataclass(frozen=True)

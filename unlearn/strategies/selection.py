@@ -11,12 +11,12 @@ from fnmatch import fnmatch
 import torch
 from torch import Tensor, nn
 
-from unlearn.chance import drawn
-from unlearn.checks import checked, one_of
-from unlearn.errors import Problem
-from unlearn.largest import largest
-from unlearn.recipe import norm_parameters
-from unlearn.scores import Need, Sensitivity
+from unlearn.core.errors import Problem
+from unlearn.core.recipe import norm_parameters
+from unlearn.core.validation import checked, one_of
+from unlearn.functional.parameter_scores import Need, Sensitivity
+from unlearn.functional.random_k import drawn
+from unlearn.functional.top_k import largest
 from unlearn.strategies.base import Context, Masks
 
 Chooser = Callable[[Mapping[str, Tensor], int], Masks]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from unlearn.checks import at_least, positive
-from unlearn.scores import Need
+from unlearn.core.validation import at_least, positive
+from unlearn.functional.parameter_scores import Need
 from unlearn.strategies.base import Context, Edit, Masks, Strategy
 from unlearn.strategies.dampening import NEEDS, factor, importances
 

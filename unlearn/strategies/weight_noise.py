@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unlearn.checks import at_least, one_of
+from unlearn.core.validation import at_least, one_of
 from unlearn.strategies.perturbation import Perturbation
 from unlearn.strategies.selection import All, Selection, amount
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.pipeline import Outcome
+from unlearn.core.types import Curve
+from unlearn.pipeline.config import RunConfig
+from unlearn.pipeline.plan import Outcome
 from unlearn.report.assemble import stages
-from unlearn.run_config import RunConfig
-from unlearn.types import Curve
 
 Log = Callable[[Outcome, dict[str, Any]], None]  # takes a finished run and its report
 

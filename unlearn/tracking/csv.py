@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn.core.types import Curve
 from unlearn.tracking.base import Job, Log, Logger, curves
-from unlearn.types import Curve
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from unlearn.types import Curve
+from unlearn.core.types import Curve
 
 
 def summary(report: Mapping[str, Any]) -> dict[str, float]:

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from unlearn.pipeline import Outcome
+from unlearn.core.types import Predictions, Role, Subset
+from unlearn.functional.estimates import confidence
+from unlearn.pipeline.plan import Outcome
 from unlearn.stages.files import read_predictions
 from unlearn.stages.predict import Predict
-from unlearn.statistics import confidence
-from unlearn.types import Predictions, Role, Subset
 
 Row = dict[str, Any]
 

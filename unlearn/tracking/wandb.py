@@ -14,16 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unlearn.checks import one_of, positive
-from unlearn.errors import first_line
-from unlearn.pipeline import Outcome, Plan, plan
+from unlearn.core.errors import first_line
+from unlearn.core.validation import one_of, positive
+from unlearn.pipeline.config import Page, RunConfig
+from unlearn.pipeline.plan import Outcome, Plan, plan
 from unlearn.report.assemble import stages
 from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import examples, may_show
 from unlearn.report.publishable import publishable_config, publishable_error, publishable_report, without_records
 from unlearn.report.write import write, write_text
-from unlearn.run_config import Page, RunConfig
 from unlearn.tracking.base import Job, Log, Logger, curves
 from unlearn.tracking.figures import log_curves, summary, words
 from unlearn.tracking.sample import points, sampled

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unlearn.checks import added, at_least, one_of, share
-from unlearn.errors import Problem, as_one_line
-from unlearn.types import Images, ImageSource
+from unlearn.core.errors import Problem, as_one_line
+from unlearn.core.types import Images, ImageSource
+from unlearn.core.validation import added, at_least, one_of, share
 
 Part = tuple[Tensor, Tensor]  # images uint8 [n, c, h, w], labels int64 [n]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from unlearn.checks import share
+from unlearn.core.validation import share
 from unlearn.data.datasets.base import Contents, Dataset, resident
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from unlearn.errors import DataError
+from unlearn.core.errors import DataError
 
 THREADS = 8  # reading is mostly waiting
 LENGTH = 32  # bytes of a SHA-256

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from unlearn.seeding import stream
+from unlearn.core.random_streams import stream
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # what torchvision takes
 

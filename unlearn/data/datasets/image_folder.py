@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearn.checks import at_least, runtime, share
+from unlearn.core.errors import Problem, counted, nearest, some
+from unlearn.core.types import Images
+from unlearn.core.validation import at_least, runtime, share
 from unlearn.data.datasets.base import Contents
 from unlearn.data.datasets.fingerprint import digests, fingerprint
 from unlearn.data.datasets.folder import Listing, is_flat, listing, nested_root
 from unlearn.data.datasets.own import Own
 from unlearn.data.datasets.pictures import Decode, unreadable
 from unlearn.data.stream import Stream
-from unlearn.errors import Problem, counted, nearest, some
-from unlearn.types import Images
 
 DRAWN = 0.2  # of a folder without a test part becomes one
 

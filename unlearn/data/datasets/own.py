@@ -10,12 +10,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from unlearn.checks import at_least, checked, runtime
+from unlearn.core.errors import Problem
+from unlearn.core.random_streams import stream
+from unlearn.core.types import ImageSource
+from unlearn.core.validation import at_least, checked, runtime
 from unlearn.data.datasets.base import Contents, Dataset
 from unlearn.data.stream import Stream
-from unlearn.errors import Problem
-from unlearn.seeding import stream
-from unlearn.types import ImageSource
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # what torchvision's models are published with
 MIB = 2**20

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import torch
 
-from unlearn.checks import at_least, one_of, runtime
+from unlearn.core.errors import DataError, first_line
+from unlearn.core.types import Images
+from unlearn.core.validation import at_least, one_of, runtime
 from unlearn.data.datasets.base import Contents, Dataset, Part, resident
-from unlearn.errors import DataError, first_line
-from unlearn.types import Images
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 

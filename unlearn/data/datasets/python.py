@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlearn.core.errors import ConfigError, DataError, Problem, UnlearnError, some
+from unlearn.core.user_code import argument_problems, load, place, source_hash
 from unlearn.data.datasets.own import Own, fit
 from unlearn.data.stream import Stream
-from unlearn.errors import ConfigError, DataError, Problem, UnlearnError, some
-from unlearn.factories import argument_problems, load, place, source_hash
 
 CONTRACT = (
     "a function (**dataset.arguments) that gives a training and a test part: sequences of (image, label), or pairs "

@@ -8,8 +8,8 @@ from itertools import combinations
 from math import sqrt
 from statistics import fmean, stdev
 
+from unlearn.functional.estimates import LEVEL, holm, two_sided
 from unlearn.report.sweep.scenario import Row, Spread
-from unlearn.statistics import LEVEL, holm, two_sided
 
 GAP, FLOOR = "average_gap", "average_noise_floor"
 TIE = 1e-9  # a smaller difference is one of rounding

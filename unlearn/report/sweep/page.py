@@ -10,8 +10,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from unlearn.report.charts.plane import STYLES
 from unlearn.report.page import template
-from unlearn.report.plane import STYLES
 from unlearn.report.retained import renamed
 from unlearn.report.sweep import plots
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from unlearn.report import plane
 from unlearn.report.attacks import ATTACK
-from unlearn.report.axis import Axis
-from unlearn.report.plane import Field, Level, Line, Point, Rung
+from unlearn.report.charts import plane
+from unlearn.report.charts.axis import Axis
+from unlearn.report.charts.plane import Field, Level, Line, Point, Rung
 from unlearn.report.retained import accuracy_name, graded, renamed
 from unlearn.report.sweep.compare import FLOOR, GAP, front, show
 from unlearn.report.sweep.scenario import Row, Scenario, Spread, worded

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from unlearn.errors import UnlearnError, first_line
+from unlearn.core.errors import UnlearnError, first_line
 from unlearn.report.assemble import SCHEMA_VERSION
 from unlearn.report.note import DONE, NOTE, Note
 from unlearn.report.pictures import PICTURES

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from unlearn.console import printable
+from unlearn.core.progress import printable
 
 DEEPEST = 50  # levels of a report
 Check = tuple[str, Callable[[Any], bool]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from unlearn.errors import some, told_by_type
+from unlearn.core.errors import some, told_by_type
 from unlearn.report.sweep.page import render
 from unlearn.report.sweep.read import Cell, Found, ReportError, read
 from unlearn.report.sweep.scenario import Row, group

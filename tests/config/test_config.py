@@ -1,0 +1,388 @@
+"""Every option composes, every bad command line is refused with key, expectation and nearest name."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from unlearn import config
+from unlearn.cli.run import help_text
+from unlearn.config import CommandLine, preflight
+from unlearn.config.schema import part_of
+from unlearn.core.errors import ConfigError
+from unlearn.core.plugins import options
+from unlearn.core.recipe import Recipe
+from unlearn.core.types import Subset
+from unlearn.metrics.evidence import Metric
+from unlearn.pipeline.config import RunConfig
+from unlearn.pipeline.plan import plan
+from unlearn.spd_gan.options import SpdGan
+from unlearn.strategies.base import Budget, Strategy
+from unlearn.strategies.finetune import Finetune
+
+config.register()
+GROUPS = sorted({path.parent.relative_to(config.CONF).as_posix() for path in config.CONF.rglob("*/*.yaml")})
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((config.CONF / group).glob("*.yaml"))]
+RELABEL = ["forget=relabel", "dataset.label_noise=0.1", "strategy=identity"]
+PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
+EXTRA = {
+    ("forget", "indices"): ["forget.file=none.txt"],
+    ("forget", "subclass"): ["forget.subclass=0"],
+    ("checkpoint", "file"): ["checkpoint.file=none.pt", "checkpoint.trained_on=all"],
+    ("dataset", "python"): ["dataset.factory=own_data:digits"],
+    ("baseline", "none"): ["metrics=without_baseline"],
+    ("model", "python"): ["model.factory=own_net:build"],
+}
+PUBLISHED = {  # epochs and learning rate
+    "boundary_shrink": (10, 0.01),
+    "finetune": (10, 0.01),
+    "gradient_ascent": (5, 0.0001),
+    "l1_sparse": (10, 0.01),
+    "random_label": (10, 0.01),
+    "salun": (10, 0.013),
+}
+
+
+def composed(*overrides: str) -> RunConfig:
+    """The typed config, without the checks of `instantiate`."""
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        found = OmegaConf.to_object(compose("config", list(overrides)))
+    assert isinstance(found, RunConfig)
+    return found
+
+
+def refusal(*overrides: str, multirun: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        preflight(CommandLine(list(overrides), multirun, None))
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(group: str, option: str) -> None:
+    chosen = f"strategy=published/{option}" if group == "strategy/published" else f"{group}={option}"  # no group itself
+    found = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
+    need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
+    if (group, option) not in need_files:
+        assert plan(found).readings
+
+
+@pytest.mark.parametrize(("group", "where"), [(g, w) for g, w in config.GROUPS.items() if g not in ("", "baseline")])
+def test_every_class_has_a_yaml_and_every_yaml_a_class(group: str, where: tuple[str, type]) -> None:
+    schemas = options(*where)
+    texts = [path.read_text() for path in (config.CONF / group).glob("*.yaml")]
+    used = [name for name in schemas if any(f"/schema/{group}/{name}@" in text for text in texts)]
+    assert used == list(schemas)
+
+
+@pytest.mark.parametrize("metrics", [[], ["metrics=without_baseline"], ["metrics=[accuracy,corrected_accuracy]"]])
+def test_correcting_labels_brings_its_metric_along(metrics: list[str]) -> None:
+    preflight(CommandLine([*RELABEL, *metrics], False, None))
+    assert "corrected_accuracy" in composed(*RELABEL, *metrics).metrics
+    assert "corrected_accuracy" not in composed().metrics
+
+
+@pytest.mark.parametrize("reading", options("unlearn.spd_gan", SpdGan))
+def test_full_is_all_that_the_choice_of_spd_gan_allows(reading: str) -> None:
+    plain, full = (list(composed(f"spd_gan={reading}", *more).metrics) for more in ((), ("metrics=full",)))
+    kinds = options("unlearn.metrics", Metric)
+    barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if reading == "off" else set()
+    assert full[: len(plain)] == plain
+    assert set(full) == set(kinds) - barred - {"corrected_accuracy", "klom"}
+    preflight(CommandLine([f"spd_gan={reading}", "metrics=full"], False, None))
+
+
+@pytest.mark.parametrize("reading", ["off", "probe"])
+def test_full_serves_requests_that_correct_labels(reading: str) -> None:
+    preflight(CommandLine([*RELABEL, f"spd_gan={reading}", "metrics=full"], False, None))
+    assert "corrected_accuracy" in composed(*RELABEL, f"spd_gan={reading}", "metrics=full").metrics
+
+
+def test_it_may_be_left_out_and_other_requests_do_without_it() -> None:
+    preflight(CommandLine([*RELABEL, "~metrics.corrected_accuracy"], False, None))
+    preflight(CommandLine([*RELABEL[1:], "forget=random,relabel"], True, None))
+
+
+def test_a_strategy_for_whole_classes_refuses_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Finetune, "class_wise_only", True)
+    (problem,) = refusal("strategy=finetune")
+    assert problem == "forget: expected a request for a whole class with strategy=finetune: class_wise, got 'random'"
+    preflight(CommandLine(["strategy=finetune", "forget=class_wise"], False, None))
+
+
+def test_seeds_follow_seed_unless_set() -> None:
+    found = composed("seed=7", "seeds.unlearn=3")
+    assert (found.seeds.split, found.seeds.train, found.seeds.unlearn, found.seeds.evaluate) == (7, 7, 3, 7)
+    assert found.baseline.seeds == [7]
+
+
+def test_strategy_recipe_follows_the_training_recipe() -> None:
+    """A short, annealed part of it; what is not of the schedule is the training's."""
+    changed = {"batch_size": 16, "optimizer": "sgd", "momentum": 0.8, "weight_decay": 0.001, "nesterov": True}
+    changed |= {"decay_norms": False, "norm_bias_lr": 8.0, "clip": 1.5, "label_smoothing": 0.1}
+    overrides = [f"train.{name}={value}" for name, value in changed.items()]
+    for strategy in ("top_k", "random_k", "weight_noise", "finetune", "exact_k", "catastrophic_k"):
+        recipe = composed(f"strategy={strategy}", "train.lr=0.02", "train.epochs=40", *overrides).strategy.recipe
+        assert recipe == Recipe(epochs=6, lr=pytest.approx(0.014), schedule="cosine", **changed)
+
+
+def test_defaults_live_in_the_dataclasses() -> None:
+    for name, kind in options("unlearn.strategies", Strategy).items():
+        fresh, found = kind(), composed(f"strategy={name}").strategy
+        own = [field.name for field in fields(kind) if field.name not in ("recipe",)]
+        assert {field: getattr(found, field) for field in own} == {field: getattr(fresh, field) for field in own}
+
+
+def test_selection_is_a_group_of_its_own() -> None:
+    found = composed("strategy=random_k", "strategy/selection=top_k", "strategy.selection.scope=per_layer")
+    assert type(found.strategy.selection).__name__ == "TopK"
+    assert found.strategy.selection.scope == "per_layer"
+
+
+@pytest.mark.parametrize(("strategy", "k"), [("neg_grad_plus", 0.5), ("finetune", 0.3)])
+def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: float) -> None:
+    command = [f"strategy={strategy}", "strategy/selection=saliency", f"strategy.k={k}"]
+    preflight(CommandLine(command, False, None))
+    found = composed(*command)
+    assert (type(found.strategy.selection).__name__, found.strategy.k) == ("Saliency", k)
+    assert [score.need.subset for score in plan(found).unlearned.scores] == [Subset.FORGET]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["strategy=topk"], ["strategy", "one of", "nearest: top_k", "'topk'"]),
+        (["strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
+        (["+strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
+        (["strategy.k=2.5"], ["strategy.k", "share from 0.0 to 1.0", "2.5"]),
+        (["strategy.k=1"], ["strategy.k", "write 1.0", "got 1"]),
+        (["strategy.k=100000000"], ["strategy.k", "eligible parameters", "100000000"]),
+        (["strategy.noise_scale=much"], ["strategy.noise_scale", "float", "much"]),
+        (["strategy.noise_scale=nan"], ["strategy.noise_scale", "nan"]),
+        (["strategy.js_form=mix"], ["strategy.js_form", "nearest: mixture"]),
+        (["strategy/selection=top_k", "strategy.selection.exclude=[nothing*]"], ["selection.exclude", "nothing*"]),
+        (["blend=mixed"], ["blend", "one of", "nearest: mix"]),
+        (["blend=mix", "blend.target=95"], ["blend.target", "an accuracy in (0, 1]", "95"]),
+        (["blend.drop=0.02"], ["blend.drop"]),
+        (["train.lr=-1"], ["train.lr", "> 0", "-1.0"]),
+        (["train.schedule=multistep"], ["train.milestones"]),
+        (["seed=-1"], ["seed", ">= 0"]),
+        (["baseline.seeds=[0,-1]"], ["baseline.seeds", "integers >= 0", "[0, -1]"]),
+        (["train.milestones=[5,3]"], ["train.milestones", "each later than the one before", "[5, 3]"]),
+        (["train.milestones=[3,3]"], ["train.milestones", "each later than the one before"]),
+        (["train.milestones=[0]"], ["train.milestones", "epochs >= 1"]),
+        (["train.warmup=20.5"], ["train.warmup", "at most the 20 epochs", "20.5"]),
+        (["strategy.recipe.warmup=100"], ["strategy.recipe.warmup", "at most"]),
+        (["dataset.flip=1"], ["dataset.flip", "bool", "not true or false"]),
+        (["dataset.flip=0"], ["dataset.flip", "bool", "not true or false"]),
+        (["report.images=1"], ["report.images", "bool", "not true or false"]),
+        (["train.epochs=true"], ["train.epochs", "int", "True"]),
+        (["strategy.noise_scale=true"], ["strategy.noise_scale", "float", "True"]),
+        (["baseline.seeds=[true]"], ["baseline.seeds", "True"]),
+        (["strategy.k=true"], ["strategy.k", "True"]),
+        (["dataset.crop_padding=8"], ["dataset.crop_padding", "at most 7 pixels", "8"]),
+        (["forget=class_wise", "forget.class_index=cat"], ["forget.class_index", "a class from 0 to 9", "'cat'"]),
+        (["forget=class_wise", "forget.class_index=-1"], ["forget.class_index", "a number >= 0", "-1"]),
+        (["forget.share=1.5"], ["forget.share", "1.5"]),
+        (["forget.count=5000"], ["forget.count", "fewer than"]),
+        (["forget=class_wise", "forget.class_index=12"], ["forget.class_index", "0 to 9", "12"]),
+        (["forget=indices"], ["forget.file", "a value"]),
+        (["forget=indices", "forget.file=/nowhere/request.txt"], ["forget.file", "readable", "/nowhere/request.txt"]),
+        (["dataset.limit=3"], ["dataset.limit", "3"]),
+        (["dataset.flip_alternates=true"], ["dataset.flip_alternates", "false, or dataset.flip=true"]),
+        (["dataset.crop_fill=reflect", "dataset.crop_padding=8"], ["dataset.crop_padding", "at most 7 pixels", "8"]),
+        (["dataset.crop_fill=reflection"], ["dataset.crop_fill", "nearest: reflect"]),
+        (["model=whitened_cnn", "model.widths=[]"], ["model.widths", "integers >= 1", "[]"]),
+        (["baseline=none"], ["metrics.js_to_retrained", "baseline=retrain", "metrics=without_baseline"]),
+        (["spd_gan=off", "metrics=spd_gan_marker"], ["metrics.unlearning_degree", "spd_gan=probe"]),
+        (["baseline.seeds=[1,1]"], ["baseline.seeds", "each seed once"]),
+        (["metrics=[accuracy,los]"], ["metrics", "nearest: loss"]),
+        (["objective=average_gap"], ["objective", "neither test nor holdout", "selection/average_gap"]),
+        (["objective=unlearned/mia_logistic_auc"], ["objective", "neither test nor holdout"]),
+        (["objective=gap/test_accuracy"], ["objective", "neither test nor holdout"]),
+        (["objective=unlearned/tug_of_war"], ["objective", "neither test nor holdout"]),
+        (["objective=unlearned/aus"], ["objective", "neither test nor holdout"]),
+        (["objective=unlearned/nomus"], ["objective", "neither test nor holdout"]),
+        (["objective=selection/average_gap"], ["objective", "attacks=[default,selection]"]),
+        (["+sweep=search", "objective=null"], ["objective", "to search by"]),
+        (["+sweep=search", "strategy.k=interval(0.1,7.0)"], ["strategy.k", "7.0"]),
+        (["=1"], ["override", "key=value", "'=1'"]),
+        (["strategy=1"], ["strategy", "one of", "top_k", "got 1"]),
+        (["model=[1]"], ["model", "got"]),
+        (["~seed"], ["seed", "cannot be left out", "~seed"]),
+        (["~train.epochs"], ["train.epochs", "cannot be left out"]),
+        (["until=baselin"], ["until", "nearest: baseline"]),
+        (["report.images=some"], ["report.images", "bool", "some"]),
+        (["report.pictures=true"], ["report.pictures", "nearest"]),
+        (["retain=condense"], ["retain", "nearest: condensed"]),
+        (["retain=condensed", "retain.clusters=0"], ["retain.clusters", ">= 1"]),
+        (["retain.clusters=5"], ["retain.clusters"]),
+        (
+            ["retain=condensed", "model=python", "model.factory=own_net:headless", "spd_gan=off"],
+            ["model", "retain=full"],
+        ),
+        (["spd_gan.epsilon=0"], ["spd_gan.epsilon", "(0, 1]"]),
+        (["strategy=random_k,top_k"], ["strategy", "-m"]),
+        (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),
+        (["trainer.precision=bf16"], ["trainer.precision", "nearest: bf16-mixed"]),
+        (["strategy=identity", "+preset=kdd2026"], ["preset/kdd2026", "Identity"]),
+        ([*RELABEL, "strategy=top_k"], ["strategy: ", "forget=relabel: ", "identity", "got 'top_k'"]),
+        ([*RELABEL, "spd_gan=marker"], ["spd_gan: ", "probe or off with forget=relabel", "got 'marker'"]),
+        ([*RELABEL, "spd_gan=noise"], ["spd_gan: ", "probe or off with forget=relabel", "got 'noise'"]),
+        ([*RELABEL, "dataset.label_noise=0"], ["dataset.label_noise", "forget.file"]),
+        ([*RELABEL, "forget.file=/nowhere/fix.csv"], ["forget.file", "readable", "/nowhere/fix.csv"]),
+        (["metrics=[accuracy,corrected_accuracy]"], ["metrics.corrected_accuracy", "relabel", "forget=random"]),
+    ],
+)
+def test_refusals(overrides: list[str], words: list[str]) -> None:
+    text = "\n".join(refusal(*overrides))
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("strategy", ["random_k", "top_k"])
+def test_presets_say_what_they_set_and_nothing_else(strategy: str) -> None:
+    plain, kdd2026, away = (
+        composed(f"strategy={strategy}", *more).strategy for more in ((), ("+preset=kdd2026",), ("+preset=away",))
+    )
+    theirs = {"js_from": "original", "js_while": "always"}  # the term of the paper, at every step
+    noise = {"k": 0.01, "mode": "add", "noise": "absolute", "noise_scale": 0.1}
+    assert kdd2026 == replace(plain, **noise, **theirs, js_weight=0.1, js_form="mean_kl", js_batch=1.0)
+    assert away == replace(plain, **theirs, js_weight=-0.1, js_form="mixture")
+
+
+@pytest.mark.parametrize("sweep", ["k_noise_grid", "search"])
+def test_a_sweep_of_noise_adds_noise(sweep: str) -> None:
+    """In the default mode, `noise_scale` has no effect."""
+    assert composed(f"+sweep={sweep}", "strategy=top_k").strategy.mode == "add"
+
+
+def test_the_papers_sweep_has_the_papers_term() -> None:
+    for strategy in ("finetune", "random_k", "top_k"):
+        found = composed("+sweep=paper", f"strategy={strategy}").strategy
+        assert (found.js_from, found.js_while) == ("original", "always")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"), [(0, 0), (1, 1), (8, 1), (13, 1), (14, 2), (20, 3), (60, 9), (100, 15), (182, 27)]
+)
+def test_part_of_counts_whole_epochs_and_at_least_one(epochs: int, expected: int) -> None:
+    assert part_of(epochs, 0.15) == expected
+    config.register()
+    assert OmegaConf.create({"n": epochs, "part": "${part_of:${n},0.15}"}).part == expected
+
+
+def test_scaled_multiplies() -> None:
+    assert OmegaConf.create({"lr": 0.1, "less": "${scaled:${lr},0.7}"}).less == pytest.approx(0.07)
+
+
+def test_published_strategies_have_the_authors_settings() -> None:
+    """They differ from the defaults, which are ours: a constant rate, relabelling throughout, ascent without an end."""
+    found = {name: composed(f"strategy=published/{name}").strategy for name in PUBLISHED}
+    assert {strategy.recipe.schedule for strategy in found.values()} == {"constant"}
+    assert {name: (s.recipe.epochs, s.recipe.lr) for name, s in found.items()} == PUBLISHED
+    assert all(found[name].forget_while == "always" for name in ("random_label", "salun"))
+    ascent, training = found["gradient_ascent"], composed().train
+    assert ascent.budget == Budget()
+    assert ascent.recipe.clip is None
+    assert (ascent.recipe.momentum, ascent.recipe.weight_decay) == (training.momentum, training.weight_decay)
+    assert found["finetune"].js_weight == 0
+
+
+def test_the_published_sweep_has_every_published_option() -> None:
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        params = compose("config", ["+sweep=published"], return_hydra_config=True).hydra.sweeper.params
+    named = params.strategy.split(",")
+    assert {name for name in named if name.startswith("published/")} == {f"published/{name}" for name in PUBLISHED}
+
+
+@pytest.mark.parametrize("preset", ["cifar_fast", "cifar_94"])
+def test_presets_of_the_speed_runs_have_the_published_recipe(preset: str) -> None:
+    """There the loss is summed over the batch, and rates are given for 1,024 examples of constant gradient."""
+    found = composed("dataset=cifar10", f"+preset={preset}")
+    recipe, dataset = found.train, found.dataset
+    per_example = 11.5 / (1024 * (1 + 1 / (1 - recipe.momentum)))
+    assert recipe.lr == pytest.approx(per_example * recipe.batch_size, rel=1e-3)
+    assert recipe.weight_decay == pytest.approx(0.0153 / 11.5, rel=1e-3)
+    assert (recipe.momentum, recipe.nesterov, recipe.norm_bias_lr, recipe.label_smoothing) == (0.85, True, 64, 0.2)
+    assert (recipe.schedule, recipe.rise, recipe.start, recipe.end) == ("one_cycle", 0.23, 0.2, 0.07)
+    assert (dataset.crop_padding, dataset.crop_fill, dataset.flip, dataset.flip_alternates) == (
+        2,
+        "reflect",
+        True,
+        True,
+    )
+    assert found.model.widths[1:] == ([256, 256] if preset == "cifar_94" else [found.model.widths[1]] * 2)
+
+
+def test_a_preset_yields_to_the_command_line_and_serves_a_grid() -> None:
+    assert composed("+preset=kdd2026", "strategy.k=0.2").strategy.k == 0.2
+    preflight(CommandLine(["strategy=random_k,top_k", "+preset=kdd2026,away", "seed=0,1"], True, None))
+
+
+def test_help_marks_groups_that_need_a_plus() -> None:
+    assert "  +preset: away, cifar_94, cifar_fast, kdd2026\n" in help_text()
+    assert "  strategy: " in help_text()
+
+
+def test_all_problems_at_once() -> None:
+    text = "\n".join(refusal("strategy.kk=1", "train.lr=0", "forget.share=2", "seed=x"))
+    assert all(key in text for key in ("strategy.kk", "train.lr", "forget.share", "seed"))
+
+
+def test_every_cell_is_checked_before_the_first_runs() -> None:
+    (problem,) = refusal("strategy=random_k,top_k", "strategy.k=0.1,7.5", "seed=0,1", multirun=True)
+    assert problem.startswith("cell 2 (strategy=random_k strategy.k=7.5 seed=0): strategy.k")
+
+
+def test_a_sweep_option_is_checked_too() -> None:
+    (problem,) = refusal("+sweep=k_noise_grid", "strategy.recipe.epochs=-1")
+    assert "cell 0" in problem
+    assert "strategy.recipe.epochs" in problem
+
+
+def test_a_good_grid_passes() -> None:
+    preflight(CommandLine(["strategy=random_k,top_k", "strategy.k=0.1,0.5"], True, None))
+
+
+def test_options_from_a_folder_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
+    preflight(CommandLine(["+experiment=mine"], False, str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "spelled", ["model.arguments={width:5}", "model.arguments.width=5", "+model.arguments.width=5"]
+)
+def test_functions_of_ones_own_take_any_argument(spelled: str) -> None:
+    told = ["model=python", "model.factory=own_net:build", spelled]
+    preflight(CommandLine(told, False, None))
+    assert composed(*told).model.arguments == {"width": 5}
+
+
+def test_an_argument_that_a_function_does_not_take_is_told() -> None:
+    (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments.wide=5")
+    assert "unexpected keyword argument 'wide'" in problem
+
+
+def test_a_folder_of_options_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--config-dir: expected a folder"):
+        preflight(CommandLine([], False, str(tmp_path / "nowhere")))
+
+
+def test_arguments_must_be_finite() -> None:
+    (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments={width:nan}")
+    assert problem.startswith("model.arguments: expected finite numbers")
+
+
+def test_the_store_of_schemas_is_shared_and_what_is_loaded_from_it_is_not() -> None:
+    config.register()
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    name = "schema/model/cnn.yaml"
+    store.load(name).node.width = 7
+    assert store.load(name).node.width == 16

@@ -1,0 +1,126 @@
+"""The cells of a grid, numbered as Hydra numbers them, and the command lines of some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import DictConfig, OmegaConf
+
+from unlearn import config
+from unlearn.config import CommandLine, Grid, preflight
+from unlearn.config.grid import Axis
+from unlearn.core.errors import ConfigError
+
+config.register()
+GRID = Grid(
+    (Axis("train.epochs", ("2",)), Axis("strategy", ("random_k", "top_k")), Axis("seed", ("0", "1", "2"))), True
+)
+TYPED = ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=0,1,2"]
+
+
+def checked(*overrides: str) -> tuple[Grid, Grid]:
+    found = preflight(CommandLine(list(overrides), True, None))
+    return found.whole, found.part
+
+
+def test_cells_have_the_numbers_that_hydra_gives_them() -> None:
+    params = ["strategy=random_k,top_k", "strategy.k=0.001,0.01,0.1", "strategy.noise_scale=0.5,1", "seed=0,1,2"]
+    typed = ["train.epochs=3", "strategy.k=0.2,0.3", "baseline.seeds=[0,1],[2]"]
+    parsed = OverridesParser.create().parse_overrides([*params, *typed])
+    theirs = BasicSweeper.split_arguments(parsed, None)[0]
+    grid, _ = checked("+sweep=k_noise_grid", *typed)
+    mine = [[word for word in cell if not word.startswith("+sweep")] for cell in grid.cells]
+    assert mine == theirs
+    assert len(grid) == 48
+
+
+def launched(master: DictConfig, loader: ConfigLoader, overrides: Sequence[str]) -> str:
+    return OmegaConf.to_yaml(loader.load_sweep_config(master, list(overrides)), sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["strategy=random_k,top_k", "strategy.k=0.01,0.1", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
+        ["+sweep=k_noise_grid", "strategy.noise_scale=0.5", "strategy.k=0.1,2", "seed=0", "~metrics.loss"],
+        ["metrics=accuracy,[accuracy,loss]", "baseline.seeds=[0,1]", "+experiment=mnist"],
+    ],
+)
+def test_cells_are_handed_to_launchers_as_hydra_composes_them(typed: list[str]) -> None:
+    found, own = preflight(CommandLine(typed, True, None)), ConfigLoaderImpl.load_sweep_config
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        mode = ["hydra.mode=MULTIRUN"]
+        master = loader.load_configuration("config", [*typed, *mode], RunMode.MULTIRUN)
+        slow = {cell: launched(master, loader, cell) for cell in found.whole.launched}
+        elsewhere = ["strategy=random_k", "strategy.k=0.3"]
+        with config.handed_over(found.compose):
+            assert {cell: launched(master, loader, cell) for cell in found.whole.launched} == slow
+            assert "k: 0.3" in launched(master, loader, elsewhere)
+    assert ConfigLoaderImpl.load_sweep_config is own
+    assert found.compose(elsewhere) is None
+
+
+def test_the_ready_grid_is_the_one_of_the_command_line() -> None:
+    whole, _ = checked(
+        "strategy=random_k,top_k", "strategy.k=0.001,0.01,0.1", "strategy.noise_scale=0.5,1", "seed=0,1,2"
+    )
+    ready, _ = checked("+sweep=k_noise_grid")
+    assert [cell[1:] for cell in sorted(ready.cells)] != []
+    assert {frozenset(cell) - {"+sweep=k_noise_grid"} for cell in ready.cells} == {frozenset(c) for c in whole.cells}
+
+
+@pytest.mark.parametrize("values", ["shuffle(0,1,2)", "shuffle(range(0,3))"])
+def test_an_order_that_hydra_would_draw_anew_is_refused(values: str) -> None:
+    """Its cells would have other numbers, and the list of failed ones would name others."""
+    with pytest.raises(ConfigError, match="seed: expected an order that repeats"):
+        checked(f"seed={values}")
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_blocks_have_just_the_cells_asked_for(count: int) -> None:
+    for wanted in combinations(range(6), count):
+        found = [cell for block in GRID.blocks(wanted) for cell in block.cells]
+        assert sorted(found) == sorted(GRID.cells[number] for number in wanted)
+
+
+@given(st.sets(st.integers(0, 23), min_size=1))
+def test_blocks_of_larger_grids_too(wanted: set[int]) -> None:
+    grid = Grid(tuple(Axis(name, tuple("abcd"[:n])) for name, n in (("x", 4), ("y", 3), ("z", 2))), True)
+    found = [cell for block in grid.blocks(wanted) for cell in block.cells]
+    assert sorted(found) == sorted(grid.cells[number] for number in wanted)
+
+
+def test_blocks_are_few_where_cells_stand_together() -> None:
+    assert [block.arguments(GRID, TYPED) for block in GRID.blocks([1, 2, 4, 5])] == [
+        ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=1,2"]
+    ]
+    assert [block.arguments(GRID, TYPED) for block in GRID.blocks([0, 5])] == [
+        ["-m", "train.epochs=2", "strategy=random_k", "seed=0"],
+        ["-m", "train.epochs=2", "strategy=top_k", "seed=2"],
+    ]
+
+
+def test_a_narrowed_grid_keeps_the_axes_that_matter() -> None:
+    fewer = GRID.narrowed([cell[-1] for cell in GRID.cells])
+    assert fewer.arguments(GRID, TYPED) == ["-m", "train.epochs=2", "seed=0,1,2", "strategy=random_k"]
+
+
+def test_until_baseline_runs_one_cell_for_all_that_share_their_stages() -> None:
+    shared = ("until=baseline", "strategy=random_k,top_k", "strategy.k=0.1,0.2", "metrics=accuracy,loss", "seed=0,1")
+    whole, grid = checked(*shared)
+    assert (len(whole), len(grid)) == (16, 2)
+    assert {axis.key: axis.values for axis in grid.axes}["seed"] == ("0", "1")
+    _, grid = checked(*shared, "baseline.seeds=[0],[0,1]", "spd_gan=probe,off")
+    assert len(grid) == 8

@@ -1,0 +1,95 @@
+"""Bars on a terminal, one above the other; plain lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+
+from unlearn.core.progress import Console, duration, printable
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_cells_are_told_in_plain_lines_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    with Console(stream).overall(4) as show:
+        show(0, 0, 0)
+        show(1, 0, 0)
+        show(1, 0, 0)  # nothing new
+        show(2, 1, 2)
+    first, last = stream.getvalue().splitlines()
+    assert first.startswith("cells: 1 of 4, 1 done; about 0 s left")
+    assert last == "cells: 4 of 4, 2 done, 1 of them reused, 2 failed"
+
+
+def test_the_bar_over_all_cells_stands_with_that_of_the_stage_at_work() -> None:
+    stream = Terminal()
+    with Console(stream).overall(4) as show, Console(stream).working("train original") as tick:
+        Console(stream).say("resumed at epoch 3")
+        tick(3, 20)
+        show(2, 1, 1)
+        time.sleep(0.3)  # bars are drawn ten times a second
+    last = stream.getvalue()
+    assert "resumed at epoch 3\n" in last
+    assert "cells: 2 done, 1 of them reused, 1 failed" in last
+    assert "3/4" in last
+    assert "train original" in last
+    assert "3/20" in last
+
+
+def test_long_work_is_told_now_and_then_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    with Console(stream).working("train original") as tick:
+        tick(1, 20)
+        monkeypatch.setattr("unlearn.core.progress.SELDOM", 0)
+        tick(2, 20)
+    assert stream.getvalue().split() == ["train", "original", "2/20"]
+
+
+def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
+    stream = io.StringIO()
+    with Console(stream).working("train original") as tick:
+        tick(1, 2)
+    assert stream.getvalue() == ""
+    terminal = Terminal()
+    with Console(terminal).working(None) as tick:
+        tick(1, 2)
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(3.2, "3 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
+def test_durations_are_rounded_for_reading(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+HARDENED = """
+import sys
+from unlearn.core.progress import harden_output
+harden_output()
+print("0.5 ± 0.1 – \\udce9 字")
+for _ in range(20000):
+    print("x" * 20)
+print("done", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_takes_every_text_and_outlives_its_reader(unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": unbuffered}
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(HARDENED)} | head -n 1"
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "0.5 +- 0.1 - ? ?\n"
+    assert done.stderr == "done\n"
+
+
+def test_control_and_direction_characters_are_written_out() -> None:
+    assert printable("a\x1b[2J\r\u202eb\nc\té") == "a\\x1b[2J\\r\\u202eb\nc\té"

@@ -1,0 +1,58 @@
+"""What a list of records holds, as bytes and as text: gzip, byte order marks and encodings."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from pathlib import Path
+
+from unlearn.core.errors import DataError
+
+MARKS = {  # UTF-32's first: its mark begins with UTF-16's
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+LIMIT = 256 * 2**20  # bytes: a few kilobytes of gzip can hold more than the memory does
+
+
+def read_bytes(path: Path, key: str) -> tuple[bytes, str]:
+    """The content of a file, and its suffix in lower case; `.gz` is decompressed and dropped from the suffix.
+
+    Raises:
+        DataError: the file is missing, unreadable, not gzip or too large; the message names the config's `key`.
+    """
+    try:
+        if path.exists() and not path.is_file():  # to read a pipe would wait for ever
+            raise OSError("not a regular file")
+        is_compressed = path.suffix.lower() == ".gz"
+        with gzip.open(path) if is_compressed else path.open("rb") as file:
+            content = file.read(LIMIT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{key}: expected a readable text file, got {path}: {error}") from error
+    if len(content) > LIMIT:
+        raise DataError(f"{key}: expected a list of at most {LIMIT // 2**20} MiB, decompressed, got more in {path}")
+    return content, (path.with_suffix("") if is_compressed else path).suffix.lower()
+
+
+def decode(content: bytes, path: Path, key: str) -> str:
+    """Text in UTF-8, or in the encoding of its byte order mark.
+
+    Raises:
+        DataError: it is not such text; the message names the config's `key`, and the line.
+    """
+    encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"bytes that are not {error.encoding.upper()} on line {line} of {path}"
+        raise DataError(f"{key}: expected a readable text file, got {found}") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{key}: expected a readable text file, got a NUL byte on line {line} of {path}")
+    return text

@@ -1,0 +1,118 @@
+"""What a file is, by its first bytes: names and suffixes of checkpoints promise nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+
+from unlearn.core.errors import DataError
+
+CONVERT = "torch.save(net.state_dict(), 'weights.pt')"  # to be run where the class of the net is known
+HEADER = 100_000_000  # bytes: the longest header of safetensors
+OTHERS = {  # first bytes -> what begins with them
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file that it stands for (git lfs pull)",
+    b"\x1f\x8b": "a gzip file: unpack it first (gunzip)",
+    b"BZh": "a bzip2 file: unpack it first",
+    b"\xfd7zXZ\x00": "an xz file: unpack it first",
+    b"\x28\xb5\x2f\xfd": "a zstd file: unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first",
+    b"\x89HDF\r\n": "an HDF5 file, as Keras writes it",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF file",
+    b"GGUF": "a GGUF file",
+    b"\x08\x01\x12": "an ONNX model",
+}
+
+
+class Kind(Enum):
+    """The formats that are read."""
+
+    SAFETENSORS = "safetensors"
+    ZIP = "torch's archive"
+    PICKLE = "pickle"
+
+
+def kind_of(path: Path) -> Kind:
+    """The format of the file at `path`.
+
+    Raises:
+        DataError: there is no such file, it cannot be read, or it holds something else; the message says what.
+    """
+    refuse_missing(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise expected("a readable file", path, error.strerror or str(error)) from error
+    if not head:
+        raise expected("a whole file", path, "an empty one")
+    if head.startswith(b"PK\x03\x04"):
+        return Kind.ZIP
+    if 2 <= int.from_bytes(head[:8], "little") <= HEADER and head[8:9] == b"{":
+        return Kind.SAFETENSORS
+    for magic, name in OTHERS.items():
+        if head.startswith(magic):
+            raise expected("weights", path, name)
+    if text := _text(head):
+        raise expected("weights", path, text)
+    if tarfile.is_tarfile(io.BytesIO(head)):
+        raise expected("weights", path, "a tar archive: unpack it first")
+    return Kind.PICKLE
+
+
+def _text(head: bytes) -> str | None:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
+        return "a web page: the download did not give the file (open the address in a browser)"
+    printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    # A pickle of protocol 0 is text too, and ends with a full stop.
+    return (
+        f"text: {head[:40].decode('ascii')!r}" if printable and not head.startswith((b"(", b"c", b"}", b"]")) else None
+    )
+
+
+def refuse_missing(path: Path) -> None:
+    """Raise unless there is a file.
+
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        if path.is_file():
+            return
+        got = "a folder" if path.is_dir() else "none there" if not path.exists() else "a pipe or device"
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise expected("a readable file", path, error.strerror or str(error)) from error
+    raise expected("a file", path, got)
+
+
+def expected(what: str, path: Path, got: str) -> DataError:
+    """The error for a file that holds something else."""
+    return DataError(f"checkpoint: expected {what} in {path}, got {got}")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal; read once per process while size and time of change stay.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    refuse_missing(path)
+    stat = path.stat()
+    try:
+        return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise expected("a readable file", path, error.strerror or str(error)) from error
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    del size, changed  # they tell one content of the file from the next
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

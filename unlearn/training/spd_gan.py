@@ -1,0 +1,102 @@
+"""SPD-GAN's training loop: a discriminator step, then a generator step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from unlearn.core.batch import Batch
+from unlearn.core.errors import DivergenceError
+from unlearn.core.progress import Tick
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.types import Curve, ImageSource
+from unlearn.data.loaders import Loader, StepLoader
+from unlearn.spd_gan.look import LOOKS, look
+from unlearn.spd_gan.losses import Guide
+from unlearn.spd_gan.networks import Generator
+from unlearn.spd_gan.options import Gan
+from unlearn.training.trainer import TrainerSettings, fit
+
+ROWS = 48  # of the stored curve
+
+
+class SpdGanModule(pl.LightningModule):
+    """L_G = E[(D(x') - 1)^2] / 2 + term_weight * term; the guide's weights and buffers never change [ours]."""
+
+    def __init__(self, channels: int, settings: Gan, guide: Guide) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings = settings
+        self.guide = guide
+        self.generator, self.discriminator = settings.networks(channels)
+        self.tick: Tick = lambda done, total: None
+        self._history: list[Tensor] = []
+        self._stride = max(1, settings.steps // ROWS)
+        self._looks: list[Tensor] = []  # at every so many steps
+
+    def configure_optimizers(self) -> Any:
+        """Adam with the usual first beta of a GAN."""
+        networks = (self.discriminator, self.generator)
+        return [torch.optim.Adam(net.parameters(), self.settings.lr, betas=(0.5, 0.999)) for net in networks]
+
+    def training_step(self, batch: Batch, step: int) -> None:
+        """One update of each network."""
+        optimizers: Any = self.optimizers()
+        discriminator_step, generator_step = optimizers
+        clean, labels, _ = batch
+        with torch.no_grad():
+            moved = self.generator(clean)
+        real_loss, fake_loss = (self.discriminator(clean) - 1).square(), self.discriminator(moved).square()
+        loss_d = 0.5 * (real_loss.mean() + fake_loss.mean())
+        self._update(discriminator_step, loss_d)
+
+        moved = self.generator(clean)
+        if step % self._stride == 0:
+            self._looks.append(look(self.guide.classifier, clean, moved, labels))
+        term = self.settings.loss(moved, labels, self.guide)
+        loss_g = 0.5 * (self.discriminator(moved) - 1).square().mean()
+        self._update(generator_step, loss_g + self.settings.term_weight * term)
+        self._history.append(torch.stack([loss_d, loss_g, term]).detach())
+        if (step + 1) % 10 == 0:
+            self.tick(step + 1, self.settings.steps)
+
+    def _update(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def curve(self) -> Curve:
+        """Losses over the steps, and what each batch had come to before its update, thinned to some dozens of rows.
+
+        Raises:
+            DivergenceError: a loss was not finite.
+        """
+        history = torch.stack(self._history).cpu()
+        if not history.isfinite().all():
+            step = int((~history.isfinite()).any(1).nonzero()[0, 0])
+            raise DivergenceError(f"spd_gan: the loss was not finite at step {step}; lower spd_gan.lr")
+        names = ("discriminator_loss", "generator_loss", "term", *LOOKS)
+        kept = torch.cat([history[:: self._stride], torch.stack(self._looks).cpu()], 1).tolist()
+        return [
+            {"step": row * self._stride, **dict(zip(names, values, strict=True))} for row, values in enumerate(kept)
+        ]
+
+
+def train_spd_gan(
+    settings: Gan, guide: Guide, forget: ImageSource, seed: int, hardware: TrainerSettings, tick: Tick
+) -> tuple[Generator, Curve]:
+    """A generator that moves the forget set, in eval mode on the training device, and its losses."""
+    for parameter in guide.classifier.parameters():
+        parameter.requires_grad_(False)
+    guide.classifier.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(seed, "init", "spd_gan"))
+        module = SpdGanModule(forget.shape[0], settings, guide)
+    module.tick = tick
+    loader = Loader(forget, settings.batch_size, seed, "spd_gan")
+    fit(module, StepLoader(loader, settings.steps), replace(hardware, precision="32", tf32=False))
+    return module.generator.to(hardware.device).eval(), module.curve()

@@ -1,0 +1,201 @@
+"""Several small models trained at once.
+
+A step of a small net is dispatch more than arithmetic. M nets whose weights and buffers are stacked to [M, ...] go
+through it as one, under vmap, and share the dispatch; each still learns what it would learn alone, to rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from unlearn.core.batch import sequential
+from unlearn.core.errors import DivergenceError
+from unlearn.core.progress import Tick
+from unlearn.core.random_streams import stream_seed
+from unlearn.core.recipe import Recipe, norm_parameters
+from unlearn.core.types import Curve, ImageSource
+from unlearn.data.loaders import Loader
+from unlearn.training.finite import all_finite
+
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+VALIDATED = 512  # images of all models together in a pass that evaluates
+Draw = Callable[[Tensor], Tensor]
+
+
+class Stack:
+    """M models of one architecture, on one device, as one net."""
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        self.models = models
+        self.parameters, self.buffers = stack_module_state(list(models))  # by name, [M, ...]
+        self.skeleton = copy.deepcopy(models[0])
+        self._device = next(models[0].parameters()).device
+        self._states: list[Tensor] = []
+        dropouts = [layer for layer in self.skeleton.modules() if type(layer) in DROPOUT]
+        self._drops = any(layer.p != 0 for layer in dropouts)
+        for layer in dropouts:
+            layer.forward = partial(self._drop, layer)
+
+    def __call__(self, images: Tensor, shared: bool = False) -> Tensor:
+        """Logits [M, b, C] of each model's own images [M, b, c, h, w], or of `shared` ones [b, c, h, w].
+
+        Raises:
+            RuntimeError: the net does what vmap refuses.
+        """
+        logits: Tensor = vmap(self._one, (0, 0, None if shared else 0))(self.parameters, self.buffers, images)
+        return logits
+
+    def train(self, mode: bool = True) -> None:
+        """Or eval."""
+        self.skeleton.train(mode)
+
+    def seed(self, seeds: Sequence[int]) -> None:
+        """What `torch.manual_seed` is to each model alone."""
+        if self._drops:
+            self._states = [torch.Generator(self._device).manual_seed(seed).get_state() for seed in seeds]
+
+    @torch.no_grad()
+    def hand_back(self) -> None:
+        """Give the models what became of them."""
+        stacked = self.parameters | self.buffers
+        for number, model in enumerate(self.models):
+            for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+                tensor.copy_(stacked[name][number])
+
+    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Any:
+        return functional_call(self.skeleton, (parameters, buffers), (images,))
+
+    def _drop(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if not layer.training or layer.p == 0:
+            return x
+        mask: Tensor = _Mask.apply(x, partial(self._masks, layer))
+        return x * mask
+
+    def _masks(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """What `layer` makes of ones, [M, ...], each model in its own state of torch's global generator."""
+        generator = torch.default_generator
+        if self._device.type == "cuda":
+            generator = torch.cuda.default_generators[self._device.index or 0]
+        masks = torch.ones(x.shape, dtype=x.dtype, device=x.device)
+        for number, ones in enumerate(masks):
+            generator.set_state(self._states[number])
+            masks[number] = type(layer).forward(layer, ones)
+            self._states[number] = generator.get_state()
+        return masks
+
+
+class _Mask(torch.autograd.Function):
+    """A constant that is drawn for the whole stack: here vmap lets one see it."""
+
+    @staticmethod
+    def forward(x: Tensor, draw: Draw) -> Tensor:
+        return draw(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, draw: Draw) -> tuple[Tensor, int]:
+        return draw(x.detach().movedim(in_dims[0], 0)), 0
+
+
+def fit_stacked(
+    models: Sequence[nn.Module], loaders: Sequence[Loader], recipe: Recipe, validation: ImageSource, tick: Tick
+) -> list[Curve]:
+    """Train each model on its loader's batches as `ClassifierModule` does; returns their curves.
+
+    Each step agrees with that of training one by one to rounding, which a long training makes more of, as between two
+    processors: after 20 epochs on digits single weights were up to 0.02 apart. Where rounding is all there is to learn
+    from, adam makes steps of it, as for a bias in front of batch normalisation. The loaders give equally many batches
+    of equal sizes. The recipe must not stop early nor use Muon. Models are left in eval mode.
+
+    Raises:
+        DivergenceError: a loss or a weight of some model was not finite.
+    """
+    stack = Stack(models)
+    trainable = {name: p for name, p in stack.parameters.items() if p.requires_grad}
+    learning = list(trainable.values())
+    optimizer = recipe.optimizer_over(trainable, norm_parameters(stack.skeleton))
+    curves: list[Curve] = [[] for _ in models]
+    for epoch in range(recipe.epochs):
+        stack.train()
+        stack.seed([stream_seed(loader.seed, "dropout", loader.role, epoch) for loader in loaders])
+        losses = []
+        for step, (images, labels) in enumerate(_side_by_side(loaders, epoch)):
+            recipe.set_lr(optimizer, epoch + step / len(loaders[0]))
+            optimizer.zero_grad()
+            loss = cross_entropies(stack(images), labels, recipe.label_smoothing)
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            if recipe.clip is not None:
+                _clip(learning, recipe.clip)
+            optimizer.step()
+            losses.append(loss.detach())
+        head = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
+        validated = _validate(stack, validation)
+        mean_losses = torch.stack(losses).mean(0)  # not finite where one of them is not
+        _refuse_divergence(mean_losses, [row["validation_loss"] for row in validated], learning)
+        rows = zip(mean_losses.tolist(), validated, strict=True)
+        for curve, (loss_, row) in zip(curves, rows, strict=True):
+            curve.append(head | {"loss": loss_} | row)
+        tick(epoch + 1, recipe.epochs)
+    stack.hand_back()
+    for model in models:
+        model.eval()
+    return curves
+
+
+def _side_by_side(loaders: Sequence[Loader], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images float32 [M, b, c, h, w] and labels int64 [M, b]."""
+    for batches in zip(*(loader.batches(epoch) for loader in loaders), strict=True):
+        yield torch.stack([batch.images for batch in batches]), torch.stack([batch.labels for batch in batches])
+
+
+def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Mean cross-entropy of each model [M], of logits [M, b, C]."""
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing, reduction="none")
+    return losses.view(labels.shape).mean(1)
+
+
+def _clip(parameters: Sequence[Tensor], most: float) -> None:
+    """`torch.nn.utils.clip_grad_norm_` on each model."""
+    grads = [p.grad.flatten(1) if p.grad.dim() > 1 else p.grad[:, None] for p in parameters if p.grad is not None]
+    norms = torch.stack([grad.norm(dim=1) for grad in grads]).norm(dim=0)
+    factor = (most / (norms + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factor[:, None])
+
+
+def _refuse_divergence(losses: Tensor, validation_losses: Sequence[float], parameters: Sequence[Tensor]) -> None:
+    if not (all(map(math.isfinite, validation_losses)) and all_finite([losses, *parameters])):
+        raise DivergenceError("one of several models diverged; trained alone it tells when")
+
+
+@torch.no_grad()
+def _validate(stack: Stack, data: ImageSource) -> list[dict[str, float]]:
+    """As `RecipeModule` does, on batches that take no more memory than one model's."""
+    stack.train(False)
+    chunks = sequential(data, max(1, VALIDATED // len(stack.models)))
+    logits = torch.cat([stack(batch.images, shared=True).float().cpu() for batch in chunks], dim=1).double()
+    labels = data.labels.cpu()
+    return [
+        {
+            "validation_loss": F.cross_entropy(each, labels).item(),
+            "validation_accuracy": (each.argmax(1) == labels).double().mean().item(),
+        }
+        for each in logits
+    ]
