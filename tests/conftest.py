@@ -19,7 +19,7 @@ from unlearn.core.progress import Console
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.plan import Outcome
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.training import trainer
 
 # As small as a run can be that still has everything in it.
@@ -78,11 +78,11 @@ class Finished:
 
     @property
     def store(self) -> Path:
-        return self.outcome.workshop.store.root
+        return self.outcome.context.store.root
 
     @property
-    def workshop(self) -> Workshop:
-        return self.outcome.workshop
+    def context(self) -> BuildContext:
+        return self.outcome.context
 
     def value(self, role: str, metric: str) -> float | None:
         """The first reading of a metric on a model of that role."""
@@ -118,8 +118,8 @@ def run(composed: Compose) -> Run:
         found = composed(*small, *overrides)
         settings = config.instantiate(found)
         console = io.StringIO()
-        workshop = Workshop(ArtifactStore(store, settings.rebuild_damaged), settings.trainer, Console(console))
-        return Finished(found, settings, pipeline.run(settings, workshop), console.getvalue())
+        context = BuildContext(ArtifactStore(store, settings.rebuild_damaged), settings.trainer, Console(console))
+        return Finished(found, settings, pipeline.run(settings, context), console.getvalue())
 
     return go
 

@@ -15,7 +15,7 @@ from unlearn.core.progress import Console
 from unlearn.core.types import Role
 from unlearn.pipeline.plan import Outcome, run
 from unlearn.report.assemble import assemble
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 
 pytestmark = pytest.mark.slow
 config.register()
@@ -30,7 +30,7 @@ def reported(store: Path, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         composed = compose("config", list(overrides))
     found = config.instantiate(composed)
-    outcome: Outcome = run(found, Workshop(ArtifactStore(store), found.trainer, Console()))
+    outcome: Outcome = run(found, BuildContext(ArtifactStore(store), found.trainer, Console()))
     return assemble(outcome, config.plain(composed), {})
 
 
@@ -127,7 +127,7 @@ def test_shadow_models_find_what_a_net_had_to_memorise_and_nothing_after_retrain
     noisy = ("attacks=[lira,rmia]", "dataset.label_noise=0.2", "spd_gan=off", "metrics=[accuracy]", f"seed={seed}")
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         found = config.instantiate(compose("config", [*noisy, "strategy=identity"]))
-    outcome = run(found, Workshop(ArtifactStore(store), found.trainer, Console()))
+    outcome = run(found, BuildContext(ArtifactStore(store), found.trainer, Console()))
     for attack in ("mia_lira_auc", "mia_rmia_auc"):
         intervals = {reading.role: m[attack].interval for reading, m in outcome.measurements if attack in m}
         original, retrained = intervals[Role.ORIGINAL], intervals[Role.RETRAINED]

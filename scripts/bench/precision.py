@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from table import Row, compare, run
 from torch import Tensor
 
-from unlearn.core.batch import Batch, sequential
+from unlearn.core.batch import Batch, iter_batches
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.datasets.base import Dataset
@@ -106,7 +106,7 @@ def prediction(name: str, model: Model, shape: tuple[int, int, int], n: int, goa
 @torch.no_grad()
 def usual(model: Classifier, data: Images) -> Tensor:
     """Logits in float32, in the usual layout."""
-    return torch.cat([model(batch.images) for batch in sequential(data, RIVAL)])
+    return torch.cat([model(batch.images) for batch in iter_batches(data, RIVAL)])
 
 
 def accuracy(name: str, dataset: Dataset, recipe: Recipe) -> Row:

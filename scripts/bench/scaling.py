@@ -32,7 +32,7 @@ from unlearn.functional.per_sample_gradients import gradients
 from unlearn.functional.random_k import drawn
 from unlearn.functional.top_k import largest
 from unlearn.pipeline import plan as pipeline
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.strategies.base import Context
 from unlearn.strategies.random_k import RandomK
 
@@ -151,8 +151,8 @@ def cell(store: str, number: int) -> float:
     """Seconds of a cell, but for composing its config."""
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         run_config = config.instantiate(compose("config", [*CELL, f"strategy.noise_scale={1 + number / 4}"]))
-    workshop = Workshop(ArtifactStore(store), run_config.trainer, Console(StringIO()))
-    return seconds(lambda: pipeline.run(run_config, workshop))
+    build_context = BuildContext(ArtifactStore(store), run_config.trainer, Console(StringIO()))
+    return seconds(lambda: pipeline.run(run_config, build_context))
 
 
 def shadows(count: int) -> Row:

@@ -43,7 +43,7 @@ from unlearn.inventory.verify import problems
 from unlearn.inventory.why import stages, why
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.config import RunConfig
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors
 
 LIMIT = 60  # seconds a case
@@ -88,7 +88,7 @@ def _base(root: Path) -> Base:
     config.register()
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         run = config.instantiate(compose("config", SMALL))
-    pipeline.run(run, Workshop(ArtifactStore(root), run.trainer, Console(io.StringIO())))
+    pipeline.run(run, BuildContext(ArtifactStore(root), run.trainer, Console(io.StringIO())))
     return Base(root, run, stages([run]))
 
 

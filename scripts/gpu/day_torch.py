@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, Images
 from unlearn.data.augmentation import Augmentation
@@ -181,7 +181,7 @@ def room_step(_: Path) -> None:
         part = data.take(torch.arange(n, device=data.labels.device))
 
         def work(part: Images = part, size: int = size) -> dict[str, Tensor]:
-            return statistic.compute(model, ((b.images, b.labels) for b in sequential(part, size)))
+            return statistic.compute(model, ((b.images, b.labels) for b in iter_batches(part, size)))
 
         work()
         print(f"batches of {size:5} {n / seconds(work):10.1f} images/s", flush=True)

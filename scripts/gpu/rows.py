@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.loaders import Augmentation, Loader, PairedLoader
@@ -142,12 +142,12 @@ def importance(data: Images) -> None:
 
     def ours(n: int) -> dict[str, Tensor]:
         some = data.take(torch.arange(n)).to(DEVICE)
-        return statistic.compute(model, ((b.images, b.labels) for b in sequential(some, 256)))
+        return statistic.compute(model, ((b.images, b.labels) for b in iter_batches(some, 256)))
 
     def rival(n: int) -> dict[str, Tensor]:
         some = data.take(torch.arange(n)).to(DEVICE)
         total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-        for batch in sequential(some, 1):
+        for batch in iter_batches(some, 1):
             grads = torch.autograd.grad(F.cross_entropy(model(batch.images), batch.labels), list(model.parameters()))
             for each, grad in zip(total.values(), grads, strict=True):
                 each.addcmul_(grad, grad, value=1 / n)

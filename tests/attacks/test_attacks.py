@@ -27,7 +27,7 @@ from unlearn.attacks.selection import Selection
 from unlearn.core.plugins import options
 from unlearn.core.types import Measurement, Predictions, Role, Subset
 from unlearn.functional.gradient_inversion import Guesses, Truth
-from unlearn.metrics.evidence import Evidence, Metric, Seen, Shadow
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence, Shadow
 from unlearn.strategies.base import Strategy
 
 ATTACKS = options("unlearn.attacks", Metric)
@@ -49,7 +49,9 @@ def drawn(n: int, seed: int, centre: float = 1.0) -> np.ndarray:
 
 
 def attacked(members: Predictions, others: Predictions, seed: int = 0, **settings: float) -> dict[str, Measurement]:
-    return Logistic(**settings).measure(Evidence(Seen({Subset.FORGET: members, Subset.HOLDOUT: others}), seed=seed))
+    return Logistic(**settings).measure(
+        Evidence(ModelEvidence({Subset.FORGET: members, Subset.HOLDOUT: others}), seed=seed)
+    )
 
 
 @settings(deadline=None)
@@ -220,7 +222,7 @@ def test_the_seed_decides_every_number() -> None:
 @pytest.mark.parametrize("members", [1, 3])
 def test_too_few_samples_are_a_reason_not_an_error(members: int) -> None:
     few, many = with_losses(drawn(members, 0)), with_losses(drawn(50, 1))
-    subject = Seen({Subset.FORGET: few, Subset.HOLDOUT: many})
+    subject = ModelEvidence({Subset.FORGET: few, Subset.HOLDOUT: many})
     for attack in (Logistic(), ForgettingRateMembership()):
         found = attack.measure(Evidence(subject, original=subject))
         assert all(m.value is None and f"{members} members" in (m.reason or "") for m in found.values())
@@ -242,7 +244,9 @@ def test_every_share_that_the_config_accepts_gives_a_number_or_a_reason(
 
 def membership(before: Predictions, after: Predictions, holdout: Predictions) -> Measurement:
     original = {Subset.FORGET: before, Subset.HOLDOUT: holdout}
-    found = ForgettingRateMembership().measure(Evidence(Seen(original | {Subset.FORGET: after}), Seen(original)))
+    found = ForgettingRateMembership().measure(
+        Evidence(ModelEvidence(original | {Subset.FORGET: after}), ModelEvidence(original))
+    )
     return found["forgetting_rate_membership"]
 
 
@@ -261,7 +265,7 @@ def test_forgetting_rate_by_hand(after: list[float], expected: float) -> None:
 
 
 def test_forgetting_rate_is_net_of_what_was_unknown_before() -> None:
-    """Judged member before: 8 of 10 (BF = 2); after: 5 (AF = 5). (5 - 2) / 8; and negative where it recognises more."""
+    """Seen as members before: 8 of 10 (BF = 2); after: 5 (AF = 5). (5 - 2) / 8; negative where it recognises more."""
     before, holdout = with_losses([0.1] * 8 + [3.0] * 2), with_losses([3.0] * 20)
     assert membership(before, with_losses([0.1] * 5 + [3.0] * 5), holdout).value == pytest.approx(3 / 8)
     assert membership(before, with_losses([0.1] * 10), holdout).value == pytest.approx(-2 / 8)
@@ -274,12 +278,12 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
     assert "judged a member" in (found.reason or "")
 
 
-def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> Seen:
+def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> ModelEvidence:
     every = {Subset.FORGET: members, Subset.RETAIN: retain}
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
     nothing = Guesses(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)), Truth(image, 0, 1, image, image)
     found = {subset: every.get(subset, others) for subset in attack.subsets}
-    return Seen(found, recovered=nothing if attack.recovery else None)
+    return ModelEvidence(found, recovered=nothing if attack.recovery else None)
 
 
 def shuffled(found: Predictions) -> Predictions:
@@ -287,7 +291,7 @@ def shuffled(found: Predictions) -> Predictions:
     return Predictions(found.logits[order], found.labels[order], found.index[order])
 
 
-def shadows_of(attack: Metric, subject: Seen) -> tuple[Shadow, ...]:
+def shadows_of(attack: Metric, subject: ModelEvidence) -> tuple[Shadow, ...]:
     """Models half as sure as the subject, each of which learnt the samples of even or of odd index."""
     said = {subset: replace(each, logits=each.logits / 2) for subset, each in subject.items()}
     masks = {subset: each.index % 2 == 0 for subset, each in subject.items()}
@@ -301,7 +305,7 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
     assert isinstance(attack, Metric)
     sets = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1)), with_losses(drawn(150, 2, 0.6))
     subject = subject_of(attack, *sets)
-    reference = subject if Role.ORIGINAL in attack.references else Seen()
+    reference = subject if Role.ORIGINAL in attack.references else ModelEvidence()
     found = attack.measure(Evidence(subject, reference, shadows=shadows_of(attack, subject)))
     assert all(m.reason if m.value is None else math.isfinite(m.value) for m in found.values())
     moved = subject_of(attack, *map(shuffled, sets))
@@ -318,7 +322,7 @@ def test_every_area_has_the_scores_that_it_is_of(name: str) -> None:
     assert isinstance(attack, Attack)
     sets = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1)), with_losses(drawn(150, 2, 0.6))
     subject = subject_of(attack, *sets)
-    reference = subject if Role.ORIGINAL in attack.references else Seen()
+    reference = subject if Role.ORIGINAL in attack.references else ModelEvidence()
     evidence = Evidence(subject, reference, shadows=shadows_of(attack, subject))
     areas = {key.removesuffix("_auc"): m for key, m in attack.measure(evidence).items() if key.endswith("_auc")}
     rankings = attack.rankings(evidence)
@@ -348,7 +352,7 @@ def test_an_attack_says_how_to_read_it(name: str) -> None:
     assert attack.members
     assert attack.non_members
     assert re.search("the (higher|fewer)", attack.direction)
-    assert set(attack.descended_by) <= set(options("unlearn.strategies", Strategy))
+    assert set(attack.invalid_for) <= set(options("unlearn.strategies", Strategy))
 
 
 def test_full_is_all_but_what_is_for_searches_and_what_costs_most(composed: Callable[..., DictConfig]) -> None:
@@ -358,7 +362,7 @@ def test_full_is_all_but_what_is_for_searches_and_what_costs_most(composed: Call
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
     members, others = with_losses(drawn(40, 0, 0.5)), with_losses(drawn(60, 1))
     found = Selection(bootstrap=100).measure(
-        Evidence(Seen({Subset.FORGET: members, Subset.VALIDATION: others, Subset.RETAIN: members}), seed=3)
+        Evidence(ModelEvidence({Subset.FORGET: members, Subset.VALIDATION: others, Subset.RETAIN: members}), seed=3)
     )
     alike = attacked(members, others, seed=3, bootstrap=100)
     assert found["selection_auc"].value == alike["mia_logistic_auc"].value
@@ -377,7 +381,7 @@ def test_selection_reads_validation_accuracy_without_a_class_that_vanishes() -> 
     shown = torch.tensor([0, 1, 0, 0] * 3)
     validation = Predictions(torch.eye(2)[shown], y, torch.arange(12))
     forget, retain = (Predictions(torch.eye(2)[[c] * 8], torch.full((8,), c), torch.arange(8)) for c in (1, 0))
-    seen = Seen({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.VALIDATION: validation})
+    seen = ModelEvidence({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.VALIDATION: validation})
     found = Selection(bootstrap=100).measure(Evidence(seen))
     assert found["validation_accuracy"].value == pytest.approx(6 / 12)
     assert found["retained_validation_accuracy"].value == pytest.approx(6 / 9)
@@ -401,7 +405,7 @@ def test_nomus_is_as_its_authors_publish_it(accuracy: float, off: float, expecte
 @pytest.mark.parametrize(("centre", "attack"), [(0.02, 1.0), (1.0, 0.5)])
 def test_nomus_takes_the_balanced_accuracy_of_the_report(centre: float, attack: float) -> None:
     members, others, test = (with_losses(drawn(400, k, c)) for k, c in enumerate((centre, 1.0, 0.3)))
-    seen = Seen({Subset.FORGET: members, Subset.HOLDOUT: others, Subset.TEST: test})
+    seen = ModelEvidence({Subset.FORGET: members, Subset.HOLDOUT: others, Subset.TEST: test})
     found = Nomus().measure(Evidence(seen, seed=5))["nomus"]
     shown = attacked(members, others, seed=5)["mia_logistic_balanced_accuracy"].value
     accuracy = (test.logits.argmax(1) == test.labels).double().mean().item()
@@ -411,6 +415,8 @@ def test_nomus_takes_the_balanced_accuracy_of_the_report(centre: float, attack: 
 
 def test_nomus_of_too_few_is_undefined() -> None:
     few, many = with_losses(drawn(3, 0)), with_losses(drawn(50, 1))
-    found = Nomus().measure(Evidence(Seen({Subset.FORGET: few, Subset.HOLDOUT: many, Subset.TEST: many})))["nomus"]
+    found = Nomus().measure(Evidence(ModelEvidence({Subset.FORGET: few, Subset.HOLDOUT: many, Subset.TEST: many})))[
+        "nomus"
+    ]
     assert found.value is None
     assert "3 members" in (found.reason or "")

@@ -12,7 +12,7 @@ from torch import Tensor
 from unlearn.attacks.feature_recovery import FeatureRecovery, mse, ssim
 from unlearn.core.types import Measurement
 from unlearn.functional.gradient_inversion import Guesses, Truth
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 
 CONTROLS = [f"{control}_{of}" for control in ("class_mean", "nearest") for of in ("mse", "ssim")]
 
@@ -46,7 +46,7 @@ def test_ssim_is_that_of_its_formula(shape: tuple[int, ...], side: int) -> None:
 
 
 def attacked(guesses: Guesses, truth: Truth) -> dict[str, Measurement]:
-    found = FeatureRecovery().measure(Evidence(Seen(recovered=(guesses, truth))))
+    found = FeatureRecovery().measure(Evidence(ModelEvidence(recovered=(guesses, truth))))
     return {name.removeprefix("feature_recovery_"): each for name, each in found.items()}
 
 

@@ -7,7 +7,7 @@ import torch
 
 from unlearn.attacks.label_inference import NAMES, LabelInference
 from unlearn.core.types import Measurement, Predictions, Subset
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 
 FORGET, PROBES = Subset.FORGET, Subset.PROBES
 BEFORE = [[0.9, 0.9], [0.95, 0.95], [0.8, 0.8]]
@@ -25,7 +25,7 @@ def attacked(
     after: list[list[float]], forgotten: list[int], before: list[list[float]] = BEFORE
 ) -> dict[str, Measurement]:
     members = Predictions(torch.zeros(len(forgotten), 3), torch.tensor(forgotten), torch.arange(len(forgotten)))
-    original, subject = (Seen({FORGET: members, PROBES: probes(each)}) for each in (before, after))
+    original, subject = (ModelEvidence({FORGET: members, PROBES: probes(each)}) for each in (before, after))
     found = LabelInference().measure(Evidence(subject, original))
     assert list(found) == [f"label_inference_{name}" for name in NAMES]
     return {name: found[f"label_inference_{name}"] for name in NAMES}

@@ -20,7 +20,7 @@ from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import problems
 from unlearn.functional.estimates import cross_entropy
 from unlearn.functional.logit_margin import margin
-from unlearn.metrics.evidence import Evidence, Metric, Seen, Shadow
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence, Shadow
 
 ATTACKS = (Lira(bootstrap=100), ULira(bootstrap=100), Rmia(bootstrap=100))
 FORGET, HOLDOUT = Subset.FORGET, Subset.HOLDOUT
@@ -59,7 +59,7 @@ def world(seed: int, knows: float, models: int = 16, n: int = 400, forget: int =
         for inside, gone in zip(learnt, forgot, strict=True)
     )
     subject = says(knows * (torch.arange(n) < forget).double())
-    return Evidence(Seen(subject), seed=seed, shadows=tuple(shadows))
+    return Evidence(ModelEvidence(subject), seed=seed, shadows=tuple(shadows))
 
 
 def area(attack: Metric, evidence: Evidence) -> Measurement:
@@ -225,7 +225,7 @@ def test_non_members_are_of_the_forgotten_class() -> None:
         )
         return Shadow({**shadow.predictions, HOLDOUT: beside(shadow.predictions[HOLDOUT])}, *masks)
 
-    subject = Seen({FORGET: evidence.subject[FORGET], HOLDOUT: beside(evidence.subject[HOLDOUT])})
+    subject = ModelEvidence({FORGET: evidence.subject[FORGET], HOLDOUT: beside(evidence.subject[HOLDOUT])})
     more = Evidence(subject, seed=1, shadows=tuple(wider(each) for each in evidence.shadows))
     for attack in ATTACKS:
         assert attack.measure(more) == attack.measure(evidence)

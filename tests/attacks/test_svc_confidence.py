@@ -9,7 +9,7 @@ from sklearn.svm import SVC
 
 from unlearn.attacks.svc_confidence import SvcConfidence
 from unlearn.core.types import Measurement, Predictions, Subset
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 from unlearn.pipeline.config import UNSEEN
 
 
@@ -24,7 +24,7 @@ def drawn(n: int, a: float, b: float, seed: int) -> np.ndarray:
 
 
 def attacked(forget: Predictions, retain: Predictions, test: Predictions, most: int = 10_000) -> Measurement:
-    subject = Seen({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.TEST: test})
+    subject = ModelEvidence({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.TEST: test})
     return SvcConfidence(most).measure(Evidence(subject))["mia_svc_confidence"]
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from unlearn.attacks.threshold import KEYS, Scored, Threshold, best_threshold, by_class, entropy, modified_entropy
 from unlearn.core.types import Measurement, Predictions, Subset
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 
 NAMES = ("confidence", "entropy", "modified_entropy")
 
@@ -31,7 +31,7 @@ def of(p: list[list[float]], labels: list[int]) -> Predictions:
 def attacked(
     forget: Predictions, retain: Predictions, holdout: Predictions, seed: int = 0, **settings: int
 ) -> dict[str, Measurement]:
-    subject = Seen({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.HOLDOUT: holdout})
+    subject = ModelEvidence({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.HOLDOUT: holdout})
     return Threshold(bootstrap=100, **settings).measure(Evidence(subject, seed=seed))
 
 

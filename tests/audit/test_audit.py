@@ -96,7 +96,7 @@ def audited(run: Finished, folder: Path) -> None:
 def shelved(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Of the small run. Not to be changed."""
     root = tmp_path_factory.mktemp("audit")
-    for entry in finished.workshop.entries.values():  # other tests may have added to that store
+    for entry in finished.build_context.entries.values():  # other tests may have added to that store
         shutil.copytree(entry.folder, root / "store" / entry.folder.relative_to(finished.store))
     audited(finished, root / "out")
     return Desk(root / "out", root / "store")
@@ -111,7 +111,7 @@ def desk(shelved: Desk, tmp_path: Path) -> Desk:
 
 
 def forgotten(run: Finished) -> list[int]:
-    split = run.workshop.need(run.outcome.plan.split).folder / "split.safetensors"
+    split = run.build_context.get(run.outcome.plan.split).folder / "split.safetensors"
     return [int(index) for index in load_file(split)["forget"]]
 
 
@@ -194,7 +194,7 @@ def test_a_blend_is_what_was_measured(finished: Finished, run: Run, tmp_path: Pa
     record = desk.record
     record["models"].pop("blended")
     desk.forge(record)
-    assert f"readings.{FORGET} (seed 0)" in verify(desk.file, "--store", finished.store).lines("differs")
+    assert f"evaluations.{FORGET} (seed 0)" in verify(desk.file, "--store", finished.store).lines("differs")
 
 
 # Tampering
@@ -345,9 +345,9 @@ def command(desk: Desk) -> None:
     [
         (figure, f"figures.{FORGET}", "value 0.25 in the record"),
         (interval, "figures.unlearned/mia_logistic_auc", "interval [0.25, "),
-        (filled_in, "figures.unlearned/mia_logistic_tpr_at_01pct_fpr", "value 0.0 in the record, None by readings"),
+        (filled_in, "figures.unlearned/mia_logistic_tpr_at_01pct_fpr", "value 0.0 in the record, None by evaluations"),
         (noise_floor, "figures.noise_floor/forget_accuracy", "value 1.0 in the record"),
-        (reading, f"readings.{FORGET} (seed 0)", "value 0.25 in the record"),
+        (reading, f"evaluations.{FORGET} (seed 0)", "value 0.25 in the record"),
         (lost_readings, "figures", "some are missing"),
         (count, "forgotten.count", "by the store's split"),
         (dataset, "forgotten.dataset", "the store's split is of"),
@@ -355,10 +355,10 @@ def command(desk: Desk) -> None:
         (model_hash, "models.unlearned", "model.safetensors: another SHA-256"),
         (swapped_models, "models.original", "original in the record, retrained in the store"),
         (model_byte, "models.retrained_1", "model.safetensors: altered"),
-        (measurement, f"readings.{FORGET} (seed 0)", "measured again"),
+        (measurement, f"evaluations.{FORGET} (seed 0)", "measured again"),
         (indices, "forgotten.hmac_sha256", "others are meant"),
         (other_split, "forgotten.split", "is a train, not a split"),
-        (other_measurement, f"readings.{FORGET} (seed 0)", "is a split, not a measurement"),
+        (other_measurement, f"evaluations.{FORGET} (seed 0)", "is a split, not a measurement"),
         (key, "seal.hmac_sha256", "another key"),
         (key, "forgotten.hmac_sha256", "or another data set or key"),
         (report, "report_sha256", "another report"),
@@ -495,7 +495,7 @@ def piped(option: str) -> Callable[[Desk], tuple[str, ...]]:
             changed(figures={"a": {"value": "b", "interval": None}}),
             ["audit.json", "figures.a.value is of another type"],
         ),
-        (changed(readings=[{}]), ["audit.json", "readings[0].interval is missing"]),
+        (changed(evaluations=[{}]), ["audit.json", "evaluations[0].interval is missing"]),
         (changed(note="seen"), ["audit.json", "note is none of its fields"]),
         (replaced("audit.key", "secret"), ["--key: expected 64 hexadecimal digits", "audit.key"]),
         (pointing("--key"), ["--key: expected a readable key", "other", "No such file"]),

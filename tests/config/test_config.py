@@ -69,7 +69,7 @@ def test_every_option_composes(group: str, option: str) -> None:
     found = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
     need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
     if (group, option) not in need_files:
-        assert plan(found).readings
+        assert plan(found).evaluations
 
 
 @pytest.mark.parametrize(("group", "where"), [(g, w) for g, w in config.GROUPS.items() if g not in ("", "baseline")])

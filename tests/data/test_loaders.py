@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unlearn.core.batch import Batch, sequential
+from unlearn.core.batch import Batch, iter_batches
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
@@ -257,6 +257,6 @@ def test_steps_pass_over_the_data_as_often_as_it_takes(steps: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 4, 9, 100])
 def test_evaluation_sees_every_sample_once_in_order(size: int) -> None:
-    batches = list(sequential(data(9), size))
+    batches = list(iter_batches(data(9), size))
     assert torch.cat([batch.labels for batch in batches]).tolist() == list(range(9))
     assert torch.equal(torch.cat([batch.images for batch in batches]), data(9).images.float() / 255)

@@ -40,7 +40,7 @@ from unlearn.pipeline.plan import Plan
 from unlearn.report.assemble import assemble
 from unlearn.report.pictures import data_uri
 from unlearn.report.write import write, write_text
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 
 CLEAN = ("retain", "test")  # subsets without the forgotten
 
@@ -69,7 +69,7 @@ def filled(finished: Finished, run: Run, tmp_path_factory: pytest.TempPathFactor
     """The small run's store, in which two other strategies were tried as well. Not to be changed."""
     store = tmp_path_factory.mktemp("filled") / "store"
     shutil.copytree(finished.store / "pins", store / "pins")
-    for entry in finished.workshop.entries.values():  # other tests may have added to that store
+    for entry in finished.build_context.entries.values():  # other tests may have added to that store
         shutil.copytree(entry.folder, store / entry.folder.relative_to(finished.store))
     for strategy in ("identity", "weight_noise"):
         run(store, f"strategy={strategy}")
@@ -457,10 +457,10 @@ def test_purge_leaves_no_model_that_was_trained_on_them(purged: Purged) -> None:
 
 
 def test_what_stays_can_be_used(purged: Purged, finished: Finished) -> None:
-    workshop = Workshop(ArtifactStore(purged.store), finished.config.trainer, Console(io.StringIO()))
-    assert not finished.outcome.plan.unlearned.load(workshop).training
+    build_context = BuildContext(ArtifactStore(purged.store), finished.config.trainer, Console(io.StringIO()))
+    assert not finished.outcome.plan.unlearned.load(build_context).training
     for reading, measured in finished.outcome.measurements:
-        assert reading.stage.load(workshop) == measured  # the report's numbers
+        assert reading.stage.load(build_context) == measured  # the report's numbers
 
 
 def test_a_purge_is_recorded_without_names_and_explains_what_is_missing(purged: Purged, filled: Path) -> None:
@@ -537,7 +537,7 @@ def test_shadow_models_go_if_they_learnt_one_of_the_records(run: Run, tmp_path: 
         assert told.undecided == ()
         for model in found.outcome.plan.shadows:
             assert model.unlearned is not None
-            learnt = record in model.trained.samples.load(found.workshop).index
+            learnt = record in model.trained.samples.load(found.build_context).index
             assert (model.trained.key in going) == (model.unlearned.key in going) == learnt
             views = {view.key for view in Catalogue.read(tmp_path).dependants[model.unlearned.key]}
             assert len(views & going) >= learnt
@@ -586,11 +586,11 @@ class Own(NamedTuple):
     photos: Path
     request: Path
     plan: Plan
-    workshop: Workshop
+    build_context: BuildContext
 
     @property
     def store(self) -> Path:
-        return self.workshop.store.root
+        return self.build_context.store.root
 
     def going(self, record: int) -> set[str]:
         data = self.plan.split.forget.population.dataset
@@ -607,17 +607,17 @@ def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> C
     def go(*overrides: str) -> Own:
         data = ["dataset=image_folder", f"dataset.root={photos}", "train.epochs=1", "strategy.recipe.epochs=1"]
         settings = config.instantiate(composed(*data, "forget=indices", f"forget.file={request}", *overrides))
-        workshop = Workshop(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
+        build_context = BuildContext(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
         plan = pipeline.plan(settings)
-        workshop.need(plan.split)
-        return Own(photos, request, plan, workshop)
+        build_context.get(plan.split)
+        return Own(photos, request, plan, build_context)
 
     return go
 
 
 def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callable[..., Own]) -> None:
     ours = own()
-    original = ours.workshop.need(ours.plan.original).key
+    original = ours.build_context.get(ours.plan.original).key
     assert ours.going(0) == {original}
     later = Path(shutil.copytree(ours.photos, ours.photos.with_name("later")))
     shutil.copy(later / "train/digit1/1.png", later / "train/digit1/9.png")  # the folder grew: other indices
@@ -634,9 +634,9 @@ def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
     net = own().plan.original.fresh("init/elsewhere", 0).net
     save_file(net.state_dict(), tmp_path / "mine.safetensors")
     ours = own("checkpoint=file", f"checkpoint.file={tmp_path / 'mine.safetensors'}", "checkpoint.trained_on=all")
-    checkpoint = ours.workshop.need(ours.plan.original).key
+    checkpoint = ours.build_context.get(ours.plan.original).key
     assert ours.going(0) == set()  # nothing says whom it was trained on
-    unlearned = ours.workshop.need(ours.plan.unlearned).key
+    unlearned = ours.build_context.get(ours.plan.unlearned).key
     assert ours.going(0) == {checkpoint}
     assert ours.going(1) == {checkpoint, unlearned}  # that one was retained
 

@@ -17,7 +17,7 @@ from unlearn.core.types import Predictions, Subset
 from unlearn.metrics.activation_distance import ActivationDistance
 from unlearn.metrics.aus import Aus
 from unlearn.metrics.base import SampleMean
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 from unlearn.metrics.forget_information import ForgetInformation
 from unlearn.metrics.gradient_match import FORGET as FORGET_GRADIENT
 from unlearn.metrics.gradient_match import RETAIN as RETAIN_GRADIENT
@@ -31,30 +31,30 @@ FORGET, RETAIN, TEST = Subset.FORGET, Subset.RETAIN, Subset.TEST
 SETS = (FORGET, RETAIN, TEST)
 
 
-def drawn(seed: int, n: int = 200, classes: int = 5, scale: float = 3.0, skill: float = 0.0) -> Seen:
+def drawn(seed: int, n: int = 200, classes: int = 5, scale: float = 3.0, skill: float = 0.0) -> ModelEvidence:
     """Random logits on the same labels for every seed, the true class raised by `skill`."""
     labels = torch.randint(0, classes, (3, n), generator=torch.Generator().manual_seed(100))
     logits = scale * torch.randn(3, n, classes, generator=torch.Generator().manual_seed(seed))
     logits += skill * torch.eye(classes)[labels]
-    return Seen({s: Predictions(logits[k], labels[k], torch.arange(n)) for k, s in enumerate(SETS)})
+    return ModelEvidence({s: Predictions(logits[k], labels[k], torch.arange(n)) for k, s in enumerate(SETS)})
 
 
-def probabilities(seen: Seen) -> np.ndarray:
+def probabilities(seen: ModelEvidence) -> np.ndarray:
     return seen[FORGET].logits.double().softmax(1).numpy()
 
 
-def accuracy(seen: Seen, subset: Subset) -> float:
+def accuracy(seen: ModelEvidence, subset: Subset) -> float:
     return float(accuracy_score(seen[subset].labels, seen[subset].logits.argmax(1)))
 
 
-def with_correct(shares: dict[Subset, tuple[float, Tensor]]) -> Seen:
+def with_correct(shares: dict[Subset, tuple[float, Tensor]]) -> ModelEvidence:
     """Predictions on labels int64 [n] whose first share is right."""
     found = {}
     for subset, (share, labels) in shares.items():
         right = torch.arange(len(labels)) < round(share * len(labels))
         said = torch.where(right, labels, labels + 1)
         found[subset] = Predictions(torch.eye(int(labels.max()) + 2)[said], labels, torch.arange(len(labels)))
-    return Seen(found)
+    return ModelEvidence(found)
 
 
 @pytest.mark.parametrize("scale", [0.1, 3.0, 1e3])
@@ -66,7 +66,7 @@ def test_zrf_is_scipys_divergence_in_bits(scale: float) -> None:
 
 def test_zrf_of_the_random_net_is_one_and_of_its_opposite_nothing() -> None:
     random = drawn(0, scale=1e4)
-    other = Seen({FORGET: replace(random[FORGET], logits=random[FORGET].logits.roll(1, 1))})
+    other = ModelEvidence({FORGET: replace(random[FORGET], logits=random[FORGET].logits.roll(1, 1))})
     assert Zrf().measure(Evidence(random, untrained=random))["zrf"].value == 1.0
     assert Zrf().measure(Evidence(other, untrained=random))["zrf"].value == pytest.approx(0, abs=1e-12)
 
@@ -98,7 +98,9 @@ def test_the_standard_error_is_what_resampling_finds(kind: type[TugOfWar] | type
     for _ in range(400):
         taken = [torch.randint(200, (200,), generator=generator) for _ in SETS]
         again = [
-            Seen({s: Predictions(*(t[k] for t in vars(seen[s]).values())) for s, k in zip(SETS, taken, strict=True)})
+            ModelEvidence(
+                {s: Predictions(*(t[k] for t in vars(seen[s]).values())) for s, k in zip(SETS, taken, strict=True)}
+            )
             for seen in (mine, other)
         ]
         values.append(kind().measure(Evidence(again[0], again[1], again[1])).popitem()[1].value)
@@ -127,10 +129,10 @@ def test_aus_of_a_class_is_as_published(retained: float, forgotten: float, expec
     test = torch.cat([others, gone])
     share = {FORGET: (1.0, gone), RETAIN: (1.0, others)}
 
-    def model(on_others: float, on_gone: float) -> Seen:
+    def model(on_others: float, on_gone: float) -> ModelEvidence:
         parts = with_correct({RETAIN: (on_others, others), FORGET: (on_gone, gone)})
         both = [torch.nn.functional.pad(p.logits, (0, 11 - p.logits.shape[1])) for p in (parts[RETAIN], parts[FORGET])]
-        return Seen({**with_correct(share), TEST: Predictions(torch.cat(both), test, torch.arange(20_000))})
+        return ModelEvidence({**with_correct(share), TEST: Predictions(torch.cat(both), test, torch.arange(20_000))})
 
     found = Aus().measure(Evidence(model(retained, forgotten), model(0.9447, 0.9503)))["aus"]
     assert found.value == pytest.approx(expected, abs=0.005)
@@ -164,7 +166,7 @@ def test_layers_are_the_modules_that_own_parameters() -> None:
 
 def test_gradient_match_is_the_mean_of_scipys_cosine_distances() -> None:
     forget, retain = two_layers(seed=0), two_layers(seed=1)
-    seen = Seen(drawn(0).predictions, {FORGET_GRADIENT: forget, RETAIN_GRADIENT: retain})
+    seen = ModelEvidence(drawn(0).predictions, {FORGET_GRADIENT: forget, RETAIN_GRADIENT: retain})
     a, b = by_layer(forget), by_layer(retain)
     expected = np.mean([cosine(a[layer].numpy(), b[layer].numpy()) for layer in a])
     assert GradientMatch().measure(Evidence(seen))["gradient_match"].value == pytest.approx(expected)
@@ -174,20 +176,20 @@ def test_gradient_match_is_the_mean_of_scipys_cosine_distances() -> None:
 def test_gradient_match_knows_directions_alone(factor: float, expected: float) -> None:
     forget = two_layers(seed=0)
     retain = {name: factor * tensor for name, tensor in forget.items()}
-    seen = Seen(drawn(0).predictions, {FORGET_GRADIENT: forget, RETAIN_GRADIENT: retain})
+    seen = ModelEvidence(drawn(0).predictions, {FORGET_GRADIENT: forget, RETAIN_GRADIENT: retain})
     assert GradientMatch().measure(Evidence(seen))["gradient_match"].value == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_layer_without_gradient_has_no_direction() -> None:
     forget = two_layers(seed=0) | {"net.2.weight": torch.zeros(2, 4)}
-    seen = Seen(drawn(0).predictions, {FORGET_GRADIENT: forget, RETAIN_GRADIENT: two_layers(seed=1)})
+    seen = ModelEvidence(drawn(0).predictions, {FORGET_GRADIENT: forget, RETAIN_GRADIENT: two_layers(seed=1)})
     assert GradientMatch().measure(Evidence(seen))["gradient_match"].reason == "the gradient of net.2 is 0"
 
 
 def test_layer_distances_of_each_layer() -> None:
     mine, theirs = two_layers(seed=0), two_layers(seed=1)
     found = LayerDistance(per_layer=True).measure(
-        Evidence(Seen(weights=mine), Seen(weights=mine), Seen(weights=theirs))
+        Evidence(ModelEvidence(weights=mine), ModelEvidence(weights=mine), ModelEvidence(weights=theirs))
     )
     for layer, names in {"net.0": ("net.0.weight", "net.0.bias"), "net.2": ("net.2.weight",), "": tuple(mine)}.items():
         a, b = (np.concatenate([weights[name].numpy().ravel() for name in names]) for weights in (mine, theirs))
@@ -204,7 +206,7 @@ def test_forget_information_of_a_linear_model_in_closed_form() -> None:
     model.eval()
     (need,) = ForgetInformation().needs()
     scores = need.statistic.compute(model, [(images[:4], labels[:4]), (images[4:], labels[4:])])
-    seen = Seen({FORGET: Predictions(model(images).detach(), labels, torch.arange(9))}, {need: scores})
+    seen = ModelEvidence({FORGET: Predictions(model(images).detach(), labels, torch.arange(9))}, {need: scores})
     residual = model(images).softmax(1) - torch.eye(3)[labels]
     expected = (residual.square().sum(1) * (images.flatten(1).square().sum(1) + 1)).mean().item()
     found = ForgetInformation().measure(Evidence(seen, retrained=seen))
@@ -218,13 +220,13 @@ def test_forget_information_counts_the_samples_it_was_given() -> None:
     metric = ForgetInformation(samples=50)
     (need,) = metric.needs()
     assert need.samples == 50
-    seen = Seen(drawn(0).predictions, {need: {"w": torch.ones(3)}})
+    seen = ModelEvidence(drawn(0).predictions, {need: {"w": torch.ones(3)}})
     assert {m.n for m in metric.measure(Evidence(seen, retrained=seen)).values()} == {50}
 
 
 def test_without_a_gradient_there_is_no_information() -> None:
     (need,) = ForgetInformation().needs()
-    flat, other = (Seen(drawn(0).predictions, {need: {"w": torch.tensor([v])}}) for v in (0.0, 2.0))
+    flat, other = (ModelEvidence(drawn(0).predictions, {need: {"w": torch.tensor([v])}}) for v in (0.0, 2.0))
     found = ForgetInformation().measure(Evidence(flat, retrained=other))
     assert (found["efficacy"].value, found["forget_information_log"].value) == (None, None)
     assert found["forget_information_ratio"].value == 0.0

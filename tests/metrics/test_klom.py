@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlearn.core.types import Predictions, Subset
 from unlearn.core.validation import problems
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 from unlearn.metrics.klom import FEWEST, Klom
 
 
@@ -21,9 +21,9 @@ def saying(margins: Tensor) -> Predictions:
     return Predictions(torch.stack([margins, torch.zeros_like(margins)], 1), torch.zeros(len(margins)).long(), margins)
 
 
-def population(margins: Tensor) -> tuple[Seen, ...]:
+def population(margins: Tensor) -> tuple[ModelEvidence, ...]:
     """A model for each row [N, n], the same on all subsets."""
-    return tuple(Seen(dict.fromkeys(Klom.subsets, saying(row))) for row in margins)
+    return tuple(ModelEvidence(dict.fromkeys(Klom.subsets, saying(row))) for row in margins)
 
 
 def drawn(seed: int, models: int = 8, n: int = 50, shift: float = 0.0) -> Tensor:
@@ -63,14 +63,14 @@ def test_alike_models_diverge_by_nothing_and_strange_ones_by_no_more_than_the_sm
 def test_margins_come_from_logits() -> None:
     """Where probabilities have long saturated."""
     measured = Klom().measure(
-        Evidence(Seen(), subjects=population(drawn(1) + 60), retrained_models=population(drawn(0)))
+        Evidence(ModelEvidence(), subjects=population(drawn(1) + 60), retrained_models=population(drawn(0)))
     )
     assert measured["klom_forget"].value == pytest.approx(Klom().divergence(drawn(0), drawn(1) + 60).mean().item())
     assert measured["klom_forget"].value == pytest.approx(-math.log(1e-5), abs=1)
 
 
 def test_a_mean_and_a_high_percentile() -> None:
-    evidence = Evidence(Seen(), subjects=population(drawn(1)), retrained_models=population(drawn(0)))
+    evidence = Evidence(ModelEvidence(), subjects=population(drawn(1)), retrained_models=population(drawn(0)))
     found, values = Klom().measure(evidence), Klom().divergence(drawn(0), drawn(1)).numpy()
     ends = ("", "_p95", "_reverse", "_reverse_p95")
     assert list(found) == [f"klom_{subset}{end}" for subset in Klom.subsets for end in ends]
@@ -84,7 +84,7 @@ def test_both_directions_by_hand() -> None:
     """Two bins on 0 to 3: of four models each, one retrained and two subjects are in the upper one."""
     retrained = torch.tensor([[0.0], [0.0], [0.0], [3.0]]).double()
     half = torch.tensor([[0.0], [0.0], [3.0], [3.0]]).double()
-    evidence = Evidence(Seen(), subjects=population(half), retrained_models=population(retrained))
+    evidence = Evidence(ModelEvidence(), subjects=population(half), retrained_models=population(retrained))
     found = {name: each.value for name, each in Klom(bins=2).measure(evidence).items()}
     forward = 3 / 4 * math.log((3 / 4) / (1 / 2)) + 1 / 4 * math.log((1 / 4) / (1 / 2))
     backward = 1 / 2 * math.log((1 / 2) / (3 / 4)) + 1 / 2 * math.log((1 / 2) / (1 / 4))
@@ -126,7 +126,7 @@ def test_equal_laws_score_clearly_lower_than_shifted_ones(models: int) -> None:
 
 
 def test_without_a_second_half_of_retrained_models_the_floor_is_a_reason() -> None:
-    found = Klom().measure(Evidence(Seen(), retrained_models=population(drawn(0))))
+    found = Klom().measure(Evidence(ModelEvidence(), retrained_models=population(drawn(0))))
     assert {each.value for each in found.values()} == {None}
     assert {each.reason for each in found.values()} == {
         "its floor needs 16 or more baseline.seeds: 8 models beside the first 8"

@@ -13,7 +13,7 @@ import torch
 from unlearn.core.plugins import options
 from unlearn.core.types import Measurement, Predictions, Role, Subset
 from unlearn.functional.parameter_scores import Scores
-from unlearn.metrics.evidence import Evidence, Metric, Seen
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 
 METRICS = options("unlearn.metrics", Metric)
 CONF = Path(__file__).parents[2] / "conf/metrics"
@@ -149,10 +149,10 @@ def measured(
     metric = METRICS[name]()
     assert isinstance(metric, Metric)
 
-    def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> Seen:
+    def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> ModelEvidence:
         found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
         again = RELEARNED[role] if metric.relearning else {}
-        return Seen(
+        return ModelEvidence(
             {s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, relearned=again
         )
 
@@ -161,12 +161,12 @@ def measured(
         Role.RETRAINED: lambda: seen("retrained", retrained, RETRAINED_SCORES),
         Role.UNTRAINED: lambda: seen("untrained", untrained, {}),
     }
-    looked_at = (make() if role in metric.references else Seen() for role, make in references.items())
+    looked_at = (make() if role in metric.references else ModelEvidence() for role, make in references.items())
     mine = seen("subject", subject, SUBJECT_SCORES)
     if not metric.siblings:
         return metric.measure(Evidence(mine, *looked_at))
     wanted = seen("retrained", retrained, RETRAINED_SCORES)
-    return metric.measure(Evidence(Seen(), subjects=(mine, wanted), retrained_models=(wanted, wanted)))
+    return metric.measure(Evidence(ModelEvidence(), subjects=(mine, wanted), retrained_models=(wanted, wanted)))
 
 
 def random_views(seed: int, n: int = 60) -> Views:

@@ -6,17 +6,19 @@ import pytest
 import torch
 
 from unlearn.core.types import Measurement, Predictions, Subset
-from unlearn.metrics.evidence import Evidence, Seen
+from unlearn.metrics.evidence import Evidence, ModelEvidence
 from unlearn.metrics.relearn_time import RelearnTime
 
 Curve = dict[int, float]
 
 
-def seen(curve: Curve) -> Seen:
+def seen(curve: Curve) -> ModelEvidence:
     """A model of 100 samples, right on the share that its curve begins with."""
     right = torch.arange(100) < round(100 * curve[0])
     logits = torch.stack([right.double(), 1 - right.double()], 1)
-    return Seen({Subset.FORGET: Predictions(logits, torch.zeros(100).long(), torch.arange(100))}, relearned=curve)
+    return ModelEvidence(
+        {Subset.FORGET: Predictions(logits, torch.zeros(100).long(), torch.arange(100))}, relearned=curve
+    )
 
 
 def measured(subject: Curve, retrained: Curve, original: Curve | None = None) -> dict[str, Measurement]:

@@ -75,12 +75,14 @@ def report(
 
 
 def _statistics(forget: float) -> dict[str, Any]:
-    readings = {
+    evaluations = {
         "original/forget_accuracy": [1.0],
         "retrained/forget_accuracy": list(RETRAINED),
         "unlearned/forget_accuracy": [forget],
     }
-    behind: dict[str, Any] = {name: {"readings": [{"value": v} for v in values]} for name, values in readings.items()}
+    behind: dict[str, Any] = {
+        name: {"readings": [{"value": v} for v in values]} for name, values in evaluations.items()
+    }
     behind["gap/forget_accuracy"] = {"mean_absolute": sum(abs(forget - value) for value in RETRAINED) / 2}
     return behind | {"average_gap": {"over": ["gap/forget_accuracy"]}}
 

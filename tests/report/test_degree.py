@@ -79,10 +79,10 @@ def test_another_retraining_on_digits_is_like_retrained(run: Run, tmp_path_facto
     found = run(tmp_path_factory.mktemp("store"), *told)
     stages = {
         (reading.role, reading.seed): reading.stage.subject.predictions[Subset.PERTURBED_FORGET]
-        for reading in found.outcome.plan.readings
+        for reading in found.outcome.plan.evaluations
         if Subset.PERTURBED_FORGET in reading.stage.subject.predictions
     }
-    known = {at: confidence(read_predictions(found.workshop.need(stage))) for at, stage in stages.items()}
+    known = {at: confidence(read_predictions(found.context.get(stage))) for at, stage in stages.items()}
     before, (fresh, *others) = known[Role.ORIGINAL, 0], [known[Role.RETRAINED, seed] for seed in (3, 0, 1, 2)]
     low, high = interval(before, fresh, others)
     assert low < 1 < high

@@ -39,12 +39,12 @@ from unlearn.report.sweep.summary import summarise
         (
             "statistics",
             {"retrained/forget_accuracy": {"readings": []}},
-            "statistics.retrained/forget_accuracy: expected std, n, an interval of two numbers, readings",
+            "statistics.retrained/forget_accuracy: expected std, n, an interval of two numbers, evaluations",
         ),
         (
             "statistics",
             {"retrained/forget_accuracy": {"readings": [{"value": None}]}},
-            "statistics.retrained/forget_accuracy.readings: expected a number in each, got null",
+            "statistics.retrained/forget_accuracy.evaluations: expected a number in each, got null",
         ),
     ],
 )

@@ -250,10 +250,10 @@ def test_confidence_is_counted_in_the_report(report: Report, finished: Finished)
         for subset, counts in subsets.items():
             stage = next(
                 reading.stage.subject.predictions[subset]
-                for reading in finished.outcome.plan.readings
+                for reading in finished.outcome.plan.evaluations
                 if reading.role == role and subset in reading.stage.subject.predictions and reading.seed == 0
             )
-            found = read_predictions(finished.workshop.need(stage))
+            found = read_predictions(finished.context.get(stage))
             logits = found.logits.double().numpy()
             odds = np.exp(logits - logits.max(1, keepdims=True))
             truth = (odds / odds.sum(1, keepdims=True))[np.arange(len(logits)), found.labels.numpy()]

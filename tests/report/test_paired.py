@@ -16,29 +16,29 @@ from unlearn.core.types import Predictions, Role, Subset
 from unlearn.functional.estimates import paired_interval, paired_share_interval
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
-from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.evaluations import Evaluation
 from unlearn.report.assemble import assemble
 from unlearn.report.paired import look, paired
 from unlearn.stages.files import read_predictions
 
 
-def readings(run: Finished, kind: type, role: Role) -> list[Reading]:
+def evaluations(run: Finished, kind: type, role: Role) -> list[Evaluation]:
     return [r for r, _ in run.outcome.measurements if type(r.stage.metric) is kind and r.role is role]
 
 
-def predictions(run: Finished, reading: Reading, subset: Subset) -> Predictions:
-    return read_predictions(run.workshop.need(reading.stage.subject.predictions[subset]))
+def predictions(run: Finished, reading: Evaluation, subset: Subset) -> Predictions:
+    return read_predictions(run.context.get(reading.stage.subject.predictions[subset]))
 
 
 def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
     """Unlearned minus the mean of two retrained models, image by image, as a paired test has it."""
 
-    def right(reading: Reading) -> np.ndarray:
+    def right(reading: Evaluation) -> np.ndarray:
         found = predictions(finished, reading, Subset.TEST)
         return (found.logits.argmax(1) == found.labels).double().numpy()
 
-    (mine,) = readings(finished, Accuracy, Role.UNLEARNED)
-    one, two = readings(finished, Accuracy, Role.RETRAINED)
+    (mine,) = evaluations(finished, Accuracy, Role.UNLEARNED)
+    one, two = evaluations(finished, Accuracy, Role.RETRAINED)
     theirs = (right(one) + right(two)) / 2
     found = paired(look(finished.outcome))["test_accuracy"]
     assert found.value == pytest.approx((right(mine) - theirs).mean())
@@ -56,8 +56,8 @@ def finished_report(run: Finished) -> dict[str, Any]:
 
 def test_a_distance_to_the_retrained_model_is_its_own_gap(finished: Finished) -> None:
     """A retrained model is at no distance from itself, and is not held against the other one here."""
-    own = readings(finished, JsToRetrained, Role.UNLEARNED)
-    distances = [reading.stage.load(finished.workshop)["js_to_retrained"] for reading in own]
+    own = evaluations(finished, JsToRetrained, Role.UNLEARNED)
+    distances = [reading.stage.load(finished.context)["js_to_retrained"] for reading in own]
     found = paired(look(finished.outcome))["js_to_retrained"]
     assert found.value == pytest.approx(np.mean([distance.value for distance in distances]))
     assert found.n == distances[0].n
@@ -88,7 +88,7 @@ def test_the_original_is_held_against_the_same_models_and_the_unlearned_against_
 
 def test_identical_models_differ_by_nothing(finished: Finished) -> None:
     """A retrained model in the unlearned one's place, against itself."""
-    (first, *_) = readings(finished, Accuracy, Role.RETRAINED)
+    (first, *_) = evaluations(finished, Accuracy, Role.RETRAINED)
     twice = tuple((replace(first, role=role), {}) for role in (Role.UNLEARNED, Role.RETRAINED))
     for difference in paired(look(replace(finished.outcome, measurements=twice))).values():
         assert (difference.value, difference.standard_error) == (0.0, 0.0)

@@ -105,10 +105,10 @@ def test_an_unmarked_run_has_no_pictures(finished: Finished) -> None:
 
 
 def test_the_store_keeps_the_first_images_of_the_forget_set(finished: Finished) -> None:
-    stage, workshop = finished.outcome.plan.spd_gan, finished.workshop
+    stage, context = finished.outcome.plan.spd_gan, finished.context
     assert stage is not None
-    clean, kept = stage.forget.load(workshop), read_tensors(workshop.need(stage), "examples.safetensors")
-    moved = read_tensors(workshop.need(stage), "moved.safetensors")
+    clean, kept = stage.forget.load(context), read_tensors(context.get(stage), "examples.safetensors")
+    moved = read_tensors(context.get(stage), "moved.safetensors")
     of = {"clean", "moved", "labels", "index"}
     assert set(kept) == of | {f"holdout_{name}" for name in of}
     (images,) = clean.batches([torch.arange(8)])

@@ -174,8 +174,8 @@ def test_values_are_means_over_models(report: Report, finished: Finished) -> Non
             assert report["metrics"][f"{role}/{metric}"] == fmean(values(finished, role, metric))
         both = values(finished, Role.RETRAINED, metric)
         assert report["statistics"][f"retrained/{metric}"]["std"] == stdev(both)
-        readings = report["statistics"][f"retrained/{metric}"]["readings"]
-        assert [(reading["seed"], reading["value"]) for reading in readings] == [(0, both[0]), (1, both[1])]
+        evaluations = report["statistics"][f"retrained/{metric}"]["readings"]
+        assert [(reading["seed"], reading["value"]) for reading in evaluations] == [(0, both[0]), (1, both[1])]
 
 
 @pytest.mark.parametrize("role", ["unlearned", "retrained"])
@@ -256,14 +256,14 @@ def test_without_a_baseline_nothing_is_held_against_it(no_baseline: Report) -> N
 
 def timed(finished: Finished, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Report:
     """A report of the same run, with another `meta.json` of the unlearned model."""
-    workshop, key = finished.workshop, finished.outcome.plan.unlearned.key
-    entry = workshop.entries[key]
-    entries = workshop.entries | {key: replace(entry, meta=entry.meta | change(entry.meta))}
-    return report_of(finished, replace(finished.outcome, workshop=replace(workshop, entries=entries)))
+    context, key = finished.context, finished.outcome.plan.unlearned.key
+    entry = context.entries[key]
+    entries = context.entries | {key: replace(entry, meta=entry.meta | change(entry.meta))}
+    return report_of(finished, replace(finished.outcome, context=replace(context, entries=entries)))
 
 
 def test_speed_up_counts_the_scores(finished: Finished) -> None:
-    plan, need = finished.outcome.plan, finished.workshop.need
+    plan, need = finished.outcome.plan, finished.context.need
     report = timed(finished, lambda meta: {"seconds": 2.0})
     (score,) = plan.unlearned.scores
     cost = need(score).seconds + 2.0

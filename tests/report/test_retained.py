@@ -45,7 +45,7 @@ def test_the_second_accuracy_is_that_of_the_other_classes(class_wise: Finished, 
         for reading, m in class_wise.outcome.measurements
         if reading.role == Role.UNLEARNED and "test_accuracy" in m
     )
-    test = reading.stage.evidence(class_wise.workshop).subject[Subset.TEST]
+    test = reading.stage.evidence(class_wise.context).subject[Subset.TEST]
     others = correct(test)[test.labels != 3]
     assert 0 < len(others) < len(test.labels)
     assert report["metrics"]["unlearned/retained_test_accuracy"] == pytest.approx(others.mean().item())

@@ -24,12 +24,12 @@ from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
 from unlearn.report.sweep.compare import Ranking, front, p_value, rank
 from unlearn.report.sweep.read import Cell, read
-from unlearn.report.sweep.scenario import Row, Scenario, Spread, group
+from unlearn.report.sweep.scenario import ComparisonGroup, Row, Spread, group
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.sweep.verdict import verdict
 
 
-def scenarios(root: Path, *reports: Report) -> list[Scenario]:
+def scenarios(root: Path, *reports: Report) -> list[ComparisonGroup]:
     return group(read([write(root, *reports)]).cells)[0]
 
 

@@ -73,7 +73,7 @@ def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType, finished: Fini
     curves = {
         f"curve/{name}/{column}"
         for name, stage in stages(finished.outcome.plan).items()
-        for row in stage.curve(finished.workshop)
+        for row in stage.curve(finished.context)
         for column in row
     }
     settings = {f"config:strategy.value.{name}" for name in report["config"]["strategy"]}

@@ -162,14 +162,14 @@ def test_a_run_is_marked_by_it(kind: type[Direct], run: Run, tmp_path: Path) -> 
     name = next(each for each, found in KINDS.items() if found is kind)
     small = ("strategy=identity", "baseline.seeds=[0]", "train.epochs=2", "attacks=none", "metrics=[spd_gan_controls]")
     finished = run(tmp_path, f"spd_gan={name}", "spd_gan.epsilon=0.1", *small)
-    plan, workshop = finished.outcome.plan, finished.workshop
+    plan, context = finished.outcome.plan, finished.context
     assert plan.spd_gan is not None
-    kept = read_tensors(workshop.need(plan.spd_gan), "moved.safetensors")
-    trained = plan.original.samples.load(workshop)
+    kept = read_tensors(context.get(plan.spd_gan), "moved.safetensors")
+    trained = plan.original.samples.load(context)
     at = torch.searchsorted(trained.index, kept["forget_index"])
     assert torch.equal(trained.images[at], kept["forget"])  # type: ignore[attr-defined]
     for part in ("forget", "holdout"):
-        clean = getattr(plan.spd_gan, part).load(workshop).images
+        clean = getattr(plan.spd_gan, part).load(context).images
         change = (kept[part].int() - clean.int()).abs()
         assert 20 <= change.max() <= 25  # of 25.5
     told = moved_by(finished.outcome)["spd_gan"]

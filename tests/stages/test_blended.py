@@ -18,7 +18,7 @@ from unlearn.report.assemble import assemble
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.report.table import footer, show
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.blend import Blended
 from unlearn.stages.files import read_tensors
 from unlearn.stages.predict import Predict
@@ -45,13 +45,13 @@ def blended(run: Finished) -> Blended:
 
 
 def validation_accuracy(run: Finished, model: torch.nn.Module) -> float:
-    data = blended(run).validation.load(run.workshop)
+    data = blended(run).validation.load(run.context)
     found = predict(model, data)
     return float((found.logits.argmax(1) == found.labels).sum()) / len(data)
 
 
 def test_its_weights_are_the_mixture_and_reach_the_target(mixed: Finished) -> None:
-    stage, need = blended(mixed), mixed.workshop.need
+    stage, need = blended(mixed), mixed.context.need
     told = need(stage).json("blend.json")
     a, target = told["a"], told["target"]
     before, after, found = (
@@ -64,13 +64,13 @@ def test_its_weights_are_the_mixture_and_reach_the_target(mixed: Finished) -> No
         if not tensor.is_floating_point():
             wanted = after[name]
         torch.testing.assert_close(tensor.to(wanted.dtype), wanted, rtol=0, atol=1e-6)
-    original = validation_accuracy(mixed, stage.original.load(mixed.workshop))
+    original = validation_accuracy(mixed, stage.original.load(mixed.context))
     assert target == pytest.approx(original - 0.1)
-    model = stage.load(mixed.workshop)
+    model = stage.load(mixed.context)
     assert not model.training
     assert told["validation_accuracy"] == pytest.approx(validation_accuracy(mixed, model))
-    assert validation_accuracy(mixed, stage.unlearned.load(mixed.workshop)) < target
-    n = len(stage.validation.load(mixed.workshop))
+    assert validation_accuracy(mixed, stage.unlearned.load(mixed.context)) < target
+    n = len(stage.validation.load(mixed.context))
     assert -1e-9 <= told["validation_accuracy"] - target <= 2 / n
 
 
@@ -78,26 +78,26 @@ def test_only_validation_is_looked_at(mixed: Finished, monkeypatch: pytest.Monke
     stage, looked_at = blended(mixed), set[Subset]()
     load = Samples.load
 
-    def spy(samples: Samples, workshop: Workshop) -> ImageSource:
+    def spy(samples: Samples, context: BuildContext) -> ImageSource:
         looked_at.add(samples.subset)
-        return load(samples, workshop)
+        return load(samples, context)
 
     monkeypatch.setattr(Samples, "load", spy)
-    stage.build(tmp_path, mixed.workshop, lambda done, total: None)
+    stage.build(tmp_path, mixed.context, lambda done, total: None)
     assert looked_at == {Subset.VALIDATION}
     assert stage.validation == stage.unlearned.validation
-    kept = mixed.workshop.need(stage).file("blend.json")
+    kept = mixed.context.get(stage).file("blend.json")
     assert (tmp_path / "blend.json").read_bytes() == kept.read_bytes()
 
 
 def test_it_is_judged_in_place_of_the_unlearned_model(mixed: Finished) -> None:
     stage = blended(mixed)
-    mine = [reading for reading in mixed.outcome.plan.readings if reading.role is Role.UNLEARNED]
+    mine = [reading for reading in mixed.outcome.plan.evaluations if reading.role is Role.UNLEARNED]
     assert mine
     assert all(view.model == stage for reading in mine for view in reading.stage.subject.predictions.values())
     assert {reading.seed for reading in mine} == {stage.unlearned.seed}
     forget = mixed.outcome.plan.unlearned.forget
-    found = predict(stage.load(mixed.workshop), forget.load(mixed.workshop))
+    found = predict(stage.load(mixed.context), forget.load(mixed.context))
     share = (found.logits.argmax(1) == found.labels).double().mean().item()
     assert mixed.value(Role.UNLEARNED, "forget_accuracy") == pytest.approx(share)
     assert Predict(stage, forget).label == "predict unlearned on forget"
@@ -114,7 +114,7 @@ def test_cells_that_differ_in_the_blend_share_everything_before_it(mixed: Finish
 
 
 def _built(run: Finished) -> set[str]:
-    return {f"{entry.folder.parent.name}/{key}" for key, entry in run.workshop.entries.items() if not entry.reused}
+    return {f"{entry.folder.parent.name}/{key}" for key, entry in run.context.entries.items() if not entry.reused}
 
 
 def test_no_key_hangs_on_a_blend_but_its_own(composed: Compose) -> None:
@@ -124,7 +124,8 @@ def test_no_key_hangs_on_a_blend_but_its_own(composed: Compose) -> None:
     assert plain.judged.key == plain.unlearned.key == mix.unlearned.key != mix.judged.key
     assert "blend" not in json.dumps(plain.unlearned.spec)
     keys = [
-        {reading.stage.key for reading in each.readings if reading.role is not Role.UNLEARNED} for each in (plain, mix)
+        {reading.stage.key for reading in each.evaluations if reading.role is not Role.UNLEARNED}
+        for each in (plain, mix)
     ]
     assert keys[0] == keys[1]
 
@@ -141,7 +142,7 @@ def test_the_key_of_a_blend_holds_its_fields_and_its_code(composed: Compose, fie
 
 def test_a_model_that_reaches_the_target_is_the_unlearned_one_to_the_bit(mixed: Finished, run: Run) -> None:
     easy = run(mixed.store, *BARE, "blend=mix", "blend.target=0.01")
-    stage, need = blended(easy), easy.workshop.need
+    stage, need = blended(easy), easy.context.need
     assert need(stage).json("blend.json")["a"] == 0
     files = [need(each).meta["files"]["model.safetensors"] for each in (stage, stage.unlearned)]
     assert files[0] == files[1]
@@ -159,13 +160,13 @@ def test_a_target_out_of_reach_is_one_line_and_nothing_is_stored(mixed: Finished
 
 def test_report_table_and_page_tell_it_and_its_cost(mixed: Finished, tmp_path: Path) -> None:
     found = assemble(mixed.outcome, config.plain(mixed.composed), {"strategy": "weight_noise", "blend": "mix"})
-    stage, entry = blended(mixed), mixed.workshop.need(blended(mixed))
+    stage, entry = blended(mixed), mixed.context.get(blended(mixed))
     assert found["blend"] == entry.json("blend.json")
     assert found["artifacts"]["blended"]["key"] == stage.key
     assert found["artifacts"]["unlearned"]["key"] == stage.unlearned.key
     parts = [*stage.unlearned.scores, stage.unlearned, stage]
     assert found["statistics"]["unlearned/seconds"]["keys"] == [part.key for part in parts]
-    seconds = sum(mixed.workshop.need(part).seconds for part in parts)
+    seconds = sum(mixed.context.get(part).seconds for part in parts)
     assert found["metrics"]["unlearned/seconds"] == pytest.approx(seconds)
     line = "blended with {a:.3f} of the original: validation accuracy {validation_accuracy:.3f}, target {target:.3f}"
     line = line.format(**found["blend"])

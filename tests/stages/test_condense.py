@@ -45,12 +45,12 @@ def stage_of(found: Finished) -> Condense:
 
 
 def written(found: Finished) -> dict[str, Tensor]:
-    return read_tensors(found.workshop.need(stage_of(found)), "condensed.safetensors")
+    return read_tensors(found.context.get(stage_of(found)), "condensed.safetensors")
 
 
 def test_what_is_left_are_real_retain_images_and_mixtures(condensed: Finished) -> None:
-    said, workshop = written(condensed), condensed.workshop
-    left, retain = (part.load(workshop) for part in (stage_of(condensed), condensed.outcome.plan.unlearned.retain))
+    said, context = written(condensed), condensed.context
+    left, retain = (part.load(context) for part in (stage_of(condensed), condensed.outcome.plan.unlearned.retain))
     mixed = said["condensed"]
     assert (said["images"].dtype, said["index"].dtype) == (torch.uint8, torch.int64)
     assert 0 < mixed.sum() == len(said["images"]) < len(left) < len(retain)
@@ -68,7 +68,7 @@ def test_what_is_left_are_real_retain_images_and_mixtures(condensed: Finished) -
 
 @pytest.mark.parametrize("part", ["forget", "validation", "holdout"])
 def test_nobody_from_outside_the_retain_set_is_read(condensed: Finished, part: str) -> None:
-    split = read_tensors(condensed.workshop.need(condensed.outcome.plan.split), "split.safetensors")
+    split = read_tensors(condensed.context.get(condensed.outcome.plan.split), "split.safetensors")
     assert len(split[part]) > 10
     assert not torch.isin(written(condensed)["index"], split[part]).any()
     assert torch.isin(written(condensed)["index"], split["retain"]).all()
@@ -77,8 +77,8 @@ def test_nobody_from_outside_the_retain_set_is_read(condensed: Finished, part: s
 
 
 def test_clusters_with_a_forget_sample_keep_their_images_and_the_others_become_one(condensed: Finished) -> None:
-    stage, workshop, said = stage_of(condensed), condensed.workshop, written(condensed)
-    retain, forget, model = stage.retain.load(workshop), stage.forget.load(workshop), stage.original.load(workshop)
+    stage, context, said = stage_of(condensed), condensed.context, written(condensed)
+    retain, forget, model = stage.retain.load(context), stage.forget.load(context), stage.original.load(context)
     known = torch.cat([features(model, retain), features(model, forget)])
     labels, index = (torch.cat([getattr(each, name) for each in (retain, forget)]) for name in ("labels", "index"))
     clusters = stage.settings.assign(known, labels, stage._stream)
@@ -110,8 +110,8 @@ def test_clusters_with_a_forget_sample_keep_their_images_and_the_others_become_o
 
 def test_a_mixture_of_one_image_twice_is_that_image(condensed: Finished) -> None:
     """Every byte comes back as itself."""
-    stage, workshop = stage_of(condensed), condensed.workshop
-    model, every = stage.original.load(workshop), torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+    stage, context = stage_of(condensed), condensed.context
+    model, every = stage.original.load(context), torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
     for offset in (0, 64, 128, 192):
         twice = (every + offset).repeat(2, 1, 1, 1)
         images = Images(twice, torch.zeros(2, dtype=torch.long), torch.arange(2))
@@ -120,11 +120,11 @@ def test_a_mixture_of_one_image_twice_is_that_image(condensed: Finished) -> None
 
 
 def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose) -> None:
-    plan, workshop = condensed.outcome.plan, condensed.workshop
-    read = Loaded(plan.unlearned._samples, workshop)
+    plan, context = condensed.outcome.plan, condensed.context
+    read = Loaded(plan.unlearned._samples, context)
     assert torch.equal(read[Subset.RETAIN].index, written(condensed)["index"])
-    assert torch.equal(read[Subset.FORGET].index, plan.unlearned.forget.load(workshop).index)
-    for reading in plan.readings:
+    assert torch.equal(read[Subset.FORGET].index, plan.unlearned.forget.load(context).index)
+    for reading in plan.evaluations:
         for subset, stage in reading.stage.subject.predictions.items():
             assert subset is not Subset.RETAIN or stage.samples == plan.unlearned.retain
     ranking = ("strategy=top_k", "strategy.selection.sensitivity.score=ratio", "retain=condensed")
@@ -135,7 +135,7 @@ def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose
 def test_the_report_tells_how_many_are_left_and_what_that_cost(condensed: Finished) -> None:
     report = assemble(condensed.outcome, config.plain(condensed.composed), {})
     said, counts = written(condensed), report["retain"]
-    retain = len(condensed.outcome.plan.unlearned.retain.load(condensed.workshop))
+    retain = len(condensed.outcome.plan.unlearned.retain.load(condensed.context))
     assert counts == {"images": len(said["index"]), "of": retain, "condensed": int(said["condensed"].sum())}
     assert all(f"{count:,}" in report["notes"]["retain"] for count in counts.values())
     seconds = sum(report["artifacts"][name]["seconds"] for name in ("condensed", "unlearned"))
@@ -163,9 +163,9 @@ def test_a_class_that_is_forgotten_whole_leaves_nothing(run: Run, condensed: Fin
 
 def test_the_same_in_a_fresh_store_gives_the_same_bits(condensed: Finished, run: Run, tmp_path: Path) -> None:
     again = run(tmp_path, *REQUEST)
-    files = [each.workshop.need(stage_of(each)).meta["files"] for each in (condensed, again)]
+    files = [each.context.get(stage_of(each)).meta["files"] for each in (condensed, again)]
     assert files[0] == files[1]
-    unlearned = [each.workshop.need(each.outcome.plan.unlearned).meta["files"] for each in (condensed, again)]
+    unlearned = [each.context.get(each.outcome.plan.unlearned).meta["files"] for each in (condensed, again)]
     assert unlearned[0] == unlearned[1]
 
 
@@ -176,8 +176,8 @@ def test_images_on_disk_are_condensed_to_the_same_bytes(run: Run, tmp_path: Path
     cells = [
         run(tmp_path / limit, *data, f"dataset.memory_limit={limit}", *REQUEST[:-1], *small) for limit in ("4096", "0")
     ]
-    held, streamed = (each.workshop.need(stage_of(each)).meta["files"] for each in cells)
-    assert json.loads(cells[1].workshop.need(stage_of(cells[1])).file("counts.json").read_text())["condensed"] > 0
+    held, streamed = (each.context.get(stage_of(each)).meta["files"] for each in cells)
+    assert json.loads(cells[1].context.get(stage_of(cells[1])).file("counts.json").read_text())["condensed"] > 0
     assert held == streamed
     assert [m for _, m in cells[0].outcome.measurements] == [m for _, m in cells[1].outcome.measurements]
 
@@ -185,7 +185,7 @@ def test_images_on_disk_are_condensed_to_the_same_bytes(run: Run, tmp_path: Path
 @pytest.mark.parametrize(("part", "goes"), [("forget", True), ("retain", True), ("holdout", False)])
 def test_a_purge_takes_it_with_the_images_it_was_made_of(condensed: Finished, part: str, goes: bool) -> None:
     """The forgotten too: they decided what was mixed."""
-    split = read_tensors(condensed.workshop.need(condensed.outcome.plan.split), "split.safetensors")
+    split = read_tensors(condensed.context.get(condensed.outcome.plan.split), "split.safetensors")
     catalogue = Catalogue.read(condensed.store)
     member = Members(catalogue, condensed.config.dataset, split[part][:1])
     told = sentence(catalogue, member, False)

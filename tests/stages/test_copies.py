@@ -21,16 +21,16 @@ from unlearn.data.requests.listed import Indices
 from unlearn.data.requests.rules import Random
 from unlearn.report.publishable import publishable_report
 from unlearn.report.table import remaining
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.copies import Copies
-from unlearn.stages.samples import Scenario
+from unlearn.stages.samples import DataView
 from unlearn.training.trainer import TrainerSettings
 
 
 def copies(folder: Path, dataset: Any, forget: Forget) -> dict[str, Any]:
-    stage = Copies(Scenario(dataset, forget, 0)[Subset.FORGET])
-    workshop = Workshop(ArtifactStore(folder / "store"), TrainerSettings(), Console(io.StringIO()))
-    found: dict[str, Any] = workshop.need(stage).json("copies.json")
+    stage = Copies(DataView(dataset, forget, 0)[Subset.FORGET])
+    context = BuildContext(ArtifactStore(folder / "store"), TrainerSettings(), Console(io.StringIO()))
+    found: dict[str, Any] = context.get(stage).json("copies.json")
     return found
 
 

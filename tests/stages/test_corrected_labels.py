@@ -30,16 +30,16 @@ def corrected(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_the_original_learns_the_wrong_labels_and_the_retrained_models_the_right_ones(corrected: Finished) -> None:
-    workshop, found = corrected.workshop, corrected.outcome.plan
+    context, found = corrected.context, corrected.outcome.plan
     clean = replace(corrected.config.dataset, label_noise=0.0).load().train.labels
-    before, after = (model.samples.load(workshop) for model in (found.original, found.retrained[0]))
-    forget = found.unlearned.forget.load(workshop)
+    before, after = (model.samples.load(context) for model in (found.original, found.retrained[0]))
+    forget = found.unlearned.forget.load(context)
     assert torch.equal(before.index, after.index)
     assert torch.equal(after.labels, clean[after.index])
     wrong = before.labels != after.labels
     assert before.index[wrong].tolist() == forget.index.tolist()
     assert before.labels[wrong].tolist() == forget.labels.tolist()
-    split = read_tensors(workshop.need(found.split), "split.safetensors")
+    split = read_tensors(context.get(found.split), "split.safetensors")
     assert split["forget"].tolist() == forget.index.tolist()
     assert set(split) == {"forget", "retain", "validation", "holdout", "test", "mislabelled"}  # indices, no label
 
@@ -57,7 +57,7 @@ def test_corrected_accuracy_comes_with_the_request_and_is_taken_under_the_right_
         for reading, measured in corrected.outcome.measurements
         if reading.role is Role.RETRAINED and "corrected_accuracy" in measured
     ]
-    seen = read_predictions(corrected.workshop.need(stage))
+    seen = read_predictions(corrected.context.get(stage))
     clean = replace(corrected.config.dataset, label_noise=0.0).load().train.labels
     assert torch.equal(seen.labels, clean[seen.index])
     assert (seen.logits.argmax(1) == seen.labels).double().mean().item() == retrained
@@ -77,7 +77,7 @@ def test_every_subset_that_a_model_may_read_is_known_to_a_purge() -> None:
 
 @pytest.mark.parametrize("part", ["forget", "retain", "holdout"])
 def test_a_purge_takes_whatever_learnt_a_record_under_either_label(corrected: Finished, part: str) -> None:
-    split = read_tensors(corrected.workshop.need(corrected.outcome.plan.split), "split.safetensors")
+    split = read_tensors(corrected.context.get(corrected.outcome.plan.split), "split.safetensors")
     going, undecided = judged(corrected, int(split[part][0]))
     models = {"train original (seed 0)", "train retrained (seed 0)", "unlearn Identity (seed 0)"}
     assert undecided == set()
@@ -91,5 +91,5 @@ def test_a_model_that_learnt_a_record_under_another_label_did_not_forget_it(
 ) -> None:
     monkeypatch.setattr(Finetune, "corrects_labels", True, raising=True)  # stands for a strategy that does
     found = run(tmp_path, *REQUEST, "strategy=finetune", *NOISY, "train.epochs=1", "metrics=[accuracy]")
-    split = read_tensors(found.workshop.need(found.outcome.plan.split), "split.safetensors")
+    split = read_tensors(found.context.get(found.outcome.plan.split), "split.safetensors")
     assert "unlearn Finetune (seed 0)" in judged(found, int(split["forget"][0]))[0]

@@ -30,7 +30,7 @@ def weights(model: Classifier) -> dict[str, Tensor]:
 def gradients(run: Finished, model: Classifier, subset: Subset) -> Tensor:
     """Of each sample's loss, [n, parameters], all at once by torch.func."""
     unlearned = run.outcome.plan.unlearned
-    data = {Subset.FORGET: unlearned.forget, Subset.RETAIN: unlearned.retain}[subset].load(run.workshop)
+    data = {Subset.FORGET: unlearned.forget, Subset.RETAIN: unlearned.retain}[subset].load(run.context)
     images = next(iter(data.batches([torch.arange(len(data))]))).float() / 255
 
     def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ def test_the_retrained_model_is_exactly_like_retrained(full: Finished, metric: s
 
 def test_forget_information_is_that_of_per_sample_gradients(full: Finished) -> None:
     for model in (full.outcome.plan.original, full.outcome.plan.retrained[0]):
-        information = gradients(full, model.load(full.workshop), Subset.FORGET).square().sum(1).mean().item()
+        information = gradients(full, model.load(full.context), Subset.FORGET).square().sum(1).mean().item()
         assert full.value(model.role, "forget_information_log") == pytest.approx(math.log(information), abs=1e-3)
 
 
 def test_gradient_match_is_that_of_the_mean_gradients(full: Finished) -> None:
-    model = full.outcome.plan.original.load(full.workshop)
+    model = full.outcome.plan.original.load(full.context)
     pair = [gradients(full, model, subset).mean(0) for subset in (Subset.FORGET, Subset.RETAIN)]
     sizes: dict[str, int] = {}
     for name, p in weights(model).items():
@@ -83,7 +83,7 @@ def test_gradient_match_is_that_of_the_mean_gradients(full: Finished) -> None:
 
 def test_layer_distance_is_that_of_the_parameters(full: Finished) -> None:
     original, retrained = (
-        torch.cat([p.flatten() for p in weights(model.load(full.workshop)).values()]).double()
+        torch.cat([p.flatten() for p in weights(model.load(full.context)).values()]).double()
         for model in (full.outcome.plan.original, full.outcome.plan.retrained[0])
     )
     expected = ((original - retrained).norm() / retrained.norm()).item()
@@ -95,7 +95,7 @@ def test_the_random_net_of_zrf_is_one_that_never_learnt(full: Finished) -> None:
     stages = [reading.stage for reading, _ in full.outcome.measurements if isinstance(reading.stage.metric, Zrf)]
     (net,) = {stage.untrained.predictions[Subset.FORGET].key: stage for stage in stages}.values()
     random, mine = (
-        read_predictions(full.workshop.need(view.predictions[Subset.FORGET])).logits.double().softmax(1).numpy()
+        read_predictions(full.context.get(view.predictions[Subset.FORGET])).logits.double().softmax(1).numpy()
         for view in (net.untrained, net.subject)
     )
     assert random.max() < 0.3

@@ -7,10 +7,10 @@ import torch
 from conftest import Finished, Run
 from torch import Tensor
 
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.models.base import Classifier
 from unlearn.models.whitened_cnn import Whitening
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.samples import Sampled
 from unlearn.stages.shadow_model import trained_once
 from unlearn.stages.train import Train
@@ -33,10 +33,10 @@ def basis(model: Classifier) -> Tensor:
     return found.weight
 
 
-def of_images(samples: Sampled, workshop: Workshop) -> Tensor:
+def of_images(samples: Sampled, context: BuildContext) -> Tensor:
     """What the basis of a model is to be that is trained on these."""
-    data, (mean, std) = samples.load(workshop), samples.population.dataset.normalisation
-    (batch,) = sequential(data, len(data))
+    data, (mean, std) = samples.load(context), samples.population.dataset.normalisation
+    (batch,) = iter_batches(data, len(data))
     layer = Whitening(1)
     layer.fit([(batch.images - mean[0]) / std[0]], 5e-4)
     return layer.weight
@@ -53,22 +53,22 @@ def test_each_model_has_the_whitening_of_its_own_images(whitened: Finished) -> N
     """The retrained model's thus knows nothing of the forget set."""
     found = []
     for stage in trained(whitened):
-        found.append(basis(stage.load(whitened.workshop)))
-        torch.testing.assert_close(found[-1], of_images(stage.samples, whitened.workshop), rtol=0, atol=1e-4)
+        found.append(basis(stage.load(whitened.context)))
+        torch.testing.assert_close(found[-1], of_images(stage.samples, whitened.context), rtol=0, atol=1e-4)
     assert len(found) == 2 + COUNT
     assert all((one - other).abs().max() > 1e-3 for i, one in enumerate(found) for other in found[:i])
 
 
 def test_shadow_models_at_once_have_it_too(whitened: Finished) -> None:
-    entries = [whitened.workshop.peek(stage) for stage in trained(whitened)[2:]]
+    entries = [whitened.context.peek(stage) for stage in trained(whitened)[2:]]
     assert [entry.meta.get("stacked") for entry in entries if entry] == [COUNT] * COUNT
 
 
 def test_the_unlearned_model_and_a_fresh_one_of_its_strategy_keep_the_original_s(whitened: Finished) -> None:
-    stage, workshop = whitened.outcome.plan.unlearned, whitened.workshop
-    original = stage.original.load(workshop)
+    stage, context = whitened.outcome.plan.unlearned, whitened.context
+    original = stage.original.load(context)
     fresh = stage._fresh(original)
-    assert torch.equal(basis(stage.load(workshop)), basis(original))
+    assert torch.equal(basis(stage.load(context)), basis(original))
     assert torch.equal(basis(fresh), basis(original))
     same = [name for name, p in fresh.named_parameters() if torch.equal(p, original.get_parameter(name))]
     assert same == []
@@ -81,4 +81,4 @@ def test_a_net_that_takes_nothing_reads_nothing(finished: Finished, monkeypatch:
 
     (stage, *_) = trained(finished)
     monkeypatch.setattr(type(stage.samples), "load", refuse)
-    assert stage.initial(finished.workshop).net is not None
+    assert stage.initial(finished.context).net is not None

@@ -65,12 +65,12 @@ def test_the_original_gives_nothing_away(inverted: Finished) -> None:
 def test_the_truth_is_the_forgotten_image_and_its_controls_are_of_the_holdout_set(inverted: Finished) -> None:
     sought = [reading.stage.subject.recovered for reading, _ in inverted.outcome.measurements]
     (view,) = {each.forgotten.key: each.forgotten for each in sought if each}.values()
-    truth = view.load(inverted.workshop)
-    forget, holdout = (each.load(inverted.workshop) for each in (view.forget, view.others))
+    truth = view.load(inverted.context)
+    forget, holdout = (each.load(inverted.context) for each in (view.forget, view.others))
     assert (view.forget.subset, view.others.subset) == (Subset.FORGET, Subset.HOLDOUT)
     (image,) = forget.batches([torch.arange(1)])
     assert torch.equal(truth.image, image[0].float() / 255)
-    assert (truth.label, view.index(inverted.workshop)) == (int(forget.labels), int(forget.index))
+    assert (truth.label, view.index(inverted.context)) == (int(forget.labels), int(forget.index))
     (others,) = holdout.batches([(holdout.labels == truth.label).nonzero()[:, 0]])
     assert truth.peers == len(others)
     torch.testing.assert_close(truth.mean, others.float().mean(0) / 255)
@@ -80,7 +80,7 @@ def test_the_truth_is_the_forgotten_image_and_its_controls_are_of_the_holdout_se
 
 def test_probing_images_are_made_of_the_original_alone_and_shared(composed: Compose) -> None:
     plan = plan_of(composed, *LABELS)
-    views = [view for reading in plan.readings for view in (reading.stage.subject, reading.stage.original)]
+    views = [view for reading in plan.evaluations for view in (reading.stage.subject, reading.stage.original)]
     probes = {stage.samples.key: stage.samples for view in views if (stage := view.predictions.get(Subset.PROBES))}
     (made,) = probes.values()
     assert list(inputs(made)) == [plan.original]
@@ -88,14 +88,14 @@ def test_probing_images_are_made_of_the_original_alone_and_shared(composed: Comp
 
 def test_nothing_else_is_keyed_by_it(composed: Compose) -> None:
     """What metrics read that do not ask for it has the key it had."""
-    stage = next(iter(plan_of(composed, "attacks=none").readings)).stage
+    stage = next(iter(plan_of(composed, "attacks=none").evaluations)).stage
     assert set(stage.spec["subject"]) == {"class", "predictions", "scores", "weights"}
 
 
 def test_more_strategies_add_one_recovery_each(composed: Compose) -> None:
     def sought(*overrides: str) -> set[str]:
         plan = plan_of(composed, *FEATURES, *overrides)
-        views = (reading.stage.subject.recovered for reading in plan.readings)
+        views = (reading.stage.subject.recovered for reading in plan.evaluations)
         return {view.by.key for view in views if view}
 
     here, there = sought(), sought("strategy=finetune")
@@ -172,7 +172,7 @@ def test_a_run_that_sought_nothing_shows_nothing(finished: Finished) -> None:
 
 def test_a_purge_takes_what_shows_the_record(inverted: Finished) -> None:
     split = inverted.outcome.plan.split
-    requested = split.forget.split(load(inverted.config.dataset, inverted.workshop), inverted.workshop).forget
+    requested = split.forget.split(load(inverted.config.dataset, inverted.context), inverted.context).forget
     catalogue = Catalogue.read(inverted.store)
     judge = Judge(catalogue, Members(catalogue, inverted.config.dataset, requested))
     kinds = ("forgotten", "recover", "probes")

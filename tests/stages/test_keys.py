@@ -73,7 +73,7 @@ OPTIONS = [
 
 def stages(plan: Plan) -> dict[str, Stage]:
     """All of a plan by key, inputs included."""
-    return reached(plan.original, *plan.retrained, plan.unlearned, *(reading.stage for reading in plan.readings))
+    return reached(plan.original, *plan.retrained, plan.unlearned, *(reading.stage for reading in plan.evaluations))
 
 
 def reached(*stages: Stage) -> dict[str, Stage]:
@@ -398,7 +398,7 @@ def test_undoing_label_noise_leaves_the_original_what_it_is(composed: Compose) -
 class Toy(Stage):
     value: Any
 
-    def build(self, folder: Path, workshop: Any, tick: Any) -> None:
+    def build(self, folder: Path, context: Any, tick: Any) -> None:
         raise NotImplementedError
 
 

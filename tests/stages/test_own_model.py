@@ -56,7 +56,7 @@ def brought(run: Run, elsewhere: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def weights(run: Finished, stage: Checkpoint) -> dict[str, torch.Tensor]:
-    return read_tensors(run.workshop.need(stage), "model.safetensors")
+    return read_tensors(run.context.get(stage), "model.safetensors")
 
 
 def test_the_original_is_the_checkpoint_behind_the_normalisation(brought: Finished, elsewhere: Path) -> None:
@@ -73,19 +73,21 @@ def test_the_original_is_the_checkpoint_behind_the_normalisation(brought: Finish
     net.load_state_dict(saved)
     mean, std = brought.config.dataset.normalisation
     expected = net((images - mean[0]) / std[0])
-    assert torch.allclose(original.load(brought.workshop)(images), expected, atol=1e-6)
+    assert torch.allclose(original.load(brought.context)(images), expected, atol=1e-6)
 
 
 def test_all_subsets_stay_apart_when_it_was_trained_on_all(brought: Finished) -> None:
-    found, workshop = brought.outcome.plan, brought.workshop
-    forget, retain = (found.unlearned.forget.load(workshop), found.unlearned.retain.load(workshop))
+    found, context = brought.outcome.plan, brought.context
+    forget, retain = (found.unlearned.forget.load(context), found.unlearned.retain.load(context))
     assert torch.cat([forget.index, retain.index]).sort().values.tolist() == list(range(300))
     assert found.spd_gan is not None
     test = next(
-        r.stage.subject.predictions[Subset.TEST] for r in found.readings if Subset.TEST in r.stage.subject.predictions
+        r.stage.subject.predictions[Subset.TEST]
+        for r in found.evaluations
+        if Subset.TEST in r.stage.subject.predictions
     )
     aside = [found.unlearned.validation, found.spd_gan.holdout, test.samples]
-    indices = torch.cat([samples.load(workshop).index for samples in aside])
+    indices = torch.cat([samples.load(context).index for samples in aside])
     assert indices.sort().values.tolist() == list(range(360))  # all of the test part, each once
 
 
@@ -131,7 +133,7 @@ def test_a_checkpoint_has_one_key_whatever_is_done_with_it(composed: Compose, el
 
 def test_the_split_tells_which_part_it_counts_in(brought: Finished, probed: Finished) -> None:
     own, elsewhere = (
-        read_tensors(found.workshop.need(found.outcome.plan.split), "split.safetensors") for found in (probed, brought)
+        read_tensors(found.context.get(found.outcome.plan.split), "split.safetensors") for found in (probed, brought)
     )
     both = {"forget", "retain", "test", "mislabelled"}
     assert set(own) == both | {"validation", "holdout"}
@@ -172,9 +174,9 @@ def test_hard_records_are_those_a_proxy_gets_wrong(run: Run, tmp_path: Path) -> 
     found = run(tmp_path, "forget=hard", "forget.count=9", "spd_gan=off", *CHEAP)
     forget = found.outcome.plan.unlearned.forget
     assert forget.ranking is not None
-    ranked = read_predictions(found.workshop.need(forget.ranking))
+    ranked = read_predictions(found.context.get(forget.ranking))
     hardest = ranked.index[cross_entropy(ranked).argsort(descending=True)[:9]]
-    assert forget.load(found.workshop).index.tolist() == hardest.sort().values.tolist()
+    assert forget.load(found.context).index.tolist() == hardest.sort().values.tolist()
     proxy = forget.ranking.model  # type: ignore[attr-defined]
     assert proxy.role is Role.PROXY
     assert proxy.key not in {found.outcome.plan.original.key, *(m.key for m in found.outcome.plan.retrained)}
@@ -183,22 +185,22 @@ def test_hard_records_are_those_a_proxy_gets_wrong(run: Run, tmp_path: Path) -> 
 def test_models_are_trained_on_the_wrong_labels_and_tested_on_the_right_ones(run: Run, tmp_path: Path) -> None:
     noisy = ("dataset.limit=300", "dataset.label_noise=0.3", "forget=mislabelled", "spd_gan=off", *CHEAP)
     found = run(tmp_path, *noisy)
-    workshop, outcome = found.workshop, found.outcome
+    context, outcome = found.context, found.outcome
     clean = replace(found.config.dataset, label_noise=0.0).load()
-    forget, trained = outcome.plan.unlearned.forget.load(workshop), outcome.plan.original.samples.load(workshop)
+    forget, trained = outcome.plan.unlearned.forget.load(context), outcome.plan.original.samples.load(context)
     assert (forget.labels != clean.train.labels[forget.index]).all()
     assert torch.isin(forget.index, trained.index).all()
-    retain = outcome.plan.unlearned.retain.load(workshop)
+    retain = outcome.plan.unlearned.retain.load(context)
     assert torch.equal(retain.labels, clean.train.labels[retain.index])
-    split = read_tensors(workshop.need(outcome.plan.split), "split.safetensors")
+    split = read_tensors(context.get(outcome.plan.split), "split.safetensors")
     assert len(split["mislabelled"]) == 90
     assert torch.isin(split["forget"], split["mislabelled"]).all()
     test = next(
         r.stage.subject.predictions[Subset.TEST]
-        for r in outcome.plan.readings
+        for r in outcome.plan.evaluations
         if Subset.TEST in r.stage.subject.predictions
     )
-    assert torch.equal(read_predictions(workshop.need(test)).labels, clean.test.labels)
+    assert torch.equal(read_predictions(context.get(test)).labels, clean.test.labels)
 
 
 # The probe
@@ -227,13 +229,13 @@ def test_the_probe_is_guided_by_the_original_and_changes_nothing(probed: Finishe
 
 
 def test_the_probe_reads_moved_images(probed: Finished) -> None:
-    found, workshop = probed.outcome.plan, probed.workshop
-    stage = next(r.stage for r in found.readings if Subset.PERTURBED_HOLDOUT in r.stage.subject.predictions)
-    moved = read_tensors(workshop.need(found.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
+    found, context = probed.outcome.plan, probed.context
+    stage = next(r.stage for r in found.evaluations if Subset.PERTURBED_HOLDOUT in r.stage.subject.predictions)
+    moved = read_tensors(context.get(found.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
     for subset, name in (("perturbed_forget", "forget"), ("perturbed_holdout", "holdout"), ("noisy_forget",) * 2):
-        images = stage.subject.predictions[Subset(subset)].samples.load(workshop)
+        images = stage.subject.predictions[Subset(subset)].samples.load(context)
         assert torch.equal(images.images, moved[name])  # type: ignore[attr-defined]
-    clean = stage.subject.predictions[Subset.CLEAN_FORGET].samples.load(workshop)
+    clean = stage.subject.predictions[Subset.CLEAN_FORGET].samples.load(context)
     assert torch.equal(clean.index, moved["forget_index"])
     assert not torch.equal(clean.images, moved["forget"])  # type: ignore[attr-defined]
 
@@ -245,7 +247,7 @@ def test_a_fresh_original_is_a_control_of_the_probe_alone(probed: Finished, run:
     assert model is not None
     assert model.samples == probed.outcome.plan.original.samples
     assert model.key != probed.outcome.plan.original.key
-    read = {r.stage.metric.__class__.__name__ for r in fresh.outcome.plan.readings if r.role is Role.FRESH}
+    read = {r.stage.metric.__class__.__name__ for r in fresh.outcome.plan.evaluations if r.role is Role.FRESH}
     assert read == {"UnlearningDegree", "UnlearningDegreeCalibrated", "UnlearningDegreeHoldout", "SpdGanControls"}
 
 
@@ -261,7 +263,7 @@ def test_the_probe_works_in_colour_and_grey_at_any_size(run: Run, tmp_path: Path
     data = ("dataset=image_folder", f"dataset.root={images}", f"dataset.size_px={size}", f"dataset.channels={channels}")
     own = ("model=cnn", "model.width=2", "model.hidden=8", "spd_gan=probe", "spd_gan.steps=2", *CHEAP)
     found = run(tmp_path / "store", *data, "dataset.workers=0", *own)
-    moved = read_tensors(found.workshop.need(found.outcome.plan.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
+    moved = read_tensors(found.context.get(found.outcome.plan.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
     assert moved["forget"].shape[1:] == (channels, size, size)
     assert found.value(Role.ORIGINAL, "perturbed_holdout_accuracy") is not None
 

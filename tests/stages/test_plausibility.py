@@ -20,7 +20,7 @@ from unlearn.core.types import Predictions, Role
 from unlearn.data.datasets.digits import Digits
 from unlearn.pipeline.plan import share
 from unlearn.report.assemble import assemble
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.own_models import find_source
 from unlearn.stages.plausibility import describe, knowledge_of
 
@@ -93,7 +93,7 @@ def trained(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 def saved(trained: Finished, path: Path, shift: int) -> Path:
     """Its original, with its classes numbered otherwise."""
-    original = trained.workshop.need(trained.outcome.plan.original)
+    original = trained.context.get(trained.outcome.plan.original)
     state = load_file(original.file("model.safetensors"))
     for name in [name for name in state if state[name].shape[:1] == (10,)]:
         state[name] = state[name].roll(shift, 0).contiguous()
@@ -125,7 +125,7 @@ def test_what_cells_share_is_built_after_the_same_look(trained: Finished, compos
     file = saved(trained, tmp_path / "permuted.safetensors", 1)
     told = config.instantiate(composed("dataset.limit=300", "model.width=8", "model.hidden=32", *checkpoint(file)))
     with pytest.raises(DataError, match="no better than chance"):
-        share(told, Workshop(ArtifactStore(tmp_path / "store"), told.trainer, Console(io.StringIO())))
+        share(told, BuildContext(ArtifactStore(tmp_path / "store"), told.trainer, Console(io.StringIO())))
     assert not (tmp_path / "store" / "train").exists()
 
 

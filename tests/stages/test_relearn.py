@@ -35,7 +35,9 @@ def relearned(finished: Finished, run: Run) -> Finished:
 
 def of(run: Finished, role: Role) -> Relearn:
     """The first model's of that role."""
-    reading = next(r for r in run.outcome.plan.readings if r.role is role and isinstance(r.stage.metric, RelearnTime))
+    reading = next(
+        r for r in run.outcome.plan.evaluations if r.role is role and isinstance(r.stage.metric, RelearnTime)
+    )
     assert reading.stage.subject.relearned is not None
     return reading.stage.subject.relearned
 
@@ -44,7 +46,7 @@ def test_curves_begin_with_the_forget_accuracy_and_end_where_the_originals_is(re
     before = relearned.value(Role.ORIGINAL, "forget_accuracy")
     assert before is not None
     for role in (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED):
-        curve = of(relearned, role).load(relearned.workshop)
+        curve = of(relearned, role).load(relearned.context)
         assert curve[0] == relearned.value(role, "forget_accuracy")
         assert list(curve) == list(range(len(curve)))
         *early, last = curve.values()
@@ -58,8 +60,8 @@ def test_curves_begin_with_the_forget_accuracy_and_end_where_the_originals_is(re
 
 def test_the_curve_is_that_of_a_plain_loop(relearned: Finished) -> None:
     """SGD with momentum and decay on the forget set's batches, written out."""
-    stage, workshop = of(relearned, Role.RETRAINED), relearned.workshop
-    model, data = stage.model.load(workshop).requires_grad_(True), stage.forget.load(workshop)
+    stage, context = of(relearned, Role.RETRAINED), relearned.context
+    model, data = stage.model.load(context).requires_grad_(True), stage.forget.load(context)
     (pixels,) = data.batches([torch.arange(len(data))])
     images, optimizer = pixels.float() / 255, torch.optim.SGD(model.parameters(), 0.002, 0.9, weight_decay=5e-4)
     curve = [(model(images).argmax(1) == data.labels).double().mean().item()]
@@ -73,13 +75,13 @@ def test_the_curve_is_that_of_a_plain_loop(relearned: Finished) -> None:
             nn.functional.cross_entropy(model(images[batch]), data.labels[batch]).backward()
             optimizer.step()
             curve.append((model(images).argmax(1) == data.labels).double().mean().item())
-    found = list(stage.load(workshop).values())
+    found = list(stage.load(context).values())
     assert found == curve[: len(found)]
 
 
 def test_fewer_steps_are_those_of_the_same_curve(relearned: Finished, run: Run) -> None:
     seldom = run(relearned.store, *AGAIN, "metrics.relearn_time.steps=7")
-    often, found = (of(each, Role.RETRAINED).load(each.workshop) for each in (relearned, seldom))
+    often, found = (of(each, Role.RETRAINED).load(each.context) for each in (relearned, seldom))
     assert found == {step: often[step] for step in range(8)}
     assert seldom.value(Role.RETRAINED, "relearn_steps") is None
     assert seldom.value(Role.RETRAINED, "ain") is None
@@ -96,9 +98,9 @@ def test_steps_are_known_to_a_sixteenth() -> None:
 
 def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
     stage = of(relearned, Role.RETRAINED)
-    again = correct(read_predictions(relearned.workshop.need(stage.original)))
+    again = correct(read_predictions(relearned.context.get(stage.original)))
     assert again.mean().item() == relearned.value(Role.ORIGINAL, "forget_accuracy")
-    assert {path.name for path in relearned.workshop.need(stage).folder.iterdir()} == {"meta.json", "curve.json"}
+    assert {path.name for path in relearned.context.get(stage).folder.iterdir()} == {"meta.json", "curve.json"}
 
 
 @pytest.mark.parametrize("strategy", ["top_k", "identity"])
@@ -108,7 +110,8 @@ def test_what_strategies_share_is_relearned_once(composed: Compose, strategy: st
         for each in ("finetune", strategy)
     )
     curves = [
-        {k for k, s in reached(*(r.stage for r in p.readings)).items() if isinstance(s, Relearn)} for p in (here, there)
+        {k for k, s in reached(*(r.stage for r in p.evaluations)).items() if isinstance(s, Relearn)}
+        for p in (here, there)
     ]
     assert [len(each) for each in curves] == [3, 3]
     assert len(curves[0] & curves[1]) == 2
@@ -143,4 +146,4 @@ def test_another_seed_is_another_order(relearned: Finished) -> None:
     stage = of(relearned, Role.RETRAINED)
     other = replace(stage, seed=1)
     assert other.key != stage.key
-    assert other.load(relearned.workshop) != stage.load(relearned.workshop)
+    assert other.load(relearned.context) != stage.load(relearned.context)

@@ -17,7 +17,7 @@ from unlearn.data.stream import Stream, joined
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.plan import Plan
 from unlearn.stages.evaluate import Evaluate
-from unlearn.stages.shadow import Half, half
+from unlearn.stages.shadow import ShadowTrainSet, half
 from unlearn.stages.shadow_model import trained_once, unlearned_once
 from unlearn.stages.train import Train
 
@@ -49,19 +49,22 @@ def test_every_sample_is_learnt_by_exactly_half_of_the_models(n: int) -> None:
 def test_only_shadow_models_learn_holdout_and_no_other_model_knows_them(shadowed: Finished) -> None:
     """Attacks alone read holdout, and what their shadow models learnt of it goes nowhere else."""
     plan = shadowed.outcome.plan
-    subjects = {reading.stage.model.key for reading in plan.readings}
-    models = reached(*(reading.stage for reading in plan.readings)).values()
+    subjects = {reading.stage.model.key for reading in plan.evaluations}
+    models = reached(*(reading.stage for reading in plan.evaluations)).values()
     trained = [stage for stage in models if isinstance(stage, Train)]
-    assert {stage.role for stage in trained if isinstance(stage.samples, Half)} == {Role.SHADOW}
-    assert {stage.role for stage in trained if not isinstance(stage.samples, Half)} == {Role.ORIGINAL, Role.RETRAINED}
+    assert {stage.role for stage in trained if isinstance(stage.samples, ShadowTrainSet)} == {Role.SHADOW}
+    assert {stage.role for stage in trained if not isinstance(stage.samples, ShadowTrainSet)} == {
+        Role.ORIGINAL,
+        Role.RETRAINED,
+    }
     shadows = {stage.key for stage in trained if stage.role is Role.SHADOW}
     assert len(shadows) == 4
-    for reading in plan.readings:
+    for reading in plan.evaluations:
         assert not shadows & set(reached(reading.stage.model))  # type: ignore[arg-type]
         if reading.stage.metric.shadows is None:
             assert not shadows & set(reached(reading.stage))
     assert not shadows & subjects
-    assert {reading.role for reading in plan.readings} == {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
+    assert {reading.role for reading in plan.evaluations} == {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
 
 
 def test_the_same_attacks_are_on_original_retrained_and_unlearned(shadowed: Finished) -> None:
@@ -74,15 +77,15 @@ def test_the_same_attacks_are_on_original_retrained_and_unlearned(shadowed: Fini
 
 def test_what_attacks_see_of_a_shadow_model_is_what_it_learnt_and_forgot(shadowed: Finished) -> None:
     """By the images themselves: `learnt` and `forgot` against what the stages load."""
-    plan, workshop = shadowed.outcome.plan, shadowed.workshop
-    (stage,) = (r.stage for r in plan.readings if r.role is Role.UNLEARNED and "ULira" in r.stage.label)
+    plan, context = shadowed.outcome.plan, shadowed.context
+    (stage,) = (r.stage for r in plan.evaluations if r.role is Role.UNLEARNED and "ULira" in r.stage.label)
     assert isinstance(stage, Evaluate)
-    beside = [view.load(workshop) for view in stage.shadows]
+    beside = [view.load(context) for view in stage.shadows]
     models = [each for each in plan.shadows if each.unlearned is not None]
     assert len(beside) == len(models) == 4
     for shadow, model in zip(beside, models, strict=True):
-        everything = model.trained.samples.load(workshop).index
-        gone, kept = (model.scenario[subset].load(workshop).index for subset in (Subset.FORGET, Subset.RETAIN))
+        everything = model.trained.samples.load(context).index
+        gone, kept = (model.scenario[subset].load(context).index for subset in (Subset.FORGET, Subset.RETAIN))
         assert torch.equal(torch.cat([gone, kept]).sort().values, everything)
         assert torch.equal(everything.sort().values, everything)  # strategies look records up by index
         for subset in (Subset.FORGET, Subset.HOLDOUT):
@@ -101,8 +104,8 @@ def test_what_attacks_see_of_a_shadow_model_is_what_it_learnt_and_forgot(shadowe
 
 def test_labels_of_the_pool_are_those_the_original_learns(composed: Compose, shadowed: Finished) -> None:
     plan = plan_of(composed, *BRIEF, *SHADOWED, "dataset.limit=300", "dataset.label_noise=0.3")
-    original = plan.original.samples.load(shadowed.workshop)
-    learnt = plan.shadows[0].trained.samples.load(shadowed.workshop)
+    original = plan.original.samples.load(shadowed.context)
+    learnt = plan.shadows[0].trained.samples.load(shadowed.context)
     shared = torch.isin(learnt.index, original.index)
     at = torch.searchsorted(original.index, learnt.index[shared])
     assert 0 < shared.sum() < len(learnt)
@@ -114,7 +117,7 @@ def test_labels_of_the_pool_are_those_the_original_learns(composed: Compose, sha
 def test_a_half_loses_all_of_a_forgotten_class(composed: Compose, shadowed: Finished) -> None:
     plan = plan_of(composed, *BRIEF, *SHADOWED, *CLASSES, "dataset.limit=300")
     model = next(each for each in plan.shadows if each.unlearned is not None)
-    gone, kept = (model.scenario[subset].load(shadowed.workshop) for subset in (Subset.FORGET, Subset.RETAIN))
+    gone, kept = (model.scenario[subset].load(shadowed.context) for subset in (Subset.FORGET, Subset.RETAIN))
     assert set(gone.labels.tolist()) == {3}
     assert 3 not in kept.labels.tolist()
 
@@ -122,7 +125,7 @@ def test_a_half_loses_all_of_a_forgotten_class(composed: Compose, shadowed: Fini
 def test_it_forgets_as_large_a_share_as_the_original(composed: Compose, shadowed: Finished) -> None:
     plan = plan_of(composed, *BRIEF, "attacks=u_lira")
     sizes = [
-        [len(each.scenario[subset].load(shadowed.workshop)) for subset in (Subset.FORGET, Subset.RETAIN)]
+        [len(each.scenario[subset].load(shadowed.context)) for subset in (Subset.FORGET, Subset.RETAIN)]
         for each in plan.shadows[:6]
     ]
     assert sum(gone / (gone + kept) for gone, kept in sizes) / 6 == pytest.approx(0.1, abs=0.02)
@@ -131,11 +134,11 @@ def test_it_forgets_as_large_a_share_as_the_original(composed: Compose, shadowed
 def test_under_the_marker_shadow_models_learn_marked_images(run: Run, finished: Finished) -> None:
     """D_f' and the holdout set moved alike, as the original and its attackers see them."""
     marked = run(finished.store, "attacks=lira", "attacks.lira.models=4", "attacks.lira.bootstrap=100")
-    model, workshop = marked.outcome.plan.shadows[0], marked.workshop
-    learnt = model.trained.samples.load(workshop)
+    model, context = marked.outcome.plan.shadows[0], marked.context
+    learnt = model.trained.samples.load(context)
     clean = marked.config.dataset.load().train.images
     for subset in (Subset.FORGET, Subset.HOLDOUT):
-        moved = model.scenario.scenario[subset].load(workshop)
+        moved = model.scenario.scenario[subset].load(context)
         (mine,) = (torch.isin(learnt.index, moved.index).nonzero()[:, 0],)
         at = torch.searchsorted(moved.index, learnt.index[mine])
         (here,), (there,) = learnt.batches([mine]), moved.batches([at])

@@ -69,7 +69,7 @@ def test_without_such_a_metric_there_are_none(composed: Compose) -> None:
 
 def test_each_role_is_one_reading_of_many_models(many: Finished) -> None:
     plan = many.outcome.plan
-    found = {reading.role: reading.stage for reading in plan.readings if isinstance(reading.stage.metric, Klom)}
+    found = {reading.role: reading.stage for reading in plan.evaluations if isinstance(reading.stage.metric, Klom)}
     assert list(found) == [Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED]
 
     def models(role: Role, field: str) -> list[str]:
@@ -129,10 +129,12 @@ def test_an_audit_repeats_it(many: Finished, tmp_path: Path) -> None:
     from unlearn.audit.remeasure import remeasure
     from unlearn.core.artifact_store import Entry
 
-    entries = many.workshop.entries
+    entries = many.context.entries
 
     def find(key: str) -> Entry:
         return entries[key]
 
-    readings = [(r, m) for r, m in many.outcome.measurements if isinstance(r.stage.metric, Klom)]
-    assert [remeasure(reading.stage.spec, find) for reading, _ in readings] == [measured for _, measured in readings]
+    evaluations = [(r, m) for r, m in many.outcome.measurements if isinstance(r.stage.metric, Klom)]
+    assert [remeasure(reading.stage.spec, find) for reading, _ in evaluations] == [
+        measured for _, measured in evaluations
+    ]

@@ -24,7 +24,7 @@ from unlearn.data import forget
 from unlearn.data.datasets.digits import Digits
 from unlearn.report.assemble import assemble
 from unlearn.stages import samples
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_predictions, read_tensors, write_json, write_tensors
 from unlearn.stages.predict import Predict
 from unlearn.training.prediction import predict
@@ -38,10 +38,10 @@ ALONE = ("spd_gan=off", "metrics=without_baseline", "attacks=none", "baseline=no
 
 def test_a_stage_that_trains_nothing_or_is_not_built_has_no_curve(finished: Finished, tmp_path: Path) -> None:
     plan = finished.outcome.plan
-    assert finished.workshop.peek(plan.split) is not None
-    assert plan.split.curve(finished.workshop) == []
-    assert plan.original.curve(finished.workshop) != []
-    assert plan.original.curve(Workshop(ArtifactStore(tmp_path), TrainerSettings(), Console())) == []
+    assert finished.context.peek(plan.split) is not None
+    assert plan.split.curve(finished.context) == []
+    assert plan.original.curve(finished.context) != []
+    assert plan.original.curve(BuildContext(ArtifactStore(tmp_path), TrainerSettings(), Console())) == []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Toy(Stage):
     seconds: float
     needs: Stage | None = None
 
-    def build(self, folder: Path, workshop: Workshop, tick: Any) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Any) -> None:
         if self.needs:
-            workshop.need(self.needs)
+            context.get(self.needs)
         time.sleep(self.seconds)
         write_json(folder / "value.json", self.seconds)
 
@@ -62,25 +62,25 @@ class Toy(Stage):
 class Prepared(Toy):
     """Has something to import first."""
 
-    def prepare(self, workshop: Workshop) -> None:
+    def prepare(self, context: BuildContext) -> None:
         time.sleep(0.5)
 
 
-def workshop_at(root: Path) -> Workshop:
-    return Workshop(ArtifactStore(root), TrainerSettings("cpu"), Console(io.StringIO()))
+def workshop_at(root: Path) -> BuildContext:
+    return BuildContext(ArtifactStore(root), TrainerSettings("cpu"), Console(io.StringIO()))
 
 
 def tensors(run: Finished, stage: Stage) -> dict[str, torch.Tensor]:
-    return read_tensors(run.workshop.need(stage), "model.safetensors")
+    return read_tensors(run.context.get(stage), "model.safetensors")
 
 
 def contents(run: Finished) -> dict[str, Any]:
     """Hashes of all files of all artefacts, by key."""
-    return {key: entry.meta["files"] for key, entry in run.workshop.entries.items()}
+    return {key: entry.meta["files"] for key, entry in run.context.entries.items()}
 
 
 def built(run: Finished) -> set[str]:
-    return {key for key, entry in run.workshop.entries.items() if not entry.reused}
+    return {key for key, entry in run.context.entries.items() if not entry.reused}
 
 
 # Who is trained on what
@@ -91,7 +91,7 @@ def test_retrained_models_share_no_weight_with_the_original(finished: Finished) 
     assert plan.spd_gan is not None
     assert plan.spd_gan.guide is not None
     models = [tensors(finished, stage) for stage in (plan.original, *plan.retrained, plan.spd_gan.guide)]
-    names = [name for name, _ in plan.original.load(finished.workshop).named_parameters()]
+    names = [name for name, _ in plan.original.load(finished.context).named_parameters()]
     assert len(names) > 4
     for name in names:
         assert models[0][name].is_floating_point()
@@ -108,23 +108,23 @@ def test_retrained_models_share_the_recipe_with_the_original(finished: Finished)
 
 
 def test_retrained_models_never_see_the_forget_set(finished: Finished) -> None:
-    plan, workshop = finished.outcome.plan, finished.workshop
-    retain, forget = plan.retrained[0].samples.load(workshop), plan.unlearned.forget.load(workshop)
-    trained = plan.original.samples.load(workshop)
+    plan, context = finished.outcome.plan, finished.context
+    retain, forget = plan.retrained[0].samples.load(context), plan.unlearned.forget.load(context)
+    trained = plan.original.samples.load(context)
     assert len(forget) == 22  # a tenth of the 225 in D
     assert not torch.isin(retain.index, forget.index).any()
     assert torch.cat([retain.index, forget.index]).sort().values.equal(trained.index)
     assert plan.spd_gan is not None
     for aside in (plan.original.validation, plan.spd_gan.holdout):
-        assert not torch.isin(aside.load(workshop).index, trained.index).any()
+        assert not torch.isin(aside.load(context).index, trained.index).any()
 
 
 def test_under_the_marker_the_original_sees_the_marked_images(finished: Finished) -> None:
-    plan, workshop = finished.outcome.plan, finished.workshop
+    plan, context = finished.outcome.plan, finished.context
     assert plan.spd_gan is not None
-    marked = read_tensors(workshop.need(plan.spd_gan), "moved.safetensors")
-    clean = dataclasses.replace(plan.original.samples, moved=None).load(workshop)
-    seen = plan.original.samples.load(workshop)
+    marked = read_tensors(context.get(plan.spd_gan), "moved.safetensors")
+    clean = dataclasses.replace(plan.original.samples, moved=None).load(context)
+    seen = plan.original.samples.load(context)
     assert plan.original.samples.subset is Subset.TRAIN
     assert torch.equal(seen.index, clean.index)
     assert torch.equal(seen.labels, clean.labels)
@@ -132,15 +132,15 @@ def test_under_the_marker_the_original_sees_the_marked_images(finished: Finished
     assert torch.equal(seen.images[chosen], marked["forget"])
     assert torch.equal(seen.images[~chosen], clean.images[~chosen])
     assert not torch.equal(seen.images[chosen], clean.images[chosen])
-    assert torch.equal(plan.unlearned.forget.load(workshop).images, marked["forget"])
+    assert torch.equal(plan.unlearned.forget.load(context).images, marked["forget"])
 
 
 @pytest.mark.parametrize("name", ["forget", "holdout", "noisy_forget"])
 def test_marked_images_are_within_epsilon(finished: Finished, name: str) -> None:
     mark = finished.outcome.plan.spd_gan
     assert mark is not None
-    moved = read_tensors(finished.workshop.need(mark), "moved.safetensors")[name]
-    clean = (mark.holdout if name == "holdout" else mark.forget).load(finished.workshop).images
+    moved = read_tensors(finished.context.get(mark), "moved.safetensors")[name]
+    clean = (mark.holdout if name == "holdout" else mark.forget).load(finished.context).images
     change = (moved.int() - clean.int()).abs()
     assert moved.dtype == torch.uint8
     assert 0 < change.max() <= mark.settings.bound(1) * 255
@@ -150,9 +150,9 @@ def test_marked_images_are_within_epsilon(finished: Finished, name: str) -> None
 
 
 def test_predictions_are_one_per_sample_in_order(finished: Finished) -> None:
-    plan, workshop = finished.outcome.plan, finished.workshop
-    found = read_predictions(workshop.need(Predict(plan.original, plan.unlearned.retain)))
-    data = plan.unlearned.retain.load(workshop)
+    plan, context = finished.outcome.plan, finished.context
+    found = read_predictions(context.get(Predict(plan.original, plan.unlearned.retain)))
+    data = plan.unlearned.retain.load(context)
     assert (found.logits.dtype, found.labels.dtype, found.index.dtype) == (torch.float32, torch.int64, torch.int64)
     assert found.logits.shape == (len(data), 10)
     assert torch.equal(found.index, data.index)
@@ -179,14 +179,14 @@ def test_evaluation_leaves_frozen_parts_of_a_training_model_as_they_were() -> No
 def test_scores_are_those_of_the_original_on_the_samples_named(finished: Finished, run: Run) -> None:
     sensitivity = "strategy.selection.sensitivity"
     cell = run(finished.store, f"{sensitivity}.score=ratio", f"{sensitivity}.retain_samples=7")
-    plan, workshop = cell.outcome.plan, cell.workshop
+    plan, context = cell.outcome.plan, cell.context
     forget, retain = plan.unlearned.scores
     assert (forget.samples, retain.samples) == (plan.unlearned.forget, plan.unlearned.retain)
-    data = plan.unlearned.retain.load(workshop)
+    data = plan.unlearned.retain.load(context)
     chosen = torch.tensor([i * len(data) // 7 for i in range(7)])
-    model = plan.original.load(workshop).requires_grad_(True)
+    model = plan.original.load(context).requires_grad_(True)
     expected = retain.need.statistic.compute(model, [(data.images[chosen].float() / 255, data.labels[chosen])])
-    found = read_tensors(workshop.need(retain), "scores.safetensors")
+    found = read_tensors(context.get(retain), "scores.safetensors")
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
@@ -233,7 +233,7 @@ def test_tensors_that_cannot_be_written_are_an_oserror(tmp_path: Path) -> None:
 
 def test_the_same_plan_in_a_fresh_store_gives_the_same_bits(finished: Finished, run: Run, tmp_path: Path) -> None:
     again = run(tmp_path)
-    assert built(again) == set(again.workshop.entries)
+    assert built(again) == set(again.context.entries)
     assert contents(again) == contents(finished)
     measured = [[values for _, values in each.outcome.measurements] for each in (finished, again)]
     assert measured[0] == measured[1]
@@ -255,12 +255,12 @@ def test_a_rerun_reuses_everything_and_needs_no_data(
 @pytest.mark.parametrize("lost", ["original", "unlearned", "reading"])
 def test_only_what_was_deleted_is_built_again(finished: Finished, run: Run, tmp_path: Path, lost: str) -> None:
     plan = finished.outcome.plan
-    stage = plan.readings[0].stage if lost == "reading" else getattr(plan, lost)
+    stage = plan.evaluations[0].stage if lost == "reading" else getattr(plan, lost)
     shutil.copytree(finished.store, tmp_path / "store")
     shutil.rmtree(tmp_path / "store" / stage.kind / stage.key)
     again = run(tmp_path / "store")
     assert built(again) == {stage.key}
-    assert again.workshop.entries[stage.key].meta["files"] == contents(finished)[stage.key]
+    assert again.context.entries[stage.key].meta["files"] == contents(finished)[stage.key]
 
 
 def test_damage_stops_a_run_unless_it_shall_be_rebuilt(finished: Finished, run: Run, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_damage_stops_a_run_unless_it_shall_be_rebuilt(finished: Finished, run: 
 
 def test_meta_tells_what_made_an_artefact(finished: Finished) -> None:
     original = finished.outcome.plan.original
-    meta = finished.workshop.need(original).meta
+    meta = finished.context.get(original).meta
     assert meta["spec"] == json.loads(json.dumps(original.spec))
     assert hashlib.sha256(json.dumps(meta["spec"], sort_keys=True).encode()).hexdigest() == original.key
     assert set(meta["versions"]) >= {"python", "torch", "pytorch-lightning", "commit"}
@@ -284,37 +284,37 @@ def test_meta_tells_what_made_an_artefact(finished: Finished) -> None:
 
 
 def test_seconds_exclude_inputs_and_preparation(tmp_path: Path) -> None:
-    workshop = workshop_at(tmp_path)
+    context = workshop_at(tmp_path)
     inner = Toy(0.5)
-    entry = workshop.need(Prepared(0.01, inner))
-    assert workshop.need(inner).seconds >= 0.5
+    entry = context.get(Prepared(0.01, inner))
+    assert context.get(inner).seconds >= 0.5
     assert 0.01 <= entry.seconds < 0.5
 
 
 def test_a_stage_is_needed_once(tmp_path: Path) -> None:
-    workshop = workshop_at(tmp_path)
-    first = workshop.need(Toy(0.0))
-    assert workshop.need(Toy(0.0)) is first
+    context = workshop_at(tmp_path)
+    first = context.get(Toy(0.0))
+    assert context.get(Toy(0.0)) is first
     assert not first.reused
     assert workshop_at(tmp_path).need(Toy(0.0)).reused
 
 
 def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
-    workshop = workshop_at(tmp_path)
-    workshop.store.pin("digits", "another release")
+    context = workshop_at(tmp_path)
+    context.store.pin("digits", "another release")
     with pytest.raises(StoreError, match="dataset digits"):
-        samples.load(Digits(limit=100), workshop)
+        samples.load(Digits(limit=100), context)
 
 
 def test_one_store_serves_a_data_set_at_several_limits(tmp_path: Path) -> None:
     """What is held reaches as far as any limit so far, and is the same however far that is."""
-    workshop = workshop_at(tmp_path)
+    context = workshop_at(tmp_path)
     samples._held.clear()
     lengths, forgotten = [], []
     for limit in (100, 200, None, 100):
-        scenario = samples.Scenario(Digits(limit=limit), forget.Random(), seed=0)
-        forgotten.append(scenario[Subset.FORGET].load(workshop))
-        lengths.append(len(samples.load(scenario.dataset, workshop).train))
+        scenario = samples.DataView(Digits(limit=limit), forget.Random(), seed=0)
+        forgotten.append(scenario[Subset.FORGET].load(context))
+        lengths.append(len(samples.load(scenario.dataset, context).train))
     assert lengths == [100, 200, 1437, 1437]
     for alone, among in zip(vars(forgotten[0]).values(), vars(forgotten[-1]).values(), strict=True):
         assert torch.equal(alone, among)

@@ -16,7 +16,7 @@ from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DivergenceError
 from unlearn.core.types import Role
 from unlearn.stages import together
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.shadow_model import trained_once
 from unlearn.stages.train import Train
 from unlearn.training import stacked
@@ -52,7 +52,7 @@ def test_artefacts_are_those_of_training_one_by_one(at_once: Finished, one_by_on
     assert "at once" not in one_by_one.console
     assert [stage.key for stage in shadows(at_once)] == [stage.key for stage in shadows(one_by_one)]
     for stage in shadows(at_once):
-        mine, theirs = (found.workshop.peek(stage) for found in (at_once, one_by_one))
+        mine, theirs = (found.build_context.peek(stage) for found in (at_once, one_by_one))
         assert mine
         assert theirs
         assert mine.meta["files"].keys() == theirs.meta["files"].keys() == {"model.safetensors", "curve.json"}
@@ -72,7 +72,7 @@ def test_artefacts_are_those_of_training_one_by_one(at_once: Finished, one_by_on
 
 def test_others_train_alone(at_once: Finished) -> None:
     """What unlearning's cost is held against is timed alone."""
-    for entry in at_once.workshop.entries.values():
+    for entry in at_once.build_context.entries.values():
         assert ("stacked" in entry.meta) == (entry.meta["label"].startswith(f"train {Role.SHADOW}"))
 
 
@@ -87,14 +87,14 @@ def without(finished: Finished, folder: Path) -> tuple[Path, Sequence[Train]]:
 def test_who_is_being_built_elsewhere_is_left_out(at_once: Finished, tmp_path: Path) -> None:
     """And who has begun alone goes on alone: both leave their groups too small."""
     store, (first, second, *rest) = without(at_once, tmp_path / "store")
-    workshop = Workshop(ArtifactStore(store), at_once.workshop.hardware, at_once.workshop.console)
+    build_context = BuildContext(ArtifactStore(store), at_once.build_context.hardware, at_once.build_context.console)
     begun = store / "partial" / second.key / "last.ckpt"
     begun.parent.mkdir(parents=True)
     begun.write_bytes(b"an epoch")
     with (store / "locks" / f"{first.key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        together.train_together(shadows(at_once), workshop)
-    there = {stage.key for stage in shadows(at_once) if workshop.peek(stage)}
+        together.train_together(shadows(at_once), build_context)
+    there = {stage.key for stage in shadows(at_once) if build_context.peek(stage)}
     assert there == {stage.key for stage in shadows(at_once)[1::2]}
     assert not there & {stage.key for stage in rest}
     assert begun.exists()
@@ -122,7 +122,7 @@ def test_a_kill_loses_one_group(at_once: Finished, run: Run, tmp_path: Path, mon
     again = run(store, *ATTACKED)
     assert again.console.count(LABEL) == 1
     for stage in shadows(at_once):
-        mine, theirs = (found.workshop.peek(stage) for found in (again, at_once))
+        mine, theirs = (found.build_context.peek(stage) for found in (again, at_once))
         assert mine
         assert theirs
         assert mine.meta["files"] == theirs.meta["files"]

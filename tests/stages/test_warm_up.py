@@ -17,7 +17,7 @@ from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.progress import Console
 from unlearn.core.recipe import Recipe
 from unlearn.pipeline import plan as pipeline
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.train import Train
 from unlearn.training import warm_up
 from unlearn.training.trainer import TrainerSettings
@@ -44,8 +44,8 @@ def test_a_stage_is_not_charged_with_the_first_step(
     stages = pipeline.plan(settings)
 
     def built(folder: str) -> dict[str, Any]:
-        workshop = Workshop(ArtifactStore(tmp_path / folder), settings.trainer, Console(io.StringIO()))
-        return [stage.load(workshop) for stage in (stages.retrained[0], stages.original)][1].state_dict()
+        context = BuildContext(ArtifactStore(tmp_path / folder), settings.trainer, Console(io.StringIO()))
+        return [stage.load(context) for stage in (stages.retrained[0], stages.original)][1].state_dict()
 
     expected = built("plain")
     monkeypatch.setattr(warm_up, "_pays", lambda settings: True)
@@ -62,13 +62,13 @@ def test_a_stage_is_not_charged_with_the_first_step(
 def test_the_step_is_of_the_batch_size_and_precision_of_the_training(precision: str) -> None:
     seen: list[tuple[int, torch.dtype]] = []
 
-    class Seen(nn.Linear):
+    class ModelEvidence(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             logits = super().forward(x.flatten(1))
             seen.append((len(x), logits.dtype))
             return logits
 
-    model = Seen(4, 3)
+    model = ModelEvidence(4, 3)
     before = model.bias.detach().clone()
     warm_up.training_step(model, Recipe(batch_size=7, lr=0.1), (1, 2, 2), TrainerSettings("cpu", precision=precision))
     assert seen == [(7, torch.float32 if precision == "32" else torch.bfloat16)]

@@ -14,7 +14,7 @@ from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.plugins import options
 from unlearn.core.progress import Console
 from unlearn.pipeline import plan as pipeline
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.strategies.base import Strategy
 
 KINDS = options("unlearn.strategies", Strategy)
@@ -38,7 +38,7 @@ def accuracies(tmp_path_factory: pytest.TempPathFactory, composed: Compose) -> A
     @cache
     def measure(*overrides: str) -> dict[str, float]:
         settings = config.instantiate(composed(*TASK, *overrides))
-        outcome = pipeline.run(settings, Workshop(store, settings.trainer, Console(io.StringIO())))
+        outcome = pipeline.run(settings, BuildContext(store, settings.trainer, Console(io.StringIO())))
         return {
             f"{reading.role}/{name}": measurement.value
             for reading, measurements in outcome.measurements

@@ -54,12 +54,12 @@ def chunks(n: int, size: int, epoch: int) -> list[Tensor]:
 
 
 def test_all_epochs_are_training_from_its_initialisation_without_the_forgotten(replayed: Finished) -> None:
-    stage, workshop = original(replayed), replayed.workshop
-    data, forget = stage.samples.load(workshop), replayed.outcome.plan.unlearned.forget.load(workshop)
+    stage, build_context = original(replayed), replayed.build_context
+    data, forget = stage.samples.load(build_context), replayed.outcome.plan.unlearned.forget.load(build_context)
     assert isinstance(data, Images)
     lost = torch.isin(data.index, forget.index)
     assert lost.sum() == len(forget) > 5
-    model, recipe = stage.initial(workshop).train(), stage.recipe
+    model, recipe = stage.initial(build_context).train(), stage.recipe
     optimizer = torch.optim.SGD(model.parameters(), recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
     for epoch in range(EPOCHS):
         draws = stream(0, "augment", "original", epoch)
@@ -76,25 +76,25 @@ def test_all_epochs_are_training_from_its_initialisation_without_the_forgotten(r
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    found = replayed.outcome.plan.unlearned.load(workshop)
+    found = replayed.outcome.plan.unlearned.load(build_context)
     assert bits(found) == bits(model)
 
 
 @pytest.mark.parametrize("replays", [2, EPOCHS])
 def test_without_anyone_forgotten_it_ends_as_the_original(replayed: Finished, replays: int) -> None:
     """So the history holds weights, optimizer and schedule of the very training, and changes none of it."""
-    stage, workshop = original(replayed), replayed.workshop
-    history, data = History(stage, EPOCHS - replays), stage.samples.load(workshop)
-    model = copy.deepcopy(history.load(workshop)).requires_grad_(True)
-    assert bits(model) != bits(stage.load(workshop))
+    stage, build_context = original(replayed), replayed.build_context
+    history, data = History(stage, EPOCHS - replays), stage.samples.load(build_context)
+    model = copy.deepcopy(history.load(build_context)).requires_grad_(True)
+    assert bits(model) != bits(stage.load(build_context))
     context = Context(model, lambda: model, {}, {Subset.TRAIN: data}, 0)
     (phase,) = MiniUnlearning(recipe=stage.recipe, replayed=replays).phases(context, Edit({}))
     nobody = data.take(torch.empty(0, dtype=torch.int64))
     loader = replay_of(phase, nobody, stage.seed, stage.role, augmentation(replayed.config.dataset))
-    kept = history.checkpoint(workshop)
+    kept = history.checkpoint(build_context)
     module = UnlearnerModule(model, phase, loader, stage.seed, {}, stage.role)
-    module.run(workshop.hardware, None, None, None if kept is None else Partial(kept, inf))
-    assert bits(model) == bits(stage.load(workshop))
+    module.run(build_context.hardware, None, None, None if kept is None else Partial(kept, inf))
+    assert bits(model) == bits(stage.load(build_context))
 
 
 def test_rows_of_the_forgotten_leave_and_losses_stay_divided_by_the_whole_batch() -> None:

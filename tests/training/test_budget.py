@@ -35,7 +35,7 @@ def net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).eval()
 
 
-class Seen:
+class ModelEvidence:
     """Cross-entropy that notes what it was given."""
 
     def __init__(self, pause: float = 0.0) -> None:
@@ -53,25 +53,25 @@ def run(phase: Phase, model: nn.Module | None = None) -> list[dict[str, float]]:
     return UnlearnerModule(model or net(), phase, batches_of(phase, 0, 0), 0, DATA).run(HARDWARE)
 
 
-def phase(seen: Seen, budget: Budget | None = None, epochs: int = 4, lr: float = 0.01) -> Phase:
+def phase(seen: ModelEvidence, budget: Budget | None = None, epochs: int = 4, lr: float = 0.01) -> Phase:
     return Phase({RETAIN: DATA[RETAIN]}, seen, Recipe(epochs=epochs, batch_size=5, lr=lr), budget=budget or Budget())
 
 
 def test_without_a_budget_all_epochs_are_run() -> None:
-    seen = Seen()
+    seen = ModelEvidence()
     assert len(run(phase(seen))) == 4
     assert [epoch for epoch, _ in seen.steps] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (3, 1), (4, 1), (6, 2), (100, 4)])
 def test_steps_are_counted_over_epochs_and_the_last_epoch_is_noted(steps: int, epochs: int) -> None:
-    seen = Seen()
+    seen = ModelEvidence()
     assert len(run(phase(seen, Budget(steps=steps)))) == epochs
     assert len(seen.steps) == min(steps, 16)
 
 
 def test_time_ends_it_in_the_middle_of_an_epoch() -> None:
-    seen = Seen(pause=0.05)
+    seen = ModelEvidence(pause=0.05)
     run(phase(seen, Budget(seconds=0.12)))
     assert 1 <= len(seen.steps) <= 3
 
@@ -120,7 +120,7 @@ def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_aft
 
     model = net()
     start = {subset: right(subset) for subset in (FORGET, VALIDATION)}
-    curve = run(phase(Seen(), Third(like_unseen=True), lr=0.5), model)
+    curve = run(phase(ModelEvidence(), Third(like_unseen=True), lr=0.5), model)
     assert len(curve) == len(asked) == 3
     for before, now in asked:
         assert {subset: before[subset] for subset in start} == start
@@ -134,13 +134,13 @@ def test_an_impossible_budget_is_refused(name: str) -> None:
 
 
 def test_side_by_side_an_epoch_is_a_pass_over_the_first_subset() -> None:
-    seen = Seen()
+    seen = ModelEvidence()
     run(replace(phase(seen, epochs=1), data={FORGET: DATA[FORGET], RETAIN: DATA[RETAIN]}))
     assert seen.steps == [(0, (FORGET, RETAIN))] * 3  # 12 images by 5, the last two join no other
 
 
 def test_passes_go_one_after_another_as_each_epoch_says() -> None:
-    seen = Seen()
+    seen = ModelEvidence()
     passes = {0: (FORGET, RETAIN), 1: (RETAIN,), 2: (RETAIN, FORGET)}
     curve = run(replace(phase(seen, epochs=3), data=DATA, passes=passes.__getitem__))
     turns = [(0, FORGET, 3), (0, RETAIN, 4), (1, RETAIN, 4), (2, RETAIN, 4), (2, FORGET, 3)]
@@ -155,11 +155,11 @@ def test_norms_of_which_nothing_may_move_keep_their_running_statistics() -> None
         masks = {
             n: torch.full_like(p, moves or not n.startswith("2."), dtype=bool) for n, p in model.named_parameters()
         }
-        run(replace(phase(Seen()), movable=masks), model)
+        run(replace(phase(ModelEvidence()), movable=masks), model)
         assert torch.equal(model[2].running_mean, before) == kept
 
 
 def test_phases_draw_orders_of_their_own() -> None:
-    made = phase(Seen())
+    made = phase(ModelEvidence())
     orders = [[b[RETAIN].labels.tolist() for b in batches_of(made, number, 0)] for number in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.loaders import Loader, PairedLoader
@@ -44,7 +44,7 @@ def classifier(name: str) -> tuple[Classifier, Images]:
 @torch.no_grad()
 def plainly(model: Classifier, data: Images) -> tuple[Tensor, Tensor]:
     """Features and logits, as the usual layout gives them, one batch of any size."""
-    (batch,) = sequential(data, len(data))
+    (batch,) = iter_batches(data, len(data))
     return model.features(batch.images)
 
 

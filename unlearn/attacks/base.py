@@ -16,7 +16,7 @@ class Attack(Metric):
     members: ClassVar[str] = "the forget set"
     non_members: ClassVar[str] = "holdout samples of the forgotten classes"
     direction: ClassVar[str]  # what speaks for membership, and what a high value means
-    descended_by: ClassVar[tuple[str, ...]] = ()  # strategies that train on what it ranks by: it cannot grade those
+    invalid_for: ClassVar[tuple[str, ...]] = ()  # strategies that train on what it ranks by: it cannot grade those
 
     def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
         """The scores that each `NAME_auc` ranks by, by NAME; asked for only where that AUC is defined."""

@@ -30,7 +30,7 @@ class ForgettingRateMembership(Attack):
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     references = (Role.ORIGINAL,)
     direction = "a low loss speaks for membership; the higher the rate, the fewer forget samples still count as members"
-    descended_by = ("membership_loss",)
+    invalid_for = ("membership_loss",)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, others = (cross_entropy(found) for found in forget_and_peers(evidence.original))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from unlearn.attacks.likelihood_ratio import LikelihoodRatio
 from unlearn.attacks.roc import Ranked
 from unlearn.core.types import Measurement
-from unlearn.metrics.evidence import Evidence, Shadows
+from unlearn.metrics.evidence import Evidence, ShadowRequest
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Lira(LikelihoodRatio):
     Source: Carlini et al. 2022; that variances are pooled within samples is ours.
     """
 
-    descended_by = ("membership_loss",)
+    invalid_for = ("membership_loss",)
 
     @property
-    def shadows(self) -> Shadows:
+    def shadows(self) -> ShadowRequest:
         """As trained."""
-        return Shadows(self.models)
+        return ShadowRequest(self.models)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         return self.ratios(evidence, "lira", forgotten=False)

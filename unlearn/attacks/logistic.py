@@ -37,7 +37,7 @@ class Logistic(Attack):
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     direction = "a low loss speaks for membership; the higher the AUC, the better members are told"
-    descended_by = ("membership_loss",)
+    invalid_for = ("membership_loss",)
 
     splits: int = at_least(1, 10)
     test_share: float = share(0.5, zero=False)  # of the samples, scored in each split

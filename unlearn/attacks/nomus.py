@@ -29,7 +29,7 @@ class Nomus(Attack):
 
     subsets = (Subset.FORGET, Subset.HOLDOUT, Subset.TEST)
     direction = "the higher, the more accurate the model and the nearer to a guess the attack"
-    descended_by = Logistic.descended_by
+    invalid_for = Logistic.invalid_for
 
     splits: int = at_least(1, 10)
     test_share: float = share(0.5, zero=False)  # of the samples, scored in each split

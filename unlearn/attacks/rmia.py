@@ -15,7 +15,7 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import at_least, positive
 from unlearn.functional.estimates import cross_entropy
-from unlearn.metrics.evidence import Evidence, Shadows
+from unlearn.metrics.evidence import Evidence, ShadowRequest
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Rmia(Attack):
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     direction = "a high score speaks for membership; the higher the AUC, the better members are told"
-    descended_by = ("membership_loss",)
+    invalid_for = ("membership_loss",)
 
     models: int = even(16)  # shadow models
     gamma: float = positive(1.0)  # how much more x must gain than z
     bootstrap: int = at_least(100, 1000)  # resamples for the intervals
 
     @property
-    def shadows(self) -> Shadows:
+    def shadows(self) -> ShadowRequest:
         """As trained."""
-        return Shadows(self.models)
+        return ShadowRequest(self.models)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         found = observed(evidence, _log_p)

@@ -39,7 +39,7 @@ class Selection(Attack):
     subsets = (Subset.FORGET, Subset.VALIDATION, Subset.RETAIN)
     non_members = "validation samples of the forgotten classes"
     direction = Logistic.direction
-    descended_by = ("membership_loss",)
+    invalid_for = ("membership_loss",)
 
     splits: int = at_least(1, 10)
     bootstrap: int = at_least(100, 1000)  # resamples for intervals

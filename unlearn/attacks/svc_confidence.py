@@ -34,7 +34,7 @@ class SvcConfidence(Attack):
     members = "retain samples, by which forget samples are judged"
     non_members = "test samples of the retained classes"
     direction = "the higher the share, the fewer forget samples look like members"
-    descended_by = ("membership_loss",)
+    invalid_for = ("membership_loss",)
 
     most: int = at_least(4, 10_000)  # samples of retain, and of test, to fit by: its time grows with their square
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from unlearn.attacks.likelihood_ratio import LikelihoodRatio
 from unlearn.attacks.roc import Ranked
 from unlearn.core.types import Measurement
-from unlearn.metrics.evidence import Evidence, Shadows
+from unlearn.metrics.evidence import Evidence, ShadowRequest
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class ULira(LikelihoodRatio):
     """
 
     @property
-    def shadows(self) -> Shadows:
+    def shadows(self) -> ShadowRequest:
         """Trained, then unlearned."""
-        return Shadows(self.models, unlearned=True)
+        return ShadowRequest(self.models, unlearned=True)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         return self.ratios(evidence, "u_lira", forgotten=True)

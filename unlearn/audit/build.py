@@ -15,7 +15,7 @@ from unlearn.pipeline.plan import Outcome, Plan
 from unlearn.report.assemble import TIMES, stages
 from unlearn.report.figures import Figures
 from unlearn.report.write import write_text
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.blend import Blended
 from unlearn.stages.files import read_tensors
 from unlearn.stages.keys import canonical
@@ -47,7 +47,7 @@ def assemble_record(outcome: Outcome, report: dict[str, Any], report_sha256: str
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "forgotten": _forgotten(outcome, key),
         "strategy": canonical(outcome.plan.unlearned.strategy),
-        "models": {name: _told(model, outcome.workshop) for name, model in _models(outcome.plan).items()},
+        "models": {name: _told(model, outcome.context) for name, model in _models(outcome.plan).items()},
         "figures": {key: figure(figures, key) for key in report["metrics"] if not key.endswith(TIMES)},
         "readings": list(_readings(outcome)),
         "report_sha256": report_sha256,
@@ -60,7 +60,7 @@ def assemble_record(outcome: Outcome, report: dict[str, Any], report_sha256: str
 def _forgotten(outcome: Outcome, key: bytes) -> dict[str, Any]:
     split = outcome.plan.split
     dataset = canonical(split.forget.population.dataset)
-    indices = read_tensors(outcome.workshop.need(split), "split.safetensors")["forget"].tolist()
+    indices = read_tensors(outcome.context.get(split), "split.safetensors")["forget"].tolist()
     hmac_sha256 = keyed_indices(key, dataset, indices)
     return {"dataset": dataset, "count": len(indices), "hmac_sha256": hmac_sha256, "split": split.key}
 
@@ -71,8 +71,8 @@ def _models(plan: Plan) -> dict[str, Model]:
     return {name: model for name, model in found.items() if model.role not in HIDDEN}
 
 
-def _told(model: Model, workshop: Workshop) -> dict[str, Any]:
-    entry = workshop.need(model)
+def _told(model: Model, context: BuildContext) -> dict[str, Any]:
+    entry = context.get(model)
     hashes = {name: noted["sha256"] for name, noted in sorted(entry.meta["files"].items()) if entry.file(name)}
     return {"role": model.role, "seed": model.seed, "kind": model.kind, "key": model.key, "files": hashes}
 
@@ -80,8 +80,8 @@ def _told(model: Model, workshop: Workshop) -> dict[str, Any]:
 def figure(figures: Figures, key: str) -> dict[str, Any]:
     """A number with its interval, where it has one: its own, or that of the one reading it is."""
     behind = figures.statistics[key]
-    readings = behind.get("readings", [])
-    interval = behind.get("interval") or (readings[0]["interval"] if len(readings) == 1 else None)
+    evaluations = behind.get("readings", [])
+    interval = behind.get("interval") or (evaluations[0]["interval"] if len(evaluations) == 1 else None)
     return {"value": figures.metrics[key], "interval": interval and list(interval)}
 
 

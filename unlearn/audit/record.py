@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn
 
-from unlearn.core.errors import UnlearnError, told_by_type
+from unlearn.core.errors import UnlearnError, format_error
 from unlearn.report.write import write_text
 
 Record = dict[str, Any]
@@ -81,7 +81,7 @@ def read(path: Path) -> Record:
     except OSError as error:
         raise UnlearnError(f"FILE: expected a readable audit record, got {path}: {error.strerror}") from error
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _damaged(path, told_by_type(error)) from error
+        raise _damaged(path, format_error(error)) from error
     if version != SCHEMA_VERSION:
         expected = f"an audit record of schema version {SCHEMA_VERSION}"
         raise UnlearnError(f"FILE: expected {expected}, got version {version!r} in {path}")

@@ -9,7 +9,7 @@ from unlearn.core.artifact_store import Entry
 from unlearn.core.plugins import options
 from unlearn.core.types import Measurement, Subset
 from unlearn.functional.gradient_inversion import Guesses, Truth
-from unlearn.metrics.evidence import Evidence, Metric, Seen
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.files import read_predictions
 from unlearn.stages.invert import guesses_in, truth_in
@@ -58,12 +58,12 @@ def _metric(spec: dict[str, Any]) -> Metric:
     raise NotRepeatableError(f"the code of {name} is another by now")
 
 
-def _seen(view: dict[str, Any], find: Find) -> Seen:
+def _seen(view: dict[str, Any], find: Find) -> ModelEvidence:
     if view["scores"] or view["weights"]:
         raise NotRepeatableError("what reads weights or gradients is not measured again")
     predictions = {Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()}
     relearned = by_step(find(view["relearned"]["stage"])) if "relearned" in view else {}
-    return Seen(predictions, recovered=_recovered(view, find), relearned=relearned)
+    return ModelEvidence(predictions, recovered=_recovered(view, find), relearned=relearned)
 
 
 def _recovered(view: dict[str, Any], find: Find) -> tuple[Guesses, Truth] | None:

@@ -1,4 +1,4 @@
-"""The numbers of an audit record: whether they follow from its readings, and these from what the store holds."""
+"""The numbers of an audit record: whether they follow from its evaluations, and these from what the store holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from unlearn.audit.record import Record
 from unlearn.audit.store import Finding, Shelf, State
 from unlearn.core.artifact_store import Entry
-from unlearn.core.errors import told_by_type
+from unlearn.core.errors import format_error
 from unlearn.core.plugins import snake_case
 from unlearn.inventory.catalogue import BEGINNING, Item
 
@@ -28,13 +28,13 @@ class Numbers:
     shelf: Shelf
 
     def findings(self) -> Iterator[Finding]:
-        """Of figures, then of readings as they were stored, then of readings that are made again."""
+        """Of figures, then of evaluations as they were stored, then of evaluations that are made again."""
         yield from self._figures()
         yield from self._stored()
         yield from self._repeated()
 
     def _figures(self) -> Iterator[Finding]:
-        """Means, gaps, noise floors: made again from the record's readings."""
+        """Means, gaps, noise floors: made again from the record's evaluations."""
         from unlearn.audit.build import figure
         from unlearn.report.attacks import descended
         from unlearn.report.figures import figures_of
@@ -44,22 +44,28 @@ class Numbers:
             unfit = descended(strategy, self.record["config"]["attacks"])
             figures = figures_of(_table(self.record["readings"]), strategy, unfit)
         except (LookupError, ValueError, StopIteration) as error:
-            why = f"cannot follow from these readings, some are missing or impossible ({told_by_type(error)})"
+            why = f"cannot follow from these evaluations, some are missing or impossible ({format_error(error)})"
             yield Finding(State.DIFFERS, "figures", why)
             return
         told, again = self.record["figures"], {name: figure(figures, name) for name in figures.metrics}
         agreeing, unchecked = 0, Counter[str]()
         for name in dict.fromkeys((*told, *again)):
             if name not in again or name not in told:
-                why = "follows from none of the readings" if name in told else "missing, though the readings have it"
+                why = (
+                    "follows from none of the evaluations"
+                    if name in told
+                    else "missing, though the evaluations have it"
+                )
                 yield Finding(State.DIFFERS, f"figures.{name}", why)
             elif differing := _differing(told[name], again[name]):
-                yield Finding(State.DIFFERS, f"figures.{name}", _two(told[name], again[name], differing, "by readings"))
+                yield Finding(
+                    State.DIFFERS, f"figures.{name}", _two(told[name], again[name], differing, "by evaluations")
+                )
             elif told[name] == again[name]:
                 agreeing += 1
             else:
                 unchecked["their values do, but their intervals take predictions"] += 1
-        yield from _counted("figures", agreeing, "follow from the readings", unchecked)
+        yield from _counted("figures", agreeing, "follow from the evaluations", unchecked)
 
     @cached_property
     def _by_key(self) -> dict[str, list[dict[str, Any]]]:
@@ -72,12 +78,12 @@ class Numbers:
     def _stored(self) -> Iterator[Finding]:
         """Readings, held against the measurements in the store."""
         agreeing, unchecked = 0, Counter[str]()
-        for key, readings in self._by_key.items():
+        for key, evaluations in self._by_key.items():
             item = self.shelf.find(key)
             if item is None:
-                unchecked[self.shelf.why or f"not in {self.shelf.root}"] += len(readings)
+                unchecked[self.shelf.why or f"not in {self.shelf.root}"] += len(evaluations)
                 continue
-            for reading in readings:
+            for reading in evaluations:
                 why = self._other(item, reading)
                 agreeing += not why
                 yield from (Finding(State.DIFFERS, _place(reading), why),) if why else ()
@@ -107,12 +113,12 @@ class Numbers:
     def _repeated(self) -> Iterator[Finding]:
         """Readings, measured again from the predictions in the store."""
         agreeing, unchecked = 0, Counter[str]()
-        for key, readings in self._by_key.items():
+        for key, evaluations in self._by_key.items():
             again = self._again(key)
             if isinstance(again, str):
-                unchecked[again] += len(readings)
+                unchecked[again] += len(evaluations)
                 continue
-            for reading in readings:
+            for reading in evaluations:
                 found = again.get(reading["metric"])
                 differing = [part for part in MEASURED if found is not None and not _near(reading[part], found[part])]
                 if differing or found is None:
@@ -135,7 +141,7 @@ class Numbers:
         except NotRepeatableError as error:
             return str(error)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            return f"not understood ({told_by_type(error)})"
+            return f"not understood ({format_error(error)})"
         return {name: asdict(value) for name, value in found.items()}
 
     def _entry(self, key: str) -> Entry:
@@ -156,12 +162,12 @@ def _counted(what: str, agreeing: int, good: str, unchecked: Counter[str]) -> It
         yield Finding(State.UNCHECKED, what, f"{count} cannot be seen to be so ({good}): {why}")
 
 
-def _table(readings: list[dict[str, Any]]) -> Any:
+def _table(evaluations: list[dict[str, Any]]) -> Any:
     """As `figures_of` takes it."""
     from unlearn.core.types import Measurement, Role
 
     table: Any = defaultdict(dict)
-    for reading in readings:
+    for reading in evaluations:
         found = Measurement(**{part: reading[part] for part in MEASURED})
         where = (reading["seed"], reading["reference_seed"])
         table[Role(reading["role"]), reading["metric"]][where] = (found, reading["key"])
@@ -170,11 +176,11 @@ def _table(readings: list[dict[str, Any]]) -> Any:
 
 def _place(reading: dict[str, Any]) -> str:
     against = "" if reading["reference_seed"] is None else f" against retrained {reading['reference_seed']}"
-    return f"readings.{reading['role']}/{reading['metric']} (seed {reading['seed']}{against})"
+    return f"evaluations.{reading['role']}/{reading['metric']} (seed {reading['seed']}{against})"
 
 
 def _differing(told: dict[str, Any], again: dict[str, Any]) -> list[str]:
-    """The parts of a figure that do not follow from the readings; an interval that takes more than these may."""
+    """The parts of a figure that do not follow from the evaluations; an interval that takes more than these may."""
     parts = ["value"] if again["interval"] is None else ["value", "interval"]
     return [part for part in parts if told[part] != again[part]]
 

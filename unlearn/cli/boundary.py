@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
-from unlearn.core.errors import told_by_type
+from unlearn.core.errors import format_error
 from unlearn.core.progress import harden_output, printable
 
 MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
@@ -28,8 +28,8 @@ def unforeseen(error: BaseException, log: Path | None = None) -> str:
 
 def _cause(error: BaseException) -> str:
     if isinstance(error, MemoryError) or MEMORY.search(str(error)):
-        return f"out of memory ({told_by_type(error)}): {REMEDY}"
-    return f"unexpected {told_by_type(error)}"
+        return f"out of memory ({format_error(error)}): {REMEDY}"
+    return f"unexpected {format_error(error)}"
 
 
 def _keep(error: BaseException, log: Path | None) -> Path | str:

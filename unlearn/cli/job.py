@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from unlearn import config
 from unlearn.cli.boundary import unforeseen
 from unlearn.cli.gpus import take_gpu
-from unlearn.core.errors import ConfigError, UnlearnError, first_line, told_by_type
+from unlearn.core.errors import ConfigError, UnlearnError, first_line, format_error
 from unlearn.core.memory import release
 from unlearn.core.progress import Console, Stopped, harden_output, printable
 from unlearn.pipeline.config import BASELINE, check_here
@@ -72,7 +72,7 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
         raise
     except (Exception, SystemExit) as error:  # code of one's own may do either
         expected = isinstance(error, UnlearnError)
-        cause = first_line(error) if expected else told_by_type(error)
+        cause = first_line(error) if expected else format_error(error)
         told = printable(str(error)) if expected else unforeseen(error, output / LOG)
         print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
         ended = replace(note, state=FAILED, cause=cause)
@@ -85,7 +85,7 @@ def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> flo
 def _run(composed: Any, output: Path, brief: bool) -> Ran:
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
-    from unlearn.stages.base import Workshop
+    from unlearn.stages.base import BuildContext
     from unlearn.stages.machine import machine
     from unlearn.tracking.base import Job
 
@@ -96,18 +96,18 @@ def _run(composed: Any, output: Path, brief: bool) -> Ran:
     if problems := list(check_here(run)):
         raise ConfigError(problems)
     run.trainer.apply()
-    workshop = Workshop(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
+    context = BuildContext(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     if run.until == BASELINE:
-        pipeline.share(run, workshop)
+        pipeline.share(run, context)
     else:
         plain, choices = config.plain(composed), config.choices()
         with run.logger.open(Job(run, plain, choices, config.group(), output)) as log:
-            outcome = pipeline.run(run, workshop)
+            outcome = pipeline.run(run, context)
             report, paths = _report(outcome, run, plain, choices, output)
             log(outcome, report)
         objective = _tell(report, paths, run.objective, brief)
-    reused = sum(entry.reused for entry in workshop.entries.values())
-    return Ran(len(workshop.entries) - reused, reused, objective)
+    reused = sum(entry.reused for entry in context.entries.values())
+    return Ran(len(context.entries) - reused, reused, objective)
 
 
 def _report(

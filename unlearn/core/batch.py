@@ -42,14 +42,14 @@ class Batch(NamedTuple):
         return self.mean(losses)
 
 
-def spaced(data: ImageSource, most: int | None) -> ImageSource:
+def evenly_spaced(data: ImageSource, most: int | None) -> ImageSource:
     """At most so many samples, evenly spaced: data in an order by class lose no class."""
     if most is None or most >= len(data):
         return data
     return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
 
 
-def sequential(data: ImageSource, batch_size: int) -> Iterator[Batch]:
+def iter_batches(data: ImageSource, batch_size: int) -> Iterator[Batch]:
     """Every sample once, in order, unaugmented."""
     chunks = torch.split(torch.arange(len(data), device=data.labels.device), batch_size)
     for chosen, pixels in zip(chunks, data.batches(chunks), strict=True):

@@ -45,7 +45,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def told_by_type(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """`ValueError: too few`; the type alone of an error that says nothing."""
     name = type(error).__name__
     return f"{name}: {first_line(error)}" if str(error).strip() else name

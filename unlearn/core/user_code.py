@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from unlearn.core.errors import ConfigError, Problem, first_line, nearest, told_by_type
+from unlearn.core.errors import ConfigError, Problem, first_line, format_error, nearest
 
 
 def load(factory: str, key: str) -> Callable[..., Any]:
@@ -57,7 +57,7 @@ def argument_problems(arguments: dict[str, Any], key: str) -> Iterator[Problem]:
 
 def place(error: Exception) -> str:
     """What an error in a user's code says and where, on one line."""
-    said = told_by_type(error)
+    said = format_error(error)
     frames = traceback.extract_tb(error.__traceback__)
     inner = frames[-1] if frames else None
     if isinstance(error, ImportError | SyntaxError) or inner is None:  # these tell the place themselves

@@ -31,7 +31,7 @@ PARTS = {  # of the training part that are in a subset, as a `split` artefact ca
     "perturbed_holdout": ("holdout",),
     "test": (),
 }
-SHADOWED = {"Half", "Part"}  # what shadow models learn, and what of it they forget or retain
+SHADOWED = {"ShadowTrainSet", "ShadowForgetSet"}  # what shadow models learn, and what of it they forget or retain
 NOBODY = -1
 LOOKS = {
     "test",

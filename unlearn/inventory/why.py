@@ -34,7 +34,7 @@ def stages(runs: Iterable[RunConfig]) -> list[Stage]:
     found: dict[str, Stage] = {}
     for config in runs:
         graph = plan(config)
-        after = () if config.until == BASELINE else (graph.judged, *(reading.stage for reading in graph.readings))
+        after = () if config.until == BASELINE else (graph.judged, *(reading.stage for reading in graph.evaluations))
         for stage in (*graph.shared, *after):
             _visit(stage, found)
     return list(found.values())

@@ -18,7 +18,7 @@ ROUNDING = 1e-9  # of a difference of two shares
 
 
 @dataclass(frozen=True)
-class Seen(Mapping[Subset, Predictions]):
+class ModelEvidence(Mapping[Subset, Predictions]):
     """What a metric sees of one model, which is what it asked for: predictions by subset, and the rest."""
 
     predictions: Mapping[Subset, Predictions] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Seen(Mapping[Subset, Predictions]):
 
 
 @dataclass(frozen=True)
-class Shadows:
+class ShadowRequest:
     """The shadow models that an attack asks for: how many, an even number, and whether the strategy under test has
     made each forget part of what it learnt."""
 
@@ -81,14 +81,14 @@ class Relearning:
 class Evidence:
     """What a metric may look at: the subject, and the references it asked for."""
 
-    subject: Seen
-    original: Seen = field(default_factory=Seen)
-    retrained: Seen = field(default_factory=Seen)
-    untrained: Seen = field(default_factory=Seen)  # random weights
+    subject: ModelEvidence
+    original: ModelEvidence = field(default_factory=ModelEvidence)
+    retrained: ModelEvidence = field(default_factory=ModelEvidence)
+    untrained: ModelEvidence = field(default_factory=ModelEvidence)  # random weights
     seed: int = 0  # for attacks that draw at random
     shadows: tuple[Shadow, ...] = ()
-    subjects: tuple[Seen, ...] = ()  # models such as the subject, one from each seed of `siblings`
-    retrained_models: tuple[Seen, ...] = ()  # as many, and none of them among `subjects`
+    subjects: tuple[ModelEvidence, ...] = ()  # models such as the subject, one from each seed of `siblings`
+    retrained_models: tuple[ModelEvidence, ...] = ()  # as many, and none of them among `subjects`
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Metric(ABC):
         return ()
 
     @property
-    def shadows(self) -> Shadows | None:
+    def shadows(self) -> ShadowRequest | None:
         """Shadow models, whose predictions on `subsets`, of forget, retain and holdout, are to stand beside."""
         return None
 

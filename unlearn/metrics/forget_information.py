@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unlearn.core.types import Measurement, Role, Subset
 from unlearn.core.validation import at_least
 from unlearn.functional.parameter_scores import GradientStatistic, Need
-from unlearn.metrics.evidence import Evidence, Metric, Seen
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ class ForgetInformation(Metric):
             "efficacy": Measurement(1 / mine, n) if mine else undefined,
         }
 
-    def _information(self, seen: Seen) -> float:
+    def _information(self, seen: ModelEvidence) -> float:
         (need,) = self.needs()
         return sum(square.double().sum().item() for square in seen.scores[need].values())

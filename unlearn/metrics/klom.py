@@ -13,7 +13,7 @@ from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least, positive
 from unlearn.functional.estimates import mean
 from unlearn.functional.logit_margin import margin
-from unlearn.metrics.evidence import Evidence, Metric, Seen
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 
 FEWEST = 8  # models of either kind: a histogram of fewer shows nothing (our choice)
 MODELS_PER_BIN, MOST_BINS = 5, 20  # the authors' 20 bins for 100 models
@@ -70,7 +70,9 @@ class Klom(Metric):
             for name, found in self._of(subset, evidence.retrained_models, evidence.subjects).items()
         }
 
-    def _of(self, subset: Subset, retrained: tuple[Seen, ...], subjects: tuple[Seen, ...]) -> dict[str, Measurement]:
+    def _of(
+        self, subset: Subset, retrained: tuple[ModelEvidence, ...], subjects: tuple[ModelEvidence, ...]
+    ) -> dict[str, Measurement]:
         name = f"klom_{subset}"
         wanted = torch.stack([margin(seen[subset]) for seen in retrained])
         n, models = wanted.shape[1], len(retrained)

@@ -8,7 +8,7 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Measurement, Role, Subset
 from unlearn.core.validation import at_least, one_of, positive, share
 from unlearn.functional.estimates import correct
-from unlearn.metrics.evidence import Evidence, Metric, Relearning, Seen
+from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence, Relearning
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,6 @@ class RelearnTime(Metric):
         why = f"takes {never}" if found is None else "is within the margin before any step"
         return {"relearn_steps": steps, "ain": Measurement(None, n, reason=f"{whose} {why}")}
 
-    def _steps(self, seen: Seen, original: float) -> int | None:
+    def _steps(self, seen: ModelEvidence, original: float) -> int | None:
         """None: it never came back."""
         return next((step for step, at in seen.relearned.items() if self.relearning.back(at, original)), None)

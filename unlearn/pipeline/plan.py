@@ -8,13 +8,13 @@ from itertools import chain
 
 from unlearn.core.types import Measurement, Role, Subset
 from unlearn.data.trained_on import CheckpointFile
-from unlearn.metrics.evidence import Shadows
+from unlearn.metrics.evidence import ShadowRequest
 from unlearn.pipeline.config import RunConfig
-from unlearn.pipeline.evaluations import Models, Reading, readings
+from unlearn.pipeline.evaluations import Evaluation, Models, evaluations
 from unlearn.spd_gan.options import Noise, Off, Probe
 from unlearn.stages import shadow_model, sibling
-from unlearn.stages.base import Stage, Workshop
-from unlearn.stages.blend import Blended, Judged
+from unlearn.stages.base import BuildContext, Stage
+from unlearn.stages.blend import Blended, FinalModel
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
 from unlearn.stages.copies import Copies
@@ -25,11 +25,11 @@ from unlearn.stages.own_models import find_source
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.plausibility import OwnData
 from unlearn.stages.predict import Predict
-from unlearn.stages.samples import Sampled, Samples, Scenario, Split, Subsets
+from unlearn.stages.samples import DataView, Sampled, Samples, Split, Subsets
 from unlearn.stages.score import Score
-from unlearn.stages.shadow import ShadowScenario
+from unlearn.stages.shadow import ShadowDataView
 from unlearn.stages.shadow_model import ShadowModel, trained_once, unlearned_once
-from unlearn.stages.sibling import Sibling
+from unlearn.stages.sibling import SeedReplica
 from unlearn.stages.together import build
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
@@ -48,10 +48,10 @@ class Plan:
     fresh: Train | None  # a second original, outside SPD-GAN's loop
     retrained: tuple[Train, ...]
     unlearned: Unlearn
-    judged: Judged  # what the readings call unlearned: that, or its blend
+    judged: FinalModel  # what the evaluations call unlearned: that, or its blend
     shadows: tuple[ShadowModel, ...]  # what attacks ask for, some of it the same
-    siblings: tuple[Sibling, ...]  # what metrics of many models ask for
-    readings: tuple[Reading, ...]
+    siblings: tuple[SeedReplica, ...]  # what metrics of many models ask for
+    evaluations: tuple[Evaluation, ...]
 
     @property
     def own_data(self) -> OwnData | None:
@@ -84,7 +84,7 @@ class Plan:
         return (*self.unlearned.scores, *condensed, self.unlearned, *blended)
 
     @property
-    def unlearned_for_metrics(self) -> tuple[Judged, ...]:
+    def unlearned_for_metrics(self) -> tuple[FinalModel, ...]:
         """By the strategy under test, beside what is judged itself."""
         return (*unlearned_once(self.shadows), *(each.unlearned for each in self.siblings))
 
@@ -94,43 +94,43 @@ class Outcome:
     """A finished run: its plan, and what every reading measured."""
 
     plan: Plan
-    workshop: Workshop
-    measurements: tuple[tuple[Reading, dict[str, Measurement]], ...]
+    context: BuildContext
+    measurements: tuple[tuple[Evaluation, dict[str, Measurement]], ...]
 
 
-def run(config: RunConfig, workshop: Workshop) -> Outcome:
+def run(config: RunConfig, context: BuildContext) -> Outcome:
     """Train, retrain, perturb, unlearn and evaluate, building only what the store does not have."""
     todo = plan(config)
-    _verify_original(config, todo, workshop)
-    build((*todo.own, todo.unlearned, todo.judged), workshop)
+    _verify_original(config, todo, context)
+    build((*todo.own, todo.unlearned, todo.judged), context)
     training = (todo.original,) if isinstance(todo.original, Train) else ()
     for extra in (shadow_model.extra(todo.shadows), sibling.extra(todo.siblings)):
-        say_cost(extra, training, todo.unlearning, workshop)
-    build((*todo.trained_for_metrics, *todo.unlearned_for_metrics), workshop)
+        say_cost(extra, training, todo.unlearning, context)
+    build((*todo.trained_for_metrics, *todo.unlearned_for_metrics), context)
     measured = []
-    with workshop.console.working("evaluate") as tick:
-        for done, reading in enumerate(todo.readings, start=1):
-            measured.append((reading, reading.stage.load(workshop)))
-            tick(done, len(todo.readings))
-    return Outcome(todo, workshop, tuple(measured))
+    with context.console.working("evaluate") as tick:
+        for done, reading in enumerate(todo.evaluations, start=1):
+            measured.append((reading, reading.stage.load(context)))
+            tick(done, len(todo.evaluations))
+    return Outcome(todo, context, tuple(measured))
 
 
-def share(config: RunConfig, workshop: Workshop) -> None:
+def share(config: RunConfig, context: BuildContext) -> None:
     """Only build what the cells of a grid share."""
     todo = plan(config)
-    _verify_original(config, todo, workshop)
-    build(todo.shared, workshop)
+    _verify_original(config, todo, context)
+    build(todo.shared, context)
 
 
-def _verify_original(config: RunConfig, todo: Plan, workshop: Workshop) -> None:
+def _verify_original(config: RunConfig, todo: Plan, context: BuildContext) -> None:
     """Before anything is trained, see that a checkpoint is what it was said to be.
 
     Raises:
         DataError: it is not.
     """
     if todo.own_data is not None:
-        build((todo.split, todo.original), workshop)
-        todo.own_data.verify(workshop, config.checkpoint.accept_accuracy)
+        build((todo.split, todo.original), context)
+        todo.own_data.verify(context, config.checkpoint.accept_accuracy)
 
 
 def plan(config: RunConfig) -> Plan:
@@ -157,16 +157,16 @@ def plan(config: RunConfig) -> Plan:
     more = dict.fromkeys(chain(*(metric.siblings for metric in config.measures.values())))
     siblings = {seed: _sibling(config, scenario, seed) for seed in more}
     models = Models(original, fresh, retrained, judged, siblings, shadows)
-    read = tuple(readings(config, scenario, models))
+    read = tuple(evaluations(config, scenario, models))
     split, every = Split(clean[Subset.FORGET]), tuple(chain(*shadows.values()))
     copies = None if config.forget.relabels else Copies(clean[Subset.FORGET])
     others = every, tuple(siblings.values())
     return Plan(split, copies, perturb, original, fresh, retrained, unlearned, judged, *others, read)
 
 
-def _clean(config: RunConfig) -> Scenario:
+def _clean(config: RunConfig) -> DataView:
     """Who is forgotten; a rule that ranks gets a proxy's predictions on D."""
-    plain = Scenario(config.dataset, config.forget, config.seeds.split, config.trained_on)
+    plain = DataView(config.dataset, config.forget, config.seeds.split, config.trained_on)
     if not config.forget.ranks:
         return plain
     proxy = _train(config, Role.PROXY, config.seeds.train, plain[Subset.TRAIN])
@@ -185,7 +185,7 @@ def _train(config: RunConfig, role: Role, seed: int, samples: Sampled) -> Train:
     )
 
 
-def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
+def _original(config: RunConfig, scenario: DataView) -> ModelStage:
     if not isinstance(config.checkpoint, CheckpointFile):
         return _train(config, Role.ORIGINAL, config.seeds.train, scenario[Subset.TRAIN])
     source = find_source(config.checkpoint.file, config.checkpoint.entry, config.paths.store)
@@ -201,7 +201,7 @@ def _original(config: RunConfig, scenario: Scenario) -> ModelStage:
     )
 
 
-def _perturb(config: RunConfig, clean: Scenario, guide: ModelStage) -> Perturb | None:
+def _perturb(config: RunConfig, clean: DataView, guide: ModelStage) -> Perturb | None:
     if isinstance(config.spd_gan, Off):
         return None
     forget, retain, holdout = (clean[subset] for subset in (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT))
@@ -235,24 +235,24 @@ def _history(original: ModelStage, replayed: int | None) -> History | None:
     return History(original, original.recipe.epochs - replayed)
 
 
-def _judged(config: RunConfig, unlearned: Unlearn) -> Judged:
+def _judged(config: RunConfig, unlearned: Unlearn) -> FinalModel:
     if not isinstance(config.blend, Mix):
         return unlearned
     return Blended(unlearned.original, unlearned, config.blend, unlearned.validation)
 
 
-def _shadows(config: RunConfig, scenario: Scenario, asked: Shadows) -> Iterator[ShadowModel]:
+def _shadows(config: RunConfig, scenario: DataView, asked: ShadowRequest) -> Iterator[ShadowModel]:
     """The first ones of an endless row: more of them leave these as they are."""
     for number in range(asked.count):
-        own = ShadowScenario(scenario, number, asked.count)
+        own = ShadowDataView(scenario, number, asked.count)
         trained = _train(config, Role.SHADOW, number, own.half)
         judged = _judged(config, _unlearned(config, own, trained)) if asked.unlearned else None
         yield ShadowModel(own, trained, judged)
 
 
-def _sibling(config: RunConfig, scenario: Scenario, seed: int) -> Sibling:
+def _sibling(config: RunConfig, scenario: DataView, seed: int) -> SeedReplica:
     """Under the keys of a run with these seeds of training and unlearning, where nobody is moved or ranked by them."""
     own = replace(config, seeds=replace(config.seeds, train=seed, unlearn=seed))
     original = _original(own, scenario)
     assert isinstance(original, Train), "refused beforehand"
-    return Sibling(original, _judged(own, _unlearned(own, scenario, original)))
+    return SeedReplica(original, _judged(own, _unlearned(own, scenario, original)))

@@ -1,4 +1,4 @@
-"""From the readings of a run to its report: its figures, what they cost, what must be said of them, and where from."""
+"""Assemble the report of a run from its evaluations: figures, cost, notes and provenance."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from unlearn.report.charts.generator import moved_by
 from unlearn.report.degree import add_intervals
 from unlearn.report.figures import Figures, Paired, Table, figures_of
 from unlearn.report.notes import general_notes, hardware_note, selection_note
-from unlearn.report.paired import Look, look, paired
+from unlearn.report.paired import SampleEvidence, look, paired
 from unlearn.report.ranked import as_curves
 from unlearn.report.verdict import verdict
-from unlearn.stages.base import Stage, Workshop, inputs
+from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.blend import Blended
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
@@ -52,7 +52,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     add_intervals(figures, outcome)
     _times(figures, outcome)
     figures.notes |= blind(differences.original)
-    edited = outcome.workshop.need(outcome.plan.unlearned).json("edited.json")
+    edited = outcome.context.get(outcome.plan.unlearned).json("edited.json")
     chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
     report = {
         "schema_version": SCHEMA_VERSION,
@@ -77,13 +77,13 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
                 "hardware": entry.meta["hardware"],
             }
             for name, stage in (stages(outcome.plan) | others(outcome.plan)).items()
-            if (entry := outcome.workshop.peek(stage))
+            if (entry := outcome.context.peek(stage))
         },
         "choices": choices,
         "config": config,
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
         "versions": versions(),
-        "hardware": machine(outcome.workshop.hardware),
+        "hardware": machine(outcome.context.hardware),
         "command": shlex.join(["unlearn", *sys.argv[1:]]),
     }
     return report | {"verdict": verdict(report)}
@@ -141,26 +141,26 @@ def _named_scores(scores: tuple[Score, ...]) -> dict[str, Stage]:
 def _retain(outcome: Outcome) -> dict[str, Any]:
     """How many images strategies read in place of the retain set, and how many of them are mixtures."""
     condensed = outcome.plan.unlearned.condensed
-    return {"retain": outcome.workshop.need(condensed).json("counts.json")} if condensed else {}
+    return {"retain": outcome.context.get(condensed).json("counts.json")} if condensed else {}
 
 
 def _blend(outcome: Outcome) -> dict[str, Any]:
     judged = outcome.plan.judged
-    return {"blend": outcome.workshop.need(judged).json("blend.json")} if isinstance(judged, Blended) else {}
+    return {"blend": outcome.context.get(judged).json("blend.json")} if isinstance(judged, Blended) else {}
 
 
 def _copies(outcome: Outcome) -> dict[str, Any]:
     """Which identical copies of forgotten images remain, by name."""
     copies = outcome.plan.copies
-    return {"copies": outcome.workshop.need(copies).json("copies.json")} if copies else {}
+    return {"copies": outcome.context.get(copies).json("copies.json")} if copies else {}
 
 
 def _times(figures: Figures, outcome: Outcome) -> None:
     """Seconds of each model's own making, and the speed-up over retraining where both can be compared."""
-    plan, need = outcome.plan, outcome.workshop.need
-    cost = [need(stage) for stage in plan.unlearning]
-    retrained = [need(model) for model in plan.retrained]
-    original, seconds = need(plan.original), sum(entry.seconds for entry in cost)
+    plan, get = outcome.plan, outcome.context.get
+    cost = [get(stage) for stage in plan.unlearning]
+    retrained = [get(model) for model in plan.retrained]
+    original, seconds = get(plan.original), sum(entry.seconds for entry in cost)
     trained = [] if isinstance(plan.original, Checkpoint) else [original.seconds]
     figures.add("original/seconds", trained, "the original was trained elsewhere", keys=[original.key])
     figures.add("unlearned/seconds", [seconds], "", keys=[entry.key for entry in cost])
@@ -182,13 +182,13 @@ def _chance(outcome: Outcome) -> float:
     for reading, _ in outcome.measurements:
         stages = reading.stage.subject.predictions
         if {Subset.FORGET, Subset.RETAIN, Subset.TEST} <= stages.keys():
-            found = {subset: read_predictions(outcome.workshop.need(stage)) for subset, stage in stages.items()}
+            found = {subset: read_predictions(outcome.context.get(stage)) for subset, stage in stages.items()}
             labels = (retained_classes(found, Subset.TEST) or found[Subset.TEST]).labels
             return labels.bincount().max().item() / len(labels)
     return 0.0
 
 
-def _curves(looks: list[Look]) -> dict[str, Any]:
+def _curves(looks: list[SampleEvidence]) -> dict[str, Any]:
     """The ROC curves of every model, by the name that their AUC has without `_auc`."""
     found: dict[str, list[tuple[str, int, Ranked]]] = defaultdict(list)
     for each in looks:
@@ -206,10 +206,10 @@ def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
     for reading, _ in outcome.measurements:
         for subset in (Subset.FORGET, Subset.RETAIN, Subset.TEST):
             if subset in reading.stage.subject.predictions and subset not in found[reading.role]:
-                found[reading.role][subset] = _counts(reading.stage.subject.predictions[subset], outcome.workshop)
+                found[reading.role][subset] = _counts(reading.stage.subject.predictions[subset], outcome.context)
     return dict(found)
 
 
-def _counts(stage: Predict, workshop: Workshop) -> list[int]:
-    found = confidence(read_predictions(workshop.need(stage)))
+def _counts(stage: Predict, context: BuildContext) -> list[int]:
+    found = confidence(read_predictions(context.get(stage)))
     return [int(count) for count in found.histc(BINS, 0, 1)]

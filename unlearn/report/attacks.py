@@ -34,7 +34,7 @@ def described(outcome: Outcome) -> dict[str, dict[str, str]]:
 def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
     """Those of the attacks that rank by what a strategy trained on."""
     found = {name: option("unlearn.attacks", Attack, name) for name in attacks}
-    return tuple(n for n, kind in found.items() if kind and issubclass(kind, Attack) and strategy in kind.descended_by)
+    return tuple(n for n, kind in found.items() if kind and issubclass(kind, Attack) and strategy in kind.invalid_for)
 
 
 def judges(measured: Iterable[str], unfit: Iterable[str]) -> list[str]:

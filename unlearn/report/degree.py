@@ -13,7 +13,7 @@ from unlearn.core.types import Role
 from unlearn.functional.estimates import confidence
 from unlearn.metrics.unlearning_degree_calibrated import UnlearningDegreeCalibrated
 from unlearn.metrics.unlearning_degree_holdout import UnlearningDegreeHoldout
-from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.evaluations import Evaluation
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.figures import Figures
 
@@ -31,14 +31,14 @@ ALONE = "samples alone: one retrained model cannot tell how much they differ (ba
 def add_intervals(figures: Figures, outcome: Outcome) -> None:
     """Give every calibrated degree that is defined its 95 % `interval`, and say what it is `over`."""
     for metric, kind in DEGREES.items():
-        found: dict[Role, list[Reading]] = defaultdict(list)
+        found: dict[Role, list[Evaluation]] = defaultdict(list)
         for reading, _ in outcome.measurements:
             if isinstance(reading.stage.metric, kind) and reading.role is not Role.RETRAINED:
                 found[reading.role].append(reading)
-        for role, readings in found.items():
+        for role, evaluations in found.items():
             if figures.metrics[f"{role}/{metric}"] is not None:
-                over = _over(len(readings))
-                told = {"interval": [*interval(*_confidences(readings, outcome))], "over": over}
+                over = _over(len(evaluations))
+                told = {"interval": [*interval(*_confidences(evaluations, outcome))], "over": over}
                 figures.statistics[f"{role}/{metric}"] |= told
 
 
@@ -48,10 +48,10 @@ def _over(models: int) -> str:
     return f"samples and {models} retrained models ({MANY if models >= ENOUGH else FEW})"
 
 
-def _confidences(readings: Sequence[Reading], outcome: Outcome) -> tuple[Tensor, Tensor, list[Tensor]]:
+def _confidences(evaluations: Sequence[Evaluation], outcome: Outcome) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Of the true class, float64 [n]: the original's, the subject's, and each retrained model's."""
-    seen = [reading.stage.evidence(outcome.workshop) for reading in readings]
-    (subset,) = readings[0].stage.metric.subsets
+    seen = [reading.stage.evidence(outcome.context) for reading in evaluations]
+    (subset,) = evaluations[0].stage.metric.subsets
     before, subject = (confidence(each[subset]) for each in (seen[0].original, seen[0].subject))
     return before, subject, [confidence(each.retrained[subset]) for each in seen]
 

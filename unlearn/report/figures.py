@@ -1,4 +1,4 @@
-"""From readings to figures: means over retrained models, gaps, the noise floor, averages."""
+"""From evaluations to figures: means over retrained models, gaps, the noise floor, averages."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Paired:
 
 
 def figures_of(table: Table, strategy: str, unfit: tuple[str, ...], paired: Paired | None = None) -> Figures:
-    """All that follows from the readings: means, gaps, noise floors, averages.
+    """All that follows from the evaluations: means, gaps, noise floors, averages.
 
     `unfit` attacks do not grade the strategy.
     """
     paired = paired or Paired()
     figures = Figures()
-    for (role, metric), readings in table.items():
-        _summarise(figures, role, metric, readings)
+    for (role, metric), evaluations in table.items():
+        _summarise(figures, role, metric, evaluations)
     for metric in dict.fromkeys(metric for _, metric in table):
         _compare(figures, table, metric, paired)
     for metric, found in paired.change.items():
@@ -64,30 +64,30 @@ def figures_of(table: Table, strategy: str, unfit: tuple[str, ...], paired: Pair
     return figures
 
 
-def _own(role: Role, readings: Readings) -> Readings:
+def _own(role: Role, evaluations: Readings) -> Readings:
     """Without retrained models held against one another: those make the noise floor."""
     return {
         pair: found
-        for pair, found in readings.items()
+        for pair, found in evaluations.items()
         if role is not Role.RETRAINED or pair[1] is None or pair[0] == pair[1]
     }
 
 
-def _summarise(figures: Figures, role: Role, metric: str, readings: Readings) -> None:
-    own = _own(role, readings)
+def _summarise(figures: Figures, role: Role, metric: str, evaluations: Readings) -> None:
+    own = _own(role, evaluations)
     values = _known([found.value for found, _ in own.values()])
     reason = next((found.reason for found, _ in own.values() if found.reason), "")
     figures.add(f"{role}/{metric}", values, reason, **_behind(own))
 
 
-def _behind(readings: Readings) -> dict[str, Any]:
+def _behind(evaluations: Readings) -> dict[str, Any]:
     """Who was measured how often, and every single value with its own uncertainty and key."""
     return {
-        "models": len({seed for seed, _ in readings}),
-        "n": max(found.n for found, _ in readings.values()),
+        "models": len({seed for seed, _ in evaluations}),
+        "n": max(found.n for found, _ in evaluations.values()),
         "readings": [
             {"seed": seed, "reference_seed": reference, "key": key} | asdict(found)
-            for (seed, reference), (found, key) in readings.items()
+            for (seed, reference), (found, key) in evaluations.items()
         ],
     }
 
@@ -135,8 +135,8 @@ def _gaps(mine: Readings, retrained: Readings) -> list[float]:
     return _known([_minus(_at(mine, own, seed), _at(retrained, seed, seed)) for seed in seeds])
 
 
-def _at(readings: Readings, seed: int, reference: int) -> float | None:
-    found, _ = readings.get((seed, reference)) or readings[seed, None]
+def _at(evaluations: Readings, seed: int, reference: int) -> float | None:
+    found, _ = evaluations.get((seed, reference)) or evaluations[seed, None]
     return found.value
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unlearn.core.types import Measurement, Role
 from unlearn.pipeline.config import RunConfig
-from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.evaluations import Evaluation
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.pictures import data_uri, withheld
 
@@ -40,7 +40,7 @@ def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
 
     The first retrained model stands for all of them. The images leave the store as those of `pictures.examples` do.
     """
-    tried: dict[Role, tuple[Reading, dict[str, Measurement]]] = {}
+    tried: dict[Role, tuple[Evaluation, dict[str, Measurement]]] = {}
     for reading, measured in outcome.measurements:
         if reading.stage.subject.recovered is not None:
             tried.setdefault(reading.role, (reading, measured))
@@ -51,7 +51,7 @@ def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
     reading, measured = tried[Role.UNLEARNED]
     assert reading.stage.subject.recovered is not None
     forgotten = reading.stage.subject.recovered.forgotten
-    truth = forgotten.load(outcome.workshop)
+    truth = forgotten.load(outcome.context)
     known = {"class_mean": ("mean of its class", truth.mean), "nearest": ("nearest of its class", truth.nearest)}
     pictures = [
         Picture(_uri(truth.image), "the forgotten image"),
@@ -63,13 +63,13 @@ def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
         ),
     ]
     shown = tuple(each for each in pictures if each.image)
-    return Recovery(truth.label, forgotten.index(outcome.workshop), shown)
+    return Recovery(truth.label, forgotten.index(outcome.context), shown)
 
 
-def _recovered(outcome: Outcome, role: Role, reading: Reading, measured: dict[str, Measurement]) -> Picture:
+def _recovered(outcome: Outcome, role: Role, reading: Evaluation, measured: dict[str, Measurement]) -> Picture:
     """By that model; without an image where its weights are the original's."""
     assert reading.stage.subject.recovered is not None
-    guesses, _ = reading.stage.subject.recovered.load(outcome.workshop)
+    guesses, _ = reading.stage.subject.recovered.load(outcome.context)
     if not len(guesses.cost):
         return Picture("", "")
     told = f"as class {guesses.best}, cosine {guesses.cosine[guesses.best]:.2f}, {_told(measured, '')}"

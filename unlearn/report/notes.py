@@ -36,7 +36,7 @@ def mover(settings: Perturbing) -> str:
 
 
 def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
-    entry = outcome.workshop.need(outcome.plan.unlearned)
+    entry = outcome.context.get(outcome.plan.unlearned)
     ended = [field for field in entry.json("ended.json") if field]
     epochs = f"{len(entry.json('curve.json'))} of {strategy.recipe.epochs} epochs"
     if ended:
@@ -46,15 +46,15 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
 
 
 def _checkpoint_notes(own_data: OwnData, outcome: Outcome) -> dict[str, str]:
-    original, workshop = own_data.original, outcome.workshop
+    original, context = own_data.original, outcome.context
     about = (
         f"The original is a checkpoint, {Path(original.file).name}, trained elsewhere; the retrained models "
         "were trained by this run's recipe, so gaps hold the difference of the recipes too."
     )
-    warnings = [each for each in (own_data.warning(workshop), _far_below(outcome)) if each]
+    warnings = [each for each in (own_data.warning(context), _far_below(outcome)) if each]
     accuracy = {"checkpoint_accuracy": " ".join(warnings)} if warnings else {}
     split = {"split": _aside_note(original.samples.population)}
-    return accuracy | {"checkpoint": " ".join([about, *original.notes(workshop)])} | split
+    return accuracy | {"checkpoint": " ".join([about, *original.notes(context)])} | split
 
 
 def _aside_note(population: Population) -> str:
@@ -102,7 +102,7 @@ def hardware_note(outcome: Outcome) -> dict[str, str]:
     places: dict[str, set[str]] = {}
     for role, made in stages.items():
         for stage in made if isinstance(made, tuple) else (made,):
-            places.setdefault(role, set()).add(place(outcome.workshop.need(stage).meta["hardware"]))
+            places.setdefault(role, set()).add(place(outcome.context.get(stage).meta["hardware"]))
     if len(set().union(*places.values())) < 2:
         return {}
     named = "; ".join(f"{role} on {' and '.join(sorted(names))}" for role, names in places.items())
@@ -122,7 +122,7 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
             "original was trained on, corrected accuracy that under the right ones, which the retrained models learnt."
         )
     if plan.unlearned.condensed is not None:
-        counts = outcome.workshop.need(plan.unlearned.condensed).json("counts.json")
+        counts = outcome.context.get(plan.unlearned.condensed).json("counts.json")
         notes["retain"] = (
             "What the strategy read of the retain set was condensed to {images:,} images of {of:,}, {condensed:,} of "
             "them mixtures: read retain accuracy, which is that of all of it, beside test accuracy."

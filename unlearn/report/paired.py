@@ -14,7 +14,7 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Role
 from unlearn.functional.estimates import mean, paired_interval, paired_share_interval
 from unlearn.metrics.base import SampleMean
-from unlearn.pipeline.evaluations import Reading
+from unlearn.pipeline.evaluations import Evaluation
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.ranked import area_difference
 
@@ -22,38 +22,38 @@ ROLES = {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
 
 
 @dataclass(frozen=True)
-class Look:
+class SampleEvidence:
     """What one reading of a model rests on, sample by sample: values whose means are metrics, scores that attacks rank
     by. Both by name."""
 
-    reading: Reading
+    reading: Evaluation
     samples: Mapping[str, Tensor]
     rankings: Mapping[str, Ranked]
 
 
-def look(outcome: Outcome) -> list[Look]:
+def look(outcome: Outcome) -> list[SampleEvidence]:
     """Every reading that rests on single samples; those of retrained models against one another are left out."""
     found = (_look(outcome, reading, measured) for reading, measured in outcome.measurements if _own(reading))
     return [each for each in found if each.samples or each.rankings]
 
 
-def _own(reading: Reading) -> bool:
+def _own(reading: Evaluation) -> bool:
     if reading.role is Role.RETRAINED:
         return reading.reference_seed in (None, reading.seed)
     return reading.role in ROLES
 
 
-def _look(outcome: Outcome, reading: Reading, measured: Mapping[str, Measurement]) -> Look:
+def _look(outcome: Outcome, reading: Evaluation, measured: Mapping[str, Measurement]) -> SampleEvidence:
     metric, samples, rankings = reading.stage.metric, dict[str, Tensor](), dict[str, Ranked]()
     if isinstance(metric, SampleMean):
-        samples = metric.samples(reading.stage.evidence(outcome.workshop))
+        samples = metric.samples(reading.stage.evidence(outcome.context))
     elif isinstance(metric, Attack) and any(measured[name].value is not None for name in measured if "_auc" in name):
-        rankings = metric.rankings(reading.stage.evidence(outcome.workshop))
-    return Look(reading, samples, rankings)
+        rankings = metric.rankings(reading.stage.evidence(outcome.context))
+    return SampleEvidence(reading, samples, rankings)
 
 
 def paired(
-    looks: Sequence[Look], subject: Role = Role.UNLEARNED, reference: Role = Role.RETRAINED
+    looks: Sequence[SampleEvidence], subject: Role = Role.UNLEARNED, reference: Role = Role.RETRAINED
 ) -> dict[str, Measurement]:
     """By metric: subject minus reference, with its 95 % interval.
 
@@ -70,7 +70,9 @@ def paired(
     return found
 
 
-def _pairs(looks: Sequence[Look], subject: Role, reference: Role) -> list[tuple[Look, Look]]:
+def _pairs(
+    looks: Sequence[SampleEvidence], subject: Role, reference: Role
+) -> list[tuple[SampleEvidence, SampleEvidence]]:
     """The subject as it was held against each retrained model, or alone, beside each reference."""
     mine = {each.reading.reference_seed: each for each in looks if each.reading.role is subject}
     theirs = [each for each in looks if each.reading.role is reference]
@@ -78,11 +80,11 @@ def _pairs(looks: Sequence[Look], subject: Role, reference: Role) -> list[tuple[
     return [(mine.get(seed) or mine[None], other) for seed, other in zip(seeds, theirs, strict=True) if mine]
 
 
-def _means(pairs: Sequence[tuple[Look, Look]]) -> dict[str, Measurement]:
+def _means(pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> dict[str, Measurement]:
     return {name: _mean(name, pairs) for name in (pairs[0][0].samples if pairs else ())}
 
 
-def _mean(name: str, pairs: Sequence[tuple[Look, Look]]) -> Measurement:
+def _mean(name: str, pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> Measurement:
     samples = [(ours.samples[name], theirs.samples[name]) for ours, theirs in pairs]
     differences = torch.stack([ours - theirs for ours, theirs in samples]).mean(0)
     if all(_right_or_wrong(values) for pair in samples for values in pair):
@@ -97,7 +99,7 @@ def _right_or_wrong(values: Tensor) -> bool:
     return bool(((values == 0) | (values == 1)).all())
 
 
-def _areas(pairs: Sequence[tuple[Look, Look]]) -> dict[str, Measurement]:
+def _areas(pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> dict[str, Measurement]:
     names = pairs[0][0].rankings if pairs else ()
     return {
         f"{name}_auc": area_difference(

@@ -70,7 +70,7 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
         return Examples()
     if why := withheld(config.dataset, config.report.images):
         return Examples(why=why)
-    kept = read_tensors(outcome.workshop.need(moved), "examples.safetensors")
+    kept = read_tensors(outcome.context.get(moved), "examples.safetensors")
     return replace(pictured(kept), caption=caption(described(moved)))
 
 

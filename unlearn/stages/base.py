@@ -62,16 +62,16 @@ class Stage(ABC):
         """SHA-256 of the spec, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
 
-    def prepare(self, workshop: Workshop) -> None:
+    def prepare(self, context: BuildContext) -> None:
         """Imports and reading of data, which `seconds` must not depend on."""
 
     @abstractmethod
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        """Write the artefact's files into `folder`; `workshop.need` gives the inputs, `tick` tells progress."""
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        """Write the artefact's files into `folder`; `context.get` gives the inputs, `tick` tells progress."""
 
-    def curve(self, workshop: Workshop) -> Curve:
+    def curve(self, context: BuildContext) -> Curve:
         """What its training went through; empty for a stage that trains nothing."""
-        entry = workshop.peek(self)
+        entry = context.peek(self)
         return entry.json("curve.json") if entry and "curve.json" in entry.meta["files"] else []
 
 
@@ -89,7 +89,7 @@ def inputs(value: Any) -> Iterator[Stage]:
 
 
 @dataclass
-class Workshop:
+class BuildContext:
     """Where stages are built: the store, the machine, what the user sees, and all that was needed so far."""
 
     store: ArtifactStore
@@ -99,7 +99,7 @@ class Workshop:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by key: what a stage adds to its `meta.json`
     models: ResidentModels = field(default_factory=ResidentModels)
 
-    def need(self, stage: Stage) -> Entry:
+    def get(self, stage: Stage) -> Entry:
         """The stage's artefact, from the store or built now; inputs are built first, so that `seconds` are its own."""
         if stage.key in self.entries:
             return self.entries[stage.key]
@@ -115,7 +115,7 @@ class Workshop:
 
     def _build(self, stage: Stage) -> Entry:
         for needed in inputs(stage):
-            self.need(needed)
+            self.get(needed)
         stage.prepare(self)
         with self.console.working(stage.label if stage.announced else None) as tick:
             return self.store.get(

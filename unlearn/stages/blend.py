@@ -11,7 +11,7 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Role
 from unlearn.functional.estimates import correct
 from unlearn.models.base import Classifier
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, warm_up
@@ -45,15 +45,15 @@ class Blended(Stage):
         """Always `unlearned`."""
         return Role.UNLEARNED
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.validation.population.dataset, workshop)
-        self.original.warm_up(Recipe(), workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.validation.population.dataset, context)
+        self.original.warm_up(Recipe(), context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         from unlearn.training.prediction import predict
 
-        model, data = self.unlearned.load(workshop), self.validation.load(workshop)
-        original, unlearned = self.original.load(workshop).state_dict(), self.unlearned.load(workshop).state_dict()
+        model, data = self.unlearned.load(context), self.validation.load(context)
+        original, unlearned = self.original.load(context).state_dict(), self.unlearned.load(context).state_dict()
         tried = count(1)
 
         def mix(a: float) -> Classifier:
@@ -70,9 +70,9 @@ class Blended(Stage):
         write_tensors(folder / "model.safetensors", mix(found.a).state_dict())
         write_json(folder / "blend.json", asdict(found))
 
-    def load(self, workshop: Workshop) -> Classifier:
+    def load(self, context: BuildContext) -> Classifier:
         """The blended model, frozen, in eval mode, on the training device."""
-        return self.original.restore(self, workshop)
+        return self.original.restore(self, context)
 
 
-Judged = Unlearn | Blended  # whichever the role `unlearned` is played by
+FinalModel = Unlearn | Blended  # whichever the role `unlearned` is played by

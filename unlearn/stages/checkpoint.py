@@ -10,7 +10,7 @@ from unlearn.core.progress import Tick
 from unlearn.core.validation import ADDED, runtime
 from unlearn.models.checkpoints.content import file_sha256
 from unlearn.models.checkpoints.weights import read_weights
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 
@@ -38,7 +38,7 @@ class Checkpoint(ModelStage):
         chosen = {} if self.entry is None else {"entry": self.entry}
         return {"sha256": file_sha256(Path(self.file)), "samples": read_as, "seed": None} | chosen
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         classifier = self.fresh("init/overwritten", 0)
         path, normalisation = Path(self.file), self.samples.population.dataset.normalisation
         weights = read_weights(path, classifier.net, normalisation, self.entry)
@@ -46,11 +46,11 @@ class Checkpoint(ModelStage):
         write_tensors(folder / "model.safetensors", classifier.state_dict())
         notes = list(weights.notes(path.name))
         for note in notes:
-            workshop.console.say(f"  {note}")
+            context.console.say(f"  {note}")
         write_json(folder / "notes.json", notes)
 
-    def notes(self, workshop: Workshop) -> list[str]:
+    def notes(self, context: BuildContext) -> list[str]:
         """What was read, where the file leaves a choice, and what was left out; one sentence each."""
-        entry = workshop.need(self)
+        entry = context.get(self)
         found: list[str] = entry.json("notes.json") if "notes.json" in entry.meta["files"] else []
         return found

@@ -14,7 +14,7 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource
 from unlearn.models.base import Classifier
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, warm_up
@@ -45,17 +45,17 @@ class Condense(Stage):
     def label(self) -> str:
         return f"condense (seed {self.seed})"
 
-    def prepare(self, workshop: Workshop) -> None:
+    def prepare(self, context: BuildContext) -> None:
         import sklearn.cluster  # noqa: F401
 
-        warm_up(self.forget.population.dataset, workshop)
-        self.original.warm_up(Recipe(), workshop)
+        warm_up(self.forget.population.dataset, context)
+        self.original.warm_up(Recipe(), context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         from unlearn.training.prediction import features
 
-        model = self.original.load(workshop)
-        retain, forget = self.retain.load(workshop), self.forget.load(workshop)
+        model = self.original.load(context)
+        retain, forget = self.retain.load(context), self.forget.load(context)
         known = torch.cat([features(model, each).cpu() for each in (retain, forget)])
         labels = torch.cat([retain.labels, forget.labels]).cpu()
         clusters = self.settings.assign(known, labels, self._stream)
@@ -71,14 +71,14 @@ class Condense(Stage):
         counts = {"images": len(positions), "of": len(retain), "condensed": len(alike)}
         write_json(folder / "counts.json", counts)
 
-    def size(self, workshop: Workshop) -> int:
+    def size(self, context: BuildContext) -> int:
         """How many images the retain set has, of which fewer are left."""
-        return int(workshop.need(self).json("counts.json")["of"])
+        return int(context.get(self).json("counts.json")["of"])
 
-    def load(self, workshop: Workshop) -> ImageSource:
+    def load(self, context: BuildContext) -> ImageSource:
         """Images, labels and data set indices, on the training device; memory holds the mixtures alone."""
-        found = read_tensors(workshop.need(self), "condensed.safetensors")
-        retain = self.retain.load(workshop)
+        found = read_tensors(context.get(self), "condensed.safetensors")
+        retain = self.retain.load(context)
         said = {name: tensor.to(retain.index.device) for name, tensor in found.items()}
         left = retain.take(torch.searchsorted(retain.index, said["index"]))
         return left.replaced(said["index"][said["condensed"]], said["images"])

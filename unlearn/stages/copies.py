@@ -12,7 +12,7 @@ import torch
 from unlearn.core.progress import Tick
 from unlearn.core.types import Images
 from unlearn.data.datasets.base import Contents, Dataset
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_json
 from unlearn.stages.samples import Samples, Split, load
 
@@ -32,11 +32,11 @@ class Copies(Stage):
 
     announced = False
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         dataset = self.forget.population.dataset
-        contents = load(dataset, workshop)
+        contents = load(dataset, context)
         compared, hashes = _hashes(dataset, contents)
-        split = read_tensors(workshop.need(Split(self.forget)), "split.safetensors")
+        split = read_tensors(context.get(Split(self.forget)), "split.safetensors")
         forgotten = [hashes["train"][i] for i in split.pop("forget").tolist()] if compared else []
         wanted, met = set(forgotten), set[bytes]()
         remain: dict[str, list[str]] = {}

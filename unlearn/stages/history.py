@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unlearn.core.progress import Tick
 from unlearn.models.base import Classifier
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_tensors
 from unlearn.stages.samples import warm_up
 from unlearn.stages.train import Train
@@ -28,23 +28,23 @@ class History(Stage):
     def label(self) -> str:
         return f"history of the original (epoch {self.epochs})"
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.original.samples.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.original.samples.population.dataset, context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         from unlearn.training.partial import Partial
 
         if self.epochs == 0:
-            classifier = self.original.initial(workshop)
+            classifier = self.original.initial(context)
         else:
             kept = Partial(folder / "last.ckpt", every=0)
-            classifier, _ = self.original.fit(workshop, tick, kept, self.epochs)
+            classifier, _ = self.original.fit(context, tick, kept, self.epochs)
         write_tensors(folder / "model.safetensors", classifier.state_dict())
 
-    def load(self, workshop: Workshop) -> Classifier:
+    def load(self, context: BuildContext) -> Classifier:
         """The weights, frozen, in eval mode, on the training device."""
-        return self.original.restore(self, workshop)
+        return self.original.restore(self, context)
 
-    def checkpoint(self, workshop: Workshop) -> Path | None:
+    def checkpoint(self, context: BuildContext) -> Path | None:
         """From where to go on; None: from the weights alone."""
-        return workshop.need(self).file("last.ckpt") if self.epochs else None
+        return context.get(self).file("last.ckpt") if self.epochs else None

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from unlearn.core.artifact_store import Entry
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.core.progress import Tick
 from unlearn.core.types import Images, ImageSource, Subset
 from unlearn.data.population import Population
 from unlearn.functional.gradient_inversion import Guesses, Probing, Recovery, Truth, truth
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import Finished, ModelStage
-from unlearn.stages.samples import Samples, Scenario, warm_up
+from unlearn.stages.samples import DataView, Samples, warm_up
 
 PEERS_BATCH = 512
 
@@ -42,22 +42,22 @@ class Probes(Stage):
         """That of the original, none of whose images are read."""
         return self.original.samples.population
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         dataset = self.population.dataset
-        images, labels = self.settings.images(self.original.load(workshop), dataset.shape, dataset.classes, self.seed)
+        images, labels = self.settings.images(self.original.load(context), dataset.shape, dataset.classes, self.seed)
         write_tensors(folder / "probes.safetensors", {"images": images, "labels": labels})
 
-    def load(self, workshop: Workshop) -> ImageSource:
+    def load(self, context: BuildContext) -> ImageSource:
         """The images, numbered from 0, on the training device."""
-        found = read_tensors(workshop.need(self), "probes.safetensors")
-        return Images(**found, index=torch.arange(len(found["labels"]))).to(workshop.hardware.device)
+        found = read_tensors(context.get(self), "probes.safetensors")
+        return Images(**found, index=torch.arange(len(found["labels"]))).to(context.hardware.device)
 
 
 @dataclass(frozen=True)
 class Probed:
     """A run's scenario with probing images in it."""
 
-    scenario: Scenario
+    scenario: DataView
     probes: Probes
 
     def __getitem__(self, subset: Subset) -> Samples | Probes:
@@ -80,19 +80,19 @@ class Recover(Stage):
     def label(self) -> str:
         return f"recover by {self.model.role} (seed {self.model.seed})"
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.original.samples.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.original.samples.population.dataset, context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        original, dataset = self.original.load(workshop), self.original.samples.population.dataset
-        after = dict(self.model.load(workshop).named_parameters())
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        original, dataset = self.original.load(context), self.original.samples.population.dataset
+        after = dict(self.model.load(context).named_parameters())
         change = {name: after[name] - before for name, before in original.named_parameters()}
         guesses = self.settings.guesses(original, change, dataset.shape, dataset.classes, self.seed, tick)
         write_tensors(folder / "guesses.safetensors", vars(guesses))
 
-    def load(self, workshop: Workshop) -> Guesses:
+    def load(self, context: BuildContext) -> Guesses:
         """On the CPU."""
-        return guesses_in(workshop.need(self))
+        return guesses_in(context.get(self))
 
 
 @dataclass(frozen=True)
@@ -108,25 +108,25 @@ class Forgotten(Stage):
 
     announced = False
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.forget.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.forget.population.dataset, context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        forget, others = self.forget.load(workshop), self.others.load(workshop)
-        (only,) = sequential(forget, 1)
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        forget, others = self.forget.load(context), self.others.load(context)
+        (only,) = iter_batches(forget, 1)
         label = int(only.labels)
         found = truth(only.images[0], label, _of_class(others, label))
         tensors = {"image": found.image, "mean": found.mean, "nearest": found.nearest}
         write_tensors(folder / "truth.safetensors", {name: each for name, each in tensors.items() if each is not None})
         write_json(folder / "truth.json", {"label": label, "index": int(forget.index), "peers": found.peers})
 
-    def load(self, workshop: Workshop) -> Truth:
+    def load(self, context: BuildContext) -> Truth:
         """On the CPU."""
-        return truth_in(workshop.need(self))
+        return truth_in(context.get(self))
 
-    def index(self, workshop: Workshop) -> int:
+    def index(self, context: BuildContext) -> int:
         """Of the image, in the training part of the data set."""
-        return int(workshop.need(self).json("truth.json")["index"])
+        return int(context.get(self).json("truth.json")["index"])
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Recovered:
     by: Recover
     forgotten: Forgotten
 
-    def load(self, workshop: Workshop) -> tuple[Guesses, Truth]:
+    def load(self, context: BuildContext) -> tuple[Guesses, Truth]:
         """On the CPU."""
-        return self.by.load(workshop), self.forgotten.load(workshop)
+        return self.by.load(context), self.forgotten.load(context)
 
 
 def guesses_in(entry: Entry) -> Guesses:
@@ -155,4 +155,4 @@ def truth_in(entry: Entry) -> Truth:
 def _of_class(data: ImageSource, label: int) -> Iterator[Tensor]:
     """Batches float32 [b, c, h, w] of its images of one class."""
     same = data.take((data.labels == label).nonzero()[:, 0])
-    return (batch.images for batch in sequential(same, PEERS_BATCH))
+    return (batch.images for batch in iter_batches(same, PEERS_BATCH))

@@ -12,7 +12,7 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Role
 from unlearn.models.base import Classifier, Model
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors
 from unlearn.stages.samples import Sampled, warm_up
 
@@ -32,7 +32,7 @@ class Finished(Protocol):
     def key(self) -> str:
         """Its artefact's."""
 
-    def load(self, workshop: Workshop) -> Classifier:
+    def load(self, context: BuildContext) -> Classifier:
         """The model, frozen, in eval mode, on the training device."""
 
 
@@ -45,14 +45,14 @@ class ModelStage(Stage, ABC):
     model: Model
     seed: int
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.samples.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.samples.population.dataset, context)
 
-    def warm_up(self, recipe: Recipe, workshop: Workshop) -> None:
+    def warm_up(self, recipe: Recipe, context: BuildContext) -> None:
         """Let a copy of the net do one step by a recipe: no stage is charged with what a GPU's first step costs."""
         from unlearn.training.warm_up import training_step, warm_up_once
 
-        hardware, shape = workshop.hardware, self.samples.population.dataset.shape
+        hardware, shape = context.hardware, self.samples.population.dataset.shape
         name = (repr(self.model), shape, recipe.batch_size, recipe.optimizer, hardware.numerics)
         warm_up_once(hardware, name, lambda: training_step(self.fresh("init/warm_up", 0), recipe, shape, hardware))
 
@@ -63,17 +63,17 @@ class ModelStage(Stage, ABC):
             torch.manual_seed(stream_seed(seed, purpose))
             return Classifier(self.model.net(dataset.shape, dataset.classes), *dataset.normalisation)
 
-    def load(self, workshop: Workshop) -> Classifier:
+    def load(self, context: BuildContext) -> Classifier:
         """The model, frozen, in eval mode, on the training device."""
-        return self.restore(self, workshop)
+        return self.restore(self, context)
 
-    def restore(self, stage: Stage, workshop: Workshop) -> Classifier:
+    def restore(self, stage: Stage, context: BuildContext) -> Classifier:
         """The model that `stage` made, of this architecture: frozen, in eval mode, on the training device."""
-        return workshop.models.get(stage.key, lambda: self._read(stage, workshop))
+        return context.models.get(stage.key, lambda: self._read(stage, context))
 
-    def _read(self, stage: Stage, workshop: Workshop) -> Classifier:
+    def _read(self, stage: Stage, context: BuildContext) -> Classifier:
         classifier = self.fresh("init/overwritten", 0)
         state = classifier.state_dict()  # with the versions that some nets ask for
-        state.update(read_tensors(workshop.need(stage), "model.safetensors"))
+        state.update(read_tensors(context.get(stage), "model.safetensors"))
         classifier.load_state_dict(state)
-        return classifier.to(workshop.hardware.device).eval().requires_grad_(False)
+        return classifier.to(context.hardware.device).eval().requires_grad_(False)

@@ -16,7 +16,7 @@ from unlearn.core.random_streams import stream
 from unlearn.core.types import Curve, ImageSource, Subset
 from unlearn.spd_gan.look import CHUNK
 from unlearn.spd_gan.options import Gan, Noise, noisy, noisy_like, quantise
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Samples, augmentation, warm_up
@@ -67,20 +67,20 @@ class Perturb(Stage):
     def memory_remedy(self) -> str:
         return "lower spd_gan.batch_size" if isinstance(self.settings, Gan) else "lower train.batch_size"
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.forget.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.forget.population.dataset, context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        forget, holdout = self.forget.load(workshop), self.holdout.load(workshop)
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        forget, holdout = self.forget.load(context), self.holdout.load(context)
         clean, others = _pixels(forget), _pixels(holdout)
         if isinstance(self.settings, Noise):
             found = Moved(self._noisy("forget", clean), self._noisy("holdout", others))
         elif isinstance(self.settings, Gan):
-            generator, curve = self._train(self.settings, forget, workshop, tick)
+            generator, curve = self._train(self.settings, forget, context, tick)
             found = Moved(_generated(generator, clean), _generated(generator, others), curve, generator.state_dict())
         else:
             labels = torch.cat([forget.labels, holdout.labels])
-            found = self._direct(self.settings, torch.cat([clean, others]), labels, forget.index, workshop, tick)
+            found = self._direct(self.settings, torch.cat([clean, others]), labels, forget.index, context, tick)
         self._write(folder, forget, holdout, clean, others, found)
 
     def _write(
@@ -100,22 +100,22 @@ class Perturb(Stage):
         write_tensors(folder / "generator.safetensors", found.generator)
         write_json(folder / "curve.json", found.curve)
 
-    def _train(self, settings: Gan, forget: ImageSource, workshop: Workshop, tick: Tick) -> tuple[Generator, Curve]:
+    def _train(self, settings: Gan, forget: ImageSource, context: BuildContext, tick: Tick) -> tuple[Generator, Curve]:
         from unlearn.spd_gan.losses import Guide
         from unlearn.training.prediction import features
         from unlearn.training.spd_gan import train_spd_gan
 
         assert self.guide is not None, "SPD-GAN needs a guide"
-        classifier, retain = self.guide.load(workshop), self.retain.load(workshop)
+        classifier, retain = self.guide.load(context), self.retain.load(context)
         # Classes without a retained sample (class-wise forgetting) get the mean of their clean forget samples.
         lost = ~torch.isin(forget.labels, retain.labels)
         known = torch.cat([features(classifier, retain), features(classifier, forget)[lost]])
         labels = torch.cat([retain.labels, forget.labels[lost]])
         guide = Guide.of(classifier, known, labels, self.forget.population.dataset.classes)
-        return train_spd_gan(settings, guide, forget, self.seed, workshop.hardware, tick)
+        return train_spd_gan(settings, guide, forget, self.seed, context.hardware, tick)
 
     def _direct(
-        self, settings: Direct, clean: Tensor, labels: Tensor, index: Tensor, workshop: Workshop, tick: Tick
+        self, settings: Direct, clean: Tensor, labels: Tensor, index: Tensor, context: BuildContext, tick: Tick
     ) -> Moved:
         """`index` is that of the forget set, whose images come first."""
         from unlearn.data.loaders import Loader, batches_of
@@ -126,7 +126,7 @@ class Perturb(Stage):
         augment = augmentation(self.forget.population.dataset)
 
         def batches(marked: Tensor, epoch: int) -> Iterator[Batch]:
-            train = Samples(Subset.TRAIN, self.forget.population).load(workshop).replaced(index, marked)
+            train = Samples(Subset.TRAIN, self.forget.population).load(context).replaced(index, marked)
             return Loader(train, guide.recipe.batch_size, self.seed, "spd_gan", augment).batches(epoch)
 
         scene = Scene(
@@ -134,11 +134,11 @@ class Perturb(Stage):
             labels=labels,
             forgotten=n,
             epsilon=settings.bound(clean.shape[1]),
-            guide=guide.load(workshop),
+            guide=guide.load(context),
             fresh=lambda: guide.fresh("init/spd_gan", self.seed).to(clean.device),
             recipe=guide.recipe,
             batches=batches,
-            steps=batches_of(len(self.retain.load(workshop)) + n, guide.recipe.batch_size),
+            steps=batches_of(len(self.retain.load(context)) + n, guide.recipe.batch_size),
             seed=self.seed,
             draws=stream(self.seed, "start", "spd_gan"),
             tick=tick,

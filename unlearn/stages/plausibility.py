@@ -13,7 +13,7 @@ from unlearn.core.errors import DataError, some
 from unlearn.core.types import Predictions, Subset
 from unlearn.data.datasets.base import Dataset
 from unlearn.functional.estimates import correct
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
 from unlearn.stages.predict import Predict
@@ -130,25 +130,25 @@ class OwnData:
     original: Checkpoint
     forget: Samples
 
-    def measure(self, workshop: Workshop) -> Knowledge:
+    def measure(self, context: BuildContext) -> Knowledge:
         """What it knows of them."""
         population = self.forget.population
         halves: tuple[Samples, ...] = (self.forget, replace(self.forget, subset=Subset.RETAIN))
         if self.forget.ranking is not None:  # which a proxy would have to be trained for
             halves = (Samples(Subset.TRAIN, population),)
-        known = [self._predictions(each, workshop) for each in halves]
+        known = [self._predictions(each, context) for each in halves]
         train = Predictions(*(torch.cat(parts) for parts in zip(*(vars(each).values() for each in known), strict=True)))
-        return knowledge_of(train, self._predictions(Samples(Subset.VALIDATION, population), workshop))
+        return knowledge_of(train, self._predictions(Samples(Subset.VALIDATION, population), context))
 
-    def _predictions(self, samples: Samples, workshop: Workshop) -> Predictions:
-        return read_predictions(workshop.need(Predict(self.original, samples)))
+    def _predictions(self, samples: Samples, context: BuildContext) -> Predictions:
+        return read_predictions(context.get(Predict(self.original, samples)))
 
-    def warning(self, workshop: Workshop) -> str | None:
+    def warning(self, context: BuildContext) -> str | None:
         """A sentence for the report, if there is a reason for one."""
-        wrong = describe(self.measure(workshop), self.forget.population.dataset)
+        wrong = describe(self.measure(context), self.forget.population.dataset)
         return wrong and f"Check the checkpoint: it should know its own training data, and gets {wrong}."
 
-    def verify(self, workshop: Workshop, accept: bool) -> None:
+    def verify(self, context: BuildContext, accept: bool) -> None:
         """Say what is wrong, before anything is trained.
 
         Args:
@@ -157,11 +157,11 @@ class OwnData:
         Raises:
             DataError: it is right no more often than by chance, or its classes are in another order.
         """
-        known = self.measure(workshop)
+        known = self.measure(context)
         wrong = describe(known, self.forget.population.dataset)
         if wrong is None:
             return
         if (known.is_chance or known.is_permuted) and not accept:
             key = "checkpoint.accept_accuracy=true goes on all the same"
             raise DataError(f"checkpoint: expected a net that knows checkpoint.trained_on, got {wrong}; {key}")
-        workshop.console.say(f"  {self.original.label}: CHECK IT: {wrong}")
+        context.console.say(f"  {self.original.label}: CHECK IT: {wrong}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unlearn.core.errors import DivergenceError
 from unlearn.core.progress import Tick
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_predictions
 from unlearn.stages.invert import Probes
 from unlearn.stages.model import Finished
@@ -28,13 +28,13 @@ class Predict(Stage):
     def label(self) -> str:
         return f"predict {self.model.role} on {self.samples.subset}"
 
-    def prepare(self, workshop: Workshop) -> None:
-        load(self.samples.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        load(self.samples.population.dataset, context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         from unlearn.training.prediction import predict
 
-        predictions = predict(self.model.load(workshop), self.samples.load(workshop))
+        predictions = predict(self.model.load(context), self.samples.load(context))
         if not predictions.logits.isfinite().all():
             raise DivergenceError(
                 f"{self.label}: expected finite outputs, got infinities or NaN: the weights are too large; lower what "

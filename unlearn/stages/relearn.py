@@ -10,7 +10,7 @@ from unlearn.core.progress import Tick
 from unlearn.core.types import Subset
 from unlearn.functional.estimates import correct
 from unlearn.metrics.evidence import Relearning
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_predictions, write_json
 from unlearn.stages.model import Finished
 from unlearn.stages.predict import Predict
@@ -36,24 +36,24 @@ class Relearn(Stage):
     def label(self) -> str:
         return f"relearn {self.model.role} (seed {self.model.seed})"
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.forget.population.dataset, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        warm_up(self.forget.population.dataset, context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         from unlearn.data.loaders import Loader, PairedLoader
         from unlearn.training.relearner import ROLE, RelearnerModule
 
-        data, augment = self.forget.load(workshop), augmentation(self.forget.population.dataset)
+        data, augment = self.forget.load(context), augmentation(self.forget.population.dataset)
         loader = PairedLoader({Subset.FORGET: Loader(data, self.how.recipe.batch_size, self.seed, ROLE, augment)})
-        model = self.model.load(workshop).requires_grad_(True)
-        before = correct(read_predictions(workshop.need(self.original))).mean().item()
+        model = self.model.load(context).requires_grad_(True)
+        before = correct(read_predictions(context.get(self.original))).mean().item()
         module = RelearnerModule(model, self.how, loader, self.seed, data)
-        curve = module.relearn(workshop.hardware, lambda accuracy: self.how.back(accuracy, before), tick)
+        curve = module.relearn(context.hardware, lambda accuracy: self.how.back(accuracy, before), tick)
         write_json(folder / "curve.json", curve)
 
-    def load(self, workshop: Workshop) -> dict[int, float]:
+    def load(self, context: BuildContext) -> dict[int, float]:
         """Forget accuracy (0-1) by steps, from 0 on."""
-        return by_step(workshop.need(self))
+        return by_step(context.get(self))
 
 
 def by_step(entry: Entry) -> dict[int, float]:

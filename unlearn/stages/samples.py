@@ -18,7 +18,7 @@ from unlearn.data.requests.base import Forget
 from unlearn.data.splits import ForgetSplit
 from unlearn.data.trained_on import TrainedOn
 from unlearn.functional.estimates import cross_entropy
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_predictions, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Sampled(Protocol):
     def population(self) -> Population:
         """What they are taken from."""
 
-    def load(self, workshop: Workshop) -> ImageSource:
+    def load(self, context: BuildContext) -> ImageSource:
         """Images, labels and data set indices, on the training device."""
 
 
@@ -66,17 +66,17 @@ class Samples:
     ranking: Stage | None = None
     moved: Stage | None = None
 
-    def load(self, workshop: Workshop) -> ImageSource:
+    def load(self, context: BuildContext) -> ImageSource:
         """Images, labels and data set indices, on the training device."""
-        contents = load(self.population.dataset, workshop)
+        contents = load(self.population.dataset, context)
         labels = self._labels(contents.train.labels)
-        source, index = self._where(contents, workshop)
+        source, index = self._where(contents, context)
         found = source.relabelled(labels).take(index) if source is contents.train else source.take(index)
         if self.moved is not None:
             of, name = MOVED[self.subset]
-            moved = read_tensors(workshop.need(self.moved), "moved.safetensors")
+            moved = read_tensors(context.get(self.moved), "moved.safetensors")
             found = found.replaced(moved[f"{of}_index"], moved[name])
-        return found.to(workshop.hardware.device)
+        return found.to(context.hardware.device)
 
     def identity(self) -> dict[str, Any]:
         """What a request asks for besides whom it names, where there is more and the subset depends on it."""
@@ -90,7 +90,7 @@ class Samples:
         assert self.forget is not None, f"{self.subset} depends on what is corrected"
         return self.population.corrected(self.forget, clean)
 
-    def _where(self, contents: Contents, workshop: Workshop) -> tuple[ImageSource, Tensor]:
+    def _where(self, contents: Contents, context: BuildContext) -> tuple[ImageSource, Tensor]:
         """The part of the data set that holds the subset, and where in it."""
         drawn = self.population.draw()
         aside = contents.train if drawn.test is None else contents.test
@@ -108,18 +108,18 @@ class Samples:
             return contents.validation, drawn.validation
         if self.subset in whoever:
             return whoever[self.subset]
-        split = self.split(contents, workshop)
+        split = self.split(contents, context)
         return contents.train, split.retain if self.subset is Subset.RETAIN else split.forget
 
-    def split(self, contents: Contents, workshop: Workshop) -> ForgetSplit:
+    def split(self, contents: Contents, context: BuildContext) -> ForgetSplit:
         """Who is in which subset."""
         assert self.forget is not None, f"{self.subset} depends on who is forgotten"
-        loss = None if self.ranking is None else cross_entropy(read_predictions(workshop.need(self.ranking)))
+        loss = None if self.ranking is None else cross_entropy(read_predictions(context.get(self.ranking)))
         return ForgetSplit.draw(self.population, self.forget, contents.train.labels, contents.subclass, loss)
 
 
 @dataclass(frozen=True)
-class Scenario:
+class DataView:
     """Who is forgotten out of what, and how the forgotten are perturbed: gives every subset its `Samples`."""
 
     dataset: Dataset
@@ -158,11 +158,11 @@ class Split(Stage):
 
     announced = False
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        contents = load(self.forget.population.dataset, workshop)
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        contents = load(self.forget.population.dataset, context)
         clean = contents.train.labels
         wrong = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
-        split, drawn = dict(vars(self.forget.split(contents, workshop))), self.forget.population.draw()
+        split, drawn = dict(vars(self.forget.split(contents, context))), self.forget.population.draw()
         of = "" if drawn.test is None else "_of_test"
         of_validation = of if contents.validation is None else "_of_val"
         aside = {f"{name}{of}": split.pop(name) for name, of in (("validation", of_validation), ("holdout", of))}
@@ -177,17 +177,17 @@ def augmentation(dataset: Dataset) -> Augmentation:
     return Augmentation(dataset.crop_padding, dataset.flip, dataset.flip_alternates, dataset.crop_fill)
 
 
-def warm_up(dataset: Dataset, workshop: Workshop) -> None:
+def warm_up(dataset: Dataset, context: BuildContext) -> None:
     """What any stage may be the first to pay for and none is to be charged with: imports and reading data."""
     import pytorch_lightning  # noqa: F401
 
-    load(dataset, workshop)
+    load(dataset, context)
 
 
 _held: list[tuple[Dataset, Contents, str]] = []  # the data set read last, for the other stages and cells
 
 
-def load(dataset: Dataset, workshop: Workshop) -> Contents:
+def load(dataset: Dataset, context: BuildContext) -> Contents:
     """A data set as far as its `limit` at least, held between stages and cells; content that its key does not tell is
     pinned in the store, all of it."""
     source, wanted = dataset.source(), int(dataset.records[-1]) + 1
@@ -198,7 +198,7 @@ def load(dataset: Dataset, workshop: Workshop) -> Contents:
     _, contents, digest = _held[0]
     if source.pin is not None:
         looked_at = "" if isinstance(contents.train, Images) else "-streamed"
-        workshop.store.pin(source.pin + looked_at, digest)
+        context.store.pin(source.pin + looked_at, digest)
     return contents
 
 

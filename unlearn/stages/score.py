@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from unlearn.core.batch import sequential, spaced
+from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.progress import Tick
 from unlearn.core.types import ImageSource
 from unlearn.functional.parameter_scores import Need, Scores
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_tensors
 from unlearn.stages.model import Finished
 from unlearn.stages.samples import Sampled, warm_up
@@ -35,28 +35,28 @@ class Score(Stage):
     def label(self) -> str:
         return f"score {self.need.statistic.name} on {self.need.subset} of {self.model.role} (seed {self.model.seed})"
 
-    def prepare(self, workshop: Workshop) -> None:
+    def prepare(self, context: BuildContext) -> None:
         from unlearn.training.warm_up import warm_up_once
 
-        warm_up(self.samples.population.dataset, workshop)
+        warm_up(self.samples.population.dataset, context)
         name = (self.need.statistic, self.model.key)
-        warm_up_once(workshop.hardware, name, lambda: self._compute(SCORING_BATCH, workshop, lambda done, total: None))
+        warm_up_once(context.hardware, name, lambda: self._compute(SCORING_BATCH, context, lambda done, total: None))
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        write_tensors(folder / "scores.safetensors", self._compute(self.need.samples, workshop, tick))
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        write_tensors(folder / "scores.safetensors", self._compute(self.need.samples, context, tick))
 
-    def _compute(self, samples: int | None, workshop: Workshop, tick: Tick) -> Scores:
+    def _compute(self, samples: int | None, context: BuildContext, tick: Tick) -> Scores:
         """On at most so many samples, evenly spaced."""
-        model = self.model.load(workshop).requires_grad_(True)
-        return self.need.statistic.compute(model, _told(spaced(self.samples.load(workshop), samples), tick))
+        model = self.model.load(context).requires_grad_(True)
+        return self.need.statistic.compute(model, _told(evenly_spaced(self.samples.load(context), samples), tick))
 
-    def load(self, workshop: Workshop) -> Scores:
+    def load(self, context: BuildContext) -> Scores:
         """By name, on the training device."""
-        tensors = read_tensors(workshop.need(self), "scores.safetensors")
-        return {name: tensor.to(workshop.hardware.device) for name, tensor in tensors.items()}
+        tensors = read_tensors(context.get(self), "scores.safetensors")
+        return {name: tensor.to(context.hardware.device) for name, tensor in tensors.items()}
 
 
 def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
-    for done, batch in enumerate(sequential(data, SCORING_BATCH)):
+    for done, batch in enumerate(iter_batches(data, SCORING_BATCH)):
         tick(done * SCORING_BATCH, len(data))
         yield batch.images, batch.labels

@@ -12,8 +12,8 @@ from unlearn.core.random_streams import stream
 from unlearn.core.types import ImageSource, Subset
 from unlearn.data.population import Population
 from unlearn.data.stream import joined
-from unlearn.stages.base import Workshop
-from unlearn.stages.samples import Sampled, Samples, Scenario, load
+from unlearn.stages.base import BuildContext
+from unlearn.stages.samples import DataView, Sampled, Samples, load
 
 FEWEST = 2  # shadow models that forget a sample: one would leave its variance unknown
 
@@ -31,7 +31,7 @@ def half(n: int, number: int, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Half:
+class ShadowTrainSet:
     """A random half of the pool, which is D and then holdout, each by index: what one shadow model learns.
 
     Both are as the original and those who attack it see them: under SPD-GAN's marker D holds D_f', holdout is moved
@@ -64,21 +64,21 @@ class Half:
             return len(drawn.member) + torch.searchsorted(drawn.holdout, index)
         return torch.searchsorted(drawn.member, index)
 
-    def load(self, workshop: Workshop) -> ImageSource:
+    def load(self, context: BuildContext) -> ImageSource:
         """Images, labels and indices, on the training device."""
-        return self.part(self.learnt(), workshop)
+        return self.part(self.learnt(), context)
 
-    def part(self, wanted: Tensor, workshop: Workshop) -> ImageSource:
+    def part(self, wanted: Tensor, context: BuildContext) -> ImageSource:
         """Of the pool what a mask bool [n] says, by index. Holdout from the test part counts on behind the training
         part, so that no two samples share an index."""
         aside = 0 if self.population.draw().test is None else self.population.dataset.train_size
-        pool = joined(self.members.load(workshop), self.holdout.load(workshop), aside)
+        pool = joined(self.members.load(context), self.holdout.load(context), aside)
         found = pool.take(wanted.nonzero()[:, 0].to(pool.index.device))
         return found.take(found.index.argsort())
 
 
 @dataclass(frozen=True)
-class Part:
+class ShadowForgetSet:
     """What a shadow model is made to forget of its half (`forget`), or the rest of it (`retain`).
 
     It forgets at random some of those whom the attack asks about: D_f and the holdout samples of its classes, both
@@ -87,7 +87,7 @@ class Part:
     where a whole class is forgotten, a half loses all of it too [ours].
     """
 
-    half: Half
+    half: ShadowTrainSet
     forget: Samples  # D_f
     count: int  # shadow models, among whom those asked about are shared out
     subset: Subset
@@ -97,34 +97,34 @@ class Part:
         """That of the run."""
         return self.half.population
 
-    def load(self, workshop: Workshop) -> ImageSource:
+    def load(self, context: BuildContext) -> ImageSource:
         """Images, labels and indices, on the training device.
 
         Raises:
             DataError: this model has nothing to forget: the attack asks about too few samples.
         """
-        forgotten = self.forgotten(workshop)
+        forgotten = self.forgotten(context)
         if not forgotten.any():
             raise DataError(
                 f"attacks.u_lira: expected enough samples for each of {self.count} shadow models to forget some, got "
                 "none for one of them; ask for fewer models, or forget more"
             )
         wanted = forgotten if self.subset is Subset.FORGET else self.half.learnt() & ~forgotten
-        return self.half.part(wanted, workshop)
+        return self.half.part(wanted, context)
 
-    def forgotten(self, workshop: Workshop) -> Tensor:
+    def forgotten(self, context: BuildContext) -> Tensor:
         """Who of the pool is forgotten, bool [n]."""
-        asked, members = self._asked(workshop)
+        asked, members = self._asked(context)
         models = [replace(self.half, number=number).learnt() for number in range(self.count)]
         draws = torch.rand(self.count, len(asked), generator=stream(self.population.seed, "forgotten", "shadow"))
         turn = torch.where(torch.stack(models), draws, torch.inf).argsort(0).argsort(0)  # of each model, by sample
         return asked & (turn[self.half.number] < self._turns(asked, members))
 
-    def _asked(self, workshop: Workshop) -> tuple[Tensor, int]:
+    def _asked(self, context: BuildContext) -> tuple[Tensor, int]:
         """Whom the attack asks about, bool [n], and the size of D."""
-        contents, drawn = load(self.population.dataset, workshop), self.population.draw()
+        contents, drawn = load(self.population.dataset, context), self.population.draw()
         labels = self.population.labels(contents.train.labels)
-        forgotten = self.forget.split(contents, workshop).forget
+        forgotten = self.forget.split(contents, context).forget
         theirs = (labels if drawn.test is None else contents.test.labels)[drawn.holdout]
         asked = torch.cat([torch.isin(drawn.member, forgotten), torch.isin(theirs, labels[forgotten])])
         return asked, len(drawn.member)
@@ -139,21 +139,21 @@ class Part:
 
 
 @dataclass(frozen=True)
-class ShadowScenario:
+class ShadowDataView:
     """A run's scenario as one of `count` shadow models goes through it."""
 
-    scenario: Scenario
+    scenario: DataView
     number: int
     count: int
 
     @property
-    def half(self) -> Half:
+    def half(self) -> ShadowTrainSet:
         """What it learns."""
-        return Half(self.scenario[Subset.TRAIN], self.scenario[Subset.HOLDOUT], self.number)
+        return ShadowTrainSet(self.scenario[Subset.TRAIN], self.scenario[Subset.HOLDOUT], self.number)
 
-    def part(self, subset: Subset) -> Part:
+    def part(self, subset: Subset) -> ShadowForgetSet:
         """What it forgets of that, or retains."""
-        return Part(self.half, self.scenario[Subset.FORGET], self.count, subset)
+        return ShadowForgetSet(self.half, self.scenario[Subset.FORGET], self.count, subset)
 
     def __getitem__(self, subset: Subset) -> Sampled:
         if subset in {Subset.FORGET, Subset.RETAIN}:

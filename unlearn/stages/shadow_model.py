@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from unlearn.core.types import Subset
 from unlearn.metrics.evidence import Metric
-from unlearn.stages.blend import Judged
+from unlearn.stages.blend import FinalModel
 from unlearn.stages.cost import Extra
 from unlearn.stages.evaluate import ShadowView
 from unlearn.stages.predict import Predict
-from unlearn.stages.shadow import ShadowScenario
+from unlearn.stages.shadow import ShadowDataView
 from unlearn.stages.train import Train
 
 
@@ -19,9 +19,9 @@ from unlearn.stages.train import Train
 class ShadowModel:
     """One shadow model, and what the unlearning under test makes of it, where an attack asks for that."""
 
-    scenario: ShadowScenario
+    scenario: ShadowDataView
     trained: Train
-    unlearned: Judged | None
+    unlearned: FinalModel | None
 
     def view(self, metric: Metric) -> ShadowView:
         """What an attack reads of it."""
@@ -37,7 +37,7 @@ def trained_once(shadows: Sequence[ShadowModel]) -> tuple[Train, ...]:
     return tuple({each.trained.key: each.trained for each in shadows}.values())
 
 
-def unlearned_once(shadows: Sequence[ShadowModel]) -> tuple[Judged, ...]:
+def unlearned_once(shadows: Sequence[ShadowModel]) -> tuple[FinalModel, ...]:
     """Those that the strategy then made forget, for this run alone."""
     made = (each.unlearned for each in shadows if each.unlearned is not None)
     return tuple({stage.key: stage for stage in made}.values())

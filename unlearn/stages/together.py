@@ -10,13 +10,13 @@ from functools import partial
 from unlearn.core.errors import DivergenceError
 from unlearn.core.memory import is_out_of_memory, release
 from unlearn.core.types import Images, Role
-from unlearn.stages.base import Stage, Workshop, inputs
+from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.train import Train
 
 FEWEST = 4  # models in a group: fewer gain nothing (our choice)
 
 
-def build(stages: Sequence[Stage], workshop: Workshop) -> None:
+def build(stages: Sequence[Stage], context: BuildContext) -> None:
     """All of them, in their order.
 
     Retrained models are never trained at once: their seconds are what unlearning's cost is held against.
@@ -24,29 +24,29 @@ def build(stages: Sequence[Stage], workshop: Workshop) -> None:
     shadows = [stage for stage in stages if isinstance(stage, Train) and stage.role is Role.SHADOW]
     for stage in stages:
         if shadows and stage is shadows[0]:
-            train_together(shadows, workshop)
-        workshop.need(stage)
+            train_together(shadows, context)
+        context.get(stage)
 
 
-def train_together(stages: Iterable[Train], workshop: Workshop) -> None:
+def train_together(stages: Iterable[Train], context: BuildContext) -> None:
     """Build those that are missing and can be stacked, in groups; what is left trains alone when it is needed.
 
     `stages` differ in samples and seed alone. Artefacts, keys and curves are those of training one by one, numbers to
     rounding; `seconds` are each model's share of its group's. What is interrupted loses its group.
     """
-    missing = [stage for stage in stages if _lonely(stage, workshop)]
+    missing = [stage for stage in stages if _lonely(stage, context)]
     if len(missing) < FEWEST:
         return
     for needed in (needed for stage in missing for needed in inputs(stage)):
-        workshop.need(needed)
-    missing[0].prepare(workshop)
-    size = _group_size(missing[:2], workshop)
-    for group in _groups(missing, size, workshop) if size else ():
-        with workshop.store.claim(group[0].kind, [stage.key for stage in group]) as free:
+        context.get(needed)
+    missing[0].prepare(context)
+    size = _group_size(missing[:2], context)
+    for group in _groups(missing, size, context) if size else ():
+        with context.store.claim(group[0].kind, [stage.key for stage in group]) as free:
             ours = [stage for stage in group if stage.key in free]
             try:
                 if len(ours) >= FEWEST:
-                    _train(ours, workshop)
+                    _train(ours, context)
             except DivergenceError:
                 continue  # who it was, and when, is told when it trains alone
             except (RuntimeError, MemoryError) as error:
@@ -55,45 +55,45 @@ def train_together(stages: Iterable[Train], workshop: Workshop) -> None:
         release()  # one by one they need less memory
 
 
-def _lonely(stage: Train, workshop: Workshop) -> bool:
+def _lonely(stage: Train, context: BuildContext) -> bool:
     """Whether it is to be trained, from its start, in the one way that a stack does it."""
-    plain = stage.numerics == stage.numerics.plain and not workshop.hardware.detect_anomaly
+    plain = stage.numerics == stage.numerics.plain and not context.hardware.detect_anomaly
     whole = stage.recipe.epochs > 0 and stage.recipe.patience is None and stage.recipe.optimizer != "muon"
-    return plain and whole and not workshop.peek(stage) and not workshop.store.partial(stage.key).exists()
+    return plain and whole and not context.peek(stage) and not context.store.partial(stage.key).exists()
 
 
-def _group_size(two: Sequence[Train], workshop: Workshop) -> int:
+def _group_size(two: Sequence[Train], context: BuildContext) -> int:
     from unlearn.training.stackable import agree, group_size
 
-    loaders = [stage.loader(workshop) for stage in two]
+    loaders = [stage.loader(context) for stage in two]
     if not all(isinstance(loader.data, Images) for loader in loaders):
         return 0
-    models, batches = [stage.initial(workshop) for stage in two], [next(loader.batches(0)) for loader in loaders]
+    models, batches = [stage.initial(context) for stage in two], [next(loader.batches(0)) for loader in loaders]
     size = group_size(models[0], batches[0])
     return size if size and agree(models, batches) else 0
 
 
-def _groups(stages: Sequence[Train], most: int, workshop: Workshop) -> Iterator[list[Train]]:
+def _groups(stages: Sequence[Train], most: int, context: BuildContext) -> Iterator[list[Train]]:
     """Those of equally many samples, shared out evenly; two halves of an odd number differ by one."""
     sizes: dict[int, list[Train]] = {}
     for stage in stages:
-        sizes.setdefault(len(stage.samples.load(workshop)), []).append(stage)
+        sizes.setdefault(len(stage.samples.load(context)), []).append(stage)
     for alike in sizes.values():
         count = math.ceil(len(alike) / most)
         yield from (alike[number::count] for number in range(count))
 
 
-def _train(stages: Sequence[Train], workshop: Workshop) -> None:
+def _train(stages: Sequence[Train], context: BuildContext) -> None:
     from unlearn.training.stacked import fit_stacked
 
     label = f"train {len(stages)} shadow models"
     start = time.perf_counter()
-    with workshop.console.working(label) as tick:
-        models, loaders = [each.initial(workshop) for each in stages], [each.loader(workshop) for each in stages]
-        curves = fit_stacked(models, loaders, stages[0].recipe, stages[0].validation.load(workshop), tick)
+    with context.console.working(label) as tick:
+        models, loaders = [each.initial(context) for each in stages], [each.loader(context) for each in stages]
+        curves = fit_stacked(models, loaders, stages[0].recipe, stages[0].validation.load(context), tick)
     seconds = time.perf_counter() - start
     for stage, model, curve in zip(stages, models, curves, strict=True):
-        workshop.notes[stage.key] = {"stacked": len(stages), "seconds": seconds / len(stages)}
-        write, describe = partial(stage.write, classifier=model, curve=curve), partial(workshop.describe, stage)
-        workshop.entries[stage.key] = workshop.store.put(stage.kind, stage.key, write, describe)
-    workshop.console.done(label, False, seconds)
+        context.notes[stage.key] = {"stacked": len(stages), "seconds": seconds / len(stages)}
+        write, describe = partial(stage.write, classifier=model, curve=curve), partial(context.describe, stage)
+        context.entries[stage.key] = context.store.put(stage.kind, stage.key, write, describe)
+    context.console.done(label, False, seconds)

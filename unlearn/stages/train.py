@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from unlearn.core.artifact_store import ArtifactStore
-from unlearn.core.batch import sequential, spaced
+from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.errors import DivergenceError, StoreError
 from unlearn.core.progress import Console, Tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve
 from unlearn.models.base import Classifier
-from unlearn.stages.base import Workshop
+from unlearn.stages.base import BuildContext
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import Sampled, augmentation
@@ -54,49 +54,49 @@ class Train(ModelStage):
     def devices(self) -> int:
         return self.numerics.devices
 
-    def prepare(self, workshop: Workshop) -> None:
-        super().prepare(workshop)
-        self.warm_up(self.recipe, workshop)
+    def prepare(self, context: BuildContext) -> None:
+        super().prepare(context)
+        self.warm_up(self.recipe, context)
 
     @property
     def memory_remedy(self) -> str:
         return "lower train.batch_size, or use trainer.precision=bf16-mixed or more trainer.devices"
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
-        kept = self._kept(workshop)
-        earlier = self._earlier(kept, workshop)
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+        kept = self._kept(context)
+        earlier = self._earlier(kept, context)
         try:
             if self.devices > 1:
-                self._spread(workshop, tick)
-            classifier, curve = self.fit(workshop, tick)  # after several devices nothing is left to train
+                self._spread(context, tick)
+            classifier, curve = self.fit(context, tick)  # after several devices nothing is left to train
         except DivergenceError:
             kept.drop()  # it would diverge again
             raise
         self.write(folder, classifier, curve)
         if skipped := int(curve[-1].get("skipped_steps", 0)) if curve else 0:
-            workshop.tell(self, f"{skipped} steps were skipped: their gradients were too large for float16")
+            context.tell(self, f"{skipped} steps were skipped: their gradients were too large for float16")
         if earlier.epochs:
-            workshop.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
+            context.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
 
     def write(self, folder: Path, classifier: Classifier, curve: Curve) -> None:
         """The artefact's files."""
         write_tensors(folder / "model.safetensors", classifier.state_dict())
         write_json(folder / "curve.json", curve)
 
-    def initial(self, workshop: Workshop) -> Classifier:
+    def initial(self, context: BuildContext) -> Classifier:
         """What training starts from, on the training device."""
-        classifier = self.fresh(f"init/{self.role}", self.seed).to(workshop.hardware.device)
+        classifier = self.fresh(f"init/{self.role}", self.seed).to(context.hardware.device)
         self.model.load_published(classifier.net)
-        self.model.initialise_from_data(classifier.net, self._normalised(classifier, workshop))
+        self.model.initialise_from_data(classifier.net, self._normalised(classifier, context))
         return classifier
 
-    def _normalised(self, classifier: Classifier, workshop: Workshop) -> Iterator[Tensor]:
+    def _normalised(self, classifier: Classifier, context: BuildContext) -> Iterator[Tensor]:
         """Some of the training images, as the net gets them; nothing is read before the first batch is asked for."""
-        for batch in sequential(spaced(self.samples.load(workshop), INITIAL_IMAGES), INITIAL_BATCH):
+        for batch in iter_batches(evenly_spaced(self.samples.load(context), INITIAL_IMAGES), INITIAL_BATCH):
             yield classifier.normalised(batch.images)
 
     def fit(
-        self, workshop: Workshop, tick: Tick, kept: Partial | None = None, epochs: int | None = None
+        self, context: BuildContext, tick: Tick, kept: Partial | None = None, epochs: int | None = None
     ) -> tuple[Classifier, Curve]:
         """The trained model and its curve, alone or as one of several processes; after some `epochs`, or all.
 
@@ -106,49 +106,49 @@ class Train(ModelStage):
         from unlearn.training.classifier import ClassifierModule
         from unlearn.training.ranks import rank, world_size
 
-        classifier = self.initial(workshop)
+        classifier = self.initial(context)
         share = Share(rank(), world_size()) if world_size() > 1 else None
-        loader = PairedLoader({"train": self.loader(workshop, share)})
+        loader = PairedLoader({"train": self.loader(context, share)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
-        kept = kept or self._kept(workshop)
-        curve = module.run(workshop.hardware, self.validation.load(workshop), tick, kept, epochs)
+        kept = kept or self._kept(context)
+        curve = module.run(context.hardware, self.validation.load(context), tick, kept, epochs)
         return classifier, curve
 
-    def loader(self, workshop: Workshop, rows: Rows | None = None) -> Loader:
+    def loader(self, context: BuildContext, rows: Rows | None = None) -> Loader:
         """The batches that it learns from."""
         from unlearn.data.loaders import Loader
 
-        data, augment = self.samples.load(workshop), augmentation(self.samples.population.dataset)
+        data, augment = self.samples.load(context), augmentation(self.samples.population.dataset)
         return Loader(data, self.recipe.batch_size, self.seed, self.role, augment, rows)
 
-    def _kept(self, workshop: Workshop) -> Partial:
+    def _kept(self, context: BuildContext) -> Partial:
         from unlearn.training.partial import Partial
 
-        return Partial(workshop.store.partial(self.key) / "last.ckpt", workshop.hardware.checkpoint_every)
+        return Partial(context.store.partial(self.key) / "last.ckpt", context.hardware.checkpoint_every)
 
-    def _earlier(self, kept: Partial, workshop: Workshop) -> Progress:
+    def _earlier(self, kept: Partial, context: BuildContext) -> Progress:
         """What earlier attempts left; what cannot be used is dropped."""
         from unlearn.training.partial import Progress
 
         try:
             earlier = kept.read()
         except StoreError as error:
-            workshop.tell(self, f"starts anew: {error}")
+            context.tell(self, f"starts anew: {error}")
             kept.drop()
             return Progress()
         if earlier.epochs:
-            workshop.tell(self, f"resumed at epoch {earlier.epochs}")
+            context.tell(self, f"resumed at epoch {earlier.epochs}")
         return earlier
 
-    def _spread(self, workshop: Workshop, tick: Tick) -> None:
+    def _spread(self, context: BuildContext, tick: Tick) -> None:
         """Train in as many processes as devices; the last epoch's checkpoint stays."""
         from unlearn.training.ranks import run_ranks
 
-        work = partial(_train, self, workshop.store.root, workshop.hardware)
-        run_ranks(work, self.devices, workshop.hardware.device, tick)
+        work = partial(_train, self, context.store.root, context.hardware)
+        run_ranks(work, self.devices, context.hardware.device, tick)
 
 
 def _train(stage: Train, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
     """What each process does; its inputs are all in the store."""
     hardware.apply()
-    stage.fit(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
+    stage.fit(BuildContext(ArtifactStore(store), hardware, Console(io.StringIO())), tick)

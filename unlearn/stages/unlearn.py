@@ -20,7 +20,7 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, ImageSource, Role, Subset
 from unlearn.functional.estimates import NORMAL, correct
 from unlearn.models.base import Classifier
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.history import History
@@ -71,39 +71,39 @@ class Unlearn(Stage):
             return super().memory_remedy
         return "lower strategy.recipe.batch_size or train.batch_size, or use trainer.precision=bf16-mixed"
 
-    def prepare(self, workshop: Workshop) -> None:
-        warm_up(self.forget.population.dataset, workshop)
+    def prepare(self, build_context: BuildContext) -> None:
+        warm_up(self.forget.population.dataset, build_context)
         self.strategy.prepare()
-        self.original.warm_up(self._recipe, workshop)
+        self.original.warm_up(self._recipe, build_context)
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, build_context: BuildContext, tick: Tick) -> None:
         if self.devices > 1:
             from unlearn.training.ranks import run_ranks
 
-            work = partial(_unlearn, self, folder, workshop.store.root, workshop.hardware)
-            run_ranks(work, self.devices, workshop.hardware.device, tick)
+            work = partial(_unlearn, self, folder, build_context.store.root, build_context.hardware)
+            run_ranks(work, self.devices, build_context.hardware.device, tick)
         else:
-            self.make(workshop, tick).write(folder, self.label)
+            self.make(build_context, tick).write(folder, self.label)
 
-    def make(self, workshop: Workshop, tick: Tick) -> Unlearned:
+    def make(self, build_context: BuildContext, tick: Tick) -> Unlearned:
         """Edit, then fine-tune, alone or as one of several processes."""
-        original = self.original.load(workshop)
-        start = original if self.history is None else self.history.load(workshop)
+        original = self.original.load(build_context)
+        start = original if self.history is None else self.history.load(build_context)
         model = copy.deepcopy(start).requires_grad_(True)
         context = Context(
             original=original,
             fresh_model=lambda: self._fresh(original),
-            scores={score.need: score.load(workshop) for score in self.scores},
-            data=Loaded(self._samples, workshop),
+            scores={score.need: score.load(build_context) for score in self.scores},
+            data=Loaded(self._samples, build_context),
             seed=self.seed,
             tick=tick,
-            condensed_from=None if self.condensed is None else self.condensed.size(workshop),
+            condensed_from=None if self.condensed is None else self.condensed.size(build_context),
         )
         edit = self.strategy.edit(model, context)
         self._refresh(model, context, edit)
-        self._note_wreck(model, context, workshop)
+        self._note_wreck(model, context, build_context)
         done = [
-            self._run(model, phase, number, context, workshop, tick)
+            self._run(model, phase, number, context, build_context, tick)
             for number, phase in enumerate(self.strategy.phases(context, edit))
         ]
         if skipped := sum(int(module.curve[-1].get("skipped_steps", 0)) for module in done if module.curve):
@@ -112,7 +112,7 @@ class Unlearn(Stage):
         masks = edit.masks if self.strategy.edits else None
         for key, note in context.notes.items():
             if key != "edit":  # reported when it happened
-                workshop.console.say(f"  {self.label}: {note}")
+                build_context.console.say(f"  {self.label}: {note}")
         return Unlearned(model, curve, masks, [module.ended for module in done], context.notes)
 
     @property
@@ -143,7 +143,7 @@ class Unlearn(Stage):
         if edit.refresh_bn and not all(torch.equal(now, before) for now, before in pairs):
             refresh_batch_norm(model, context.data[Subset.RETAIN])
 
-    def _note_wreck(self, model: Classifier, context: Context, workshop: Workshop) -> None:
+    def _note_wreck(self, model: Classifier, context: Context, build_context: BuildContext) -> None:
         """Report at once that the edit left the net at chance: what follows then trains a net that knows nothing."""
         from unlearn.training.prediction import predict
 
@@ -156,22 +156,22 @@ class Unlearn(Stage):
         if hits.mean().item() <= limit < correct(predict(context.original, validation)).mean().item():
             note = f"the edit left the net at chance (validation accuracy {hits.mean().item():.3f}): "
             context.notes["edit"] = note + self.strategy.gentler
-            workshop.console.say(f"  {self.label}: {context.notes['edit']}")
+            build_context.console.say(f"  {self.label}: {context.notes['edit']}")
 
     def _run(
-        self, model: Classifier, phase: Phase, number: int, context: Context, workshop: Workshop, tick: Tick
+        self, model: Classifier, phase: Phase, number: int, context: Context, build_context: BuildContext, tick: Tick
     ) -> UnlearnerModule:
         from unlearn.training.unlearner import UnlearnerModule, batches_of
 
         if phase.replays:
-            return self._replay(model, phase, context, workshop, tick)
+            return self._replay(model, phase, context, build_context, tick)
         loader = batches_of(phase, number, self.seed, augmentation(self.forget.population.dataset))
         module = UnlearnerModule(model, phase, loader, self.seed, context.data)
-        module.run(workshop.hardware, context.data[Subset.VALIDATION], tick)
+        module.run(build_context.hardware, context.data[Subset.VALIDATION], tick)
         return module
 
     def _replay(
-        self, model: Classifier, phase: Phase, context: Context, workshop: Workshop, tick: Tick
+        self, model: Classifier, phase: Phase, context: Context, build_context: BuildContext, tick: Tick
     ) -> UnlearnerModule:
         """A phase that is the end of the original's training: its seed, its role, its optimizer."""
         from unlearn.training.partial import Partial
@@ -181,14 +181,14 @@ class Unlearn(Stage):
         seed, role = self.original.seed, self.original.role
         loader = replay_of(phase, context.data[Subset.FORGET], seed, role, augmentation(self.forget.population.dataset))
         module = UnlearnerModule(model, phase, loader, seed, context.data, role)
-        kept = self.history.checkpoint(workshop)
+        kept = self.history.checkpoint(build_context)
         start = None if kept is None else Partial(kept, every=math.inf)  # read, never written
-        module.run(workshop.hardware, context.data[Subset.VALIDATION], tick, start)
+        module.run(build_context.hardware, context.data[Subset.VALIDATION], tick, start)
         return module
 
-    def load(self, workshop: Workshop) -> Classifier:
+    def load(self, build_context: BuildContext) -> Classifier:
         """The unlearned model, frozen, in eval mode, on the training device."""
-        return self.original.restore(self, workshop)
+        return self.original.restore(self, build_context)
 
     @property
     def role(self) -> Role:
@@ -228,9 +228,9 @@ class Unlearned:
 class Loaded(Mapping[Subset, ImageSource]):
     """Subsets that are read when they are first asked for."""
 
-    def __init__(self, samples: Mapping[Subset, Sampled | Condense], workshop: Workshop) -> None:
+    def __init__(self, samples: Mapping[Subset, Sampled | Condense], build_context: BuildContext) -> None:
         self.samples = samples
-        self.read = cache(lambda subset: samples[subset].load(workshop))
+        self.read = cache(lambda subset: samples[subset].load(build_context))
 
     def __getitem__(self, subset: Subset) -> ImageSource:
         return self.read(subset)
@@ -247,6 +247,6 @@ def _unlearn(stage: Unlearn, folder: Path, store: Path, hardware: TrainerSetting
     from unlearn.training.ranks import rank
 
     hardware.apply()
-    made = stage.make(Workshop(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
+    made = stage.make(BuildContext(ArtifactStore(store), hardware, Console(io.StringIO())), tick)
     if rank() == 0:
         made.write(folder, stage.label)

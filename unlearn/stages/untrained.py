@@ -8,7 +8,7 @@ from pathlib import Path
 from unlearn.core.progress import Tick
 from unlearn.core.types import Role
 from unlearn.models.base import Classifier
-from unlearn.stages.base import Stage, Workshop
+from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_tensors
 from unlearn.stages.model import ModelStage
 
@@ -30,9 +30,9 @@ class Untrained(Stage):
         """Always `untrained`."""
         return Role.UNTRAINED
 
-    def build(self, folder: Path, workshop: Workshop, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         write_tensors(folder / "model.safetensors", self.original.fresh("init/untrained", self.seed).state_dict())
 
-    def load(self, workshop: Workshop) -> Classifier:
+    def load(self, context: BuildContext) -> Classifier:
         """The net, frozen, in eval mode, on the training device."""
-        return self.original.restore(self, workshop)
+        return self.original.restore(self, context)

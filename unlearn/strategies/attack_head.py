@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.core.batch import Batch, sequential
+from unlearn.core.batch import Batch, iter_batches
 from unlearn.core.types import ImageSource
 
 BATCH_SIZE = 256
@@ -80,4 +80,4 @@ def _views(model: nn.Module, data: ImageSource) -> Tensor:
     def of(batch: Batch) -> Tensor:
         return view(model(batch.images), batch.labels)
 
-    return torch.cat([of(batch) for batch in sequential(data, BATCH_SIZE)])
+    return torch.cat([of(batch) for batch in iter_batches(data, BATCH_SIZE)])

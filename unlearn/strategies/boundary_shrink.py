@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.core.batch import Batch, sequential
+from unlearn.core.batch import Batch, iter_batches
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource, Subset
 from unlearn.core.validation import one_of, positive
@@ -52,7 +52,7 @@ class BoundaryShrink(Objective):
 
     def data(self, context: Context) -> Mapping[Subset, ImageSource]:
         forget = context.data[Subset.FORGET]
-        batches = sequential(forget, self.recipe.batch_size)
+        batches = iter_batches(forget, self.recipe.batch_size)
         labels = torch.cat([self._neighbour_labels(context.original, batch) for batch in batches])
         kept = int((labels == forget.labels).count_nonzero())
         if kept:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from unlearn.core.batch import sequential, spaced
+from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.types import ImageSource, Subset
 from unlearn.core.validation import at_least, checked, positive, share
 from unlearn.functional.parameter_scores import GradientStatistic, Need, Scores, complete
@@ -91,7 +91,10 @@ class Influence(Strategy):
         )
 
     def _newton(self, model: nn.Module, direction: Tensor, context: Context) -> Tensor:
-        looked_at, relabelled = spaced(context.data[Subset.RETAIN], self.samples), context.data.get(Subset.RELABELLED)
+        looked_at, relabelled = (
+            evenly_spaced(context.data[Subset.RETAIN], self.samples),
+            context.data.get(Subset.RELABELLED),
+        )
         parts = [(looked_at, context.n_retain / len(looked_at))]
         parts += [] if relabelled is None else [(relabelled, 1.0)]
         n = context.n_retain + (0 if relabelled is None else len(relabelled))
@@ -113,7 +116,7 @@ def gauss_newton(model: nn.Module, data: ImageSource, v: Tensor) -> Tensor:
     theta = {name: p.detach() for name, p in model.named_parameters()}
     direction = _like(v, theta)
     total = torch.zeros_like(v)
-    for batch in sequential(data, BATCH):
+    for batch in iter_batches(data, BATCH):
         found, back, *_ = vjp(partial(_logits, model, batch.images.to(v.dtype)), theta)
         _, forth, *_ = vjp(lambda u, back=back: back(u)[0], torch.zeros_like(found))  # J v, by backward passes alone
         (along,) = forth(direction)
@@ -179,5 +182,5 @@ def _gradient(model: nn.Module, data: ImageSource) -> Scores:
 
 
 def _pairs(data: ImageSource, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-    for batch in sequential(data, BATCH):
+    for batch in iter_batches(data, BATCH):
         yield batch.images.to(dtype), batch.labels

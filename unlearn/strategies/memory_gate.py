@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.core.batch import sequential, spaced
+from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.types import ImageSource, Subset
 from unlearn.strategies.base import Context
 
@@ -98,7 +98,7 @@ class MemoryGate:
     def _correct(self, model: nn.Module, data: ImageSource, most: int) -> tuple[Tensor, Tensor]:
         """Which of at most so many samples are classified correctly, float64 [n], and their positions int64 [n]."""
         chosen = torch.randperm(len(data), generator=self._draws)[:most]
-        batches = sequential(data.take(chosen.to(data.labels.device)), FEWEST)
+        batches = iter_batches(data.take(chosen.to(data.labels.device)), FEWEST)
         hits = [model(images).argmax(1) == labels for images, labels, _ in batches]
         return torch.cat(hits).cpu().double(), chosen
 
@@ -123,12 +123,12 @@ def wrong_label_fraction(retain: ImageSource, validation: ImageSource, forget: I
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    references, classes = spaced(retain, REFERENCES), len(torch.unique(retain.labels))
+    references, classes = evenly_spaced(retain, REFERENCES), len(torch.unique(retain.labels))
     if classes < 2:
         return 0.0
     voters = KNeighborsClassifier(min(NEIGHBOURS, len(references)))
     voters.fit(_thumbnails(references), references.labels.cpu().numpy())
-    queries = [spaced(data, QUERIES) for data in (validation, forget)]
+    queries = [evenly_spaced(data, QUERIES) for data in (validation, forget)]
     a, b = (float(voters.score(_thumbnails(data), data.labels.cpu().numpy())) for data in queries)
     error = math.sqrt(sum(rate * (1 - rate) / len(data) for rate, data in zip((a, b), queries, strict=True)))
     by_chance = (1 - a) / (classes - 1)
@@ -144,7 +144,7 @@ def _thumbnails(data: ImageSource) -> npt.NDArray[np.float32]:
 
 
 def _shrunk(data: ImageSource) -> Iterator[Tensor]:
-    for batch in sequential(data, FEWEST):
+    for batch in iter_batches(data, FEWEST):
         yield F.adaptive_avg_pool2d(batch.images, SIDE).flatten(1)
 
 

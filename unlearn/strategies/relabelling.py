@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.core.types import ImageSource, Subset
 from unlearn.core.validation import one_of, positive
 from unlearn.strategies.base import Batches, Context, Loss
@@ -71,5 +71,5 @@ def wrong_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Te
 def classes(context: Context) -> int:
     """Outputs of the original."""
     forget = context.data[Subset.FORGET]
-    (batch,) = sequential(forget.take(torch.tensor([0], device=forget.labels.device)), 1)
+    (batch,) = iter_batches(forget.take(torch.tensor([0], device=forget.labels.device)), 1)
     return int(context.original(batch.images).shape[1])

@@ -39,5 +39,5 @@ class Logger(ABC):
 
 def curves(outcome: Outcome) -> dict[str, Curve]:
     """What each stage's training went through, by its name in the report; those that train nothing are left out."""
-    found = {name: stage.curve(outcome.workshop) for name, stage in stages(outcome.plan).items()}
+    found = {name: stage.curve(outcome.context) for name, stage in stages(outcome.plan).items()}
     return {name: curve for name, curve in found.items() if curve}

@@ -30,7 +30,7 @@ def sampled(outcome: Outcome) -> Iterator[Row]:
             if subset in LOOKED_AT and reading.role in ROLES:
                 views[subset].setdefault(reading.role, stage)
     for subset, roles in views.items():
-        yield from _rows(subset, {role: read_predictions(outcome.workshop.need(at)) for role, at in roles.items()})
+        yield from _rows(subset, {role: read_predictions(outcome.context.get(at)) for role, at in roles.items()})
 
 
 def _rows(subset: Subset, found: Mapping[Role, Predictions]) -> Iterator[Row]:

@@ -147,7 +147,7 @@ def _started(init: Callable[..., Any], mode: str) -> Any:
 
 def identity(todo: Plan, group: str | None) -> str:
     """The same for the same results of the same group: 16 hexadecimal digits."""
-    keys = [group, todo.judged.key, *sorted(reading.stage.key for reading in todo.readings)]
+    keys = [group, todo.judged.key, *sorted(reading.stage.key for reading in todo.evaluations)]
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 

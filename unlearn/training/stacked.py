@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from unlearn.core.batch import sequential
+from unlearn.core.batch import iter_batches
 from unlearn.core.errors import DivergenceError
 from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream_seed
@@ -189,7 +189,7 @@ def _refuse_divergence(losses: Tensor, validation_losses: Sequence[float], param
 def _validate(stack: Stack, data: ImageSource) -> list[dict[str, float]]:
     """As `RecipeModule` does, on batches that take no more memory than one model's."""
     stack.train(False)
-    chunks = sequential(data, max(1, VALIDATED // len(stack.models)))
+    chunks = iter_batches(data, max(1, VALIDATED // len(stack.models)))
     logits = torch.cat([stack(batch.images, shared=True).float().cpu() for batch in chunks], dim=1).double()
     labels = data.labels.cpu()
     return [

@@ -58,7 +58,7 @@ def test_the_report_holds_the_curve_and_the_page_draws_it(finished: Finished) ->
     told = moved_by(finished.outcome)["spd_gan"]
     stage = finished.outcome.plan.spd_gan
     assert stage is not None
-    assert told["curve"] == stage.curve(finished.workshop)
+    assert told["curve"] == stage.curve(finished.context)
     assert len(told["curve"]) == 10
     assert set(LOOKS) < set(told["curve"][0])
     assert told["curve"][0]["max_shift"] == 0  # the generator starts as the identity

@@ -47,7 +47,7 @@ class Line:
 def moved_by(outcome: Outcome) -> dict[str, Any]:
     """What the report keeps of it, under `spd_gan`; nothing where no image was moved."""
     stage = outcome.plan.spd_gan
-    return {} if stage is None else {"spd_gan": described(stage) | {"curve": stage.curve(outcome.workshop)}}
+    return {} if stage is None else {"spd_gan": described(stage) | {"curve": stage.curve(outcome.context)}}
 
 
 def described(stage: Perturb) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from unlearn.report.sweep import plots
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.plots import Group, Ink
 from unlearn.report.sweep.read import Cell, Found
-from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, worded
+from unlearn.report.sweep.scenario import ComparisonGroup, Row, Spread, frame, own, worded
 from unlearn.report.sweep.tables import COLUMNS, footer, has_metric, link, shown
 from unlearn.report.sweep.verdict import verdict
 from unlearn.report.table import ROWS
@@ -79,7 +79,7 @@ class Part:
     shared: dict[str, str]
 
 
-def render(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str], into: Path) -> str:
+def render(found: Found, scenarios: Sequence[ComparisonGroup], notes: Sequence[str], into: Path) -> str:
     """The whole page; links lead to pages of runs that lie below `into`."""
     script = Path(__file__).with_name("sweep.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -96,7 +96,7 @@ def render(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str], in
     return page
 
 
-def title(scenarios: Sequence[Scenario]) -> str:
+def title(scenarios: Sequence[ComparisonGroup]) -> str:
     """`random_k, top_k on digits`"""
     cells = [cell for scenario in scenarios for cell in scenario.cells]
     strategies = dict.fromkeys(cell.strategy for cell in cells)
@@ -104,7 +104,7 @@ def title(scenarios: Sequence[Scenario]) -> str:
     return f"{', '.join(strategies)} on {', '.join(data)}"
 
 
-def _part(scenario: Scenario, number: int, into: Path) -> Part:
+def _part(scenario: ComparisonGroup, number: int, into: Path) -> Part:
     anchors = {id(row): f"cell-{number}-{place}" for place, row in enumerate(scenario.rows, 1)}
     ink = Ink(anchors, tuple(sorted({row.strategy for row in scenario.rows})))
     ranking = rank(scenario.rows)
@@ -131,7 +131,7 @@ def _part(scenario: Scenario, number: int, into: Path) -> Part:
     )
 
 
-def _lines(scenario: Scenario, ink: Ink, ranking: Ranking, metrics: Sequence[str]) -> Iterator[Line]:
+def _lines(scenario: ComparisonGroup, ink: Ink, ranking: Ranking, metrics: Sequence[str]) -> Iterator[Line]:
     for role, row in (("original", scenario.originals), ("retrained", scenario.retrained)):
         values = tuple(_reference(scenario, row, role, metric) for metric in metrics)
         if any(value.text for value in values):
@@ -142,7 +142,7 @@ def _lines(scenario: Scenario, ink: Ink, ranking: Ranking, metrics: Sequence[str
         yield Line(row.label, "unlearned", len(row.cells), values, *about)
 
 
-def _reference(scenario: Scenario, row: Row, role: str, metric: str) -> Value:
+def _reference(scenario: ComparisonGroup, row: Row, role: str, metric: str) -> Value:
     """A reference's value; below that of retrained models their noise floor."""
     if metric == GAP:
         found = scenario.untouched() if role == "original" else None
@@ -183,7 +183,7 @@ def _seeds(cell: Cell) -> str:
     return " ".join(f"{name} {seed}" for name, seed in seeds.items())
 
 
-def _reasons(scenario: Scenario, metrics: Sequence[str]) -> Iterator[str]:
+def _reasons(scenario: ComparisonGroup, metrics: Sequence[str]) -> Iterator[str]:
     """Why values are missing, each reason once for its metric."""
     for metric in metrics:
         key = metric if metric == GAP else f"unlearned/{metric}"
@@ -193,7 +193,7 @@ def _reasons(scenario: Scenario, metrics: Sequence[str]) -> Iterator[str]:
             yield f"{NAMES[metric]}: no value for some seed in {count} of {len(scenario.rows)} rows: {why}"
 
 
-def _figures(scenario: Scenario, ink: Ink) -> Iterator[Group]:
+def _figures(scenario: ComparisonGroup, ink: Ink) -> Iterator[Group]:
     """What is drawn, from the broad view to single parameters."""
     kept = tuple(plots.retention(scenario, ink))
     if kept:

@@ -13,7 +13,7 @@ from unlearn.report.charts.axis import Axis
 from unlearn.report.charts.plane import Field, Level, Line, Point, Rung
 from unlearn.report.retained import accuracy_name, graded, renamed
 from unlearn.report.sweep.compare import FLOOR, GAP, front, show
-from unlearn.report.sweep.scenario import Row, Scenario, Spread, worded
+from unlearn.report.sweep.scenario import ComparisonGroup, Row, Spread, worded
 from unlearn.report.table import ROWS
 
 MAIN = (
@@ -69,7 +69,7 @@ class Ink:
         return tuple((plane.swatch(number), name) for number, name in enumerate(self.strategies))
 
 
-def retention(scenario: Scenario, ink: Ink) -> Iterator[Figure]:
+def retention(scenario: ComparisonGroup, ink: Ink) -> Iterator[Figure]:
     """Accuracy kept against how far forget accuracy is from retrained models, for retain and test."""
     for metric in graded(("retain_accuracy", "test_accuracy"), lambda name: scenario.has(f"unlearned/{name}")):
         key, name = f"unlearned/{metric}", accuracy_name(metric)
@@ -96,7 +96,7 @@ def _point(row: Row, x: Spread, y: Spread, ink: Ink, words: tuple[str, str], fro
     return Point(x.mean, y.mean, told, ink.style(row), ink.target(row), x.std or 0.0, y.std or 0.0, front_)
 
 
-def _references(scenario: Scenario, metric: str, floor: Spread | None) -> Iterator[Point]:
+def _references(scenario: ComparisonGroup, metric: str, floor: Spread | None) -> Iterator[Point]:
     """Retrained models at their distance from each other, and the original untouched."""
     for role, row, away in (
         ("retrained", scenario.retrained, floor or Spread(0.0, None, 1)),
@@ -108,7 +108,7 @@ def _references(scenario: Scenario, metric: str, floor: Spread | None) -> Iterat
             yield Point(away.mean, kept.mean, told, role, "", away.std or 0.0, kept.std or 0.0)
 
 
-def cost(scenario: Scenario, ink: Ink) -> Figure | None:
+def cost(scenario: ComparisonGroup, ink: Ink) -> Figure | None:
     """Average gap against the seconds that unlearning took; None where they do not compare."""
     found = [
         (row, seconds, gap)
@@ -138,7 +138,7 @@ def _reach(points: Sequence[Point], axis: str) -> list[float]:
     return [end for at, d in centres for end in (at - d, at, at + d) if end > 0 or at <= 0]
 
 
-def parameters(scenario: Scenario) -> list[str]:
+def parameters(scenario: ComparisonGroup) -> list[str]:
     """Names of the numeric settings that vary, those of most strategies first."""
     values: dict[str, set[float]] = defaultdict(set)
     for row in scenario.rows:
@@ -162,7 +162,7 @@ class Measure:
     metric: str
 
 
-def measures(scenario: Scenario) -> Iterator[Measure]:
+def measures(scenario: ComparisonGroup) -> Iterator[Measure]:
     """The average gap and every metric that has a value."""
     if scenario.has(GAP):
         yield Measure("average gap", GAP, GAP)
@@ -182,7 +182,7 @@ class Series:
     rows: tuple[Row, ...]
 
 
-def series(scenario: Scenario, parameter: str) -> list[Series]:
+def series(scenario: ComparisonGroup, parameter: str) -> list[Series]:
     """By strategy and other settings, where two values of the parameter or more were tried."""
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in scenario.rows:
@@ -208,7 +208,7 @@ def line_legend(found: Sequence[Series], ink: Ink) -> tuple[tuple[str, str], ...
     return ink.legend() + tuple((mark, others) for others, mark in sorted(dashes.items()))
 
 
-def curves(scenario: Scenario, ink: Ink, parameter: str, found: Sequence[Series]) -> Iterator[Figure]:
+def curves(scenario: ComparisonGroup, ink: Ink, parameter: str, found: Sequence[Series]) -> Iterator[Figure]:
     """Each metric over one parameter, a line for each series; a panel for each strategy where lines are many."""
     strategies = list(dict.fromkeys(each.strategy for each in found))
     parted = len(found) > MOST_LINES and len(strategies) > 1
@@ -247,7 +247,7 @@ def _curve_axes(drawn: Sequence[Line], levels: Sequence[Level], parameter: str, 
     return Axis.over(parameter, marks, marks), Axis.over(measure.name, ends + known)
 
 
-def _levels(scenario: Scenario, metric: str) -> Iterator[Level]:
+def _levels(scenario: ComparisonGroup, metric: str) -> Iterator[Level]:
     """Where original and retrained models stand, the latter within the noise floor."""
     floor = scenario.retrained.spread(FLOOR if metric == GAP else f"noise_floor/{metric}")
     after = scenario.retrained.spread(f"retrained/{metric}")
@@ -261,7 +261,7 @@ def _levels(scenario: Scenario, metric: str) -> Iterator[Level]:
         yield Level("original", before.mean)
 
 
-def maps(scenario: Scenario, ink: Ink, pair: tuple[str, str]) -> Iterator[Figure]:
+def maps(scenario: ComparisonGroup, ink: Ink, pair: tuple[str, str]) -> Iterator[Figure]:
     """A heat map of each metric over two parameters, one for each strategy and other setting, shades in common."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in scenario.rows:
@@ -304,7 +304,7 @@ def _map(rows: list[Row], pair: tuple[str, str], measure: Measure, ink: Ink, rea
     return plane.heat(f"{measure.name} over {pair[0]} and {pair[1]}", x, y, fields, *reach) if fields else ""
 
 
-def speedups(scenario: Scenario, ink: Ink) -> Figure | None:
+def speedups(scenario: ComparisonGroup, ink: Ink) -> Figure | None:
     """How many times as long retraining took, for the rows closest to retraining."""
     found = [(row, value) for row in scenario.rows if (value := row.spread("unlearned/speedup"))][:MOST_BARS]
     if not found:

@@ -102,7 +102,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class Scenario:
+class ComparisonGroup:
     """Rows that may be compared: data, request, model and training are the same."""
 
     apart: dict[str, Any]  # the leaves in which it differs from the other scenarios
@@ -148,14 +148,14 @@ class Scenario:
         return seed_words(self.cells)
 
 
-def group(cells: Sequence[Cell]) -> tuple[list[Scenario], int]:
+def group(cells: Sequence[Cell]) -> tuple[list[ComparisonGroup], int]:
     """Scenarios with their rows in the order found, and how many cells gave way to a newer one of the same seeds."""
     shared: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
         shared[_text(frame(cell))].append(cell)
     frames = [frame(found[0]) for found in shared.values()]
     scenarios = [
-        Scenario(_apart(each, frames), _rows(found)) for each, found in zip(frames, shared.values(), strict=True)
+        ComparisonGroup(_apart(each, frames), _rows(found)) for each, found in zip(frames, shared.values(), strict=True)
     ]
     return scenarios, len(cells) - sum(len(scenario.cells) for scenario in scenarios)
 

@@ -36,8 +36,8 @@ def _statistic(value: Any) -> bool:
 
 def _readings(statistic: dict[str, Any]) -> bool:
     """One or more where there are any: a number comes from somewhere."""
-    readings = statistic.get("readings", [{}])
-    return isinstance(readings, list) and len(readings) > 0 and all(map(_reading, readings))
+    evaluations = statistic.get("readings", [{}])
+    return isinstance(evaluations, list) and len(evaluations) > 0 and all(map(_reading, evaluations))
 
 
 def _over(statistic: dict[str, Any]) -> bool:
@@ -63,7 +63,7 @@ def _artifact(value: Any) -> bool:
 
 ENTRIES: Mapping[str, Check] = {
     "metrics": ("finite numbers or null", _number_or_null),
-    "statistics": ("std, n, an interval of two numbers, readings and what it averages", _statistic),
+    "statistics": ("std, n, an interval of two numbers, evaluations and what it averages", _statistic),
     "notes": ("texts", _of(str)),
     "artifacts": ("artefacts with their keys", _artifact),
     "choices": ("names of options", _of(str)),
@@ -90,9 +90,9 @@ def _verdict_faults(verdict: Any) -> Iterator[str]:
 def _unread(report: Mapping[str, Any]) -> Iterator[str]:
     """Numbers of which a reading is null: their mean would be, too."""
     for name, number in report["metrics"].items():
-        readings = report["statistics"].get(name, {}).get("readings", [])
-        if number is not None and any("value" in each and each["value"] is None for each in readings):
-            yield f"statistics.{printable(name)}.readings: expected a number in each, got null"
+        evaluations = report["statistics"].get(name, {}).get("readings", [])
+        if number is not None and any("value" in each and each["value"] is None for each in evaluations):
+            yield f"statistics.{printable(name)}.evaluations: expected a number in each, got null"
 
 
 def faults(report: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from unlearn.core.errors import some, told_by_type
+from unlearn.core.errors import format_error, some
 from unlearn.report.sweep.page import render
 from unlearn.report.sweep.read import Cell, Found, ReportError, read
 from unlearn.report.sweep.scenario import Row, group
@@ -31,7 +31,7 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
     try:
         texts = _texts(found, into, stream)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        wrong = f"which lack or contradict what they refer to ({told_by_type(error)})"
+        wrong = f"which lack or contradict what they refer to ({format_error(error)})"
         raise ReportError(f"PATH: expected reports as unlearn writes them, got some {wrong}") from error
     return [write_text(text, into / name, "--into") for name, text in texts.items()]
 

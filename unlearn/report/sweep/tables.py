@@ -15,7 +15,7 @@ from unlearn.report.attacks import ATTACK
 from unlearn.report.retained import graded, renamed
 from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, rank, show
 from unlearn.report.sweep.read import Cell, Found
-from unlearn.report.sweep.scenario import Row, Scenario, Spread, frame, own, seed_words, worded
+from unlearn.report.sweep.scenario import ComparisonGroup, Row, Spread, frame, own, seed_words, worded
 from unlearn.report.sweep.verdict import graded_apart, verdict, word_counts
 
 COLUMNS = {
@@ -41,7 +41,7 @@ WIDER = {
 SHOWN_VERSIONS = ("unlearn", "torch", "pytorch-lightning")
 
 
-def as_csv(scenarios: Sequence[Scenario], into: Path) -> str:
+def as_csv(scenarios: Sequence[ComparisonGroup], into: Path) -> str:
     """One line a cell: where it belongs, the options that vary, every metric (empty for null), seeds, keys, origin."""
     settings = [frame(cell) | own(cell) for scenario in scenarios for cell in scenario.cells]
     varied = {key for each in settings for key in each if any(other.get(key) != each[key] for other in settings)}
@@ -104,7 +104,7 @@ def link(path: Path, into: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else os.fspath(path)
 
 
-def as_markdown(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str]) -> str:
+def as_markdown(found: Found, scenarios: Sequence[ComparisonGroup], notes: Sequence[str]) -> str:
     """For each scenario its verdict, its table (mean ± standard deviation over seeds) and what stands behind it."""
     parts = [part for scenario in scenarios for part in _scenario(scenario, len(scenarios) > 1)]
     failures = [
@@ -125,7 +125,7 @@ def _code(text: str) -> str:
     return "`" + text.replace("`", "'").replace("|", "\\|") + "`"
 
 
-def _scenario(scenario: Scenario, several: bool) -> Iterator[str]:
+def _scenario(scenario: ComparisonGroup, several: bool) -> Iterator[str]:
     if several:
         yield f"### {_plain(scenario.title)}"
     yield _plain(verdict(scenario))
@@ -135,7 +135,7 @@ def _scenario(scenario: Scenario, several: bool) -> Iterator[str]:
     yield _plain(footer(scenario))
 
 
-def _markdown(scenario: Scenario, ranking: Ranking) -> Iterator[str]:
+def _markdown(scenario: ComparisonGroup, ranking: Ranking) -> Iterator[str]:
     metrics = shown(scenario)
     ranked = scenario.has(GAP)
     names = renamed(COLUMNS, has_metric(scenario))
@@ -160,7 +160,7 @@ def _markdown_row(name: str, role: str, row: Row, metrics: Sequence[str], gaps: 
     return f"| {name} | {len(row.cells)} | {' | '.join(cells)} |"
 
 
-def _reference(scenario: Scenario, role: str) -> list[Spread | None]:
+def _reference(scenario: ComparisonGroup, role: str) -> list[Spread | None]:
     """Average gap and floor of a reference: of retrained models both are their distance from each other."""
     floor = scenario.retrained.spread(FLOOR)
     return [scenario.untouched(), None] if role == "original" else [None, floor]
@@ -172,17 +172,17 @@ def text(found: Spread | None, metric: str, cells: int) -> str:
     return show(found, metric).replace(" ± ", "\u00a0±\u00a0") + missing
 
 
-def has_metric(scenario: Scenario) -> Callable[[str], bool]:
+def has_metric(scenario: ComparisonGroup) -> Callable[[str], bool]:
     """Whether some unlearned model has a value of a metric."""
     return lambda metric: scenario.has(f"unlearned/{metric}")
 
 
-def shown(scenario: Scenario) -> list[str]:
+def shown(scenario: ComparisonGroup) -> list[str]:
     """The columns that have anything to show."""
     return [metric for metric in COLUMNS if scenario.has(f"unlearned/{metric}")]
 
 
-def footer(scenario: Scenario) -> str:
+def footer(scenario: ComparisonGroup) -> str:
     """What stands behind a table: what does not compare, seeds, retrained models, versions, hardware."""
     cells = scenario.cells
     retrained = sorted({str(cell.report["seeds"].get("baseline", [])) for cell in cells})
@@ -201,7 +201,7 @@ def _hardware(cell: Cell) -> str:
     return f"{device}, {told.get('threads')} thread{'s' * (told.get('threads') != 1)}"
 
 
-def print_table(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str], stream: TextIO) -> None:
+def print_table(found: Found, scenarios: Sequence[ComparisonGroup], notes: Sequence[str], stream: TextIO) -> None:
     """For each scenario its verdict and table; as wide as the terminal, or 80 letters where there is none."""
     from rich.console import Console
 
@@ -220,7 +220,7 @@ def print_table(found: Found, scenarios: Sequence[Scenario], notes: Sequence[str
         console.print(note)
 
 
-def _terminal(scenario: Scenario, ranking: Ranking, width: int) -> Any:
+def _terminal(scenario: ComparisonGroup, ranking: Ranking, width: int) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

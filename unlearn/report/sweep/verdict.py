@@ -10,10 +10,10 @@ from unlearn.report.phrases import listed
 from unlearn.report.retained import accuracy_name, graded
 from unlearn.report.sweep.compare import GAP, show
 from unlearn.report.sweep.read import Cell
-from unlearn.report.sweep.scenario import Row, Scenario, averaged
+from unlearn.report.sweep.scenario import ComparisonGroup, Row, averaged
 
 
-def verdict(scenario: Scenario) -> str:
+def verdict(scenario: ComparisonGroup) -> str:
     """Which setting is closest to retraining, what it kept, and how many runs were forgotten."""
     ranked = [row for row in scenario.rows if row.spread(GAP)]
     if not ranked:
@@ -58,7 +58,7 @@ def _kept(row: Row) -> str:
     return f" ({', '.join(changes)})" if changes else ""
 
 
-def _untouched(scenario: Scenario) -> str:
+def _untouched(scenario: ComparisonGroup) -> str:
     """The gap of the original, without which no other gap can be judged."""
     gap = scenario.untouched()
     if gap is None:
@@ -69,7 +69,7 @@ def _untouched(scenario: Scenario) -> str:
     return f"; that of the untouched original is {gap.mean:.3f}"
 
 
-def graded_apart(scenario: Scenario) -> str:
+def graded_apart(scenario: ComparisonGroup) -> str:
     """A note on strategies whose average gap contains another attack than most; empty if there are none."""
     metrics = {row.strategy: tuple(averaged(row.cells[0])) for row in scenario.rows}
     kinds = Counter(names for names in metrics.values() if names)
