@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.errors import DataError, some
+from unlearn.core.errors import DataError, abbreviate
 from unlearn.models.checkpoints.containers import damaged
 from unlearn.models.checkpoints.content import expected
 from unlearn.models.checkpoints.match import Match, find_match
@@ -44,7 +44,7 @@ class Weights:
             read = self.entry or "what lies at its top"
             yield f"{file} holds several models: {read} was read, not {also} (checkpoint.entry chooses)."
         if self.surplus:
-            yield f"{file} also holds what this net does not have, which was left out: {some(self.surplus)}."
+            yield f"{file} also holds what this net does not have, which was left out: {abbreviate(self.surplus)}."
 
 
 def read_weights(path: Path, net: nn.Module, normalisation: Normalisation | None, entry: str | None = None) -> Weights:
