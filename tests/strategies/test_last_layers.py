@@ -129,7 +129,7 @@ def test_more_layers_than_the_net_has_are_refused(kind: type[LastLayers]) -> Non
     (problem,) = kind(k=7).check(net)
     assert (problem.key, problem.got) == ("strategy.k", 7)
     assert "6 layers" in problem.expected
-    with pytest.raises(ValueError, match="7 of 6"):
+    with pytest.raises(ValueError, match="at most 6 layers, got 7"):
         last_modules(net(), 7)
 
 

@@ -25,12 +25,8 @@ class ModelEvidence(Mapping[Subset, Predictions]):
     predictions: Mapping[Subset, Predictions] = field(default_factory=dict)
     scores: Mapping[Need, Scores] = field(default_factory=dict)
     weights: Mapping[str, Tensor] = field(default_factory=dict)  # parameters by name, without buffers
-    recovered: tuple[Reconstructions, ForgottenImage] | None = (
-        None  # the forgotten image, sought with the original and this model
-    )
-    relearned: Mapping[int, float] = field(
-        default_factory=dict
-    )  # forget accuracy by number of relearning steps, from 0
+    recovered: tuple[Reconstructions, ForgottenImage] | None = None  # if it declares `recovery`
+    relearned: Mapping[int, float] = field(default_factory=dict)  # forget accuracy by number of steps, from 0
 
     def __getitem__(self, subset: Subset) -> Predictions:
         return self.predictions[subset]
@@ -68,7 +64,7 @@ class Relearning:
     margin: float  # accuracy (0-1) below the original's that suffices
 
     def is_due(self, step: int) -> bool:
-        """Whether forget accuracy is measured after `step` steps: after each, later after each sixteenth of them [ours]."""
+        """Whether forget accuracy is measured after `step` steps: after each, later every sixteenth of them [ours]."""
         return step >= self.steps or step % max(1, (1 << step.bit_length() - 1) // MIN_CHECKS_PER_DOUBLING) == 0
 
     def has_recovered(self, accuracy: float, original: float) -> bool:

@@ -109,7 +109,7 @@ class Klom(Metric):
 
 
 def _frequencies(values: Tensor, edges: Tensor) -> Tensor:
-    """Return the relative frequencies [n, b] of the values [n, N] of each row in the bins between inner edges [n, b - 1].
+    """Return the relative frequencies [n, b] of values [n, N], row by row, in bins with inner edges [n, b - 1].
 
     Equal values are in one bin.
     """
