@@ -23,6 +23,7 @@ from unlearn.functional.per_sample_gradients import (
 from unlearn.models.resnet18 import Resnet18
 
 N = 6
+BOTH = _add_powers_batched, _add_powers_one_by_one
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -238,9 +239,7 @@ def test_batched_sums_equal_sums_one_by_one(
     monkeypatch.setattr(per_sample, "_room", lambda _: room)
     model, images, labels = build_net_and_samples(KNOWN[net])
     assert _is_batchable(model, images)
-    fast, slow = (
-        sum_by(add_powers, model, images, labels, power) for add_powers in (_add_powers_batched, _add_powers_one_by_one)
-    )
+    fast, slow = (sum_by(add_powers, model, images, labels, power) for add_powers in BOTH)
     assert fast.keys() == slow.keys() == dict(model.named_parameters()).keys()
     for name, expected in slow.items():
         torch.testing.assert_close(fast[name], expected, rtol=1e-12, atol=1e-12 * expected.max().item())
@@ -252,9 +251,7 @@ def test_batched_sums_are_exact_for_residual_nets(build: Callable[[], nn.Module]
     two = model, images[:2], labels[:2]
     assert _is_batchable(*two[:2])
     assert _is_batchable(copy.deepcopy(model).float(), images.float())  # scores are computed in float32
-    fast, slow = (
-        sum_by(add_powers, *two, torch.square) for add_powers in (_add_powers_batched, _add_powers_one_by_one)
-    )
+    fast, slow = (sum_by(add_powers, *two, torch.square) for add_powers in BOTH)
     for name, expected in slow.items():
         torch.testing.assert_close(fast[name], expected, rtol=1e-12, atol=1e-12 * expected.max().item())
 
@@ -263,9 +260,7 @@ def test_batched_sums_are_exact_for_residual_nets(build: Callable[[], nn.Module]
 def test_nets_that_cannot_be_batched_are_processed_one_by_one(net: str) -> None:
     model, images, labels = build_net_and_samples(UNKNOWN[net])
     assert not _is_batchable(model, images)
-    expected = sum_by(
-        _add_powers_one_by_one, model, images.clone(), labels, torch.square
-    )  # the net may change them in place
+    expected = sum_by(_add_powers_one_by_one, model, images.clone(), labels, torch.square)
     batches = zip(images.split(4), labels.split(4), strict=True)
     sums, n = sum_powers(model, batches, loss, torch.square)
     assert n == N

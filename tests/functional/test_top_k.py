@@ -1,4 +1,4 @@
-"""Exactly K largest entries, against a stable sort."""
+"""Masks of the K largest entries, against a stable sort."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORES = {
 @pytest.mark.parametrize("kind", SCORES)
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
-def test_it_takes_what_a_stable_sort_takes(kind: str, data: st.DataObject) -> None:
+def test_the_mask_equals_that_of_a_stable_sort(kind: str, data: st.DataObject) -> None:
     values = data.draw(st.lists(SCORES[kind], min_size=1, max_size=60))
     cut = data.draw(st.integers(0, len(values)))
     count = data.draw(st.integers(0, len(values)))
@@ -47,21 +47,21 @@ def test_infinite_scores_come_first() -> None:
     assert top_k_mask({"a": torch.tensor([1.0, float("inf"), 2.0])}, 1)["a"].tolist() == [False, True, False]
 
 
-def test_more_than_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="4 of 3"):
+def test_a_count_above_the_number_of_entries_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 3 entries, got 4"):
         top_k_mask({"a": torch.zeros(3)}, 4)
 
 
-def by_sorting(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The slow, obvious twin."""
-    whole = torch.cat([each.flatten() for each in scores.values()])
-    mask = torch.zeros(len(whole), dtype=torch.bool)
-    mask[whole.argsort(descending=True, stable=True)[:count]] = True
-    parts = mask.split([each.numel() for each in scores.values()])
-    return {name: part.view(each.shape) for part, (name, each) in zip(parts, scores.items(), strict=True)}
+def mask_by_sorting(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The mask by a stable sort of all entries."""
+    entries = torch.cat([tensor.flatten() for tensor in scores.values()])
+    mask = torch.zeros(len(entries), dtype=torch.bool)
+    mask[entries.argsort(descending=True, stable=True)[:count]] = True
+    parts = mask.split([tensor.numel() for tensor in scores.values()])
+    return {name: part.view(tensor.shape) for part, (name, tensor) in zip(parts, scores.items(), strict=True)}
 
 
-def large(kind: str) -> dict[str, Tensor]:
+def many_scores(kind: str) -> dict[str, Tensor]:
     """More entries than the sample, in tensors of uneven sizes, one of them empty."""
     draws = torch.Generator().manual_seed(0)
     values = torch.randn(4 * SAMPLE, generator=draws)
@@ -84,60 +84,63 @@ KINDS = ("distinct", "mostly zero", "tied in the middle", "few levels", "all equ
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [0.0, 1e-5, 0.01, 0.1, 0.37, 0.5, 0.62, 0.9, 1.0])
-def test_many_entries_are_taken_as_by_a_stable_sort(kind: str, share: float) -> None:
-    scores = large(kind)
-    count = round(share * 4 * SAMPLE)
-    expected = by_sorting(scores, count)
-    found = top_k_mask(scores, count)
-    assert all(torch.equal(found[name], expected[name]) for name in scores)
+@pytest.mark.parametrize("fraction", [0.0, 1e-5, 0.01, 0.1, 0.37, 0.5, 0.62, 0.9, 1.0])
+def test_the_mask_of_many_entries_equals_that_of_a_stable_sort(kind: str, fraction: float) -> None:
+    scores = many_scores(kind)
+    count = round(fraction * 4 * SAMPLE)
+    expected = mask_by_sorting(scores, count)
+    masks = top_k_mask(scores, count)
+    assert all(torch.equal(masks[name], expected[name]) for name in scores)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_a_sample_that_misleads_costs_time_alone(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = large("distinct")
-    count = round(share * 4 * SAMPLE)
-    ends = {"above": (2.9, 3.0), "below": (-3.0, -2.9)}
-    for low, high in ends.values():
+@pytest.mark.parametrize("fraction", [0.1, 0.5])
+def test_a_bracket_that_misses_costs_only_time(fraction: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = many_scores("distinct")
+    count = round(fraction * 4 * SAMPLE)
+    brackets = {"above": (2.9, 3.0), "below": (-3.0, -2.9)}
+    for low, high in brackets.values():
         monkeypatch.setattr(module, "_bracket", lambda *_, low=low, high=high: (low, high))
-        expected = by_sorting(scores, count)
+        expected = mask_by_sorting(scores, count)
         assert all(torch.equal(mask, expected[name]) for name, mask in top_k_mask(scores, count).items())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [0.0, 1e-5, 0.1, 0.37, 0.5, 0.62, 1.0])
-def test_the_way_of_a_gpu_takes_the_same(kind: str, share: float) -> None:
-    """It runs on a CPU as well, only slower."""
-    scores = large(kind)
-    count = round(share * 4 * SAMPLE)
-    expected = by_sorting(scores, count)
-    found = module._on_device(scores, 4 * SAMPLE, count)
-    assert all(torch.equal(found[name], expected[name]) for name in scores)
+@pytest.mark.parametrize("fraction", [0.0, 1e-5, 0.1, 0.37, 0.5, 0.62, 1.0])
+def test_the_gpu_method_gives_the_same_mask(kind: str, fraction: float) -> None:
+    """The GPU method also runs on a CPU, only slower."""
+    scores = many_scores(kind)
+    count = round(fraction * 4 * SAMPLE)
+    expected = mask_by_sorting(scores, count)
+    masks = module._top_k_mask_on_device(scores, 4 * SAMPLE, count)
+    assert all(torch.equal(masks[name], expected[name]) for name in scores)
 
 
 @pytest.mark.parametrize(("low", "high"), [(2.9, 3.0), (-3.0, -2.9)])
-def test_there_too_a_sample_may_mislead(low: float, high: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = large("distinct")
+def test_a_bracket_of_the_gpu_method_that_misses_costs_only_time(
+    low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = many_scores("distinct")
     monkeypatch.setattr(module, "_bracket_on_device", lambda *_: (low, high))
-    expected = by_sorting(scores, SAMPLE)
+    expected = mask_by_sorting(scores, SAMPLE)
     assert all(
-        torch.equal(mask, expected[name]) for name, mask in module._on_device(scores, 4 * SAMPLE, SAMPLE).items()
+        torch.equal(mask, expected[name])
+        for name, mask in module._top_k_mask_on_device(scores, 4 * SAMPLE, SAMPLE).items()
     )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("kind", KINDS)
-def test_on_a_gpu_it_takes_what_it_takes_on_a_cpu(kind: str) -> None:
-    scores = large(kind)
+def test_the_mask_on_a_gpu_equals_that_on_a_cpu(kind: str) -> None:
+    scores = many_scores(kind)
     expected = top_k_mask(scores, SAMPLE)
-    found = top_k_mask({name: each.cuda() for name, each in scores.items()}, SAMPLE)
-    assert all(mask.is_cuda and torch.equal(mask.cpu(), expected[name]) for name, mask in found.items())
+    masks = top_k_mask({name: tensor.cuda() for name, tensor in scores.items()}, SAMPLE)
+    assert all(mask.is_cuda and torch.equal(mask.cpu(), expected[name]) for name, mask in masks.items())
 
 
-def test_a_nan_among_many_is_refused() -> None:
-    scores = large("distinct")
+def test_a_nan_among_many_scores_is_refused() -> None:
+    scores = many_scores("distinct")
     scores["d"][-1] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         top_k_mask(scores, 5)
     with pytest.raises(ValueError, match="NaN"):
-        module._on_device(scores, 4 * SAMPLE, 5)
+        module._top_k_mask_on_device(scores, 4 * SAMPLE, 5)

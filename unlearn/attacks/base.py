@@ -1,4 +1,4 @@
-"""What an attack says of itself."""
+"""The contract of an attack."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from unlearn.metrics.evidence import Evidence, Metric
 
 @dataclass(frozen=True)
 class Attack(Metric):
-    """A metric that asks who was in the training data. Every report repeats how it says this is to be read."""
+    """A metric that asks which samples were in the training data. Reports print how its numbers are to be read."""
 
-    members: ClassVar[str] = "the forget set"
-    non_members: ClassVar[str] = "holdout samples of the forgotten classes"
-    direction: ClassVar[str]  # what speaks for membership, and what a high value means
-    invalid_for: ClassVar[tuple[str, ...]] = ()  # strategies that train on what it ranks by: it cannot grade those
+    members: ClassVar[str] = "the forget set"  # what counts as member
+    non_members: ClassVar[str] = "holdout samples of the forgotten classes"  # what counts as non-member
+    direction: ClassVar[str]  # what indicates membership, and what a high value means
+    invalid_for: ClassVar[tuple[str, ...]] = ()  # strategies that train on the score it ranks by, and cannot be graded by it
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
-        """The scores that each `NAME_auc` ranks by, by NAME; asked for only where that AUC is defined."""
+        """Return by NAME the scores that `NAME_auc` ranks by; called only if that AUC is defined."""
         return {}

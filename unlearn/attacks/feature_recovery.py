@@ -1,4 +1,4 @@
-"""Feature recovery: what did the one forgotten image look like?"""
+"""Feature recovery: reconstruct the single forgotten image."""
 
 from __future__ import annotations
 
@@ -13,52 +13,53 @@ from unlearn.core.validation import at_least, positive
 from unlearn.functional.gradient_inversion import Reconstructions, Recovery, ForgottenImage
 from unlearn.metrics.evidence import Evidence
 
-WINDOW = 7  # pixels of a side, that of SSIM
+WINDOW = 7  # side of the SSIM window, in pixels
 
 
 @dataclass(frozen=True)
 class FeatureRecovery(Attack):
-    """Can the one forgotten image be seen in how the weights changed from the original's to this model's?
+    """Can the single forgotten image be reconstructed from the change of weights between the original and this model?
 
-    The attacker, who holds both models and no data, seeks the image and class whose gradient at the original points
-    where the weights went, and takes the class that explains it best. Beside it stands what somebody knows who knows
-    the class: the mean of its holdout images, and the one of them nearest to the truth, which an attacker could not
-    even_count pick. It recovers single images, so the request must be for one and the attack is asked for by name.
+    The attacker has both models and no data. For every class it optimises an image whose gradient at the original
+    points in the direction in which the weights changed, and takes the class that explains the change best. Two
+    controls show what knowledge of the class alone gives: the mean of its holdout images, and the one of them that is
+    nearest to the true image, which an attacker could not even pick. It reconstructs single images, so the request must
+    remove one sample, and the attack runs only if it is requested by name.
 
-    Measured on digits, of the sample with the highest loss (`forget=hard`): gradient ascent, after 20 steps as after
-    one, and influence give the image away (on MNIST: one step); after fine-tuning, an edit by top_k or retraining,
-    which is the reference, it finds less than the class shows.
+    Measured on digits, for the sample with the highest loss (`forget=hard`): after gradient ascent (20 steps or one)
+    and influence the image can be reconstructed (on MNIST: after one step of ascent); after fine-tuning, an edit by
+    top_k, or retraining, which is the reference, the reconstruction is worse than the controls.
 
-    Numbers: against the true image `feature_recovery_mse`, `feature_recovery_psnr` in dB, `feature_recovery_ssim` by
+    Numbers: against the true image `feature_recovery_mse`, `feature_recovery_psnr` in dB, `feature_recovery_ssim` with
         windows of 7 x 7, and `feature_recovery_class`, 1 if the class is the true one; `feature_recovery_cosine`, which
-        the attacker sees: how far to believe the image; of the two others `..._class_mean_mse`, `..._class_mean_ssim`,
-        `..._nearest_mse`, `..._nearest_ssim`; `feature_recovery_advantage`, the share of the squared error of the
-        better of the two that recovery removes. n is the image.
-    Range: errors 0 to 1, SSIM and cosine -1 to 1, the advantage at most 1. Null where no weight changed.
-    Reference: the retrained model's value; an advantage above 0 says that both models show more than the class does.
-    Trap: where the original was so sure of the image that there is no gradient to see, it finds noise whatever leaks;
-        and little noise on black costs much SSIM.
+        the attacker sees and can judge the image by; for the controls `..._class_mean_mse`, `..._class_mean_ssim`,
+        `..._nearest_mse`, `..._nearest_ssim`; `feature_recovery_advantage`, the fraction of the squared error of the
+        better control that the reconstruction removes. n counts the image.
+    Range: errors 0 to 1, SSIM and cosine -1 to 1, the advantage at most 1. Null if no weight changed.
+    Reference: the retrained model's value; an advantage above 0 means that both models reveal more than the class.
+    Trap: if the original was so sure of the image that its gradient vanishes, the attack finds noise whatever leaks;
+        and little noise on black lowers SSIM a lot.
     Source: Hu et al. 2024, "Learn what you want to unlearn" (details in
         `functional/gradient_inversion.py`); controls and advantage are ours.
     """
 
     needs_one_sample = True
     members = "the forgotten image"
-    non_members = "holdout images of its class, to compare with"
-    direction = "the higher SSIM and the advantage over theirs, the more both models together show of it"
+    non_members = "holdout images of its class, for comparison"
+    direction = "the higher the SSIM and the advantage, the more both models together reveal of the image"
 
-    restarts: int = at_least(1, 2)  # images of noise to begin from, for each class
-    steps: int = at_least(1, 500)
-    lr: float = positive(0.1)  # in pixels of 0-1
-    tv: float = at_least(0, 0.005)  # weight of total variation beside the cosine
+    restarts: int = at_least(1, 2)  # images of noise to start from, for each class
+    steps: int = at_least(1, 500)  # optimisation steps for each image
+    lr: float = positive(0.1)  # step size; pixels are in [0, 1]
+    tv: float = at_least(0, 0.005)  # weight of the total variation, next to the cosine
 
     @property
     def recovery(self) -> Recovery:
-        """Of one image of each class."""
+        """How the image is reconstructed."""
         return Recovery(self.restarts, self.steps, self.lr, self.tv)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        assert evidence.subject.recovered is not None, "it was asked for"
+        assert evidence.subject.recovered is not None, "declared by `recovery`"
         guesses, truth = evidence.subject.recovered
         found = _recovered(guesses, truth) | _controls(truth)
         found["advantage"] = _advantage(found)

@@ -1,4 +1,4 @@
-"""Forgetting rate as an attacker sees it."""
+"""Forgetting rate, by the judgement of an attacker."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from unlearn.metrics.evidence import Evidence
 
 @dataclass(frozen=True)
 class ForgettingRateMembership(Attack):
-    """(AF - BF) / BT: of the forget samples judged members before, the net share judged non-members after.
+    """(AF - BF) / BT: of the forget samples judged members before, the net fraction judged non-members after.
 
-    BT and BF count forget samples judged member and non-member by the original's losses, AF those judged non-member by
-    the subject's. The loss_classifier is a logistic regression on the original's losses of forget and holdout.
+    BT and BF count the forget samples judged members and non-members by the original's losses, AF those judged
+    non-members by the subject's. The classifier is a logistic regression on the original's losses of forget and
+    holdout samples.
 
     Numbers: `forgetting_rate_membership`.
-    Range: at most 1; 0 untouched, 1 all of them lost, negative where the net recognises more.
+    Range: at most 1; 0 for the original, 1 if all are judged non-members, negative if more are judged members.
     Reference: the retrained model's value.
-    Trap: the loss_classifier is the original's: where that cannot tell members, the rate counts noise.
-    Source: Forsaken (Ma et al., TDSC 2022); the loss_classifier is ours.
+    Trap: the classifier is fitted to the original: if the original's losses do not reveal members, the rate is noise.
+    Source: Forsaken (Ma et al., TDSC 2022); the classifier is ours.
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     references = (Role.ORIGINAL,)
-    direction = "a low loss speaks for membership; the higher the rate, the fewer forget samples still count as members"
+    direction = "a low loss indicates membership; the higher the rate, the fewer forget samples still count as members"
     invalid_for = ("membership_loss",)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        members, others = (cross_entropy(found) for found in forget_and_peers(evidence.original))
+        members, others = (cross_entropy(predictions) for predictions in forget_and_peers(evidence.original))
         after = cross_entropy(evidence.subject[Subset.FORGET])
         n = len(members)
         reason = too_few_reason(members, others)

@@ -1,4 +1,4 @@
-"""LiRA."""
+"""LiRA, the likelihood-ratio attack."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from unlearn.metrics.evidence import Evidence, ShadowRequest
 
 @dataclass(frozen=True)
 class Lira(LikelihoodRatio):
-    """The online likelihood-ratio attack: was the forget set trained on, as the holdout set was not?
+    """LiRA, online: does the model treat the forget set as training data, unlike the holdout set?
 
-    Score: log N(phi; mu_in, v_in) / N(phi; mu_out, v_out), where phi = z_y - logsumexp over j != y of z_j, and means
-    and variances are those of phi, for this sample, over the shadow models that learnt it (in) and that did not (out);
-    with few models the variances are pooled over samples. Shadow models are trained by the original's recipe on halves
-    of D and holdout together, so on somewhat less data than the original, and are shared by all attacks and cells.
+    Score: log N(phi; mu_in, v_in) / N(phi; mu_out, v_out), where phi = z_y - logsumexp over j != y of z_j. Means and
+    variances are those of phi for this sample, over the shadow models trained with it (in) and without it (out); with
+    few models the variances are pooled over samples. Shadow models are trained by the original's recipe on halves of D
+    and holdout together, so on somewhat less data than the original. All attacks and cells share them.
 
-    Numbers: `mia_lira_auc`, `mia_lira_balanced_accuracy` (border 0), `mia_lira_tpr_at_1pct_fpr`,
+    Numbers: `mia_lira_auc`, `mia_lira_balanced_accuracy` (threshold 0), `mia_lira_tpr_at_1pct_fpr`,
         `mia_lira_tpr_at_01pct_fpr`.
-    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Range: 0 to 1; the true-positive rates are null with fewer than 10 / (false-positive rate) non-members.
     Reference: the retrained model's value, never 0.5.
-    Trap: phi from probabilities saturates; here it is made of logits, in float64.
-    Source: Carlini et al. 2022; that variances are pooled within samples is ours.
+    Trap: phi from probabilities saturates; here it is computed from logits, in float64.
+    Source: Carlini et al. 2022; pooling variances over samples is ours.
     """
 
     invalid_for = ("membership_loss",)
 
     @property
     def shadows(self) -> ShadowRequest:
-        """As trained."""
+        """Shadow models as they were trained."""
         return ShadowRequest(self.models)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         return self.ratios(evidence, "lira", forgotten=False)
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
-        """By the ratio."""
+        """Return the likelihood ratios as scores."""
         return self.ranked(evidence, "lira", forgotten=False)

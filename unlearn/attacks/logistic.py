@@ -19,72 +19,84 @@ from unlearn.metrics.evidence import Evidence
 
 @dataclass(frozen=True)
 class Logistic(Attack):
-    """Can an attacker tell the forget set from the holdout set by the loss?
+    """Can an attacker distinguish the forget set from the holdout set by the loss?
 
-    A threshold on the loss ranks, a low one speaking for membership, whatever the model. The balanced accuracy is that
-    of a logistic regression fitted on one part of the losses and scored on the rest, the mean over `splits` stratified
-    splits, not the best of them. Under class-wise forgetting non-members are the holdout samples of the forgotten
-    class.
+    Samples are ranked by the loss; a low loss indicates membership for every model. The balanced accuracy is that of a
+    logistic regression that is fitted to one part of the losses and scored on the rest: the mean over `splits`
+    stratified splits, not the best of them. Under class-wise forgetting non-members are the holdout samples of the
+    forgotten class.
 
-    Numbers: `mia_logistic_auc`, its interval a percentile bootstrap over samples; `mia_logistic_balanced_accuracy`;
+    Numbers: `mia_logistic_auc`, with a percentile bootstrap interval over samples; `mia_logistic_balanced_accuracy`;
         `mia_logistic_tpr_at_1pct_fpr`, `mia_logistic_tpr_at_01pct_fpr`.
-    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+    Range: 0 to 1; the true-positive rates are null with fewer than 10 / (false-positive rate) non-members.
     Reference: the retrained model's value, never 0.5.
-    Trap: under SPD-GAN non-members are moved by the same generator, which was fitted to the forget set and moves it
+    Trap: under SPD-GAN the same generator perturbs the non-members; it was fitted to the forget set, which it moves
         further.
-    Source: the field's; the protocol is our choice.
+    Source: standard in the field; the protocol is ours.
     """
 
     subsets = (Subset.FORGET, Subset.HOLDOUT)
-    direction = "a low loss speaks for membership; the higher the AUC, the better members are told"
+    direction = "a low loss indicates membership; the higher the AUC, the better the attack identifies members"
     invalid_for = ("membership_loss",)
 
-    splits: int = at_least(1, 10)
-    test_share: float = fraction(0.5, zero=False)  # of the samples, scored in each split
+    splits: int = at_least(1, 10)  # random splits into fitted and scored samples
+    test_share: float = fraction(0.5, zero=False)  # fraction of the samples that each split scores
     bootstrap: int = at_least(100, 1000)  # resamples for intervals
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, others = forget_and_peers(evidence.subject)
         seed = stream_seed(evidence.seed, "logistic") % 2**32
-        measured = by_loss(members, others, self.splits, self.test_share, self.bootstrap, seed)
+        measured = measure_by_loss(members, others, self.splits, self.test_share, self.bootstrap, seed)
         return {f"mia_logistic_{name}": value for name, value in measured.items()}
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
-        """By the loss."""
-        return {"mia_logistic": ranked_by_loss(*forget_and_peers(evidence.subject))}
+        """Return the negative losses as scores."""
+        return {"mia_logistic": score_by_loss(*forget_and_peers(evidence.subject))}
 
 
-def ranked_by_loss(members: Predictions, others: Predictions) -> MembershipScores:
-    """A low loss speaks for membership."""
-    return MembershipScores(*(-cross_entropy(each).numpy() for each in (members, others)))
+def score_by_loss(members: Predictions, others: Predictions) -> MembershipScores:
+    """Return the negative losses of members and non-members as scores."""
+    return MembershipScores(*(-cross_entropy(predictions).numpy() for predictions in (members, others)))
 
 
-def by_loss(
+def measure_by_loss(
     members: Predictions, others: Predictions, splits: int, test_share: float, bootstrap: int, seed: int
 ) -> dict[str, Measurement]:
-    """`balanced_accuracy` and the `RANKING`, as `Logistic` describes them; null with a reason if too few."""
-    inside, outside = cross_entropy(members), cross_entropy(others)
-    reason = too_few_reason(inside, outside, min(test_share, 1 - test_share))
-    n = len(inside) + len(outside)
+    """Measure the `RANKING` numbers and `balanced_accuracy`, as `Logistic` describes them.
+
+    Args:
+        members: predictions on members.
+        others: predictions on non-members.
+        splits: random splits into fitted and scored samples.
+        test_share: the fraction of the samples that each split scores, in (0, 1).
+        bootstrap: resamples for intervals.
+        seed: of splits and resamples.
+
+    Returns:
+        Measurements by name; null with a reason if there are too few samples.
+    """
+    losses_in, losses_out = cross_entropy(members), cross_entropy(others)
+    reason = too_few_reason(losses_in, losses_out, min(test_share, 1 - test_share))
+    n = len(losses_in) + len(losses_out)
     if reason:
         return {name: Measurement(None, n, reason=reason) for name in ("balanced_accuracy", *RANKING)}
-    losses = np.concatenate([inside.numpy(), outside.numpy()])
-    truth = np.arange(n) < len(inside)
+    losses = np.concatenate([losses_in.numpy(), losses_out.numpy()])
+    truth = np.arange(n) < len(losses_in)
     recall, specificity = _judged(losses, truth, splits, test_share, seed)
-    judged = balanced_accuracy(recall, len(inside), specificity, len(outside))
+    judged = balanced_accuracy(recall, len(losses_in), specificity, len(losses_out))
     return measure_ranking(-losses[truth], -losses[~truth], bootstrap, seed) | {"balanced_accuracy": judged}
 
 
 def _judged(
     losses: Floats, truth: npt.NDArray[np.bool_], splits: int, test_share: float, seed: int
 ) -> tuple[float, float]:
-    """Shares of members and of non-members judged right, the means over splits."""
+    """Return the fractions of members and of non-members judged correctly, means over splits."""
     from sklearn.model_selection import StratifiedShuffleSplit
 
     parts = StratifiedShuffleSplit(splits, test_size=test_share, random_state=seed).split(losses, truth)
-    found = []
+    rates = []
     for fitted, scored in parts:
-        right = loss_classifier().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None]) == truth[scored]
-        found.append((right[truth[scored]].mean(), right[~truth[scored]].mean()))
-    recall, specificity = np.mean(found, axis=0)
+        is_right = loss_classifier().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None]) == truth[scored]
+        rates.append((is_right[truth[scored]].mean(), is_right[~truth[scored]].mean()))
+    recall, specificity = np.mean(rates, axis=0)
     return float(recall), float(specificity)

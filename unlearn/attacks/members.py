@@ -1,4 +1,4 @@
-"""Members, non-members, and a loss_classifier that tells them apart by their loss."""
+"""Members, non-members, and a classifier that separates them by their loss."""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ import torch
 
 from unlearn.core.types import Predictions, Subset
 
-FEWEST = 4  # of each kind
+FEWEST = 4  # members, and non-members, that an attack needs
 
 
 def forget_and_peers(
     predictions: Mapping[Subset, Predictions], others: Subset = Subset.HOLDOUT
 ) -> tuple[Predictions, Predictions]:
-    """The forget set, and the samples of `others` of the classes that occur in it, by index.
+    """Return the predictions on members (the forget set) and on non-members of the same classes, sorted by index.
 
-    Against all classes, a model retrained without one class would give itself away by that class alone.
+    Non-members of other classes are left out: against them a model retrained without a class would be recognised by
+    that class alone.
+
+    Args:
+        predictions: by subset.
+        others: the subset that non-members come from.
     """
-    forget, found = by_index(predictions[Subset.FORGET]), by_index(predictions[others])
-    same = torch.isin(found.labels, forget.labels)
-    return forget, Predictions(found.logits[same], found.labels[same], found.index[same])
+    forget, pool = sort_by_index(predictions[Subset.FORGET]), sort_by_index(predictions[others])
+    same = torch.isin(pool.labels, forget.labels)
+    return forget, Predictions(pool.logits[same], pool.labels[same], pool.index[same])
 
 
-def by_index(predictions: Predictions) -> Predictions:
-    """In the order of the data set, so that what an attack draws at random does not hang on theirs."""
+def sort_by_index(predictions: Predictions) -> Predictions:
+    """Sort predictions by data set index, so that random draws of an attack do not depend on their order."""
     order = predictions.index.argsort()
     return Predictions(predictions.logits[order], predictions.labels[order], predictions.index[order])
 
 
 def too_few_reason(members: Sized, others: Sized, part: float = 1.0) -> str | None:
-    """Why an attack cannot be fitted or scored on these, or on a `part` that needs two of each kind, if so."""
+    """Return why there are too few samples to fit or score an attack, or None.
+
+    Args:
+        members: the members.
+        others: the non-members.
+        part: the fraction of them that must hold at least two of each kind.
+    """
     fewest = max(FEWEST, math.ceil(2 / part))
     if min(len(members), len(others)) >= fewest:
         return None
@@ -40,7 +51,7 @@ def too_few_reason(members: Sized, others: Sized, part: float = 1.0) -> str | No
 
 
 def loss_classifier() -> Any:
-    """A logistic regression on the standardised loss, both classes weighted alike (scikit-learn)."""
+    """Return an unfitted logistic regression on the standardised loss, with balanced class weights (scikit-learn)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

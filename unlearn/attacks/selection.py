@@ -1,11 +1,11 @@
-"""What hyper-parameters may be chosen by: validation in place of test and of the attack's non-members."""
+"""The numbers by which hyper-parameters may be selected: on validation instead of test and holdout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.logistic import Logistic, by_loss, ranked_by_loss
+from unlearn.attacks.logistic import Logistic, measure_by_loss, score_by_loss
 from unlearn.attacks.members import forget_and_peers, too_few_reason
 from unlearn.attacks.roc import MembershipScores, measure_ranking
 from unlearn.attacks.threshold import entropy
@@ -18,22 +18,22 @@ from unlearn.metrics.evidence import Evidence
 
 @dataclass(frozen=True)
 class Selection(Attack):
-    """What a search may go by: validation accuracy, and `Logistic` with validation samples as non-members.
+    """What a search may select by: validation accuracy, and `Logistic` with validation samples as non-members.
 
-    The regression is fitted on one half of forget and validation and scored on the other, the mean over `splits`. With
-    forget and retain accuracy the numbers make `selection/average_gap`, what a search minimises.
+    The regression is fitted on one half of forget and validation and scored on the other half, the mean over `splits`.
+    Together with forget and retain accuracy these numbers make `selection/average_gap`, which a search minimises.
 
-    Where a request removes a class altogether, `retained_validation_accuracy`, without that class's samples, enters the
-    average in place of validation accuracy, as with test accuracy.
+    If a request removes a class altogether, the average uses `retained_validation_accuracy`, without the samples of
+    that class, in place of validation accuracy, as with test accuracy.
 
-    Numbers: `validation_accuracy`, and where classes vanish `retained_validation_accuracy`; `selection_auc`, by the
-        loss; `selection_entropy_auc`, by the prediction's entropy, which grades strategies that trained on losses;
+    Numbers: `validation_accuracy`, and if classes are removed `retained_validation_accuracy`; `selection_auc`, by the
+        loss; `selection_entropy_auc`, by the entropy of the prediction, for strategies that train on losses;
         `selection_balanced_accuracy`.
     Range: 0 to 1.
     Reference: the retrained model's value.
     Trap: under SPD-GAN's marker the forget set is marked and validation is not, so the attack sees the mark too: only
-        its gap to retrained counts.
-    Source: our choice: test and holdout stay unseen.
+        the gap to retrained counts.
+    Source: ours; test and holdout stay unseen.
     """
 
     subsets = (Subset.FORGET, Subset.VALIDATION, Subset.RETAIN)
@@ -41,13 +41,13 @@ class Selection(Attack):
     direction = Logistic.direction
     invalid_for = ("membership_loss",)
 
-    splits: int = at_least(1, 10)
+    splits: int = at_least(1, 10)  # random splits into fitted and scored samples
     bootstrap: int = at_least(100, 1000)  # resamples for intervals
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)
         seed = stream_seed(evidence.seed, "selection") % 2**32
-        attack = by_loss(members, others, self.splits, 0.5, self.bootstrap, seed)
+        attack = measure_by_loss(members, others, self.splits, 0.5, self.bootstrap, seed)
         accuracies = {"validation_accuracy": mean(is_correct(evidence.subject[Subset.VALIDATION]))}
         retained = keep_retained_classes(evidence.subject, Subset.VALIDATION)
         if retained is not None:
@@ -60,14 +60,14 @@ class Selection(Attack):
         }
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
-        """By the loss and by entropy."""
+        """Return the negative losses and negative entropies as scores."""
         members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)
-        by_entropy = MembershipScores(*(-entropy(each).numpy() for each in (members, others)))
-        return {"selection": ranked_by_loss(members, others), "selection_entropy": by_entropy}
+        by_entropy = MembershipScores(*(-entropy(predictions).numpy() for predictions in (members, others)))
+        return {"selection": score_by_loss(members, others), "selection_entropy": by_entropy}
 
     def _by_entropy(self, evidence: Evidence) -> Measurement:
-        ranked = self.rankings(evidence)["selection_entropy"]
-        reason = too_few_reason(*ranked)
+        scores = self.rankings(evidence)["selection_entropy"]
+        reason = too_few_reason(*scores)
         if reason:
-            return Measurement(None, sum(map(len, ranked)), reason=reason)
-        return measure_ranking(*ranked, self.bootstrap, stream_seed(evidence.seed, "selection_entropy") % 2**32)["auc"]
+            return Measurement(None, sum(map(len, scores)), reason=reason)
+        return measure_ranking(*scores, self.bootstrap, stream_seed(evidence.seed, "selection_entropy") % 2**32)["auc"]

@@ -1,4 +1,4 @@
-"""What attacks by shadow models have in common: what is seen of every sample, and what scores are worth."""
+"""Statistics of samples by shadow models, and the measurements of scores made from them."""
 
 from __future__ import annotations
 
@@ -19,63 +19,77 @@ NAMES = ("balanced_accuracy", *RANKING)
 
 @dataclass(frozen=True)
 class ShadowStatistics:
-    """A statistic of n samples, float64: by the subject [n], and by M shadow models [M, n], with who of them `learnt`
-    and `forgot` which, bool [M, n]. `members` bool [n]: the forget set, before its peers of the holdout set."""
+    """A statistic of n samples, float64, computed by the subject and by M shadow models.
 
-    subject: Tensor
-    shadows: Tensor
-    learnt: Tensor
-    forgot: Tensor
-    members: Tensor
+    The samples are the forget set, followed by the holdout samples of its classes.
+    """
+
+    subject: Tensor  # [n]
+    shadows: Tensor  # [M, n]
+    learnt: Tensor  # bool [M, n]: which shadow model was trained with which sample
+    forgot: Tensor  # bool [M, n]: which shadow model was then made to forget which sample
+    members: Tensor  # bool [n]: whether a sample is of the forget set
 
     @property
-    def lack(self) -> str | None:
-        """Why nothing can be scored, if so."""
+    def too_few(self) -> str | None:
+        """Why there are too few samples to score, or None."""
         return too_few_reason(self.members[self.members], self.members[~self.members])
 
-    def ranked(self, scores: Tensor) -> MembershipScores:
-        """Scores float64 [n], parted."""
+    def split_scores(self, scores: Tensor) -> MembershipScores:
+        """Split scores float64 [n] into those of members and of non-members."""
         return MembershipScores(scores[self.members].numpy(), scores[~self.members].numpy())
 
 
-def shadow_statistics(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> ShadowStatistics:
-    """A statistic [n] of predictions, by all models, on the forget set and its peers of the holdout set."""
+def compute_statistics(evidence: Evidence, statistic: Callable[[Predictions], Tensor]) -> ShadowStatistics:
+    """Compute a statistic by all models, on the forget set and the holdout samples of its classes.
+
+    Args:
+        evidence: the subject and the shadow models.
+        statistic: from predictions to a value per sample [n].
+    """
     forget, peers = forget_and_peers(evidence.subject)
 
-    def flat(found: Mapping[Subset, Tensor], by: Shadow) -> Tensor:
-        """By index, as the subject's are."""
-        order = {subset: each.index.argsort() for subset, each in by.predictions.items()}
-        members, others = (found[subset][order[subset]] for subset in (Subset.FORGET, Subset.HOLDOUT))
-        labels = by.predictions[Subset.HOLDOUT].labels[order[Subset.HOLDOUT]]
+    def align(values: Mapping[Subset, Tensor], shadow: Shadow) -> Tensor:
+        """Bring per-sample values of a shadow model into the order of the subject's samples."""
+        order = {subset: predictions.index.argsort() for subset, predictions in shadow.predictions.items()}
+        members, others = (values[subset][order[subset]] for subset in (Subset.FORGET, Subset.HOLDOUT))
+        labels = shadow.predictions[Subset.HOLDOUT].labels[order[Subset.HOLDOUT]]
         return torch.cat([members, others[torch.isin(labels, forget.labels)]])
 
-    def stated(by: Shadow) -> Tensor:
-        return flat({subset: statistic(each) for subset, each in by.predictions.items()}, by)
+    def apply(shadow: Shadow) -> Tensor:
+        return align({subset: statistic(predictions) for subset, predictions in shadow.predictions.items()}, shadow)
 
     return ShadowStatistics(
         subject=torch.cat([statistic(forget), statistic(peers)]),
-        shadows=torch.stack([stated(each) for each in evidence.shadows]),
-        learnt=torch.stack([flat(each.learnt, each) for each in evidence.shadows]),
-        forgot=torch.stack([flat(each.forgot, each) for each in evidence.shadows]),
+        shadows=torch.stack([apply(shadow) for shadow in evidence.shadows]),
+        learnt=torch.stack([align(shadow.learnt, shadow) for shadow in evidence.shadows]),
+        forgot=torch.stack([align(shadow.forgot, shadow) for shadow in evidence.shadows]),
         members=torch.arange(len(forget.labels) + len(peers.labels)) < len(forget.labels),
     )
 
 
-def measure_scores(scores: Tensor, found: ShadowStatistics, border: float, resamples: int, seed: int) -> dict[str, Measurement]:
-    """What scores float64 [n] are worth, of which a high one speaks for membership: the `RANKING`, and
-    `balanced_accuracy` where those above `border` are judged members."""
-    members, others = found.ranked(scores)
-    shares = float((members > border).mean()), float((others <= border).mean())
-    judged = balanced_accuracy(shares[0], len(members), shares[1], len(others))
-    return {"balanced_accuracy": judged} | measure_ranking(members, others, resamples, seed)
+def measure_scores(scores: Tensor, statistics: ShadowStatistics, threshold: float, resamples: int, seed: int) -> dict[str, Measurement]:
+    """Measure the `RANKING` numbers of scores, and `balanced_accuracy`.
+
+    Args:
+        scores: float64 [n]; a high score indicates membership.
+        statistics: which samples are members.
+        threshold: samples with a score above it are judged members.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    members, others = statistics.split_scores(scores)
+    recall, specificity = float((members > threshold).mean()), float((others <= threshold).mean())
+    accuracy = balanced_accuracy(recall, len(members), specificity, len(others))
+    return {"balanced_accuracy": accuracy} | measure_ranking(members, others, resamples, seed)
 
 
-def undefined(found: ShadowStatistics, reason: str) -> dict[str, Measurement]:
-    """All of these, null."""
-    return {name: Measurement(None, len(found.members), reason=reason) for name in NAMES}
+def undefined_measurements(statistics: ShadowStatistics, reason: str) -> dict[str, Measurement]:
+    """Return all measurements as null with a reason."""
+    return {name: Measurement(None, len(statistics.members), reason=reason) for name in NAMES}
 
 
 def even_count(default: int) -> int:
-    """A field: an even number of shadow models, so that of each two one has learnt a sample."""
+    """A field: an even number of shadow models, so that one of each pair was trained with a sample."""
     field: int = checked(default, "an even number >= 4", lambda v: v >= 4 and v % 2 == 0)
     return field

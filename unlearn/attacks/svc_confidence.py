@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.members import by_index, too_few_reason
+from unlearn.attacks.members import sort_by_index, too_few_reason
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
@@ -41,8 +41,8 @@ class SvcConfidence(Attack):
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         from sklearn.svm import SVC
 
-        forget, retain = (by_index(evidence.subject[subset]) for subset in (Subset.FORGET, Subset.RETAIN))
-        test = by_index(keep_retained_classes(evidence.subject, Subset.TEST) or evidence.subject[Subset.TEST])
+        forget, retain = (sort_by_index(evidence.subject[subset]) for subset in (Subset.FORGET, Subset.RETAIN))
+        test = sort_by_index(keep_retained_classes(evidence.subject, Subset.TEST) or evidence.subject[Subset.TEST])
         reason = too_few_reason(retain.labels, test.labels)
         if reason:
             return {"mia_svc_confidence": Measurement(None, len(forget.labels), reason=reason)}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.members import FEWEST, by_index, forget_and_peers, too_few_reason
+from unlearn.attacks.members import FEWEST, sort_by_index, forget_and_peers, too_few_reason
 from unlearn.attacks.roc import RANKING, Floats, MembershipScores, balanced_accuracy, measure_ranking
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
@@ -55,7 +55,7 @@ class Threshold(Attack):
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, peers = forget_and_peers(evidence.subject)
-        retain, holdout = (by_index(evidence.subject[subset]) for subset in (Subset.RETAIN, Subset.HOLDOUT))
+        retain, holdout = (sort_by_index(evidence.subject[subset]) for subset in (Subset.RETAIN, Subset.HOLDOUT))
         reason = too_few_reason(members.labels, peers.labels) or _too_few_to_fit(retain, holdout)
         if reason:
             n = len(members.labels) + len(peers.labels)

@@ -1,4 +1,4 @@
-"""A small convolutional net for grey or colour images of any size from 4 x 4."""
+"""A small convolutional net for grey or colour images from 4 x 4 pixels."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from unlearn.models.base import Model, Scale
 class Resnet9(Model):
     """The ResNet-9 of TRAK (Park et al. 2023) and of KLoM's models, for images of any size.
 
-    conv 3 x 3, 64; conv 5 x 5, 128, stride 2; residual of two convs 3 x 3, 128; conv 3 x 3, 256; max-pool 2; residual
-    of two convs 3 x 3, 256; conv 3 x 3, 128, unpadded; max-pool over all positions; linear without bias, with logits
-    times 0.2. Batch norm and ReLU follow each conv. This list is that of TRAK's CIFAR-10 example; other nets of the
-    name, as that of the DAWNBench entries, have other widths and pools.
+    Layers: conv 3 x 3, 64; conv 5 x 5, 128, stride 2; residual block of two convs 3 x 3, 128; conv 3 x 3, 256; max-pool
+    2; residual block of two convs 3 x 3, 256; conv 3 x 3, 128, unpadded; max-pool over all positions; linear without
+    bias, with logits times 0.2. Batch norm and ReLU follow each conv. These are the layers of TRAK's CIFAR-10 example;
+    other nets called ResNet-9, such as those of the DAWNBench entries, have other widths and pools.
 
-    Ours: the factor of the logits stands before the linear layer, so that this layer gives the logits; below 12 pixels
-    a side the last conv is padded, and a pool that would leave nothing is left out.
+    [ours] The factor of the logits is applied before the linear layer, so that this layer returns the logits. For
+    images below 12 pixels a side the last conv is padded, and a pool that would leave no position is omitted.
     """
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -45,18 +45,18 @@ class Resnet9(Model):
 
 
 class Residual(nn.Module):
-    """Adds its input to what its layers make of it."""
+    """Adds its input to the output of its layers."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
-        added: Tensor = x + self.layers(x)
-        return added
+        """Return x + layers(x)."""
+        result: Tensor = x + self.layers(x)
+        return result
 
 
-def _conv(before: int, after: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Module:
-    conv = nn.Conv2d(before, after, kernel, stride, padding, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU())
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Module:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
