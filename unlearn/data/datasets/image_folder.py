@@ -16,7 +16,7 @@ from torch import Tensor
 from unlearn.checks import at_least, runtime, share
 from unlearn.data.datasets.base import Contents
 from unlearn.data.datasets.fingerprint import digests, fingerprint
-from unlearn.data.datasets.folder import Listing, is_flat, listing, nested_root
+from unlearn.data.datasets.folder import MOST_OTHERS, Listing, all_of, is_flat, listing, nested_root
 from unlearn.data.datasets.own import Own
 from unlearn.data.datasets.pictures import Decode, unreadable
 from unlearn.data.stream import Stream
@@ -133,10 +133,23 @@ class ImageFolder(Own):
     # What is wrong
 
     def check(self) -> Iterator[Problem | str]:
-        found = list(self._missing()) or list(self._misplaced()) or list(self._unreadable())
+        found = list(self._too_wide()) or list(self._missing()) or list(self._misplaced()) or list(self._unreadable())
         yield from found
         if not found:
             yield from super().check()
+
+    def _too_wide(self) -> Iterator[Problem]:
+        """Folders of a part that hold more than a data set; looked at before anything in them is listed."""
+        asked = {"train": self.train_folder, "test": self.test_folder} | ({"val": self.val} if self.val else {})
+        places = {part: os.path.realpath(self._place(name)) for part, name in asked.items()}
+        for part, place in places.items():
+            key = "dataset.root" if getattr(self, part) is None else f"dataset.{part}"
+            inner = next((other for other, path in places.items() if _lies_in(path, place)), None)
+            if whole := all_of(place):
+                yield Problem(key, f"a folder of images for the {part} part", f"{place}, which is {whole}")
+            elif inner is not None:
+                got = f"{place}, which holds the {inner} part ({places[inner]})"
+                yield Problem(key, f"a folder of the {part} part alone", got)
 
     def _missing(self) -> Iterator[Problem]:
         names = self.train_folder, self.test_folder
@@ -148,7 +161,10 @@ class ImageFolder(Own):
             return
         for part, (name, found) in self._folders.items():
             folder = self._place(name)
-            if found.closed:
+            if not found.is_whole:
+                got = f"{folder}, with more than {MOST_OTHERS:,} other files"
+                yield Problem(f"dataset.{part if getattr(self, part) else 'root'}", "a folder of images", got)
+            elif found.closed:
                 yield Problem("dataset.root", "folders that can be read", some([f"{folder}/{e}" for e in found.closed]))
             elif not self._holds(name):
                 yield Problem(f"dataset.{'val' if part == 'val' else 'root'}", layout, self._instead(name))
@@ -181,6 +197,9 @@ class ImageFolder(Own):
             if found.loops:
                 loops = some([f"{self._place(name)}/{loop}" for loop in found.loops])
                 yield Problem("dataset.root", "no link to a folder that it lies in", loops)
+            if found.repeated:
+                twice = some([f"{self._place(name)}/{place}" for place in found.repeated])
+                yield Problem("dataset.root", "no folder that is read twice, as by links", twice)
             strange = sorted(set(found.classes) - set(parts["train"][1].classes))
             if part != "train" and strange:
                 known = parts["train"][1].classes
@@ -247,6 +266,11 @@ class ImageFolder(Own):
     def folder(self, part: str) -> str:
         return self._folders[part][0]
 
+    def part_around(self, path: str) -> str:
+        real = os.path.realpath(path)
+        around = (p for p, (_, found) in self._folders.items() if any(_lies_in(real, each) for each in found.folders))
+        return next(around, "")
+
     def digests(self, part: str) -> Sequence[bytes]:
         name, found = self._folders[part]
         return digests(self._place(name), found.files)
@@ -304,6 +328,11 @@ def _prefixes(root: str, part: str, here: str) -> tuple[str, ...]:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Whether it lies somewhere below the folder; both are real paths."""
+    return path != folder and path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _alike(one: str, other: str) -> bool:

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from unlearn.data.datasets.fingerprint import THREADS, memory_of, remember
-from unlearn.data.datasets.own import fit
+from unlearn.data.datasets.own import MOST_PIXELS, fit
 from unlearn.errors import DataError, first_line
 
 SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
-MOST_PIXELS = 2**27  # of an image that is resized, before it is cropped
 
 
 @dataclass(frozen=True)
