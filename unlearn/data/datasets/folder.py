@@ -29,7 +29,7 @@ class Listing:
     hidden: tuple[str, ...] = ()  # image files that torchvision counts: their name, or a folder's, starts with a dot
     others: tuple[str, ...] = ()  # files that are no images by their suffix, and files outside of class folders
     loops: tuple[str, ...] = ()  # links to a folder that they lie in; not followed
-    repeated: tuple[str, ...] = ()  # folders that were read under another name already; not read again
+    repeated: tuple[tuple[str, str], ...] = ()  # folders met twice, by both their names; read once
     closed: tuple[str, ...] = ()  # folders that cannot be read
     folders: frozenset[str] = frozenset()  # their real paths
     is_whole: bool = True  # False: it holds so many other files that it was not read to its end
@@ -95,7 +95,7 @@ def listing(folder: str) -> Listing:
                 others.append(path)
             else:
                 (hidden if concealed or name.startswith(".") else files).append(path)
-    passed = tuple(hidden), tuple(others), tuple(walk.loops), tuple(walk.repeated), tuple(walk.closed)
+    passed = tuple(hidden), tuple(others), tuple(walk.loops), _shortest_first(walk.repeated), tuple(walk.closed)
     return Listing(tuple(classes), tuple(files), *passed, frozenset(walk.folders), walk.is_whole)
 
 
@@ -119,6 +119,10 @@ def nested_root(root: Path, train: str) -> Path | None:
     return inner[0] if len(inner) == 1 else None
 
 
+def _shortest_first(repeated: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(repeated, key=lambda names: (names[0].count("/"), names)))
+
+
 def _class(place: str) -> str:
     return place.partition("/")[0]
 
@@ -131,9 +135,9 @@ class _Walk:
     root: str
     top: list[str] = field(default_factory=list)  # folders in the root
     loops: list[str] = field(default_factory=list)
-    repeated: list[str] = field(default_factory=list)
+    repeated: list[tuple[str, str]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
-    folders: set[str] = field(default_factory=set)
+    folders: dict[str, str] = field(default_factory=dict)  # real paths -> the name under which each was read
     is_whole: bool = True
 
     def places(self) -> Iterator[tuple[str, Sequence[str]]]:
@@ -145,11 +149,11 @@ class _Walk:
         for folder, inner, names in os.walk(self.root, followlinks=True, onerror=self._refused):
             trail = trails.pop(folder)
             if trail[-1] in self.folders:
-                self.repeated.append(self._relative(folder))
+                self.repeated.append((self._relative(folder), self.folders[trail[-1]]))
                 inner.clear()
                 continue
-            self.folders.add(trail[-1])
-            for name in list(inner):
+            self.folders[trail[-1]] = self._relative(folder)
+            for name in sorted(inner):
                 path = f"{folder.rstrip('/')}/{name}"
                 real = os.path.realpath(path) if os.path.islink(path) else f"{trail[-1].rstrip('/')}/{name}"  # noqa: PTH114
                 if any(f"{each}/".startswith(f"{real.rstrip('/')}/") for each in trail):

@@ -197,9 +197,10 @@ class ImageFolder(Own):
             if found.loops:
                 loops = some([f"{self._place(name)}/{loop}" for loop in found.loops])
                 yield Problem("dataset.root", "no link to a folder that it lies in", loops)
-            if found.repeated:
-                twice = some([f"{self._place(name)}/{place}" for place in found.repeated])
-                yield Problem("dataset.root", "no folder that is read twice, as by links", twice)
+            elif found.repeated:
+                folder = self._place(name)
+                twice = some([f"{folder}/{place}, which is {first}" for place, first in found.repeated])
+                yield Problem("dataset.root", "no folder twice, as by links", twice)
             strange = sorted(set(found.classes) - set(parts["train"][1].classes))
             if part != "train" and strange:
                 known = parts["train"][1].classes
