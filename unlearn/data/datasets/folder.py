@@ -153,7 +153,8 @@ class _Walk:
                 inner.clear()
                 continue
             self.folders[trail[-1]] = self._relative(folder)
-            for name in sorted(inner):
+            inner.sort()
+            for name in list(inner):
                 path = f"{folder.rstrip('/')}/{name}"
                 real = os.path.realpath(path) if os.path.islink(path) else f"{trail[-1].rstrip('/')}/{name}"  # noqa: PTH114
                 if any(f"{each}/".startswith(f"{real.rstrip('/')}/") for each in trail):

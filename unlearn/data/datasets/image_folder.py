@@ -133,7 +133,8 @@ class ImageFolder(Own):
     # What is wrong
 
     def check(self) -> Iterator[Problem | str]:
-        found = list(self._too_wide()) or list(self._missing()) or list(self._misplaced()) or list(self._unreadable())
+        kinds = self._too_wide, self._linked, self._missing, self._misplaced, self._unreadable
+        found = next((problems for kind in kinds if (problems := list(kind()))), [])
         yield from found
         if not found:
             yield from super().check()
@@ -148,8 +149,19 @@ class ImageFolder(Own):
             if whole := all_of(place):
                 yield Problem(key, f"a folder of images for the {part} part", f"{place}, which is {whole}")
             elif inner is not None:
-                got = f"{place}, which holds the {inner} part ({places[inner]})"
-                yield Problem(key, f"a folder of the {part} part alone", got)
+                got = f"{place}, which holds {places[inner]}"
+                yield Problem(key, f"a folder of other images than dataset.{inner}", got)
+
+    def _linked(self) -> Iterator[Problem]:
+        """Links by which images would count twice."""
+        for name, found in self._folders.values():
+            if found.loops:
+                loops = some([f"{self._place(name)}/{loop}" for loop in found.loops])
+                yield Problem("dataset.root", "no link to a folder that it lies in", loops)
+            elif found.repeated:
+                folder = self._place(name)
+                twice = some([f"{folder}/{place}, which is {first}" for place, first in found.repeated])
+                yield Problem("dataset.root", "no folder twice, as by links", twice)
 
     def _missing(self) -> Iterator[Problem]:
         names = self.train_folder, self.test_folder
@@ -191,16 +203,9 @@ class ImageFolder(Own):
         return f"{self.root} without {name}{near}{draw}"
 
     def _misplaced(self) -> Iterator[Problem]:
-        """Folders that are read twice, and classes that only the test knows."""
+        """Classes that only the test knows, and folders that are two parts."""
         parts = self._folders
         for part, (name, found) in parts.items():
-            if found.loops:
-                loops = some([f"{self._place(name)}/{loop}" for loop in found.loops])
-                yield Problem("dataset.root", "no link to a folder that it lies in", loops)
-            elif found.repeated:
-                folder = self._place(name)
-                twice = some([f"{folder}/{place}, which is {first}" for place, first in found.repeated])
-                yield Problem("dataset.root", "no folder twice, as by links", twice)
             strange = sorted(set(found.classes) - set(parts["train"][1].classes))
             if part != "train" and strange:
                 known = parts["train"][1].classes
