@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from unlearn.checkpoint.containers import Content, damaged
 from unlearn.checkpoint.content import CONVERT
-from unlearn.checkpoint.match import LYING_BESIDE, Match
+from unlearn.checkpoint.match import LONGEST, LYING_BESIDE, Match
 from unlearn.checkpoint.state_dicts import items_of
 from unlearn.checkpoint.tensors import StoredTensor, stored_tensor
 from unlearn.checkpoint.unpickle import Instance
@@ -35,7 +35,7 @@ OF_OTHERS = re.compile(  # statistics of something else than pixels
     re.IGNORECASE,
 )
 OF_DATA = re.compile(r"norm|preproc|transform|data|input|image|img|pixel|config|cfg|args|param|meta", re.IGNORECASE)
-LARGEST = 2**10  # values of a mean or a standard deviation that are read
+MOST_CHANNELS = 2**10  # of a mean or a standard deviation that is read
 TOLERANCE = 0.002  # published means are rounded to three digits
 GREY_LEVELS = 255.0
 
@@ -53,6 +53,11 @@ class Described:
     value: Any
     is_buffer: bool = False
 
+    @property
+    def shown(self) -> str:
+        """Its keys, as a message has them."""
+        return as_one_line(self.name)
+
 
 def compare_normalisation(match: Match, content: Content, normalisation: Normalisation, path: Path) -> None:
     """Refuse a file that holds another normalisation than the data set's.
@@ -66,8 +71,8 @@ def compare_normalisation(match: Match, content: Content, normalisation: Normali
     Raises:
         DataError: it does; the message gives both.
     """
-    held = [Described(name, tensor, is_buffer=True) for name, tensor in match.surplus.items()]
-    held += _beside(match, content)
+    buffers = [Described(name, tensor, is_buffer=True) for name, tensor in match.surplus.items()]
+    held = [each for each in (*buffers, *_beside(match, content)) if len(each.name) <= LONGEST]
     names = {each.name.lower() for each in held}
     for each in held:
         moment = _moment(each, names, len(normalisation[0]), content)
@@ -81,7 +86,7 @@ def compare_normalisation(match: Match, content: Content, normalisation: Normali
         theirs = theirs * (len(ours) // len(theirs))
         if not all(abs(v - own) <= TOLERANCE for v, own in zip(theirs, ours, strict=True)):
             shown = ", ".join(f"{value:.4g}" for value in theirs)
-            raise DataError(f"dataset.{key}: expected [{shown}], as {each.name} in {path} says, got {[*ours]}")
+            raise DataError(f"dataset.{key}: expected [{shown}], as {each.shown} in {path} says, got {[*ours]}")
 
 
 def compare_classes(match: Match, content: Content, names: Sequence[str], path: Path) -> None:
@@ -110,7 +115,7 @@ def compare_classes(match: Match, content: Content, names: Sequence[str], path: 
         what = "the same classes in another order" if same else "another set of classes"
         hint = "" if same else f" (same classes under other names? save {CONVERT})"
         raise DataError(
-            f"checkpoint: expected the data set's classes in their order, got {what} as {each.name} in {path}: "
+            f"checkpoint: expected the data set's classes in their order, got {what} as {each.shown} in {path}: "
             f"{shown}{hint}"
         )
 
@@ -136,7 +141,7 @@ def _leaves(item: Any, content: Content) -> list[tuple[Any, Any]]:
     held = items_of(item)
     inner = (each for _, part in held if isinstance(part, dict | Instance) for each in items_of(part))
     tensors = [str(name) for name, part in (*held, *inner) if stored_tensor(part, content.storages) is not None]
-    return held if all(map(PAIRED.search, tensors)) else []
+    return held if all(len(name) <= LONGEST and PAIRED.match(name) for name in tensors) else []
 
 
 def _moment(each: Described, names: set[str], channels: int, content: Content) -> int | None:
@@ -164,7 +169,7 @@ def _moment(each: Described, names: set[str], channels: int, content: Content) -
 def _size(value: Any, content: Content) -> int | None:
     tensor = stored_tensor(value, content.storages)
     if tensor is not None:
-        return torch.Size(tensor.shape).numel()
+        return math.prod(tensor.shape)
     if isinstance(value, list | tuple):
         return len(value)
     return 1 if type(value) in (int, float) else None
@@ -174,16 +179,19 @@ def _numbers(value: Any, content: Content, path: Path) -> list[float] | None:
     """The numbers of a tensor, an array, a list or one number; None if they are none, or not finite."""
     tensor = stored_tensor(value, content.storages)
     if tensor is not None:
-        if tensor.kind != "dense" or not 0 < torch.Size(tensor.shape).numel() <= LARGEST:
+        if tensor.kind != "dense" or not 0 < math.prod(tensor.shape) <= MOST_CHANNELS:
             return None
-        listed: list[Any] = read_values(tensor, path).double().flatten().tolist()
+        values = read_values(tensor, path)
+        if values.is_complex():
+            return None
+        listed: list[Any] = values.double().flatten().tolist()
     else:
         listed = [*value] if isinstance(value, list | tuple) else [value]
     is_numbers = all(type(item) in (int, float) and math.isfinite(item) for item in listed)
     return [float(item) for item in listed] if listed and is_numbers else None
 
 
-def read_values(tensor: StoredTensor, path: Path) -> torch.Tensor:
+def read_values(tensor: StoredTensor, path: Path) -> Tensor:
     """The values of a tensor of the file.
 
     Raises:
