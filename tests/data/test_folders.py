@@ -340,9 +340,8 @@ def test_a_part_is_not_the_whole_disk_nor_around_another(photos: Path, monkeypat
     assert disk[0].startswith("dataset.test: expected a folder of images for the test part, got '/, which is the disk'")
     assert home[0].endswith("which is the home folder'")
     (around,) = complaints(ImageFolder(root=str(photos), test="."))
-    assert around == (
-        f"dataset.test: expected a folder of other images than dataset.train, got '{photos}, which holds {photos}/train'"
-    )
+    expected = "dataset.test: expected a folder of other images than dataset.train"
+    assert around == f"{expected}, got '{photos}, which holds {photos}/train'"
 
 
 def test_a_folder_of_other_files_is_not_read_to_its_end(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ class ImageFolder(Own):
     def _misplaced(self) -> Iterator[Problem]:
         """Classes that only the test knows, and folders that are two parts."""
         parts = self._folders
-        for part, (name, found) in parts.items():
+        for part, (_, found) in parts.items():
             strange = sorted(set(found.classes) - set(parts["train"][1].classes))
             if part != "train" and strange:
                 known = parts["train"][1].classes
