@@ -416,6 +416,12 @@ def test_a_flat_folder_gives_a_test_part_by_its_seed(photos: Path) -> None:
     assert any("0.2 of each class, seed 0" in remark for remark in one.remarks())
 
 
+def test_links_in_a_flat_folder_are_refused_as_in_any_other(photos: Path) -> None:
+    (photos / "train/cat/dogs").symlink_to("../dog")
+    (found,) = complaints(ImageFolder(root=str(photos / "train"), test_fraction=0.5, train="."))
+    assert found == f"dataset.root: expected no folder twice, as by links, got '{photos}/train/dog, which is cat/dogs'"
+
+
 def test_a_test_part_is_drawn_on_request(photos: Path) -> None:
     no_test(photos)
     dataset = ImageFolder(root=str(photos), test_fraction=0.5, workers=0)

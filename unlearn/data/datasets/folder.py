@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Listing:
             tuple(file for place, file in enumerate(self.files) if (place in chosen) is drawn)
             for drawn in (False, True)
         )
-        return Listing(self.classes, train, self.hidden, self.others), Listing(self.classes, test)
+        return replace(self, files=train), Listing(self.classes, test)
 
 
 @cache

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from torch import Tensor
 from unlearn.checks import at_least, runtime, share
 from unlearn.data.datasets.base import Contents
 from unlearn.data.datasets.fingerprint import digests, fingerprint
-from unlearn.data.datasets.folder import MOST_OTHERS, Listing, all_of, is_flat, listing, nested_root
+from unlearn.data.datasets.folder import MOST_OTHERS, Listing, is_flat, listing, nested_root
+from unlearn.data.datasets.folder_checks import lies_in, linked, misplaced, too_wide
 from unlearn.data.datasets.own import Own
 from unlearn.data.datasets.pictures import Decode, unreadable
 from unlearn.data.stream import Stream
@@ -110,6 +110,17 @@ class ImageFolder(Own):
         return *folders, self._drawn_fraction, self.test_seed
 
     @property
+    def _places(self) -> dict[str, str]:
+        """Real path of each part's folder; nothing in it is listed."""
+        names = {"train": self.train_folder, "test": self.test_folder} | ({} if self.val is None else {"val": self.val})
+        return {part: os.path.realpath(self._place(name)) for part, name in names.items()}
+
+    @property
+    def _listed(self) -> dict[str, Listing]:
+        """Content of each part by its folder."""
+        return {self._place(name): found for name, found in self._folders.values()}
+
+    @property
     def _folders(self) -> dict[str, tuple[str, Listing]]:
         """Folder and content of each part."""
         parts = {"train": (self.train_folder, self._train), "test": (self.test_folder, self._test)}
@@ -133,35 +144,12 @@ class ImageFolder(Own):
     # What is wrong
 
     def check(self) -> Iterator[Problem | str]:
-        kinds = self._too_wide, self._linked, self._missing, self._misplaced, self._unreadable
-        found = next((problems for kind in kinds if (problems := list(kind()))), [])
+        found = list(too_wide(self._places, {"train": self.train, "test": self.test, "val": self.val}))
+        found = found or list(linked(self._listed)) or list(self._missing())
+        found = found or list(misplaced(self._folders)) or list(self._unreadable())
         yield from found
         if not found:
             yield from super().check()
-
-    def _too_wide(self) -> Iterator[Problem]:
-        """Folders of a part that hold more than a data set; looked at before anything in them is listed."""
-        asked = {"train": self.train_folder, "test": self.test_folder} | ({"val": self.val} if self.val else {})
-        places = {part: os.path.realpath(self._place(name)) for part, name in asked.items()}
-        for part, place in places.items():
-            key = "dataset.root" if getattr(self, part) is None else f"dataset.{part}"
-            inner = next((other for other, path in places.items() if _lies_in(path, place)), None)
-            if whole := all_of(place):
-                yield Problem(key, f"a folder of images for the {part} part", f"{place}, which is {whole}")
-            elif inner is not None:
-                got = f"{place}, which holds {places[inner]}"
-                yield Problem(key, f"a folder of other images than dataset.{inner}", got)
-
-    def _linked(self) -> Iterator[Problem]:
-        """Links by which images would count twice."""
-        for name, found in self._folders.values():
-            if found.loops:
-                loops = some([f"{self._place(name)}/{loop}" for loop in found.loops])
-                yield Problem("dataset.root", "no link to a folder that it lies in", loops)
-            elif found.repeated:
-                folder = self._place(name)
-                twice = some([f"{folder}/{place}, which is {first}" for place, first in found.repeated])
-                yield Problem("dataset.root", "no folder twice, as by links", twice)
 
     def _missing(self) -> Iterator[Problem]:
         names = self.train_folder, self.test_folder
@@ -201,22 +189,6 @@ class ImageFolder(Own):
         near = nearest(name, sorted(path.name for path in root.iterdir() if path.is_dir()))
         draw = "" if name == self.train_folder else "; dataset.test_fraction=0.2 draws a test part"
         return f"{self.root} without {name}{near}{draw}"
-
-    def _misplaced(self) -> Iterator[Problem]:
-        """Classes that only the test knows, and folders that are two parts."""
-        parts = self._folders
-        for part, (_, found) in parts.items():
-            strange = sorted(set(found.classes) - set(parts["train"][1].classes))
-            if part != "train" and strange:
-                known = parts["train"][1].classes
-                near = "".join(dict.fromkeys(f" (nearest: {e})" for s in strange for e in known if _alike(e, s)))
-                expected = f"{part} classes among those of {self.train_folder}: {some(known)}{near}"
-                yield Problem("dataset.root", expected, some(strange))
-        for (one, (first, mine)), (other, (second, theirs)) in combinations(parts.items(), 2):
-            if mine.folders & theirs.folders:
-                shared = min(mine.folders & theirs.folders)
-                got = f"{second!r}, which shares {shared} with dataset.{one} ({first!r})"
-                yield Problem(f"dataset.{other}", f"a folder of other images than dataset.{one}", got)
 
     def _unreadable(self) -> Iterator[Problem]:
         """Images that cannot be read: decoded where they will be held in memory, by their headers otherwise."""
@@ -274,7 +246,7 @@ class ImageFolder(Own):
 
     def part_around(self, path: str) -> str:
         real = os.path.realpath(path)
-        around = (p for p, (_, found) in self._folders.items() if any(_lies_in(real, each) for each in found.folders))
+        around = (p for p, (_, found) in self._folders.items() if any(lies_in(real, each) for each in found.folders))
         return next(around, "")
 
     def digests(self, part: str) -> Sequence[bytes]:
@@ -334,12 +306,3 @@ def _prefixes(root: str, part: str, here: str) -> tuple[str, ...]:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _lies_in(path: str, folder: str) -> bool:
-    """Whether it lies somewhere below the folder; both are real paths."""
-    return path != folder and path.startswith(f"{folder.rstrip('/')}/")
-
-
-def _alike(one: str, other: str) -> bool:
-    return one.casefold() == other.casefold()
