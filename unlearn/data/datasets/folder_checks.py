@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from unlearn.data.datasets.folder import Listing, all_of
@@ -26,13 +26,13 @@ def too_wide(places: Mapping[str, str], asked: Mapping[str, str | None]) -> Iter
             yield Problem(key, expected, f"{place}, which holds {places[inner]}")
 
 
-def linked(listed: Mapping[str, Listing]) -> Iterator[Problem]:
+def linked(listed: Iterable[tuple[str, Listing]]) -> Iterator[Problem]:
     """Links by which images would count twice.
 
     Args:
-        listed: content of each part by its folder.
+        listed: folder and content of each part.
     """
-    for folder, found in listed.items():
+    for folder, found in listed:
         if found.loops:
             loops = some([f"{folder}/{loop}" for loop in found.loops])
             yield Problem("dataset.root", "no link to a folder that it lies in", loops)

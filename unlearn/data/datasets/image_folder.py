@@ -116,9 +116,9 @@ class ImageFolder(Own):
         return {part: os.path.realpath(self._place(name)) for part, name in names.items()}
 
     @property
-    def _listed(self) -> dict[str, Listing]:
-        """Content of each part by its folder."""
-        return {self._place(name): found for name, found in self._folders.values()}
+    def _listed(self) -> list[tuple[str, Listing]]:
+        """Folder and content of each part."""
+        return [(self._place(name), found) for name, found in self._folders.values()]
 
     @property
     def _folders(self) -> dict[str, tuple[str, Listing]]:
