@@ -143,6 +143,7 @@ def test_what_means_one_thing_is_read(
         ("both.json", '{"indices": [1], "files": ["a"]}', ["one of indices and files"]),
         ("two_columns.csv", f"file,path\n{CAT},{DOG}\n", ["both 'file' and 'path'"]),
         ("columns.csv", "who,age\nx,3\n", ["the columns 'who', 'age'"]),
+        ("nine.csv", "a,b,c,d,e,f,g,h,i\n", ["the columns 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', none of them"]),
         ("missing.csv", "file,label\n,cat\n", ["no record on line 2"]),
         ("number.csv", "file\n7\n", ["'7' (line 2"]),
         ("folder.txt", "cat\n", ["'cat' (line 1"]),
