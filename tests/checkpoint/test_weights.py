@@ -343,7 +343,14 @@ def test_the_classes_of_a_file_are_the_data_sets_in_their_order(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    "beside", [{"classes": 4}, {"labels": ["a", "b", "a"]}, {"classes": [0, 1, 2, 3]}, {"class_to_idx": {}}]
+    "beside",
+    [
+        {"classes": 4},
+        {"labels": ["a", "b", "a"]},
+        {"labels": ["loss", "accuracy"]},
+        {"classes": [0, 1, 2, 3]},
+        {"class_to_idx": {}},
+    ],
 )
 def test_what_names_no_classes_is_not_compared(tmp_path: Path, beside: dict[str, Any]) -> None:
     path = saved(tmp_path / "weights.pt", {"state_dict": STATE} | beside)
