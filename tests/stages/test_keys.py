@@ -22,6 +22,7 @@ from unlearn.core.types import Subset
 from unlearn.core.validation import ADDED
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.plan import Plan
 from unlearn.stages import keys
 from unlearn.stages.base import Stage, inputs

@@ -28,7 +28,7 @@ from unlearn.config.folders import cell_folder, job_problems, shared
 from unlearn.config.grid import Cell, Grid
 from unlearn.config.near import keys
 from unlearn.config.overriding import apply, lines, unreadable, unresolved_of_hydra
-from unlearn.config.own_options import ACROSS, explained, refuse_endless, refuse_primary
+from unlearn.config.own_options import ACROSS, explained, refuse_misread, refuse_primary
 from unlearn.config.schema import CONF, GROUPS, instantiate
 from unlearn.config.words import parse
 from unlearn.core.errors import ConfigError, Problem, nearest
@@ -63,7 +63,7 @@ def preflight(command: CommandLine) -> Checked:
         if not os.path.isdir(command.config_dir):  # noqa: PTH112  # Path's raises for some names
             raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
         refuse_primary(Path(command.config_dir), CONF)
-        refuse_endless(Path(command.config_dir), TOP)
+        refuse_misread(Path(command.config_dir), TOP)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         checks = _Preflight(command, GlobalHydra.instance().config_loader())
         grid, configs, composed = checks.checked()

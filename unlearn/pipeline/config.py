@@ -131,7 +131,7 @@ def settled(config: RunConfig) -> RunConfig:
 
 def check(config: RunConfig) -> Iterator[Problem | str]:
     """Data, models, requests and strategies that do not fit together, found before anything is computed."""
-    found = list(config.dataset.check())
+    found = list(config.dataset.check()) or list(_check_store(config))
     features = config.spd_gan.features or config.retain.features
     found = found or list(config.model.check(config.dataset.shape, config.dataset.classes, features))
     if not found and config.trained_on is not None:
@@ -148,6 +148,13 @@ def check(config: RunConfig) -> Iterator[Problem | str]:
             yield from _check_repeatable(config)
         wrong = list(config.forget.check(config.population))
         yield from wrong or _check_size(config)
+
+
+def _check_store(config: RunConfig) -> Iterator[Problem]:
+    """A folder of images with the store in it, which holds images too."""
+    if part := config.dataset.part_around(config.paths.store):
+        expected = f"a folder outside of the {part} part"
+        yield Problem("paths.store", expected, f"{config.paths.store}, in {config.dataset.folder(part)}")
 
 
 def check_here(config: RunConfig) -> Iterator[Problem | str]:
@@ -242,10 +249,11 @@ def _misfit(config: RunConfig, checkpoint: CheckpointFile) -> str | None:
     normalisation = tuple(tuple(values) for values in dataset.normalisation)
     try:
         source = find_source(checkpoint.file, checkpoint.entry, config.paths.store)
-        read_as = (repr(config.model), dataset.shape, dataset.classes, normalisation)
+        read_as = (repr(config.model), dataset.shape, dataset.classes, dataset.class_names, normalisation)
         asked = (file_sha256(source.path), source.entry, *read_as)
         if asked not in _fitting:
-            read_weights(source.path, empty_net(config), dataset.normalisation, source.entry)
+            net = empty_net(config)
+            read_weights(source.path, net, dataset.normalisation, source.entry, dataset.class_names)
             _fitting.add(asked)
     except UnlearnError as error:
         return str(error)

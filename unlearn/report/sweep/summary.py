@@ -30,7 +30,7 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
     found = read(paths)
     try:
         texts = _texts(found, into, stream)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError) as error:
         wrong = f"which lack or contradict what they refer to ({format_error(error)})"
         raise ReportError(f"PATH: expected reports as unlearn writes them, got some {wrong}") from error
     return [write_text(text, into / name, "--into") for name, text in texts.items()]

@@ -85,7 +85,7 @@ class Names:
         folder = place.rpartition("/")[0]
         pool = [name for name in self.paths if name.rpartition("/")[0] == folder] or self.paths
         same = [name for name in pool if name.casefold() == place.casefold()]
-        return next(iter(same or get_close_matches(place, pool[:COMPARED], n=1, cutoff=0.5)), "")
+        return next(iter(same or get_close_matches(place, pool[:COMPARED], cutoff=0.5)), "")
 
     def _exact(self, text: str) -> list[int]:
         path = PurePosixPath(text).as_posix()
