@@ -14,7 +14,7 @@ import torch
 from commands import unlearn
 from conftest import write_images
 
-from unlearn.cli.run import spelled_out
+from unlearn.cli.arguments import quote_paths
 from unlearn.config import CommandLine, preflight
 from unlearn.core.errors import ConfigError
 
@@ -82,12 +82,12 @@ def test_pictures_are_shown_when_asked_for(desk: Path) -> None:
 
 
 def test_checkpoint_is_short_for_the_options_it_stands_for() -> None:
-    assert spelled_out(["checkpoint=a.pt", "seed=1"]) == ["checkpoint=file", "checkpoint.file=a.pt", "seed=1"]
-    assert spelled_out(["-m", "checkpoint=a.pt,b.pt"]) == ["-m", "checkpoint=file", "checkpoint.file=a.pt,b.pt"]
-    assert spelled_out(["checkpoint=epoch=9-step=100.ckpt"])[1] == "checkpoint.file='epoch=9-step=100.ckpt'"
-    assert spelled_out(["checkpoint=runs/it's (1).pt"])[1] == r"checkpoint.file='runs/it\'s (1).pt'"
+    assert quote_paths(["checkpoint=a.pt", "seed=1"]) == ["checkpoint=file", "checkpoint.file=a.pt", "seed=1"]
+    assert quote_paths(["-m", "checkpoint=a.pt,b.pt"]) == ["-m", "checkpoint=file", "checkpoint.file=a.pt,b.pt"]
+    assert quote_paths(["checkpoint=epoch=9-step=100.ckpt"])[1] == "checkpoint.file='epoch=9-step=100.ckpt'"
+    assert quote_paths(["checkpoint=runs/it's (1).pt"])[1] == r"checkpoint.file='runs/it\'s (1).pt'"
     same = ["checkpoint=none", "checkpoint=mine", "checkpoint=file", "checkpoint.file=a.pt", "a.pt"]
-    assert spelled_out(same) == same
+    assert quote_paths(same) == same
 
 
 # What is wrong is told in one line before anything is computed
@@ -176,7 +176,7 @@ def test_a_bad_path_is_one_line(
     keys = {override.partition("=")[0] for override in changed}
     kept = [override for override in COMMAND if override.partition("=")[0] not in keys]
     with pytest.raises(ConfigError) as caught:
-        preflight(CommandLine(spelled_out([*kept, *changed, *TOY]), False, None))
+        preflight(CommandLine(quote_paths([*kept, *changed, *TOY]), False, None))
     line = caught.value.problems[0]
     assert all(word in line for word in words), line
     assert "\n" not in line
@@ -188,14 +188,14 @@ def test_a_checkpoint_may_have_any_name(desk: Path, tmp_path: Path, monkeypatch:
     here = shutil.copytree(desk, tmp_path / "desk", ignore=shutil.ignore_patterns("artifacts", "out", "shown"))
     (here / "resnet18.pt").rename(here / name)
     monkeypatch.chdir(here)
-    preflight(CommandLine(spelled_out([f"checkpoint={name}", *COMMAND[1:], *TOY]), False, None))
+    preflight(CommandLine(quote_paths([f"checkpoint={name}", *COMMAND[1:], *TOY]), False, None))
 
 
 def test_what_a_checkpoint_was_trained_on_must_be_told(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     told = [override for override in COMMAND if "trained_on" not in override]
     with pytest.raises(ConfigError, match=re.escape("checkpoint.trained_on: expected a value")):
-        preflight(CommandLine(spelled_out(told), False, None))
+        preflight(CommandLine(quote_paths(told), False, None))
 
 
 def test_an_unreadable_image_ends_the_run_in_one_line(desk: Path, tmp_path: Path) -> None:

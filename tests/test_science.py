@@ -31,7 +31,7 @@ def reported(store: Path, *overrides: str) -> dict[str, Any]:
         composed = compose("config", list(overrides))
     found = config.instantiate(composed)
     outcome: Outcome = run(found, BuildContext(ArtifactStore(store), found.trainer, Console()))
-    return assemble(outcome, config.plain(composed), {})
+    return assemble(outcome, config.to_plain_dict(composed), {})
 
 
 def metrics(store: Path, *overrides: str) -> dict[str, float]:

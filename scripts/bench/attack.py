@@ -11,8 +11,8 @@ from sklearn.svm import SVC
 from table import Row, compare, run
 
 from unlearn.attacks.logistic import _judged
-from unlearn.attacks.members import judge
-from unlearn.attacks.roc import RATES, _tpr, auc, ranking
+from unlearn.attacks.members import loss_classifier
+from unlearn.attacks.roc import RATES, _tpr, auc, measure_ranking
 
 N = 2000  # members, and as many others
 
@@ -28,10 +28,10 @@ def rows() -> Iterator[Row]:
         auc(members, others)
         for rate in RATES.values():
             _tpr(members, others, rate)
-        judge().fit(scores[:, None], truth).predict(scores[:, None])
+        loss_classifier().fit(scores[:, None], truth).predict(scores[:, None])
 
     def whole() -> None:
-        ranking(members, others, 1000, 0)
+        measure_ranking(members, others, 1000, 0)
         _judged(scores, truth, 10, 0.5, 0)
 
     def rival() -> None:

@@ -14,7 +14,7 @@ from table import MB, Row, compare, extra_memory, run
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from unlearn.functional.per_sample_gradients import FEW, sums
+from unlearn.functional.per_sample_gradients import MIN_BATCHED, sum_powers
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
 
@@ -39,8 +39,8 @@ def rows() -> Iterator[Row]:
         yield Row(f"memory, {name}", "3x the parameters", used, 3 * size, "MB", used / (3 * size), least, True, 1, "")
         note = "one by one too, by hooks that never hold all gradients at once"
         yield timed(f"{name}, 1 in all", net, images[:1], labels[:1], NEVER, note)
-        yield timed(f"{name}, {FEW} in all", net, images[:FEW], labels[:FEW], NEVER)
-        note = f"float64 within {difference(net, images[:FEW], labels[:FEW]):.0e}"
+        yield timed(f"{name}, {MIN_BATCHED} in all", net, images[:MIN_BATCHED], labels[:MIN_BATCHED], NEVER)
+        note = f"float64 within {difference(net, images[:MIN_BATCHED], labels[:MIN_BATCHED]):.0e}"
         yield timed(name, net, images, labels, goal, note)
 
 
@@ -59,7 +59,7 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def at_once(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """As scores are made, the check that the net can be trusted included."""
-    return sums(net, [(images, labels)], loss, torch.square)[0]
+    return sum_powers(net, [(images, labels)], loss, torch.square)[0]
 
 
 def one_by_one(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

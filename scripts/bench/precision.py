@@ -25,7 +25,7 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.published import Mnist
 from unlearn.data.loaders import Loader, PairedLoader
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.models.base import Classifier, Model
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
@@ -119,7 +119,7 @@ def accuracy(name: str, dataset: Dataset, recipe: Recipe) -> Row:
         settings = TrainerSettings("cpu", precision="bf16-mixed" if mixed else "32", channels_last=last)
         loader = PairedLoader({"train": Loader(some, recipe.batch_size, seed, "bench")})
         ClassifierModule(model, recipe, loader, seed, "bench").run(settings)
-        return correct(predict(model, contents.test)).mean().item()
+        return is_correct(predict(model, contents.test)).mean().item()
 
     mixed, plain = (100 * fmean(trained(seed, *way) for seed in SEEDS) for way in (MIXED, USUAL))
     apart, note = abs(mixed - plain), f"{mixed:.2f} % and {plain:.2f} %"

@@ -9,7 +9,7 @@ import torch
 from table import MB, Row, compare, extra_memory, run
 from torch import Tensor
 
-from unlearn.functional.random_k import drawn
+from unlearn.functional.random_k import random_k_mask
 
 N = 11_000_000
 GOALS = {0.01: 25.0, 0.1: 7.0, 0.5: 7.0}
@@ -20,13 +20,15 @@ def rows() -> Iterator[Row]:
     like = {"a": torch.empty(N // 2), "b": torch.empty(N - N // 2)}
     for share, goal in GOALS.items():
         count, name = round(share * N), f"11 M, {share:.0%}"
-        used, bound = extra_memory(lambda count=count: drawn(like, count, 0)), N / MB + 16
+        used, bound = extra_memory(lambda count=count: random_k_mask(like, count, 0)), N / MB + 16
         yield Row(f"memory, {name}", "a byte an entry and 16 MB", used, bound, "MB", used / bound, 1.0, True, 1, "")
-        for way in (drawn(like, count, 0), rival(like, count)):
+        for way in (random_k_mask(like, count, 0), rival(like, count)):
             if sum(int(mask.sum()) for mask in way.values()) != count:
                 raise AssertionError("not exactly K")
         pair = compare(
-            lambda count=count: drawn(like, count, 0), lambda count=count: rival(like, count), clock=time.process_time
+            lambda count=count: random_k_mask(like, count, 0),
+            lambda count=count: rival(like, count),
+            clock=time.process_time,
         )
         yield Row(name, "torch.randperm", 1e3 * pair.ours, 1e3 * pair.rival, "ms", pair.ratio, goal, clock="cpu")
 

@@ -28,9 +28,9 @@ from unlearn import config
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.progress import Console
 from unlearn.core.recipe import Recipe
-from unlearn.functional.per_sample_gradients import gradients
-from unlearn.functional.random_k import drawn
-from unlearn.functional.top_k import largest
+from unlearn.functional.per_sample_gradients import sum_gradients
+from unlearn.functional.random_k import random_k_mask
+from unlearn.functional.top_k import top_k_mask
 from unlearn.pipeline import plan as pipeline
 from unlearn.stages.base import BuildContext
 from unlearn.strategies.base import Context
@@ -79,10 +79,10 @@ def selections(n: int) -> Iterator[Row]:
     scores = topk.made(n, "random")
     flats = [each.numpy() for each in scores.values()]
     passing = partial(_pass, flats)
-    ranked = partial(largest, scores, count), partial(topk.rival, scores, count), passing
+    ranked = partial(top_k_mask, scores, count), partial(topk.rival, scores, count), passing
     yield point("largest", n, "torch.topk; limit: one pass of compares", ranked, often)
     draws = partial(np.random.PCG64(0).random_raw, n // 4)
-    by_chance = partial(drawn, scores, count, 0), partial(randomk.rival, scores, count), draws
+    by_chance = partial(random_k_mask, scores, count, 0), partial(randomk.rival, scores, count), draws
     yield point("chance", n, "torch.randperm; limit: the random bits", by_chance, often)
     net = Bare(scores)
     strategy, context = RandomK(k=SHARE, noise="absolute"), Context(net, lambda: net, {}, {}, 0)
@@ -123,7 +123,7 @@ def samples(n: int) -> Row:
     net, images, labels = build().eval(), torch.rand(n, *shape), torch.randint(0, 10, (n,))
     parts = net, images, labels
     batches = list(zip(torch.split(images, CACHED), torch.split(labels, CACHED), strict=True))
-    least = partial(gradients, net, batches, importance.loss)
+    least = partial(sum_gradients, net, batches, importance.loss)
     sides = partial(importance.at_once, *parts), partial(importance.one_by_one, *parts), least
     return point("forget set", n, "one by one; limit: their mean gradient", sides, 3)
 

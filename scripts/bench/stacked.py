@@ -25,7 +25,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.training.classifier import ClassifierModule
-from unlearn.training.stackable import agree, group_size
+from unlearn.training.stackable import group_size, is_stackable
 from unlearn.training.stacked import fit_stacked
 from unlearn.training.trainer import TrainerSettings
 
@@ -90,7 +90,7 @@ def measured(net: Callable[[], nn.Module], shape: Shape, batch: int, count: int)
         raise AssertionError(f"weights differ by {worst:.1e}")
     pair = compare(lambda: 1e3 * at_once(models, loaders, recipe), lambda: 1e3 * in_turn(models, loaders, longer))
     batches = [next(loader.batches(0)) for loader in loaders[:2]]
-    return pair, worst, group_size(models[0], batches[0]) if agree(models[:2], batches) else 0
+    return pair, worst, group_size(models[0], batches[0]) if is_stackable(models[:2], batches) else 0
 
 
 def difference(models: list[Classifier], loaders: list[Loader], recipe: Recipe) -> float:

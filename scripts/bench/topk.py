@@ -9,7 +9,7 @@ import torch
 from table import MB, Row, compare, extra_memory, run
 from torch import Tensor
 
-from unlearn.functional.top_k import largest
+from unlearn.functional.top_k import top_k_mask
 
 SHARES = {11_000_000: (0.01, 0.1, 0.5), 100_000_000: (0.1,)}
 GOALS = {11_000_000: 8.0, 100_000_000: 6.0}
@@ -38,10 +38,10 @@ def made(n: int, kind: str) -> dict[str, Tensor]:
 def case(name: str, scores: dict[str, Tensor], count: int, goal: float) -> Iterator[Row]:
     """Memory and time of one selection."""
     n = sum(each.numel() for each in scores.values())
-    used, bound = extra_memory(lambda: largest(scores, count)), n / MB + 32
+    used, bound = extra_memory(lambda: top_k_mask(scores, count)), n / MB + 32
     yield Row(f"memory, {name}", "a byte an entry and 32 MB", used, bound, "MB", used / bound, 1.0, True, 1, "")
-    check(scores, largest(scores, count), count)
-    pair = compare(lambda: largest(scores, count), lambda: rival(scores, count), clock=time.process_time)
+    check(scores, top_k_mask(scores, count), count)
+    pair = compare(lambda: top_k_mask(scores, count), lambda: rival(scores, count), clock=time.process_time)
     yield Row(name, "torch.topk", 1e3 * pair.ours, 1e3 * pair.rival, "ms", pair.ratio, goal, clock="cpu")
 
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from unlearn import config
 from unlearn.attacks.base import Attack
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.metrics.evidence import Metric
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
@@ -97,7 +97,7 @@ def _composed(overrides: tuple[str, ...]) -> dict[str, frozenset[str]]:
 def page() -> str:
     """The page as it should be."""
     groups = {
-        group: [Entry.of(group, name, kind) for name, kind in sorted(options(f"unlearn.{group}", base).items())]
+        group: [Entry.of(group, name, kind) for name, kind in sorted(find_options(f"unlearn.{group}", base).items())]
         for group, base in (("metrics", Metric), ("attacks", Attack))
     }
     folder = FileSystemLoader(Path(__file__).parent)

@@ -14,7 +14,7 @@ import random
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +22,9 @@ from typing import NamedTuple
 from outcome import outcome
 
 from unlearn import config
-from unlearn.config.near import keys
-from unlearn.config.preflight import _Preflight
+from unlearn.config.cell_composer import CellComposer
+from unlearn.config.near import dotted_keys
+from unlearn.config.preflight import CellChecks, build_grid
 
 SECONDS = 30  # of a case
 COMBINATIONS = (
@@ -97,24 +98,23 @@ class Case(NamedTuple):
 
 def cases(combination: tuple[str, ...], count: int, draw: random.Random) -> Iterator[Case]:
     """Leaves times values, each pair once at most, in an order of its own."""
-    composed, _, _ = prepared(combination)._merged(combination)
-    pairs = [(leaf, value) for leaf in keys(composed) for value in VALUES]
+    composed = make_composer().compose(combination).config
+    pairs = [(leaf, value) for leaf in dotted_keys(composed) for value in VALUES]
     draw.shuffle(pairs)
     yield from (Case(combination, f"{leaf}={value}") for leaf, value in pairs[:count])
 
 
-def prepared(combination: Sequence[str]) -> _Preflight:
-    """The checks of a command line, which compose its options once for all cases."""
+def make_composer() -> CellComposer:
+    """A composer, which composes the options of a combination once for all cases."""
     from hydra.core.global_hydra import GlobalHydra
 
-    command = config.CommandLine(list(combination), False, None)
-    return _Preflight(command, GlobalHydra.instance().config_loader())
+    return CellComposer(GlobalHydra.instance().config_loader(), None)
 
 
-def check(checks: _Preflight, case: Case) -> None:
+def check(composer: CellComposer, case: Case) -> None:
     """Compose and check one command line, as `unlearn` does before any work."""
-    checks.command = config.CommandLine([*case.combination, case.override], False, None)
-    _, configs, _ = checks.checked()
+    command = config.CommandLine([*case.combination, case.override], False, None)
+    configs, _ = CellChecks(composer, build_grid(command, composer)).run()
     config.check_surroundings(configs)
 
 
@@ -123,10 +123,10 @@ def run(combination: tuple[str, ...], count: int, seed: int, report: Path) -> No
     from hydra import initialize_config_dir
 
     with report.open("w") as file, initialize_config_dir(str(config.CONF), version_base="1.3"):
-        checks = prepared(combination)
+        composer = make_composer()
         for case in cases(combination, count, random.Random(f"{seed} {combination}")):
             print(f"case\t{' '.join((*combination, case.override))!r}", file=file, flush=True)
-            if wrong := outcome(partial(check, checks, case), SECONDS):
+            if wrong := outcome(partial(check, composer, case), SECONDS):
                 print(f"wrong\t{wrong}", file=file, flush=True)
 
 

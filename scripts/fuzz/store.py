@@ -32,8 +32,8 @@ from hydra import compose, initialize_config_dir
 
 from unlearn import config
 from unlearn.cli import store as command
-from unlearn.cli.lines import explained
-from unlearn.core.artifact_meta import META, sealed, spec_key
+from unlearn.cli.lines import describe_answers
+from unlearn.core.artifact_meta import META, add_digest, spec_key
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import UnlearnError
 from unlearn.core.progress import Console
@@ -124,7 +124,7 @@ def _complaints(base: Base, root: Path, edited: list[Path]) -> Iterator[str]:
         yield from _tool(root, "show", path.name)
     with contextlib.suppress(UnlearnError):
         catalogue = Catalogue.read(root)
-        list(explained(why(catalogue, base.stages, gone(root))))
+        list(describe_answers(why(catalogue, base.stages, gone(root))))
         yield from _disagreements(base, root, catalogue)
 
 
@@ -269,7 +269,7 @@ def _forge(root: Path, draw: random.Random) -> list[Path]:
     _put(meta["spec"], draw)
     key = spec_key(meta["spec"])
     target = folder.rename(folder.with_name(key)) if not folder.with_name(key).exists() else folder
-    (target / META).write_text(json.dumps(sealed(meta | {"key": target.name})))
+    (target / META).write_text(json.dumps(add_digest(meta | {"key": target.name})))
     return []
 
 
@@ -279,7 +279,7 @@ def _edited(folder: Path, draw: random.Random, with_digest: bool) -> list[Path]:
     before = json.dumps(meta, sort_keys=True)
     _put(meta, draw)
     same = json.dumps(meta, sort_keys=True) == before
-    path.write_text(json.dumps(sealed(meta) if with_digest else meta))
+    path.write_text(json.dumps(add_digest(meta) if with_digest else meta))
     return [] if same else [folder]
 
 

@@ -29,7 +29,7 @@ from unlearn.functional.parameter_scores import GradientStatistic
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.stages.machine import machine, versions
+from unlearn.stages.machine import describe_machine, installed_versions
 from unlearn.training import trainer
 from unlearn.training.classifier import ClassifierModule
 from unlearn.training.layout import channels_last, lay_out_weights
@@ -50,7 +50,7 @@ class Killed(BaseException):
 
 def versions_step(_: Path) -> None:
     """What the figures are of."""
-    hardware, found = machine(SETTINGS), versions()
+    hardware, found = describe_machine(SETTINGS), installed_versions()
     print("; ".join(f"{name} {value}" for name, value in (hardware | found).items()))
     if DEVICE != "cpu":
         free, total = torch.cuda.mem_get_info()

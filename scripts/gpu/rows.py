@@ -31,11 +31,11 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.loaders import Augmentation, Loader, PairedLoader
 from unlearn.functional.parameter_scores import GradientStatistic
-from unlearn.functional.top_k import largest
+from unlearn.functional.top_k import top_k_mask
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.resnet18 import Resnet18
-from unlearn.stages.machine import machine, versions
+from unlearn.stages.machine import describe_machine, installed_versions
 from unlearn.training.classifier import ClassifierModule
 from unlearn.training.stacked import fit_stacked
 from unlearn.training.trainer import TrainerSettings
@@ -58,7 +58,7 @@ def main(path: str, *names: str) -> int:
         images, labels = torch.from_numpy(packed["train"]), torch.from_numpy(packed["train_labels"])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     data = Images(images, labels, torch.arange(len(labels))).take(order)
-    hardware, found = machine(SETTINGS), versions()
+    hardware, found = describe_machine(SETTINGS), installed_versions()
     print(f"{datetime.now(UTC):%Y-%m-%d}; {hardware['device']}; {hardware['cpu']}, {hardware['cores']} cores; ", end="")
     print(", ".join(f"{name} {found[name]}" for name in ("torch", "pytorch-lightning", "python", "commit")))
     print(f"CIFAR-10 from {Path(path).name}, n = {REPETITIONS}" + "; TOY, a small CNN for ResNet-18: no figures" * TOY)
@@ -225,7 +225,7 @@ def select(share: float) -> None:
         return mask
 
     copied = {name: each.cpu() for name, each in scores.items()}
-    mine, expected = largest(scores, count), largest(copied, count)
+    mine, expected = top_k_mask(scores, count), top_k_mask(copied, count)
     if not all(torch.equal(mine[name].cpu(), mask) for name, mask in expected.items()):
         raise AssertionError("largest: another selection on the device than on the CPU")
     rivals = {
@@ -234,11 +234,16 @@ def select(share: float) -> None:
     }
 
     def on_cpu() -> None:
-        found = largest({name: each.cpu() for name, each in scores.items()}, count)
+        found = top_k_mask({name: each.cpu() for name, each in scores.items()}, count)
         for mask in found.values():
             mask.to(DEVICE)
 
-    row(f"the largest {share:.0%} of {ENTRIES:.0e}", "times/s", lambda: seconds(lambda: largest(scores, count)), rivals)
+    row(
+        f"the largest {share:.0%} of {ENTRIES:.0e}",
+        "times/s",
+        lambda: seconds(lambda: top_k_mask(scores, count)),
+        rivals,
+    )
 
 
 ROWS: dict[str, Callable[[Images], None]] = {

@@ -22,15 +22,15 @@ from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
 from unlearn.attacks.logistic import Logistic
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.nomus import Nomus, nomus
-from unlearn.attacks.roc import auc, balanced_accuracy, clopper_pearson, ranking, tpr_at
+from unlearn.attacks.roc import auc, balanced_accuracy, clopper_pearson, measure_ranking, tpr_at
 from unlearn.attacks.selection import Selection
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.types import Measurement, Predictions, Role, Subset
-from unlearn.functional.gradient_inversion import Guesses, Truth
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
 from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence, Shadow
 from unlearn.strategies.base import Strategy
 
-ATTACKS = options("unlearn.attacks", Metric)
+ATTACKS = find_options("unlearn.attacks", Metric)
 CONF = Path(__file__).parents[2] / "conf/attacks"
 scores = st.lists(st.integers(0, 6), min_size=1, max_size=30)
 
@@ -67,7 +67,7 @@ def test_resamples_are_counted_as_if_drawn_and_sorted(members: list[int], others
     """To the bit, ties included."""
     inside, outside, generator = np.array(members), np.array(others), np.random.default_rng(seed)
     drawn = [auc(generator.choice(inside, len(inside)), generator.choice(outside, len(outside))) for _ in range(100)]
-    assert ranking(inside, outside, 100, seed)["auc"].interval == tuple(np.quantile(drawn, [0.025, 0.975]))
+    assert measure_ranking(inside, outside, 100, seed)["auc"].interval == tuple(np.quantile(drawn, [0.025, 0.975]))
 
 
 def test_bootstrap_interval_holds_the_auc_and_narrows_with_samples() -> None:
@@ -75,7 +75,7 @@ def test_bootstrap_interval_holds_the_auc_and_narrows_with_samples() -> None:
     for n in (50, 5000):
         generator = np.random.default_rng(0)
         members, others = generator.normal(size=n) + 1, generator.normal(size=n)
-        low, high = ranking(members, others, 200, seed=0)["auc"].interval or (1.0, 0.0)
+        low, high = measure_ranking(members, others, 200, seed=0)["auc"].interval or (1.0, 0.0)
         assert low < auc(members, others) < high
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(10, rel=0.4)
@@ -259,7 +259,7 @@ def membership(before: Predictions, after: Predictions, holdout: Predictions) ->
     ],
 )
 def test_forgetting_rate_by_hand(after: list[float], expected: float) -> None:
-    """Members lose 0.1 and non-members 3, so the judge's border lies between."""
+    """Members lose 0.1 and non-members 3, so the classifier's border lies between."""
     found = membership(with_losses([0.1] * 10), with_losses(after), with_losses([3.0] * 20))
     assert (found.value, found.n) == (pytest.approx(expected), 10)
 
@@ -281,7 +281,10 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
 def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> ModelEvidence:
     every = {Subset.FORGET: members, Subset.RETAIN: retain}
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
-    nothing = Guesses(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)), Truth(image, 0, 1, image, image)
+    nothing = (
+        Reconstructions(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)),
+        ForgottenImage(image, 0, 1, image, image),
+    )
     found = {subset: every.get(subset, others) for subset in attack.subsets}
     return ModelEvidence(found, recovered=nothing if attack.recovery else None)
 
@@ -352,7 +355,7 @@ def test_an_attack_says_how_to_read_it(name: str) -> None:
     assert attack.members
     assert attack.non_members
     assert re.search("the (higher|fewer)", attack.direction)
-    assert set(attack.invalid_for) <= set(options("unlearn.strategies", Strategy))
+    assert set(attack.invalid_for) <= set(find_options("unlearn.strategies", Strategy))
 
 
 def test_full_is_all_but_what_is_for_searches_and_what_costs_most(composed: Callable[..., DictConfig]) -> None:

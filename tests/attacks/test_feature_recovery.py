@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.attacks.feature_recovery import FeatureRecovery, mse, ssim
 from unlearn.core.types import Measurement
-from unlearn.functional.gradient_inversion import Guesses, Truth
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
 from unlearn.metrics.evidence import Evidence, ModelEvidence
 
 CONTROLS = [f"{control}_{of}" for control in ("class_mean", "nearest") for of in ("mse", "ssim")]
@@ -45,20 +45,20 @@ def test_ssim_is_that_of_its_formula(shape: tuple[int, ...], side: int) -> None:
     assert ssim(near, x) > ssim(y, x)
 
 
-def attacked(guesses: Guesses, truth: Truth) -> dict[str, Measurement]:
+def attacked(guesses: Reconstructions, truth: ForgottenImage) -> dict[str, Measurement]:
     found = FeatureRecovery().measure(Evidence(ModelEvidence(recovered=(guesses, truth))))
     return {name.removeprefix("feature_recovery_"): each for name, each in found.items()}
 
 
-def guessed(images: Tensor, cost: list[float]) -> Guesses:
-    return Guesses(images, torch.linspace(0.5, 0.7, len(images)), torch.tensor(cost))
+def guessed(images: Tensor, cost: list[float]) -> Reconstructions:
+    return Reconstructions(images, torch.linspace(0.5, 0.7, len(images)), torch.tensor(cost))
 
 
 def test_the_guess_that_explains_best_is_taken_right_or_wrong() -> None:
     image = drawn(0, 1, 8, 8)
     images = torch.stack([image + 0.1, image, drawn(1, 1, 8, 8)])
     peers = drawn(2, 1, 8, 8), drawn(3, 1, 8, 8)
-    found = attacked(guessed(images, [0.1, 0.2, 0.3]), Truth(image, 1, 5, *peers))
+    found = attacked(guessed(images, [0.1, 0.2, 0.3]), ForgottenImage(image, 1, 5, *peers))
     assert found["mse"].value == pytest.approx(0.01)
     assert found["psnr"].value == pytest.approx(20, abs=1e-4)
     assert found["class"].value == 0
@@ -73,7 +73,7 @@ def test_the_guess_that_explains_best_is_taken_right_or_wrong() -> None:
 
 def test_the_very_image_has_no_ratio_to_its_error() -> None:
     image = drawn(0, 1, 8, 8)
-    found = attacked(guessed(image[None], [0.0]), Truth(image, 0, 1, image / 2, image / 3))
+    found = attacked(guessed(image[None], [0.0]), ForgottenImage(image, 0, 1, image / 2, image / 3))
     assert found["ssim"].value == pytest.approx(1)
     assert (found["mse"].value, found["class"].value) == (0, 1)
     assert (found["psnr"].value, found["psnr"].reason) == (None, "the error is 0")
@@ -82,22 +82,22 @@ def test_the_very_image_has_no_ratio_to_its_error() -> None:
 
 def test_what_its_class_shows_anyway_is_not_recovered() -> None:
     image = drawn(0, 1, 8, 8)
-    found = attacked(guessed(image[None] / 2, [0.0]), Truth(image, 0, 2, image / 2, image))
+    found = attacked(guessed(image[None] / 2, [0.0]), ForgottenImage(image, 0, 2, image / 2, image))
     assert (found["advantage"].value, found["nearest_mse"].value) == (None, 0)
     assert "the same" in (found["advantage"].reason or "")
-    alike = attacked(guessed(image[None] / 2, [0.0]), Truth(image, 0, 2, image / 2, image / 3))
+    alike = attacked(guessed(image[None] / 2, [0.0]), ForgottenImage(image, 0, 2, image / 2, image / 3))
     assert alike["advantage"].value == 0
 
 
 def test_unchanged_weights_show_nothing_and_the_controls_stay() -> None:
     image = drawn(0, 1, 8, 8)
-    found = attacked(guessed(torch.empty(0, 1, 8, 8), []), Truth(image, 0, 1, image, image))
+    found = attacked(guessed(torch.empty(0, 1, 8, 8), []), ForgottenImage(image, 0, 1, image, image))
     assert all("the weights are the original's" in (found[name].reason or "") for name in set(found) - set(CONTROLS))
     assert all(found[name].value is not None for name in CONTROLS)
 
 
 def test_without_another_image_of_the_class_there_is_no_control() -> None:
     image = drawn(0, 1, 8, 8)
-    found = attacked(guessed(image[None] / 2, [0.0]), Truth(image, 0, 0, None, None))
+    found = attacked(guessed(image[None] / 2, [0.0]), ForgottenImage(image, 0, 0, None, None))
     assert all("no other image of class 0" in (found[name].reason or "") for name in (*CONTROLS, "advantage"))
     assert math.isfinite(found["ssim"].value or math.nan)

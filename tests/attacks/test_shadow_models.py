@@ -12,14 +12,14 @@ from torch import Tensor
 
 from unlearn.attacks.likelihood_ratio import log_ratio
 from unlearn.attacks.lira import Lira
-from unlearn.attacks.rmia import Rmia, dominated
+from unlearn.attacks.rmia import Rmia, fraction_outscored
 from unlearn.attacks.roc import auc
-from unlearn.attacks.shadow_models import Observed, told_apart
+from unlearn.attacks.shadow_models import ShadowStatistics, measure_scores
 from unlearn.attacks.u_lira import ULira
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import problems
 from unlearn.functional.estimates import cross_entropy
-from unlearn.functional.logit_margin import margin
+from unlearn.functional.logit_margin import logit_margin
 from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence, Shadow
 
 ATTACKS = (Lira(bootstrap=100), ULira(bootstrap=100), Rmia(bootstrap=100))
@@ -77,20 +77,22 @@ def test_the_curve_is_drawn_of_the_scores_that_were_measured(attack: Metric) -> 
 
 def test_the_margin_is_the_log_odds_of_the_true_class_and_does_not_saturate() -> None:
     logits = torch.tensor([[2.0, 1.0, -1.0], [0.0, 90.0, -3.0]])
-    found = margin(Predictions(logits, torch.tensor([0, 1]), torch.arange(2)))
+    found = logit_margin(Predictions(logits, torch.tensor([0, 1]), torch.arange(2)))
     assert found[0].item() == pytest.approx(2 - math.log(math.e + math.exp(-1)))
     assert found[1].item() == pytest.approx(90 - math.log(1 + math.exp(-3)))
     assert found.dtype == torch.float64
     mild = Predictions(torch.randn(50, 4), torch.arange(50) % 4, torch.arange(50))
     p = (-cross_entropy(mild)).exp()
-    torch.testing.assert_close(margin(mild), (p / (1 - p)).log())
+    torch.testing.assert_close(logit_margin(mild), (p / (1 - p)).log())
 
 
-def by_hand() -> Observed:
+def by_hand() -> ShadowStatistics:
     """Two samples, four models; of the second sample the margins lie twice as far apart."""
     shadows = torch.tensor([[3.0, 6.0], [5.0, 10.0], [0.0, 0.0], [2.0, 4.0]], dtype=torch.float64)
     learnt = torch.tensor([[True, True], [True, True], [False, False], [False, False]])
-    return Observed(torch.tensor([4.0, 2.0], dtype=torch.float64), shadows, learnt, learnt, torch.tensor([True, False]))
+    return ShadowStatistics(
+        torch.tensor([4.0, 2.0], dtype=torch.float64), shadows, learnt, learnt, torch.tensor([True, False])
+    )
 
 
 def test_the_ratio_by_hand() -> None:
@@ -107,7 +109,7 @@ def test_the_ratio_is_scipys() -> None:
     for column in learnt.T:
         column[draws.choice(12, 6, replace=False)] = True
     parts = [torch.from_numpy(each) for each in (subject, shadows, learnt, learnt)]
-    found = log_ratio(Observed(*parts, torch.arange(5) < 2), forgotten=False, own_variance=True)
+    found = log_ratio(ShadowStatistics(*parts, torch.arange(5) < 2), forgotten=False, own_variance=True)
     for i in range(5):
         inside, outside = (shadows[mask, i] for mask in (learnt[:, i], ~learnt[:, i]))
         expected = [norm(group.mean(), group.std(ddof=1)).logpdf(subject[i]) for group in (inside, outside)]
@@ -117,7 +119,7 @@ def test_the_ratio_is_scipys() -> None:
 def test_what_was_learnt_and_kept_is_neither_in_nor_out_for_unlearned_shadows() -> None:
     found = by_hand()
     forgot = torch.tensor([[True, True], [True, True], [False, False], [False, False], [False, False]])
-    more = Observed(
+    more = ShadowStatistics(
         found.subject,
         torch.cat([found.shadows, torch.full((1, 2), 1e6, dtype=torch.float64)]),
         torch.cat([found.learnt, torch.ones(1, 2, dtype=torch.bool)]),
@@ -129,7 +131,7 @@ def test_what_was_learnt_and_kept_is_neither_in_nor_out_for_unlearned_shadows() 
 
 def test_models_that_agree_to_the_bit_give_a_finite_ratio() -> None:
     found = by_hand()
-    alike = Observed(found.subject, torch.ones(4, 2).double(), found.learnt, found.forgot, found.members)
+    alike = ShadowStatistics(found.subject, torch.ones(4, 2).double(), found.learnt, found.forgot, found.members)
     assert log_ratio(alike, False, False).isfinite().all()
 
 
@@ -137,10 +139,10 @@ def test_dominance_by_hand() -> None:
     """Gains 2 (a member); 1, 3 and 0 (the others): against itself a sample counts half."""
     gain = torch.tensor([2.0, 1.0, 3.0, 0.0], dtype=torch.float64)
     masks = torch.ones(4, 4, dtype=torch.bool)
-    found = Observed(gain, torch.zeros(4, 4).double(), masks, masks, torch.arange(4) < 1)
-    assert dominated(found, 1.0).tolist() == pytest.approx([2 / 3, 1.5 / 3, 2.5 / 3, 0.5 / 3])
-    assert dominated(found, math.e**1.5).tolist() == pytest.approx([1 / 3, 0.0, 2 / 3, 0.0])
-    assert dominated(found, math.e**-1.5).tolist() == pytest.approx([1.0, 1.5 / 3, 2.5 / 3, 1.5 / 3])
+    found = ShadowStatistics(gain, torch.zeros(4, 4).double(), masks, masks, torch.arange(4) < 1)
+    assert fraction_outscored(found, 1.0).tolist() == pytest.approx([2 / 3, 1.5 / 3, 2.5 / 3, 0.5 / 3])
+    assert fraction_outscored(found, math.e**1.5).tolist() == pytest.approx([1 / 3, 0.0, 2 / 3, 0.0])
+    assert fraction_outscored(found, math.e**-1.5).tolist() == pytest.approx([1.0, 1.5 / 3, 2.5 / 3, 1.5 / 3])
 
 
 def test_dominance_is_the_double_loop_over_probabilities() -> None:
@@ -151,7 +153,7 @@ def test_dominance_is_the_double_loop_over_probabilities() -> None:
     expected = [float(np.mean([bool(ratio[x] / ratio[z] >= 1.1) for z in range(10, 30)])) for x in range(30)]
     logs = torch.stack(each).log()
     masks = torch.ones(16, 30, dtype=torch.bool)
-    found = dominated(Observed(p.log(), logs, masks, masks, torch.arange(30) < 10), 1.1)
+    found = fraction_outscored(ShadowStatistics(p.log(), logs, masks, masks, torch.arange(30) < 10), 1.1)
     assert found.tolist() == pytest.approx(expected)
 
 
@@ -159,16 +161,18 @@ def test_dominance_is_the_double_loop_over_probabilities() -> None:
 def test_where_only_an_outlier_is_outdone_nobody_is_told_apart(gamma: float) -> None:
     gain = torch.cat([torch.zeros(99), torch.tensor([-9.0])]).double()
     masks = torch.ones(4, 100, dtype=torch.bool)
-    found = Observed(gain, torch.zeros(4, 100).double(), masks, masks, torch.arange(100) < 40)
-    told = told_apart(dominated(found, gamma), found, 0.5, 100, seed=0)
+    found = ShadowStatistics(gain, torch.zeros(4, 100).double(), masks, masks, torch.arange(100) < 40)
+    told = measure_scores(fraction_outscored(found, gamma), found, 0.5, 100, seed=0)
     assert told["auc"].value == pytest.approx(0.5 + 1 / 120)  # the outlier itself is one of 60 others
 
 
 def test_without_gamma_the_ranking_is_that_of_the_gain() -> None:
     gain = torch.randn(100, generator=torch.Generator().manual_seed(0)).double()
     masks = torch.ones(4, 100, dtype=torch.bool)
-    found = Observed(gain, torch.zeros(4, 100).double(), masks, masks, torch.arange(100) < 40)
-    areas = [told_apart(each, found, 0.5, 100, seed=0)["auc"].value for each in (gain, dominated(found, 1.0))]
+    found = ShadowStatistics(gain, torch.zeros(4, 100).double(), masks, masks, torch.arange(100) < 40)
+    areas = [
+        measure_scores(each, found, 0.5, 100, seed=0)["auc"].value for each in (gain, fraction_outscored(found, 1.0))
+    ]
     assert areas[0] == areas[1]
 
 
@@ -234,8 +238,8 @@ def test_non_members_are_of_the_forgotten_class() -> None:
 def test_scores_are_told_apart_by_hand() -> None:
     """Members 1, 2, -1, 4 and others -2, -3, 0.5, -1: three of four are right on either side, one pair ties."""
     scores = torch.tensor([1.0, 2, -1, 4, -2, -3, 0.5, -1], dtype=torch.float64)
-    found = Observed(scores, scores[None], scores[None] > 0, scores[None] > 0, torch.arange(8) < 4)
-    told = told_apart(scores, found, 0.0, 100, seed=0)
+    found = ShadowStatistics(scores, scores[None], scores[None] > 0, scores[None] > 0, torch.arange(8) < 4)
+    told = measure_scores(scores, found, 0.0, 100, seed=0)
     assert told["auc"].value == pytest.approx((4 + 4 + 2.5 + 4) / 16)
     assert told["balanced_accuracy"].value == 0.75
     low, high = binomtest(3, 4).proportion_ci(0.95, "exact")
@@ -248,7 +252,9 @@ def test_a_rate_has_an_interval_where_there_are_enough_non_members() -> None:
     draws = torch.Generator().manual_seed(0)
     scores = torch.cat([torch.randn(300, generator=draws) + 1, torch.randn(1200, generator=draws)]).double()
     mask = torch.ones(1, 1500, dtype=torch.bool)
-    told = told_apart(scores, Observed(scores, scores[None], mask, mask, torch.arange(1500) < 300), 0.0, 200, seed=0)
+    told = measure_scores(
+        scores, ShadowStatistics(scores, scores[None], mask, mask, torch.arange(1500) < 300), 0.0, 200, seed=0
+    )
     value, interval = told["tpr_at_1pct_fpr"].value, told["tpr_at_1pct_fpr"].interval
     assert value is not None
     assert interval is not None

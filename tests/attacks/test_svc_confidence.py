@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 from unlearn.attacks.svc_confidence import SvcConfidence
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.metrics.evidence import Evidence, ModelEvidence
-from unlearn.pipeline.config import UNSEEN
+from unlearn.pipeline.metric_checks import UNSEEN
 
 
 def sure(p: np.ndarray) -> Predictions:

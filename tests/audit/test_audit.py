@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from unlearn.audit.build import write_audit
 from unlearn.audit.record import SHAPE, keyed, read_key, seal, write_new_key
 from unlearn.cli.audit import main
-from unlearn.config import plain
-from unlearn.core.artifact_meta import sealed
+from unlearn.config import to_plain_dict
+from unlearn.core.artifact_meta import add_digest
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.removals import Removal, record, remove
 from unlearn.report.assemble import assemble
@@ -87,7 +87,7 @@ def verify(file: Path, *arguments: str | Path) -> Done:
 
 
 def audited(run: Finished, folder: Path) -> None:
-    report = assemble(run.outcome, plain(run.composed), {"strategy": "top_k"})
+    report = assemble(run.outcome, to_plain_dict(run.composed), {"strategy": "top_k"})
     write(report, folder)
     write_audit(run.outcome, report, folder)
 
@@ -288,7 +288,7 @@ def rewritten(path: Path) -> None:
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    (path.parent / "meta.json").write_text(json.dumps(sealed(meta)))
+    (path.parent / "meta.json").write_text(json.dumps(add_digest(meta)))
 
 
 def measurement(desk: Desk) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from commands import run_command, unlearn
 
-from unlearn.cli.run import flags_first
+from unlearn.cli.arguments import move_flags_first
 
 TOY = ["dataset.limit=400", "train.epochs=2", "spd_gan.steps=10", "strategy.recipe.epochs=1"]
 HEAVY = ("pytorch_lightning", "torchvision", "wandb", "sklearn", "matplotlib")
@@ -161,7 +161,7 @@ def test_help_and_refusal_load_little(arguments: list[str], tmp_path: Path) -> N
 
 
 def test_a_grid_may_be_asked_for_anywhere() -> None:
-    assert flags_first(["seed=1", "-m", "train.epochs=2"]) == ["-m", "seed=1", "train.epochs=2"]
+    assert move_flags_first(["seed=1", "-m", "train.epochs=2"]) == ["-m", "seed=1", "train.epochs=2"]
 
 
 def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:

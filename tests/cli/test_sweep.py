@@ -145,7 +145,7 @@ def test_the_command_for_failed_cells_runs_only_those(tmp_path: Path) -> None:
     (tmp_path / "artifacts" / "unlearn" / key / "model.safetensors").write_bytes(b"damaged")
     said = sweep(*grid, "paths.output=two", cwd=tmp_path, status=1)
     assert "1 of 4 cells failed" in said
-    assert "cell 2 (strategy.k=0.1 seed=0): paths.store: expected the artefact" in said
+    assert "cell 2 (strategy.k=0.1 seed=0): paths.store: expected the artifact" in said
     (line,) = [line for line in said.splitlines() if line.startswith("  unlearn -m")]
     shutil.rmtree(tmp_path / "artifacts" / "unlearn" / key)
     sweep(*shlex.split(line)[2:], cwd=tmp_path)
@@ -203,4 +203,4 @@ def test_a_launcher_that_loses_a_process_lists_what_did_not_end(tmp_path: Path) 
     _, said = running.communicate(timeout=60)
     assert running.returncode == 1
     assert "2 of 2 cells failed" in said
-    assert "ended without a word: killed, or out of memory" in said
+    assert "ended without a message: killed, or out of memory" in said

@@ -153,7 +153,7 @@ def test_each_process_of_this_machine_takes_a_gpu_of_its_own(monkeypatch: pytest
     def taken(process: list[FileLock]) -> str:
         monkeypatch.setattr(gpus, "_held", process)
         for _ in range(2):  # the second cell of a process finds CUDA started
-            gpus.take_gpu()
+            gpus.claim_gpu()
         return os.environ["CUDA_VISIBLE_DEVICES"]
 
     assert [taken(process) for process in processes[:3]] == ["2", "GPU-a/5", "2"]

@@ -12,16 +12,16 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from unlearn import config
-from unlearn.cli.run import help_text
+from unlearn.cli.help import help_text
 from unlearn.config import CommandLine, preflight
 from unlearn.config.schema import part_of
 from unlearn.core.errors import ConfigError
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Subset
 from unlearn.metrics.evidence import Metric
 from unlearn.pipeline.config import RunConfig
-from unlearn.pipeline.plan import plan
+from unlearn.pipeline.plan import make_plan
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Budget, Strategy
 from unlearn.strategies.finetune import Finetune
@@ -69,12 +69,12 @@ def test_every_option_composes(group: str, option: str) -> None:
     found = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
     need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
     if (group, option) not in need_files:
-        assert plan(found).evaluations
+        assert make_plan(found).evaluations
 
 
 @pytest.mark.parametrize(("group", "where"), [(g, w) for g, w in config.GROUPS.items() if g not in ("", "baseline")])
 def test_every_class_has_a_yaml_and_every_yaml_a_class(group: str, where: tuple[str, type]) -> None:
-    schemas = options(*where)
+    schemas = find_options(*where)
     texts = [path.read_text() for path in (config.CONF / group).glob("*.yaml")]
     used = [name for name in schemas if any(f"/schema/{group}/{name}@" in text for text in texts)]
     assert used == list(schemas)
@@ -87,10 +87,10 @@ def test_correcting_labels_brings_its_metric_along(metrics: list[str]) -> None:
     assert "corrected_accuracy" not in composed().metrics
 
 
-@pytest.mark.parametrize("reading", options("unlearn.spd_gan", SpdGan))
+@pytest.mark.parametrize("reading", find_options("unlearn.spd_gan", SpdGan))
 def test_full_is_all_that_the_choice_of_spd_gan_allows(reading: str) -> None:
     plain, full = (list(composed(f"spd_gan={reading}", *more).metrics) for more in ((), ("metrics=full",)))
-    kinds = options("unlearn.metrics", Metric)
+    kinds = find_options("unlearn.metrics", Metric)
     barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if reading == "off" else set()
     assert full[: len(plain)] == plain
     assert set(full) == set(kinds) - barred - {"corrected_accuracy", "klom"}
@@ -132,7 +132,7 @@ def test_strategy_recipe_follows_the_training_recipe() -> None:
 
 
 def test_defaults_live_in_the_dataclasses() -> None:
-    for name, kind in options("unlearn.strategies", Strategy).items():
+    for name, kind in find_options("unlearn.strategies", Strategy).items():
         fresh, found = kind(), composed(f"strategy={name}").strategy
         own = [field.name for field in fields(kind) if field.name not in ("recipe",)]
         assert {field: getattr(found, field) for field in own} == {field: getattr(fresh, field) for field in own}
@@ -150,7 +150,7 @@ def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: floa
     preflight(CommandLine(command, False, None))
     found = composed(*command)
     assert (type(found.strategy.selection).__name__, found.strategy.k) == ("Saliency", k)
-    assert [score.need.subset for score in plan(found).unlearned.scores] == [Subset.FORGET]
+    assert [score.need.subset for score in make_plan(found).unlearned.scores] == [Subset.FORGET]
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 from conftest import Compose
 
 from unlearn import config
-from unlearn.cli.run import flags_first, spelled_out
+from unlearn.cli.arguments import move_flags_first, quote_paths
 from unlearn.config.preflight import Checked
 from unlearn.config.surroundings import check_surroundings
 from unlearn.core.errors import ConfigError
 
 
 def checked(*words: str) -> Checked:
-    return config.preflight(config.CommandLine.parse(flags_first(spelled_out(list(words)))))
+    return config.preflight(config.CommandLine.parse(move_flags_first(quote_paths(list(words)))))
 
 
 def refused(*words: str) -> list[str]:
@@ -131,7 +131,7 @@ def test_a_metric_and_an_attack_are_switched_off(off: str) -> None:
 
 
 def test_what_is_switched_off_is_not_in_the_reported_config(composed: Compose) -> None:
-    assert "accuracy" not in config.plain(composed("metrics.accuracy=null"))["metrics"]
+    assert "accuracy" not in config.to_plain_dict(composed("metrics.accuracy=null"))["metrics"]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_a_path_is_taken_as_it_is(place: str) -> None:
 
 def test_a_tilde_is_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/jane")
-    assert spelled_out(["paths.store=~/store", "checkpoint=~/a.pt"]) == [
+    assert quote_paths(["paths.store=~/store", "checkpoint=~/a.pt"]) == [
         "paths.store=/home/jane/store",
         "checkpoint=file",
         "checkpoint.file=/home/jane/a.pt",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.cli.run import main
-from unlearn.core.memory import Pieces, is_out_of_memory
+from unlearn.core.memory import MicroBatches, is_out_of_memory
 from unlearn.core.types import Images
 from unlearn.functional import per_sample_gradients as per_sample
 from unlearn.functional.parameter_scores import GradientStatistic, Relevance, Scores
@@ -47,7 +47,7 @@ def refuse() -> None:
 def pretend_a_gpu(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for so many numbers."""
     monkeypatch.setattr(per_sample, "_on_gpu", lambda tensor: True)
-    monkeypatch.setattr(per_sample, "free_numbers", lambda device: free)
+    monkeypatch.setattr(per_sample, "free_float32_count", lambda device: free)
 
 
 def model(room: int, late: bool = False) -> Classifier:
@@ -95,8 +95,8 @@ def test_no_later_piece_is_larger_than_what_fitted() -> None:
         seen.append(len(part))
         return refuse() or 0 if len(part) > 3 else len(part)
 
-    pieces = Pieces()
-    assert sum(pieces.results(work, torch.zeros(8))) == sum(pieces.results(work, torch.zeros(8))) == 8
+    pieces = MicroBatches()
+    assert sum(pieces.map(work, torch.zeros(8))) == sum(pieces.map(work, torch.zeros(8))) == 8
     assert seen == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
 
 
@@ -130,7 +130,7 @@ def test_scores_are_the_same_in_smaller_pieces(
 
 def test_a_net_is_not_distrusted_for_want_of_memory() -> None:
     with pytest.raises(torch.OutOfMemoryError):
-        per_sample._trusted(model(1), data().images[:2].float())
+        per_sample._is_batchable(model(1), data().images[:2].float())
 
 
 def test_samples_at_once_are_as_many_as_a_gpu_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_samples_at_once_are_as_many_as_a_gpu_has_room_for(monkeypatch: pytest.M
     for free in (139 * 2**28, 1000):
         net = model(N)
         pretend_a_gpu(free, monkeypatch)
-        monkeypatch.setattr(per_sample, "FEWEST", 1)
+        monkeypatch.setattr(per_sample, "MIN_ROOM", 1)
         found[free] = GradientStatistic("mean_square").compute(net, [(images, labels)])
         sizes = net.net.sizes
         assert isinstance(sizes, list)

@@ -9,16 +9,16 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from unlearn import config
-from unlearn.core.plugins import option, options
+from unlearn.core.plugins import find_option, find_options
 
 
 @pytest.mark.parametrize("group", config.GROUPS)
 def test_one_option_is_found_as_by_a_walk_through_all(group: str) -> None:
     package, base = config.GROUPS[group]
-    every = options(package, base)
-    assert {name: option(package, base, name) for name in every} == every
-    assert option(package, base, "nonsense") is None
-    assert option(package, base, base.__name__.lower()) is every.get(base.__name__.lower())  # abstract, or final
+    every = find_options(package, base)
+    assert {name: find_option(package, base, name) for name in every} == every
+    assert find_option(package, base, "nonsense") is None
+    assert find_option(package, base, base.__name__.lower()) is every.get(base.__name__.lower())  # abstract, or final
 
 
 def test_a_schema_is_made_when_it_is_asked_for() -> None:
@@ -39,5 +39,5 @@ def test_an_option_may_be_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / "kinds" / place / "__init__.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     kinds = importlib.import_module("kinds")
-    assert options("kinds", kinds.Base).keys() == {"deep"}
-    assert option("kinds", kinds.Base, "deep") is options("kinds", kinds.Base)["deep"]
+    assert find_options("kinds", kinds.Base).keys() == {"deep"}
+    assert find_option("kinds", kinds.Base, "deep") is find_options("kinds", kinds.Base)["deep"]

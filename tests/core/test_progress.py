@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from unlearn.core.progress import Console, duration, printable
+from unlearn.core.progress import Console, escape_control, format_duration
 
 
 class Terminal(io.StringIO):
@@ -50,7 +50,7 @@ def test_long_work_is_told_now_and_then_where_there_is_no_terminal(monkeypatch: 
     stream = io.StringIO()
     with Console(stream).working("train original") as tick:
         tick(1, 20)
-        monkeypatch.setattr("unlearn.core.progress.SELDOM", 0)
+        monkeypatch.setattr("unlearn.core.progress.LINE_INTERVAL", 0)
         tick(2, 20)
     assert stream.getvalue().split() == ["train", "original", "2/20"]
 
@@ -68,7 +68,7 @@ def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
 
 @pytest.mark.parametrize(("seconds", "told"), [(3.2, "3 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_durations_are_rounded_for_reading(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+    assert format_duration(seconds) == told
 
 
 HARDENED = """
@@ -92,4 +92,4 @@ def test_output_takes_every_text_and_outlives_its_reader(unbuffered: str) -> Non
 
 
 def test_control_and_direction_characters_are_written_out() -> None:
-    assert printable("a\x1b[2J\r\u202eb\nc\té") == "a\\x1b[2J\\r\\u202eb\nc\té"
+    assert escape_control("a\x1b[2J\r\u202eb\nc\té") == "a\\x1b[2J\\r\\u202eb\nc\té"

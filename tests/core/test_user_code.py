@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unlearn.core.errors import ConfigError
-from unlearn.core.user_code import load, source_hash, statements
+from unlearn.core.user_code import iter_statements, load_function, source_hash
 
 NUMBER = itertools.count()
 Write = Callable[..., str]
@@ -44,14 +44,14 @@ def hashed(write: Write, files: dict[str, str], factory: str = "NAME.nets:f") ->
 def test_a_function_of_the_current_folder_is_found(write: Write, tmp_path: Path) -> None:
     name = write({"NAME.py": "def f(x):\n    return x + 1\n"})
     before = len(sys.path)
-    assert load(f"{name}:f", "key")(1) == 2
-    assert load(f"{name}:f", "key") is load(f"{name}:f", "key")
+    assert load_function(f"{name}:f", "key")(1) == 2
+    assert load_function(f"{name}:f", "key") is load_function(f"{name}:f", "key")
     assert sys.path[before:] == [str(tmp_path)]  # once, behind all others
 
 
 def test_an_installed_package_comes_before_the_current_folder(write: Write) -> None:
     write({"json.py": "raise RuntimeError\n"})
-    assert load("json:loads", "key")("[1]") == [1]
+    assert load_function("json:loads", "key")("[1]") == [1]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_installed_package_comes_before_the_current_folder(write: Write) -> N
 def test_refusals_are_one_line(write: Write, factory: str, source: str, words: str) -> None:
     name = write({"NAME.py": source})
     with pytest.raises(ConfigError) as caught:
-        load(factory.replace("NAME", name), "model.factory")
+        load_function(factory.replace("NAME", name), "model.factory")
     (problem,) = caught.value.problems
     assert problem.startswith("model.factory: expected ")
     assert words.replace("NAME", name) in problem
@@ -154,6 +154,6 @@ match x:
         tree = ast.parse(text)
         kinds = (ast.stmt, ast.excepthandler, ast.match_case)
         every = {node for node in ast.walk(tree) if isinstance(node, kinds)}
-        found = list(statements(tree))
+        found = list(iter_statements(tree))
         assert set(found) == every
         assert len(found) == len(every)

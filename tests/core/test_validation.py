@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from unlearn.core.errors import Problem
-from unlearn.core.validation import ADDED, added, at_least, checked, one_of, positive, problems, runtime, share
+from unlearn.core.validation import ADDED, added, at_least, checked, fraction, one_of, positive, problems, runtime
 
 NAN, INF = float("nan"), float("inf")
 
@@ -18,8 +18,8 @@ NAN, INF = float("nan"), float("inf")
 class Numbers:
     above_zero: float = positive(1.0)
     from_two: float = at_least(2, 2)
-    part: float = share(0.5)
-    some_part: float = share(0.5, zero=False)
+    part: float = fraction(0.5)
+    some_part: float = fraction(0.5, zero=False)
     optional: int | None = at_least(1, None)
     even: int = checked(0, "an even number", lambda v: v % 2 == 0)
 

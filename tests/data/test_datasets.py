@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unlearn.core.errors import DataError, Problem
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.types import Images
 from unlearn.core.validation import problems
 from unlearn.data.datasets.base import Dataset
@@ -20,7 +20,7 @@ from unlearn.data.datasets.published import Cifar10, Cifar100, FashionMnist, Mni
 from unlearn.data.datasets.python import Python
 from unlearn.data.population import Population
 
-ALL = list(options("unlearn.data.datasets", Dataset).values())
+ALL = list(find_options("unlearn.data.datasets", Dataset).values())
 
 
 def parts(dataset: Dataset) -> tuple[Images, Images]:

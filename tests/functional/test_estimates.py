@@ -10,10 +10,10 @@ from scipy.stats import sem
 
 from unlearn.core.types import Measurement, Predictions
 from unlearn.functional.estimates import (
-    calibrated,
+    calibrated_ratio,
     confidence,
-    correct,
     cross_entropy,
+    is_correct,
     mean,
     ratio_of_means,
     standard_error,
@@ -35,8 +35,8 @@ def test_values_by_sample() -> None:
     logs = log_softmax(found.logits.double().numpy(), 1)[np.arange(40), found.labels.numpy()]
     np.testing.assert_allclose(cross_entropy(found), -logs, atol=1e-12)
     np.testing.assert_allclose(confidence(found), np.exp(logs), atol=1e-12)
-    np.testing.assert_array_equal(correct(found), found.logits.numpy().argmax(1) == found.labels.numpy())
-    assert {each(found).dtype for each in (cross_entropy, confidence, correct)} == {torch.float64}
+    np.testing.assert_array_equal(is_correct(found), found.logits.numpy().argmax(1) == found.labels.numpy())
+    assert {each(found).dtype for each in (cross_entropy, confidence, is_correct)} == {torch.float64}
 
 
 def test_mean_and_its_standard_error() -> None:
@@ -72,24 +72,27 @@ def test_nothing_is_divided_by_zero() -> None:
 
 def test_calibration_needs_three_standard_errors() -> None:
     noise = tensor(*[1, -1] * 50)  # standard error about 0.1
-    clear, unclear = calibrated(noise + 0.2, noise + 0.31, "it"), calibrated(noise + 0.2, noise + 0.29, "it")
+    clear, unclear = (
+        calibrated_ratio(noise + 0.2, noise + 0.31, "it"),
+        calibrated_ratio(noise + 0.2, noise + 0.29, "it"),
+    )
     assert clear.value == pytest.approx(0.2 / 0.31)
     assert (unclear.value, unclear.n) == (None, 100)
     assert "standard errors" in (unclear.reason or "")
-    assert calibrated(-noise - 0.2, -noise - 0.31, "it").value == pytest.approx(0.2 / 0.31)
+    assert calibrated_ratio(-noise - 0.2, -noise - 0.31, "it").value == pytest.approx(0.2 / 0.31)
 
 
 @pytest.mark.parametrize("whole", [tensor(0, 0, 0), tensor(1)])
 def test_calibration_without_a_difference_or_its_error_is_undefined(whole: torch.Tensor) -> None:
-    found = calibrated(torch.ones_like(whole), whole, "it")
+    found = calibrated_ratio(torch.ones_like(whole), whole, "it")
     assert found.value is None
     assert found.reason
 
 
 def test_calibration_ends_are_exact() -> None:
     whole = torch.rand(97, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert calibrated(whole, whole, "it").value == 1.0
-    assert calibrated(torch.zeros(97, dtype=torch.float64), whole, "it").value == 0.0
+    assert calibrated_ratio(whole, whole, "it").value == 1.0
+    assert calibrated_ratio(torch.zeros(97, dtype=torch.float64), whole, "it").value == 0.0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.functional import gradient_inversion as inversion
-from unlearn.functional.gradient_inversion import Probing, Recovery, matcher, total_variation, truth
+from unlearn.functional.gradient_inversion import (
+    Probing,
+    Recovery,
+    describe_forgotten,
+    gradient_cosine,
+    total_variation,
+)
 
 SHAPE, CLASSES = (1, 8, 8), 4
 PROBING = Probing(per_class=3, steps=200, lr=0.02, sure=0.9)
@@ -79,7 +85,7 @@ def test_the_cosine_is_that_of_the_gradients(net: type) -> None:
     change = ascended(model, image(), 1)
     labels = torch.tensor([1, 0, 3])
     buffers = {name: each.clone() for name, each in model.named_buffers()}
-    match = matcher(model, change, labels)
+    match = gradient_cosine(model, change, labels)
     expected = [
         F.cosine_similarity(flat(ascended(model, x, int(y))), flat(change), dim=0)
         for x, y in zip(images, labels, strict=True)
@@ -96,7 +102,7 @@ def flat(tensors: dict[str, Tensor]) -> Tensor:
 def test_how_long_the_step_was_plays_no_part() -> None:
     model = normalised()
     images, labels = torch.rand(2, *SHAPE), torch.tensor([1, 2])
-    short, long = (matcher(model, ascended(model, image(), 1, lr), labels)(images) for lr in (1e-6, 10.0))
+    short, long = (gradient_cosine(model, ascended(model, image(), 1, lr), labels)(images) for lr in (1e-6, 10.0))
     torch.testing.assert_close(short, long)
 
 
@@ -166,9 +172,9 @@ def test_of_the_peers_mean_and_nearest_are_kept_however_they_are_cut() -> None:
     x = torch.full((1, 2, 2), 0.5)
     peers = torch.stack([x + 0.4, x - 0.1, x + 0.2])
     for batches in (peers.split(1), peers.split(3)):
-        found = truth(x, 3, iter(batches))
+        found = describe_forgotten(x, 3, iter(batches))
         torch.testing.assert_close(found.mean, x + 0.5 / 3)
         assert torch.equal(found.nearest, peers[1])  # type: ignore[arg-type]
         assert (found.peers, found.label) == (3, 3)
-    alone = truth(x, 3, iter(()))
+    alone = describe_forgotten(x, 3, iter(()))
     assert (alone.mean, alone.nearest, alone.peers) == (None, None, 0)

@@ -19,9 +19,9 @@ from unlearn.functional.parameter_scores import (
     Relevance,
     Scores,
     Sensitivity,
-    complete,
     draw_labels,
-    last_linear,
+    find_last_linear,
+    require_complete,
 )
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
@@ -264,10 +264,10 @@ def test_drawn_labels_have_the_models_frequencies() -> None:
 
 def test_a_statistic_that_lacks_a_parameter_is_not_complete(model: nn.Module) -> None:
     scores = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    assert complete(scores, model) is scores
+    assert require_complete(scores, model) is scores
     del scores["net.0.bias"]
     with pytest.raises(UnlearnError, match=r"net\.0\.bias"):
-        complete(scores, model)
+        require_complete(scores, model)
 
 
 def test_relevance_is_conserved_up_to_the_bias(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
@@ -323,5 +323,5 @@ def test_relevance_needs_a_linear_layer_that_gives_the_logits(net: nn.Module) ->
 
 
 def test_the_last_linear_layer_is_found_by_name(model: nn.Module) -> None:
-    assert last_linear(model) == ("net.10", model.net[10])
-    assert last_linear(nn.Conv2d(1, 1, 1)) is None
+    assert find_last_linear(model) == ("net.10", model.net[10])
+    assert find_last_linear(nn.Conv2d(1, 1, 1)) is None

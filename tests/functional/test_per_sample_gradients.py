@@ -1,4 +1,4 @@
-"""Many samples at once against a backward pass for each, in float64."""
+"""Batched per-sample gradients against one backward pass per sample, in float64."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from unlearn.functional import per_sample_gradients as per_sample
-from unlearn.functional.per_sample_gradients import _at_once, _one_by_one, _trusted, gradients, sums
+from unlearn.functional.per_sample_gradients import (
+    _add_powers_batched,
+    _add_powers_one_by_one,
+    _is_batchable,
+    sum_gradients,
+    sum_powers,
+)
 from unlearn.models.resnet18 import Resnet18
 
 N = 6
@@ -32,8 +38,8 @@ class Twice(nn.Module):
         self.head = nn.Linear(3 * 8 * 8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.layer(self.layer(x.flatten(1))))
-        return found
+        logits: Tensor = self.head(self.layer(self.layer(x.flatten(1))))
+        return logits
 
 
 class Direct(nn.Module):
@@ -55,8 +61,8 @@ class ByName(nn.Module):
         self.layer = nn.Linear(3 * 8 * 8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layer(input=x.flatten(1))
-        return found
+        logits: Tensor = self.layer(input=x.flatten(1))
+        return logits
 
 
 class Tied(nn.Module):
@@ -68,8 +74,8 @@ class Tied(nn.Module):
         self.other.weight = self.one.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.other(self.one(x.flatten(1)).relu()))
-        return found
+        logits: Tensor = self.head(self.other(self.one(x.flatten(1)).relu()))
+        return logits
 
 
 class Rows(nn.Module):
@@ -80,36 +86,36 @@ class Rows(nn.Module):
         self.rows, self.head = nn.Linear(8, 5), nn.Linear(3 * 8 * 5, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.rows(x).relu().flatten(1))
-        return found
+        logits: Tensor = self.head(self.rows(x).relu().flatten(1))
+        return logits
 
 
 class Around(nn.Module):
-    """A layer, and something before it that is no layer."""
+    """A layer after a function that is not a layer."""
 
     def __init__(self, before: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.before, self.layer, self.head = before, nn.Linear(3 * 8 * 8, 5), nn.Linear(5, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.layer(self.before(x.flatten(1))).tanh())
-        return found
+        logits: Tensor = self.head(self.layer(self.before(x.flatten(1))).tanh())
+        return logits
 
 
 class Windows(nn.Module):
-    """A layer to which the rows of an image are samples."""
+    """A layer that gets the rows of an image as samples."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows, self.head = nn.Linear(8, 5), nn.Linear(3 * 8 * 5, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(self.rows(x.reshape(-1, 8)).relu().reshape(len(x), -1))
-        return found
+        logits: Tensor = self.head(self.rows(x.reshape(-1, 8)).relu().reshape(len(x), -1))
+        return logits
 
 
 class Mixed(nn.Module):
-    """Samples that are told from each other between two layers."""
+    """Samples that are mixed between two layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,12 +123,12 @@ class Mixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.layer(x.flatten(1))
-        found: Tensor = self.head(hidden - 0.5 * hidden.mean(0))
-        return found
+        logits: Tensor = self.head(hidden - 0.5 * hidden.mean(0))
+        return logits
 
 
 class Shared(nn.Module):
-    """Two parameters of its own with one gradient, which is one tensor, and one whose gradient nobody gives."""
+    """Two parameters that share one gradient tensor, and one without a gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,8 +136,8 @@ class Shared(nn.Module):
         self.layer = nn.Linear(3 * 8 * 8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = Ungiven.apply(self.layer(x.flatten(1)) + (self.one + self.other), self.none)
-        return found
+        logits: Tensor = Ungiven.apply(self.layer(x.flatten(1)) + (self.one + self.other), self.none)
+        return logits
 
 
 class Ungiven(torch.autograd.Function):
@@ -187,8 +193,8 @@ UNKNOWN: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def made(build: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
-    """A net in eval mode whose normalisation has something to say, and samples."""
+def build_net_and_samples(build: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
+    """A net in eval mode with non-trivial normalisation, images and labels."""
     torch.manual_seed(0)
     model = build().double()
     images = torch.rand(N, 3, 8, 8, dtype=torch.float64)
@@ -198,78 +204,88 @@ def made(build: Callable[[], nn.Module]) -> tuple[nn.Module, Tensor, Tensor]:
     return model.eval(), images, torch.randint(0, 4, (N,))
 
 
-def made_by(way: Any, model: nn.Module, images: Tensor, labels: Tensor, power: per_sample.Power) -> per_sample.Named:
-    total: per_sample.Named = {}
-    way(model, images, labels, loss, power, total)
+def sum_by(
+    add_powers: Any, model: nn.Module, images: Tensor, labels: Tensor, power: per_sample.Power
+) -> per_sample.NamedTensors:
+    total: per_sample.NamedTensors = {}
+    add_powers(model, images, labels, loss, power, total)
     return total
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The samples of these tests are enough."""
-    monkeypatch.setattr(per_sample, "FEW", 1)
+def batch_few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch even the few samples of these tests."""
+    monkeypatch.setattr(per_sample, "MIN_BATCHED", 1)
 
 
-@pytest.mark.parametrize(("n", "asked"), [(1, 0), (15, 0), (16, 1)])
-def test_a_few_samples_go_one_by_one(n: int, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = list[Tensor]()
-    monkeypatch.setattr(per_sample, "FEW", 16)
-    monkeypatch.setattr(per_sample, "_trusted", lambda _, images: bool(seen.append(images)))
-    sums(
+@pytest.mark.parametrize(("n", "checks"), [(1, 0), (15, 0), (16, 1)])
+def test_few_samples_are_processed_one_by_one(n: int, checks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = list[Tensor]()
+    monkeypatch.setattr(per_sample, "MIN_BATCHED", 16)
+    monkeypatch.setattr(per_sample, "_is_batchable", lambda _, images: bool(checked.append(images)))
+    sum_powers(
         nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), [(torch.rand(n, 1, 2, 2), torch.zeros(n).long())], loss, torch.abs
     )
-    assert len(seen) == asked
+    assert len(checked) == checks
 
 
 @pytest.mark.parametrize("power", [torch.square, torch.abs])
 @pytest.mark.parametrize("room", [1, 1 << 20])
 @pytest.mark.parametrize("net", KNOWN)
-def test_at_once_as_one_by_one(net: str, room: int, power: per_sample.Power, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batched_sums_equal_sums_one_by_one(
+    net: str, room: int, power: per_sample.Power, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(per_sample, "_room", lambda _: room)
-    model, images, labels = made(KNOWN[net])
-    assert _trusted(model, images)
-    fast, slow = (made_by(way, model, images, labels, power) for way in (_at_once, _one_by_one))
+    model, images, labels = build_net_and_samples(KNOWN[net])
+    assert _is_batchable(model, images)
+    fast, slow = (
+        sum_by(add_powers, model, images, labels, power) for add_powers in (_add_powers_batched, _add_powers_one_by_one)
+    )
     assert fast.keys() == slow.keys() == dict(model.named_parameters()).keys()
-    for name, each in slow.items():
-        torch.testing.assert_close(fast[name], each, rtol=1e-12, atol=1e-12 * each.max().item())
+    for name, expected in slow.items():
+        torch.testing.assert_close(fast[name], expected, rtol=1e-12, atol=1e-12 * expected.max().item())
 
 
 @pytest.mark.parametrize("build", [lambda: Resnet18().net((3, 8, 8), 4), lambda: resnet18(num_classes=4)])
-def test_residual_nets_too(build: Callable[[], nn.Module]) -> None:
-    model, images, labels = made(build)
+def test_batched_sums_are_exact_for_residual_nets(build: Callable[[], nn.Module]) -> None:
+    model, images, labels = build_net_and_samples(build)
     two = model, images[:2], labels[:2]
-    assert _trusted(*two[:2])
-    assert _trusted(copy.deepcopy(model).float(), images.float())  # in which scores are made
-    fast, slow = (made_by(way, *two, torch.square) for way in (_at_once, _one_by_one))
-    for name, each in slow.items():
-        torch.testing.assert_close(fast[name], each, rtol=1e-12, atol=1e-12 * each.max().item())
+    assert _is_batchable(*two[:2])
+    assert _is_batchable(copy.deepcopy(model).float(), images.float())  # scores are computed in float32
+    fast, slow = (
+        sum_by(add_powers, *two, torch.square) for add_powers in (_add_powers_batched, _add_powers_one_by_one)
+    )
+    for name, expected in slow.items():
+        torch.testing.assert_close(fast[name], expected, rtol=1e-12, atol=1e-12 * expected.max().item())
 
 
 @pytest.mark.parametrize("net", UNKNOWN)
-def test_nets_that_it_would_get_wrong_go_one_by_one(net: str) -> None:
-    model, images, labels = made(UNKNOWN[net])
-    assert not _trusted(model, images)
-    expected = made_by(_one_by_one, model, images.clone(), labels, torch.square)  # a net may change them
+def test_nets_that_cannot_be_batched_are_processed_one_by_one(net: str) -> None:
+    model, images, labels = build_net_and_samples(UNKNOWN[net])
+    assert not _is_batchable(model, images)
+    expected = sum_by(
+        _add_powers_one_by_one, model, images.clone(), labels, torch.square
+    )  # the net may change them in place
     batches = zip(images.split(4), labels.split(4), strict=True)
-    found, n = sums(model, batches, loss, torch.square)
+    sums, n = sum_powers(model, batches, loss, torch.square)
     assert n == N
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(sums, expected)
 
 
 @pytest.mark.parametrize("net", [*KNOWN, "parameters without a layer"])
-def test_the_sum_of_gradients_is_that_of_a_whole_batch(net: str) -> None:
-    model, images, labels = made((KNOWN | UNKNOWN)[net])
-    found, n = gradients(model, zip(images.split(4), labels.split(4), strict=True), loss)
+def test_the_sum_of_gradients_equals_the_gradient_of_the_whole_batch(net: str) -> None:
+    model, images, labels = build_net_and_samples((KNOWN | UNKNOWN)[net])
+    sums, n = sum_gradients(model, zip(images.split(4), labels.split(4), strict=True), loss)
     assert n == N
     assert all(p.grad is None for p in model.parameters())
     loss(model(images), labels).backward()
     expected = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(sums, expected)
 
 
-def test_a_frozen_layer_has_none() -> None:
-    model, images, labels = made(KNOWN["convolutions"])
+def test_frozen_layers_have_no_gradients() -> None:
+    model, images, labels = build_net_and_samples(KNOWN["convolutions"])
     model.get_submodule("3").requires_grad_(False)
-    found, _ = sums(model, [(images, labels)], loss, torch.square)
-    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
-    assert "3.weight" not in found
+    sums, _ = sum_powers(model, [(images, labels)], loss, torch.square)
+    assert sums.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    assert "3.weight" not in sums

@@ -12,25 +12,25 @@ from scipy.stats import chisquare, kstest
 from torch import Tensor
 
 from unlearn.functional import random_k as chance
-from unlearn.functional.random_k import CHUNK, LEVELS, drawn
+from unlearn.functional.random_k import CHUNK, LEVELS, random_k_mask
 
 N = 2 * CHUNK + 5
 
 
 def mask(n: int, count: int, seed: int) -> Tensor:
-    return drawn({"a": torch.empty(n)}, count, seed)["a"]
+    return random_k_mask({"a": torch.empty(n)}, count, seed)["a"]
 
 
 def test_masks_have_the_shapes_of_the_tensors_and_exactly_so_many_entries() -> None:
     like = {"a": torch.empty(3, 5), "b": torch.empty(0), "c": torch.empty(2, 2, 2, dtype=torch.float64)}
     for count in range(24):
-        found = drawn(like, count, 1)
+        found = random_k_mask(like, count, 1)
         assert {name: (each.shape, each.dtype) for name, each in found.items()} == {
             name: (each.shape, torch.bool) for name, each in like.items()
         }
         assert sum(int(each.sum()) for each in found.values()) == count
     with pytest.raises(ValueError, match="24 of 23"):
-        drawn(like, 24, 1)
+        random_k_mask(like, 24, 1)
 
 
 @pytest.mark.parametrize("slack", [-8.0, 0.0, 8.0])

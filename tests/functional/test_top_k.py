@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unlearn.functional import top_k as module
-from unlearn.functional.top_k import SAMPLE, largest
+from unlearn.functional.top_k import SAMPLE, top_k_mask
 
 SCORES = {
     "random": st.floats(0, 1e6, width=32),
@@ -28,7 +28,7 @@ def test_it_takes_what_a_stable_sort_takes(kind: str, data: st.DataObject) -> No
     cut = data.draw(st.integers(0, len(values)))
     count = data.draw(st.integers(0, len(values)))
     scores = torch.tensor(values)
-    masks = largest({"a": scores[:cut].view(1, -1), "b": scores[cut:]}, count)
+    masks = top_k_mask({"a": scores[:cut].view(1, -1), "b": scores[cut:]}, count)
     order = sorted(range(len(values)), key=lambda i: (-scores[i].item(), i))
     assert torch.cat([mask.flatten() for mask in masks.values()]).nonzero()[:, 0].tolist() == sorted(order[:count])
     assert {name: (mask.shape, mask.dtype) for name, mask in masks.items()} == {
@@ -40,16 +40,16 @@ def test_it_takes_what_a_stable_sort_takes(kind: str, data: st.DataObject) -> No
 @pytest.mark.parametrize("bad", [float("nan"), -float("nan")])
 def test_a_nan_score_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="NaN"):
-        largest({"a": torch.tensor([1.0, bad, 0.0])}, 1)
+        top_k_mask({"a": torch.tensor([1.0, bad, 0.0])}, 1)
 
 
 def test_infinite_scores_come_first() -> None:
-    assert largest({"a": torch.tensor([1.0, float("inf"), 2.0])}, 1)["a"].tolist() == [False, True, False]
+    assert top_k_mask({"a": torch.tensor([1.0, float("inf"), 2.0])}, 1)["a"].tolist() == [False, True, False]
 
 
 def test_more_than_all_is_refused() -> None:
     with pytest.raises(ValueError, match="4 of 3"):
-        largest({"a": torch.zeros(3)}, 4)
+        top_k_mask({"a": torch.zeros(3)}, 4)
 
 
 def by_sorting(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ def test_many_entries_are_taken_as_by_a_stable_sort(kind: str, share: float) -> 
     scores = large(kind)
     count = round(share * 4 * SAMPLE)
     expected = by_sorting(scores, count)
-    found = largest(scores, count)
+    found = top_k_mask(scores, count)
     assert all(torch.equal(found[name], expected[name]) for name in scores)
 
 
@@ -101,7 +101,7 @@ def test_a_sample_that_misleads_costs_time_alone(share: float, monkeypatch: pyte
     for low, high in ends.values():
         monkeypatch.setattr(module, "_bracket", lambda *_, low=low, high=high: (low, high))
         expected = by_sorting(scores, count)
-        assert all(torch.equal(mask, expected[name]) for name, mask in largest(scores, count).items())
+        assert all(torch.equal(mask, expected[name]) for name, mask in top_k_mask(scores, count).items())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -129,8 +129,8 @@ def test_there_too_a_sample_may_mislead(low: float, high: float, monkeypatch: py
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_gpu_it_takes_what_it_takes_on_a_cpu(kind: str) -> None:
     scores = large(kind)
-    expected = largest(scores, SAMPLE)
-    found = largest({name: each.cuda() for name, each in scores.items()}, SAMPLE)
+    expected = top_k_mask(scores, SAMPLE)
+    found = top_k_mask({name: each.cuda() for name, each in scores.items()}, SAMPLE)
     assert all(mask.is_cuda and torch.equal(mask.cpu(), expected[name]) for name, mask in found.items())
 
 
@@ -138,6 +138,6 @@ def test_a_nan_among_many_is_refused() -> None:
     scores = large("distinct")
     scores["d"][-1] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
-        largest(scores, 5)
+        top_k_mask(scores, 5)
     with pytest.raises(ValueError, match="NaN"):
         module._on_device(scores, 4 * SAMPLE, 5)

@@ -14,7 +14,7 @@ from simulated import simulated_cuda
 from torch import Tensor
 
 from unlearn.cli.run import main
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.strategies.base import Strategy
 
 TINY = (
@@ -23,7 +23,7 @@ TINY = (
 )
 CNN = ("model.width=2", "model.hidden=8")
 ALONE = (*CNN, "spd_gan=off", "attacks=none", "metrics=[accuracy]", "forget=class_wise", "baseline=none")
-STRATEGIES = {name: kind() for name, kind in options("unlearn.strategies", Strategy).items()}
+STRATEGIES = {name: kind() for name, kind in find_options("unlearn.strategies", Strategy).items()}
 REPLAYING = [name for name, strategy in STRATEGIES.items() if strategy.history]
 TRAINING = [name for name, strategy in STRATEGIES.items() if hasattr(strategy, "recipe") and name not in REPLAYING]
 ROUNDED = {"unlearn Ssd (seed 0)"}  # sums of squared gradients are made layer by layer in another way on CUDA

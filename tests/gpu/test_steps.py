@@ -18,7 +18,7 @@ from unlearn.data.loaders import Loader, PairedLoader, Share, Without
 from unlearn.data.stream import Stream
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
-from unlearn.strategies.base import Phase, task
+from unlearn.strategies.base import Phase, task_loss
 from unlearn.training.classifier import ClassifierModule
 from unlearn.training.layout import lay_out_weights
 from unlearn.training.stacked import fit_stacked
@@ -82,7 +82,7 @@ def frozen(accelerator: str, batch_size: int) -> State:
     recipe = Recipe(epochs=1, batch_size=batch_size, clip=1.0)
     masks = {n: (torch.arange(p.numel()) % 2 == 0).view(p.shape).to(p.device) for n, p in model.named_parameters()}
     loader = PairedLoader({Subset.RETAIN: Loader(data, batch_size, 0, "unlearned/retain")})
-    phase = Phase({Subset.RETAIN: data}, lambda m, b, _: task(m, b, Subset.RETAIN, 0.0), recipe, masks)
+    phase = Phase({Subset.RETAIN: data}, lambda m, b, _: task_loss(m, b, Subset.RETAIN, 0.0), recipe, masks)
     UnlearnerModule(model, phase, loader, 0, {}).run(settings)
     return state(model)
 

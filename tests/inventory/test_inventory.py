@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unlearn import config
-from unlearn.cli.lines import explained
+from unlearn.cli.lines import describe_answers
 from unlearn.cli.store import main
-from unlearn.config import plain
-from unlearn.core.artifact_meta import META, sealed, spec_key
+from unlearn.config import to_plain_dict
+from unlearn.core.artifact_meta import META, add_digest, spec_key
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.progress import Console
 from unlearn.data.datasets.base import Dataset
@@ -85,7 +85,7 @@ def store(filled: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def report(finished: Finished, tmp_path: Path) -> Path:
     """The report of the small run, as the job writes it."""
-    return write(assemble(finished.outcome, plain(finished.composed), {}), tmp_path / "runs" / "0")
+    return write(assemble(finished.outcome, to_plain_dict(finished.composed), {}), tmp_path / "runs" / "0")
 
 
 def items(store: Path, label: str) -> list[Item]:
@@ -161,7 +161,7 @@ def asked(filled: Path, composed: Compose) -> Callable[..., dict[str, list[str]]
 
     def go(*overrides: str) -> dict[str, list[str]]:
         wanted = stages([config.instantiate(composed(*SMALL, *overrides))])
-        return misses("\n".join(explained(why(Catalogue.read(filled), wanted, {}))))
+        return misses("\n".join(describe_answers(why(Catalogue.read(filled), wanted, {}))))
 
     return go
 
@@ -225,7 +225,7 @@ def spoil(folder: Path) -> None:
 
 def forge(folder: Path, digest_too: bool = True, **changes: object) -> None:
     meta = json.loads((folder / META).read_text()) | changes
-    (folder / META).write_text(json.dumps(sealed(meta) if digest_too else meta))
+    (folder / META).write_text(json.dumps(add_digest(meta) if digest_too else meta))
 
 
 def forge_spec(folder: Path) -> None:
@@ -301,7 +301,7 @@ def test_verify_says_what_it_cannot_check(store: Path) -> None:
     meta.write_text(json.dumps(found))
     done = tool(store, "verify")
     assert done.status == 0
-    assert "1 artefact written before meta.json carried a digest" in done.out
+    assert "1 artifact written before meta.json had a digest" in done.out
 
 
 def test_what_refers_to_no_key_crashes_nothing(store: Path) -> None:
@@ -337,7 +337,7 @@ def test_gc_keeps_all_that_a_listed_report_rests_on(store: Path, report: Path, r
     assert one(store, weight_noise.label)
     done = tool(store, "gc", "--keep", str(report.parents[1]), "--older-than", "0")
     assert done.status == 0
-    assert would.out.replace("would go", "went") in done.out
+    assert would.out.replace("would be removed", "removed") in done.out
     assert items(store, weight_noise.label) == []
     assert list((store / "locks").iterdir()) == []
     assert tool(store, "verify").status == 0
@@ -495,8 +495,10 @@ def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
     run: Run, finished: Finished, tmp_path: Path
 ) -> None:
     bare = ("spd_gan=off", "metrics=[accuracy]", "attacks=none", "baseline=none", *WRECK, "blend=mix")
-    held, free = (run(tmp_path, *bare, each).outcome.plan.judged for each in ("blend.drop=0.1", "blend.target=0.01"))
-    idle = run(tmp_path, *bare[:4], "strategy=identity", "blend=mix").outcome.plan.judged
+    held, free = (
+        run(tmp_path, *bare, each).outcome.plan.final_model for each in ("blend.drop=0.1", "blend.target=0.01")
+    )
+    idle = run(tmp_path, *bare[:4], "strategy=identity", "blend=mix").outcome.plan.final_model
     catalogue = Catalogue.read(tmp_path)
     shares = [
         json.loads(catalogue.items[each.key].entry.file("blend.json").read_text())["a"] for each in (held, free, idle)
@@ -608,7 +610,7 @@ def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> C
         data = ["dataset=image_folder", f"dataset.root={photos}", "train.epochs=1", "strategy.recipe.epochs=1"]
         settings = config.instantiate(composed(*data, "forget=indices", f"forget.file={request}", *overrides))
         build_context = BuildContext(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
-        plan = pipeline.plan(settings)
+        plan = pipeline.make_plan(settings)
         build_context.get(plan.split)
         return Own(photos, request, plan, build_context)
 

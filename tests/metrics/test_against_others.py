@@ -236,7 +236,7 @@ def test_without_a_gradient_there_is_no_information() -> None:
 def test_a_sample_mean_is_the_mean_of_its_samples() -> None:
     mine, retrained = drawn(0), drawn(1)
     metric: SampleMean = ActivationDistance()
-    (each,) = metric.samples(Evidence(mine, retrained=retrained)).values()
+    (each,) = metric.sample_values(Evidence(mine, retrained=retrained)).values()
     (found,) = metric.measure(Evidence(mine, retrained=retrained)).values()
     assert (found.value, found.n) == (each.mean().item(), 200)
     assert found.standard_error == pytest.approx(each.numpy().std(ddof=1) / math.sqrt(200))

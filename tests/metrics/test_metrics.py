@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.types import Measurement, Predictions, Role, Subset
 from unlearn.functional.parameter_scores import Scores
 from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 
-METRICS = options("unlearn.metrics", Metric)
+METRICS = find_options("unlearn.metrics", Metric)
 CONF = Path(__file__).parents[2] / "conf/metrics"
 every_metric = pytest.mark.parametrize("name", METRICS)
 
@@ -163,7 +163,7 @@ def measured(
     }
     looked_at = (make() if role in metric.references else ModelEvidence() for role, make in references.items())
     mine = seen("subject", subject, SUBJECT_SCORES)
-    if not metric.siblings:
+    if not metric.replica_seeds:
         return metric.measure(Evidence(mine, *looked_at))
     wanted = seen("retrained", retrained, RETRAINED_SCORES)
     return metric.measure(Evidence(ModelEvidence(), subjects=(mine, wanted), retrained_models=(wanted, wanted)))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.models.base import Classifier, Model
 from unlearn.models.resnet18 import Resnet18
 
-MODELS = options("unlearn.models", Model)
+MODELS = find_options("unlearn.models", Model)
 CONF = Path(__file__).parents[2] / "conf/model"
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 5, 7), (2, 4, 4), (1, 17, 40)]
 SETTINGS = {"python": {"factory": "own_net:build"}}  # what an option cannot do without

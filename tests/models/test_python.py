@@ -19,7 +19,7 @@ from unlearn.core.user_code import source_hash
 from unlearn.core.validation import problems
 from unlearn.models.base import Classifier
 from unlearn.models.python import Python
-from unlearn.stages.keys import canonical
+from unlearn.stages.keys import canonicalize
 
 config.register()
 NUMBER = itertools.count()
@@ -165,14 +165,14 @@ def f(shape, classes):
 def test_the_key_follows_source_and_arguments(write: Write) -> None:
     source = "def f(shape, classes, width=1):\n    return nn.Linear(1, 1)\n"
     factory = write(source)
-    before = canonical(Python(factory))
+    before = canonicalize(Python(factory))
     write(source + "# a comment\n")
     source_hash.cache_clear()  # as a new process would
-    assert canonical(Python(factory)) == before
-    assert canonical(Python(factory, {"width": 2})) != before
+    assert canonicalize(Python(factory)) == before
+    assert canonicalize(Python(factory, {"width": 2})) != before
     write(source.replace("Linear(1, 1)", "Linear(1, 2)"))
     source_hash.cache_clear()
-    after = canonical(Python(factory))
+    after = canonicalize(Python(factory))
     assert {name for name in after if after[name] != before[name]} == {"source"}
 
 

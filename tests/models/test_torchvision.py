@@ -20,7 +20,7 @@ from unlearn.core.errors import ConfigError, DataError
 from unlearn.core.validation import problems
 from unlearn.models.base import Classifier
 from unlearn.models.torchvision import Torchvision
-from unlearn.stages.keys import canonical
+from unlearn.stages.keys import canonicalize
 
 config.register()
 NAMES = models.list_models(module=models)
@@ -151,7 +151,8 @@ def test_a_failed_download_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, er
 
 def test_weights_are_keyed_by_the_content_they_name() -> None:
     plain, default, first, second = (
-        canonical(Torchvision("resnet50", weights)) for weights in (None, "DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2")
+        canonicalize(Torchvision("resnet50", weights))
+        for weights in (None, "DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2")
     )
     assert plain["weights"] is None
     assert first["weights"] == "resnet50-0676ba61.pth"

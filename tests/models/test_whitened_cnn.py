@@ -17,7 +17,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.whitened_cnn import ShiftedBatchNorm2d, WhitenedCnn, Whitening
 from unlearn.training.layout import channels_last
 from unlearn.training.prediction import refresh_batch_norm
-from unlearn.training.stackable import agree
+from unlearn.training.stackable import is_stackable
 
 SMALL = WhitenedCnn(widths=[4, 6])
 every_channels = pytest.mark.parametrize("channels", [1, 3])
@@ -231,4 +231,4 @@ def test_nets_of_different_bases_can_be_trained_at_once() -> None:
         SMALL.initialise_from_data(net, [images])
         models.append(Classifier(net, (0.0,), (1.0,)))
         batches.append(Batch(images, torch.arange(20) % 10))
-    assert agree(models, batches)
+    assert is_stackable(models, batches)

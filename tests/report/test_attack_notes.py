@@ -27,7 +27,7 @@ CHEAP = ("attacks.logistic.splits=2", "attacks.logistic.bootstrap=100")
 
 
 def report_of(found: Finished) -> Report:
-    return assemble(found.outcome, config.plain(found.composed), {"strategy": "membership_loss"})
+    return assemble(found.outcome, config.to_plain_dict(found.composed), {"strategy": "membership_loss"})
 
 
 @pytest.fixture(scope="module")

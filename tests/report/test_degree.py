@@ -50,7 +50,7 @@ def test_it_reaches_from_one_retrained_model_to_the_other() -> None:
 
 def test_the_report_tells_it_beside_its_control(finished: Finished) -> None:
     """The small run; what is undefined there has no interval."""
-    report = assemble(finished.outcome, config.plain(finished.composed), {})
+    report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {})
     for metric in ("unlearning_degree_calibrated", "unlearning_degree_holdout"):
         for role in ("original", "unlearned"):
             behind, value = report["statistics"][f"{role}/{metric}"], report["metrics"][f"{role}/{metric}"]

@@ -12,7 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from verdicts import Report, add, report
 
-from unlearn.functional.estimates import LEVEL, holm, quantile, two_sided
+from unlearn.functional.estimates import LEVEL, adjust_by_holm, t_quantile, two_sided_p_value
 from unlearn.report.criterion import Difference, RetrainedGap, criteria
 from unlearn.report.deciding import propose
 from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, judge, reduced
@@ -116,10 +116,10 @@ def test_the_interval_of_progress_covers_it(models: int) -> None:
 
 def test_distributions_and_corrections_are_those_of_scipy_and_statsmodels() -> None:
     values = [0.01, 0.04, 0.03, 0.005, 0.9]
-    assert holm(values) == pytest.approx(multipletests(values, method="holm")[1])
-    assert quantile(4) == pytest.approx(stats.t.ppf(0.975, 4))
-    assert two_sided(-2.5, 7) == pytest.approx(2 * stats.t.sf(2.5, 7))
-    assert two_sided(1.96, float("inf")) == pytest.approx(2 * stats.norm.sf(1.96))
+    assert adjust_by_holm(values) == pytest.approx(multipletests(values, method="holm")[1])
+    assert t_quantile(4) == pytest.approx(stats.t.ppf(0.975, 4))
+    assert two_sided_p_value(-2.5, 7) == pytest.approx(2 * stats.t.sf(2.5, 7))
+    assert two_sided_p_value(1.96, float("inf")) == pytest.approx(2 * stats.norm.sf(1.96))
     assert RetrainedGap(Difference(0.1, (0.0, 0.2)), 5, 0.03).with_cautious_deviation(0.8).deviation == pytest.approx(
         0.03 * (4 / stats.chi2.ppf(0.2, 4)) ** 0.5
     )

@@ -65,7 +65,7 @@ class Outline(HTMLParser):
 
 def report_of(run: Finished) -> Report:
     """As a reader gets it: from the file."""
-    found: Report = json.loads(json.dumps(assemble(run.outcome, config.plain(run.composed), CHOICES)))
+    found: Report = json.loads(json.dumps(assemble(run.outcome, config.to_plain_dict(run.composed), CHOICES)))
     return found
 
 

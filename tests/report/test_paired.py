@@ -13,7 +13,7 @@ from scipy import stats
 
 from unlearn import config
 from unlearn.core.types import Predictions, Role, Subset
-from unlearn.functional.estimates import paired_interval, paired_share_interval
+from unlearn.functional.estimates import paired_fraction_interval, paired_interval
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
 from unlearn.pipeline.evaluations import Evaluation
@@ -51,7 +51,7 @@ def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
 
 
 def finished_report(run: Finished) -> dict[str, Any]:
-    return assemble(run.outcome, config.plain(run.composed), {})
+    return assemble(run.outcome, config.to_plain_dict(run.composed), {})
 
 
 def test_a_distance_to_the_retrained_model_is_its_own_gap(finished: Finished) -> None:
@@ -103,7 +103,7 @@ def test_without_a_retrained_model_there_is_no_gap(finished: Finished) -> None:
 
 def test_a_single_sample_has_no_interval() -> None:
     assert paired_interval(torch.ones(1)) is None
-    assert paired_share_interval(torch.ones(1)) is None
+    assert paired_fraction_interval(torch.ones(1)) is None
 
 
 def test_the_interval_of_a_mean_is_student_s() -> None:
@@ -125,12 +125,12 @@ def test_the_interval_of_shares_covers_the_truth(
         difficulty, noise = generator.normal(size=n), generator.normal(size=(models + 1, n))
         right = np.sqrt(correlation) * difficulty + np.sqrt(1 - correlation) * noise < limits
         difference = right[0] - right[1:].mean(0)
-        low, high = paired_share_interval(torch.from_numpy(difference)) or (0, 0)
+        low, high = paired_fraction_interval(torch.from_numpy(difference)) or (0, 0)
         hits += low <= ours - theirs <= high
     assert hits / runs >= 0.93
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [-1.0, -1.0, -1.0], [0.0, 0.0]])
 def test_the_interval_of_shares_stays_in_its_range(values: list[float]) -> None:
-    low, high = paired_share_interval(torch.tensor(values)) or (9, 9)
+    low, high = paired_fraction_interval(torch.tensor(values)) or (9, 9)
     assert -1 <= low < high <= 1

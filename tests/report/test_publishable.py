@@ -33,7 +33,7 @@ from unlearn.report.publishable import (
         (r"came \\srv\share\x", "came …/x"),
         (r"came C:\Users\jane\x.pt", "came …/x.pt"),
         ("unlearned/forget_accuracy", "unlearned/forget_accuracy"),
-        ("photos/train, a share in (0, 1), forget / retain", "photos/train, a share in (0, 1), forget / retain"),
+        ("photos/train, a fraction in (0, 1), forget / retain", "photos/train, a fraction in (0, 1), forget / retain"),
         ("https://arxiv.org/abs/2401.04385", "https://arxiv.org/abs/2401.04385"),
     ],
 )

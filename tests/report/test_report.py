@@ -59,7 +59,7 @@ FREE = {"average_gap", "average_noise_floor"}  # of no single metric
 
 
 def report_of(run: Finished, outcome: Outcome | None = None) -> Report:
-    return assemble(outcome or run.outcome, config.plain(run.composed), {"strategy": "top_k"})
+    return assemble(outcome or run.outcome, config.to_plain_dict(run.composed), {"strategy": "top_k"})
 
 
 @pytest.fixture(scope="module")
@@ -425,6 +425,6 @@ def test_a_wrecked_net_reads_destroyed(finished: Finished, run: Run, k: float) -
     """Noise a hundred times as large as the weights, in half of them or in all, and no repair to speak of."""
     wreck = ["strategy=random_k", "strategy.mode=add", "strategy.noise_scale=100", "strategy.recipe.lr=1e-9"]
     ruined = run(finished.store, *wreck, f"strategy.k={k}", "strategy.js_weight=0")
-    answers = assemble(ruined.outcome, config.plain(ruined.composed), {})["verdict"]
+    answers = assemble(ruined.outcome, config.to_plain_dict(ruined.composed), {})["verdict"]
     assert answers["utility"]["finding"] == "destroyed"
     assert answers["forgotten"]["finding"] == "not_judged"

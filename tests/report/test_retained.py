@@ -12,7 +12,7 @@ import reports
 
 from unlearn import config
 from unlearn.core.types import Role, Subset
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.report.assemble import assemble
 from unlearn.report.page import accuracies, render
 from unlearn.report.pictures import Examples
@@ -36,7 +36,9 @@ def class_wise(run: Run, finished: Finished) -> Finished:
 
 @pytest.fixture(scope="module")
 def report(class_wise: Finished) -> Report:
-    return assemble(class_wise.outcome, config.plain(class_wise.composed), {"strategy": "top_k", "dataset": "digits"})
+    return assemble(
+        class_wise.outcome, config.to_plain_dict(class_wise.composed), {"strategy": "top_k", "dataset": "digits"}
+    )
 
 
 def test_the_second_accuracy_is_that_of_the_other_classes(class_wise: Finished, report: Report) -> None:
@@ -46,10 +48,10 @@ def test_the_second_accuracy_is_that_of_the_other_classes(class_wise: Finished, 
         if reading.role == Role.UNLEARNED and "test_accuracy" in m
     )
     test = reading.stage.evidence(class_wise.context).subject[Subset.TEST]
-    others = correct(test)[test.labels != 3]
+    others = is_correct(test)[test.labels != 3]
     assert 0 < len(others) < len(test.labels)
     assert report["metrics"]["unlearned/retained_test_accuracy"] == pytest.approx(others.mean().item())
-    assert report["metrics"]["unlearned/test_accuracy"] == pytest.approx(correct(test).mean().item())
+    assert report["metrics"]["unlearned/test_accuracy"] == pytest.approx(is_correct(test).mean().item())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_console_and_page_name_both(report: Report) -> None:
 
 
 def test_no_other_request_has_a_second_accuracy(finished: Finished) -> None:
-    other = assemble(finished.outcome, config.plain(finished.composed), {"strategy": "top_k"})
+    other = assemble(finished.outcome, config.to_plain_dict(finished.composed), {"strategy": "top_k"})
     assert not [key for key in other["metrics"] if "retained_" in key]
     names = {metric: name for metric, name, _ in rows(other)}
     assert names["test_accuracy"] == "test accuracy"

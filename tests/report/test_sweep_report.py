@@ -18,7 +18,7 @@ from reports import FLOOR, Report, changed, grid, key, report, write
 
 from unlearn.cli.report import main
 from unlearn.core.errors import UnlearnError
-from unlearn.functional.estimates import holm
+from unlearn.functional.estimates import adjust_by_holm
 from unlearn.report.attacks import ATTACK, OTHER
 from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
@@ -192,8 +192,8 @@ def test_p_values_are_those_of_the_t_test() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.6]) == pytest.approx([0.04, 0.09, 0.09, 0.6])
-    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert adjust_by_holm([0.01, 0.04, 0.03, 0.6]) == pytest.approx([0.04, 0.09, 0.09, 0.6])
+    assert adjust_by_holm([0.5, 0.9]) == [1.0, 1.0]
 
 
 def test_the_front_by_hand() -> None:

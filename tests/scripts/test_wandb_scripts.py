@@ -50,7 +50,7 @@ def test_every_value_of_the_sweep_passes_pre_flight(
 def test_the_sweep_tries_all_and_orders_by_what_runs_log(definition: dict[str, Any], finished: Finished) -> None:
     assert set(definition) == {"project", "name", "method", "metric", "command", "parameters"}
     assert definition["method"] == "grid"  # what chooses by this figure would choose on the test set
-    report = assemble(finished.outcome, config.plain(finished.composed), {})
+    report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {})
     assert definition["metric"] == {"name": "average_gap", "goal": "minimize"}
     assert report["metrics"]["average_gap"] is not None
 
@@ -69,7 +69,7 @@ def dashboard() -> ModuleType:
 def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType, finished: Finished) -> None:
     view = dashboard.dashboard("me", "unlearn")
     assert (view.entity, view.project) == ("me", "unlearn")
-    report = assemble(finished.outcome, config.plain(finished.composed), {"strategy": "top_k"})
+    report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {"strategy": "top_k"})
     curves = {
         f"curve/{name}/{column}"
         for name, stage in stages(finished.outcome.plan).items()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from unlearn.core.batch import Batch
 from unlearn.core.errors import DivergenceError
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.recipe import Recipe
 from unlearn.data.datasets.digits import Digits
 from unlearn.models.base import Classifier
-from unlearn.spd_gan.direct import Direct, Scene
+from unlearn.spd_gan.direct import Direct, PixelTask
 from unlearn.spd_gan.error_minimising import ErrorMinimising
 from unlearn.spd_gan.pgd import Pgd
 from unlearn.stages.files import read_tensors
@@ -26,7 +26,7 @@ from unlearn.stages.files import read_tensors
 if TYPE_CHECKING:
     from conftest import Run
 
-KINDS = options("unlearn.spd_gan", Direct)
+KINDS = find_options("unlearn.spd_gan", Direct)
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 SEEN, ALL = 30, 50  # D_f, and what is moved alike
 
@@ -38,7 +38,7 @@ def net() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
+def scene() -> PixelTask:
     """Real digits, and a guide that knows two hundred others."""
     train = Digits().load().train
     known, labels = train.images[100:300].float() / 255, train.labels[100:300]  # type: ignore[attr-defined]
@@ -57,7 +57,7 @@ def scene() -> Scene:
         for chunk in order.split(46):
             yield Batch(images[chunk], truth[chunk])
 
-    return Scene(
+    return PixelTask(
         clean=clean,
         labels=own,
         forgotten=SEEN,
@@ -73,13 +73,13 @@ def scene() -> Scene:
     )
 
 
-def moved(kind: type[Direct], scene: Scene, **changes: object) -> Tensor:
-    return kind(**changes).move(replace(scene, draws=torch.Generator().manual_seed(0)))[0]  # type: ignore[arg-type]
+def moved(kind: type[Direct], scene: PixelTask, **changes: object) -> Tensor:
+    return kind(**changes).perturb(replace(scene, draws=torch.Generator().manual_seed(0)))[0]  # type: ignore[arg-type]
 
 
 @every_kind
 @pytest.mark.parametrize("epsilon", [8 / 255, 0.2])
-def test_images_stay_near_and_are_images(kind: type[Direct], scene: Scene, epsilon: float) -> None:
+def test_images_stay_near_and_are_images(kind: type[Direct], scene: PixelTask, epsilon: float) -> None:
     found = moved(kind, replace(scene, epsilon=epsilon), step_size=0.5)
     assert found.shape == scene.clean.shape
     assert (found - scene.pixels).abs().max() <= epsilon + 1e-6
@@ -89,14 +89,14 @@ def test_images_stay_near_and_are_images(kind: type[Direct], scene: Scene, epsil
 
 
 @every_kind
-def test_the_seed_decides_every_image_and_the_guide_stays_as_it_is(kind: type[Direct], scene: Scene) -> None:
+def test_the_seed_decides_every_image_and_the_guide_stays_as_it_is(kind: type[Direct], scene: PixelTask) -> None:
     before = {name: tensor.clone() for name, tensor in scene.guide.state_dict().items()}
     assert torch.equal(moved(kind, scene), moved(kind, scene))
     assert all(torch.equal(tensor, before[name]) for name, tensor in scene.guide.state_dict().items())
 
 
 @every_kind
-def test_the_others_are_moved_alike_but_nobody_looks_at_them(kind: type[Direct], scene: Scene) -> None:
+def test_the_others_are_moved_alike_but_nobody_looks_at_them(kind: type[Direct], scene: PixelTask) -> None:
     """Other labels of theirs leave D_f' as it is."""
     labels = scene.labels.clone()
     labels[SEEN:] = (labels[SEEN:] + 1) % 10
@@ -106,8 +106,8 @@ def test_the_others_are_moved_alike_but_nobody_looks_at_them(kind: type[Direct],
 
 
 @every_kind
-def test_the_curve_tells_what_d_f_has_come_to(kind: type[Direct], scene: Scene) -> None:
-    found, curve = kind().move(replace(scene, draws=torch.Generator().manual_seed(0)))
+def test_the_curve_tells_what_d_f_has_come_to(kind: type[Direct], scene: PixelTask) -> None:
+    found, curve = kind().perturb(replace(scene, draws=torch.Generator().manual_seed(0)))
     change = (found - scene.pixels)[:SEEN].abs()
     right = (scene.guide(found[:SEEN]).argmax(1) == scene.labels[:SEEN]).double().mean().item()
     assert [row["step"] for row in curve] == list(range(len(curve)))
@@ -117,20 +117,20 @@ def test_the_curve_tells_what_d_f_has_come_to(kind: type[Direct], scene: Scene) 
     assert curve[-1]["guide_accuracy"] == pytest.approx(right)
 
 
-def test_one_step_by_hand(scene: Scene) -> None:
+def test_one_step_by_hand(scene: PixelTask) -> None:
     """A linear net's gradient is the same everywhere: up by sign(w_wrong - w_true), where the pixel has room."""
     linear = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
     with torch.no_grad():
         linear[1].weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 0.0]]))
     clean = torch.tensor([[100, 0], [100, 250]], dtype=torch.uint8).view(2, 1, 1, 2)
     small = replace(scene, clean=clean, labels=torch.tensor([0, 1]), epsilon=0.1)
-    up = Pgd(step_size=0.5).climb(linear, small.pixels, small).view(2, 2)
+    up = Pgd(step_size=0.5).sign_step(linear, small.pixels, small).view(2, 2)
     assert torch.allclose(255 * up, torch.tensor([[100 - 12.75, 12.75], [100 + 12.75, 250 - 12.75]]))
-    down = Pgd(step_size=3.0).climb(linear, small.pixels, small, sign=-1).view(2, 2)
+    down = Pgd(step_size=3.0).sign_step(linear, small.pixels, small, sign=-1).view(2, 2)
     assert torch.allclose(255 * down, torch.tensor([[100 + 25.5, 0], [100 - 25.5, 255]]))
 
 
-def test_pgd_climbs_the_guides_loss(scene: Scene) -> None:
+def test_pgd_climbs_the_guides_loss(scene: PixelTask) -> None:
     """Further than it started from, and than random signs of the same size."""
     signs = torch.randint(0, 2, scene.clean.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     noise = (scene.pixels + scene.epsilon * signs).clamp(0, 1)
@@ -139,18 +139,18 @@ def test_pgd_climbs_the_guides_loss(scene: Scene) -> None:
     assert loss[2] > loss[0] + 1
 
 
-def test_error_minimising_noise_leaves_nothing_to_learn(scene: Scene) -> None:
+def test_error_minimising_noise_leaves_nothing_to_learn(scene: PixelTask) -> None:
     """Its own net is soon right on D_f', sooner than on clean images, and the guide finds them easier too."""
-    found, curve = ErrorMinimising().move(scene)
+    found, curve = ErrorMinimising().perturb(scene)
     clean, easy = (F.cross_entropy(scene.guide(x[:SEEN]), scene.labels[:SEEN]) for x in (scene.pixels, found))
     assert curve[-1]["net_error"] < 0.01
     assert len(curve) < 8
     assert easy < clean
 
 
-def test_error_minimising_stops_on_a_net_that_diverges(scene: Scene) -> None:
+def test_error_minimising_stops_on_a_net_that_diverges(scene: PixelTask) -> None:
     with pytest.raises(DivergenceError, match="epoch 0"):
-        ErrorMinimising().move(replace(scene, recipe=Recipe(lr=1e30)))
+        ErrorMinimising().perturb(replace(scene, recipe=Recipe(lr=1e30)))
 
 
 @every_kind
@@ -173,6 +173,6 @@ def test_a_run_is_marked_by_it(kind: type[Direct], run: Run, tmp_path: Path) -> 
         change = (kept[part].int() - clean.int()).abs()
         assert 20 <= change.max() <= 25  # of 25.5
     told = moved_by(finished.outcome)["spd_gan"]
-    assert caption(told) == f"{kind.said}, ε = 0.1"
-    assert f"marked by {kind.said}" in general_notes(finished.outcome)["spd_gan"]
+    assert caption(told) == f"{kind.title}, ε = 0.1"
+    assert f"marked by {kind.title}" in general_notes(finished.outcome)["spd_gan"]
     assert len(told["curve"]) > 1

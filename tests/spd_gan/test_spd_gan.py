@@ -19,7 +19,7 @@ from unlearn.data.loaders import Loader, StepLoader
 from unlearn.models.base import Classifier
 from unlearn.spd_gan.losses import TERMS, Guide
 from unlearn.spd_gan.networks import Discriminator, Generator
-from unlearn.spd_gan.options import Marker, noisy, noisy_like, quantise, rms
+from unlearn.spd_gan.options import Marker, add_noise, add_noise_like, quantise, rms
 from unlearn.training.prediction import features
 from unlearn.training.spd_gan import train_spd_gan
 from unlearn.training.trainer import TrainerSettings
@@ -126,7 +126,7 @@ def test_rms_by_hand() -> None:
 
 def test_noise_is_of_the_given_size_in_either_direction() -> None:
     clean = torch.full((2, 1, 40, 40), 128, dtype=torch.uint8)
-    change = noisy(clean, torch.tensor([0.1, 0.05]), stream(0, "noise")).int() - 128
+    change = add_noise(clean, torch.tensor([0.1, 0.05]), stream(0, "noise")).int() - 128
     assert set(change[0].unique().tolist()) == {-25, 25}  # 25.5 and 12.75, rounded towards the clean image
     assert set(change[1].unique().tolist()) == {-12, 12}
     assert (change > 0).float().mean().item() == pytest.approx(0.5, abs=0.04)
@@ -135,7 +135,7 @@ def test_noise_is_of_the_given_size_in_either_direction() -> None:
 def test_noise_is_drawn_from_its_generator_and_clipped() -> None:
     clean = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     size = torch.full((3,), 0.2)
-    first, again, other = (noisy(clean, size, stream(seed, "noise")) for seed in (0, 0, 1))
+    first, again, other = (add_noise(clean, size, stream(seed, "noise")) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert (first.int() - clean.int()).abs().max() <= 51
@@ -146,7 +146,7 @@ def test_the_noise_control_is_as_large_as_the_mark() -> None:
     with torch.no_grad():
         moved = quantise(clean, shaken(1, 0.2, 10.0)(clean.float() / 255))
     mark = rms(clean, moved)
-    noise = rms(clean, noisy_like(clean, moved, stream(0, "noise")))
+    noise = rms(clean, add_noise_like(clean, moved, stream(0, "noise")))
     assert (noise / mark).mean().item() == pytest.approx(1, abs=0.05)
 
 

@@ -13,7 +13,7 @@ import torch
 from unlearn import config
 from unlearn.core.errors import UnlearnError
 from unlearn.core.types import ImageSource, Role, Subset
-from unlearn.pipeline.plan import plan
+from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
@@ -39,7 +39,7 @@ def mixed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def blended(run: Finished) -> Blended:
-    judged = run.outcome.plan.judged
+    judged = run.outcome.plan.final_model
     assert isinstance(judged, Blended)
     return judged
 
@@ -105,7 +105,7 @@ def test_it_is_judged_in_place_of_the_unlearned_model(mixed: Finished) -> None:
 
 def test_cells_that_differ_in_the_blend_share_everything_before_it(mixed: Finished, run: Run) -> None:
     plain = run(mixed.store, *BARE)
-    assert plain.outcome.plan.judged == plain.outcome.plan.unlearned
+    assert plain.outcome.plan.final_model == plain.outcome.plan.unlearned
     built = {stage.split("/")[0] for stage in _built(plain)}
     assert built == {"predict", "evaluate"}  # of the unlearned model alone
     other = run(mixed.store, *BARE, "blend=mix", "blend.drop=0.3")
@@ -119,9 +119,9 @@ def _built(run: Finished) -> set[str]:
 
 def test_no_key_hangs_on_a_blend_but_its_own(composed: Compose) -> None:
     """Else stores that were filled before there was a blend would be built anew."""
-    plain, mix = (plan(config.instantiate(composed(f"blend={name}"))) for name in ("none", "mix"))
-    assert [stage.key for stage in plain.shared] == [stage.key for stage in mix.shared]
-    assert plain.judged.key == plain.unlearned.key == mix.unlearned.key != mix.judged.key
+    plain, mix = (make_plan(config.instantiate(composed(f"blend={name}"))) for name in ("none", "mix"))
+    assert [stage.key for stage in plain.shared_stages] == [stage.key for stage in mix.shared_stages]
+    assert plain.final_model.key == plain.unlearned.key == mix.unlearned.key != mix.final_model.key
     assert "blend" not in json.dumps(plain.unlearned.spec)
     keys = [
         {reading.stage.key for reading in each.evaluations if reading.role is not Role.UNLEARNED}
@@ -133,7 +133,8 @@ def test_no_key_hangs_on_a_blend_but_its_own(composed: Compose) -> None:
 @pytest.mark.parametrize("field", ["target=0.8", "drop=0.2", "tolerance=0.1", "scan=3", "precision=0.1", "steps=3"])
 def test_the_key_of_a_blend_holds_its_fields_and_its_code(composed: Compose, field: str) -> None:
     one, other = (
-        plan(config.instantiate(composed("blend=mix", *overrides))).judged for overrides in ((), (f"blend.{field}",))
+        make_plan(config.instantiate(composed("blend=mix", *overrides))).final_model
+        for overrides in ((), (f"blend.{field}",))
     )
     assert one.key != other.key
     assert len(one.spec["blend"]["code"]) == 16
@@ -147,7 +148,7 @@ def test_a_model_that_reaches_the_target_is_the_unlearned_one_to_the_bit(mixed: 
     files = [need(each).meta["files"]["model.safetensors"] for each in (stage, stage.unlearned)]
     assert files[0] == files[1]
     assert "blended with none of the original" in " ".join(
-        footer(assemble(easy.outcome, config.plain(easy.composed), {}))
+        footer(assemble(easy.outcome, config.to_plain_dict(easy.composed), {}))
     )
 
 
@@ -159,7 +160,7 @@ def test_a_target_out_of_reach_is_one_line_and_nothing_is_stored(mixed: Finished
 
 
 def test_report_table_and_page_tell_it_and_its_cost(mixed: Finished, tmp_path: Path) -> None:
-    found = assemble(mixed.outcome, config.plain(mixed.composed), {"strategy": "weight_noise", "blend": "mix"})
+    found = assemble(mixed.outcome, config.to_plain_dict(mixed.composed), {"strategy": "weight_noise", "blend": "mix"})
     stage, entry = blended(mixed), mixed.context.get(blended(mixed))
     assert found["blend"] == entry.json("blend.json")
     assert found["artifacts"]["blended"]["key"] == stage.key
@@ -178,7 +179,7 @@ def test_report_table_and_page_tell_it_and_its_cost(mixed: Finished, tmp_path: P
 
 def test_without_a_blend_a_report_says_nothing_of_it(mixed: Finished, run: Run) -> None:
     plain = run(mixed.store, *BARE)
-    found = assemble(plain.outcome, config.plain(plain.composed), {})
+    found = assemble(plain.outcome, config.to_plain_dict(plain.composed), {})
     assert "blend" not in found
     assert "blended" not in found["artifacts"]
     assert not any("blended" in line for line in footer(found))

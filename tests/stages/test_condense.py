@@ -21,7 +21,7 @@ from unlearn.pipeline import plan as pipeline
 from unlearn.report.assemble import assemble
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import read_tensors
-from unlearn.stages.unlearn import Loaded
+from unlearn.stages.run_strategy import LazySubsets
 from unlearn.training.prediction import features
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_clusters_with_a_forget_sample_keep_their_images_and_the_others_become_o
     retain, forget, model = stage.retain.load(context), stage.forget.load(context), stage.original.load(context)
     known = torch.cat([features(model, retain), features(model, forget)])
     labels, index = (torch.cat([getattr(each, name) for each in (retain, forget)]) for name in ("labels", "index"))
-    clusters = stage.settings.assign(known, labels, stage._stream)
+    clusters = stage.settings.assign_clusters(known, labels, stage._stream)
     assert len(clusters.unique()) == 60
     closer = []
     for number in range(60):
@@ -121,19 +121,19 @@ def test_a_mixture_of_one_image_twice_is_that_image(condensed: Finished) -> None
 
 def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose) -> None:
     plan, context = condensed.outcome.plan, condensed.context
-    read = Loaded(plan.unlearned._samples, context)
+    read = LazySubsets(plan.unlearned.subset_sources, context)
     assert torch.equal(read[Subset.RETAIN].index, written(condensed)["index"])
     assert torch.equal(read[Subset.FORGET].index, plan.unlearned.forget.load(context).index)
     for reading in plan.evaluations:
         for subset, stage in reading.stage.subject.predictions.items():
             assert subset is not Subset.RETAIN or stage.samples == plan.unlearned.retain
     ranking = ("strategy=top_k", "strategy.selection.sensitivity.score=ratio", "retain=condensed")
-    scored = pipeline.plan(config.instantiate(composed(*ranking))).unlearned
+    scored = pipeline.make_plan(config.instantiate(composed(*ranking))).unlearned
     assert {score.samples for score in scored.scores} == {scored.forget, scored.retain}
 
 
 def test_the_report_tells_how_many_are_left_and_what_that_cost(condensed: Finished) -> None:
-    report = assemble(condensed.outcome, config.plain(condensed.composed), {})
+    report = assemble(condensed.outcome, config.to_plain_dict(condensed.composed), {})
     said, counts = written(condensed), report["retain"]
     retain = len(condensed.outcome.plan.unlearned.retain.load(condensed.context))
     assert counts == {"images": len(said["index"]), "of": retain, "condensed": int(said["condensed"].sum())}
@@ -146,8 +146,8 @@ def test_the_report_tells_how_many_are_left_and_what_that_cost(condensed: Finish
 def test_all_of_the_retain_set_is_read_otherwise(condensed: Finished, run: Run) -> None:
     full = run(condensed.store, "retain=full", *REQUEST[2:])
     assert full.outcome.plan.unlearned.condensed is None
-    assert full.outcome.plan.unlearned._samples[Subset.RETAIN] == full.outcome.plan.unlearned.retain
-    report = assemble(full.outcome, config.plain(full.composed), {})
+    assert full.outcome.plan.unlearned.subset_sources[Subset.RETAIN] == full.outcome.plan.unlearned.retain
+    report = assemble(full.outcome, config.to_plain_dict(full.composed), {})
     assert "retain" not in report
     assert "retain" not in report["notes"]
     assert "condensed" not in report["artifacts"]
@@ -196,7 +196,7 @@ def test_a_purge_takes_it_with_the_images_it_was_made_of(condensed: Finished, pa
 
 
 def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.plan(config.instantiate(composed(*overrides)))
+    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 def test_strategies_share_one_and_nothing_else_hangs_on_it(composed: Compose) -> None:
@@ -223,7 +223,7 @@ def test_it_is_made_and_paid_for_where_the_retain_set_is_read(
     composed: Compose, overrides: tuple[str, ...], condenses: bool
 ) -> None:
     plan = plan_of(composed, "retain=condensed", *overrides)
-    assert any(isinstance(stage, Condense) for stage in plan.unlearning) == condenses
+    assert any(isinstance(stage, Condense) for stage in plan.unlearning_stages) == condenses
 
 
 def test_under_the_marker_the_forgotten_are_the_marked(composed: Compose) -> None:

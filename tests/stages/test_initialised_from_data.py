@@ -11,8 +11,8 @@ from unlearn.core.batch import iter_batches
 from unlearn.models.base import Classifier
 from unlearn.models.whitened_cnn import Whitening
 from unlearn.stages.base import BuildContext
-from unlearn.stages.samples import Sampled
-from unlearn.stages.shadow_model import trained_once
+from unlearn.stages.samples import SampleSource
+from unlearn.stages.shadow_model import collect_trained_models
 from unlearn.stages.train import Train
 
 SMALL = ("model=whitened_cnn", "model.widths=[4,6]", "train.epochs=1", "spd_gan=off", "metrics=[accuracy]")
@@ -33,7 +33,7 @@ def basis(model: Classifier) -> Tensor:
     return found.weight
 
 
-def of_images(samples: Sampled, context: BuildContext) -> Tensor:
+def of_images(samples: SampleSource, context: BuildContext) -> Tensor:
     """What the basis of a model is to be that is trained on these."""
     data, (mean, std) = samples.load(context), samples.population.dataset.normalisation
     (batch,) = iter_batches(data, len(data))
@@ -44,7 +44,7 @@ def of_images(samples: Sampled, context: BuildContext) -> Tensor:
 
 def trained(finished: Finished) -> list[Train]:
     plan = finished.outcome.plan
-    found = [plan.original, *(stage for stage in plan.retrained), *trained_once(plan.shadows)]
+    found = [plan.original, *(stage for stage in plan.retrained), *collect_trained_models(plan.shadows)]
     assert all(isinstance(stage, Train) for stage in found)
     return found  # type: ignore[return-value]
 

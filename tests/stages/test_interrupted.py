@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_dropped(finished: Finished, run: Run, lacking: P
     kept.write_bytes(b"PK\x03\x04 and then the power went")
     again = run(lacking)
     assert "resumed_from_epoch" not in check(again, finished)
-    (line,) = [line for line in again.console.splitlines() if "starts anew" in line]
+    (line,) = [line for line in again.console.splitlines() if "restarts" in line]
     assert "retrained" in line
     assert "damaged checkpoint" in line
 

@@ -44,7 +44,7 @@ def inverted(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.plan(config.instantiate(composed(*overrides)))
+    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 def test_one_step_up_its_loss_gives_the_sample_and_its_class_away(inverted: Finished) -> None:
@@ -153,7 +153,7 @@ def test_the_page_shows_the_image_beside_what_was_recovered(inverted: Finished) 
     names = [picture.name for picture in found.shown]
     assert names[:3] == ["the forgotten image", "by the unlearned model", "by the retrained model"]
     assert names[3:] == ["mean of its class", "nearest of its class"]
-    page = render(assemble(inverted.outcome, config.plain(inverted.composed), CHOICES), Examples(), found)
+    page = render(assemble(inverted.outcome, config.to_plain_dict(inverted.composed), CHOICES), Examples(), found)
     assert all(picture.image in page for picture in found.shown)
     assert f"SSIM {inverted.value(Role.UNLEARNED, 'feature_recovery_ssim'):.2f}" in page
     assert "recovered SSIM" in page

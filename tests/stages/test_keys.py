@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from unlearn import config
 from unlearn.core.errors import ConfigError
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.types import Subset
 from unlearn.core.validation import ADDED
 from unlearn.data.datasets.image_folder import ImageFolder
@@ -26,7 +26,7 @@ from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.plan import Plan
 from unlearn.stages import keys
 from unlearn.stages.base import Stage, inputs
-from unlearn.stages.keys import canonical, code_hash
+from unlearn.stages.keys import canonicalize, code_hash
 from unlearn.strategies.bad_teacher import BadTeacher
 from unlearn.strategies.selection import All
 
@@ -67,7 +67,7 @@ OPTIONS = [
     (group, option)
     for group, where in config.GROUPS.items()
     if group not in {"logger", "cluster"}  # in no key: tested below
-    for option, kind in options(*where).items()
+    for option, kind in find_options(*where).items()
     if fields(kind) and (config.CONF / group / f"{option}.yaml").is_file()
 ]
 
@@ -90,7 +90,7 @@ def reached(*stages: Stage) -> dict[str, Stage]:
 
 
 def keys_of(composed: DictConfig) -> set[str]:
-    return set(stages(pipeline.plan(config.instantiate(composed))))
+    return set(stages(pipeline.make_plan(config.instantiate(composed))))
 
 
 def has_new_key(settings: RunConfig, known: set[str]) -> bool:
@@ -257,11 +257,11 @@ def test_one_thread_leaves_keys_as_they_were(composed: Compose) -> None:
 
 @pytest.mark.parametrize(("options", "threads"), [(("model=resnet18",), 8), (("model=cnn",), 1), (("model=mlp",), 1)])
 def test_the_default_number_of_threads_depends_on_the_net(
-    composed: Compose, options: tuple[str, ...], threads: int
+    composed: Compose, find_options: tuple[str, ...], threads: int
 ) -> None:
-    assert config.instantiate(composed(*options)).trainer.threads == threads
-    assert config.instantiate(composed(*options, "trainer=gpu")).trainer.threads == 1
-    assert config.instantiate(composed(*options, "trainer.threads=3")).trainer.threads == 3
+    assert config.instantiate(composed(*find_options)).trainer.threads == threads
+    assert config.instantiate(composed(*find_options, "trainer=gpu")).trainer.threads == 1
+    assert config.instantiate(composed(*find_options, "trainer.threads=3")).trainer.threads == 3
 
 
 @pytest.mark.parametrize("threads", [0, 257, 100_000])
@@ -275,7 +275,7 @@ def test_the_same_command_line_has_the_same_keys(composed: Compose) -> None:
 
 
 def plan_of(composed: DictConfig) -> Plan:
-    return pipeline.plan(config.instantiate(composed))
+    return pipeline.make_plan(config.instantiate(composed))
 
 
 def test_more_baseline_seeds_only_add(composed: Compose) -> None:
@@ -415,7 +415,7 @@ class Color(StrEnum):
 
 def test_a_stage_stands_in_a_key_by_its_own() -> None:
     inner = Toy(1)
-    assert canonical(inner) == {"stage": inner.key}
+    assert canonicalize(inner) == {"stage": inner.key}
     assert Toy(inner).spec == {"kind": "toy", "version": 1, "value": {"stage": inner.key}}
     assert Toy(inner).key != Toy(Toy(2)).key
 
@@ -447,7 +447,7 @@ def test_a_version_flips_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_plain_values_become_json(value: Any, plain: Any) -> None:
-    assert canonical(value) == plain
+    assert canonicalize(value) == plain
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 1.0), (1, True), (0, None), ("1", 1), ([], None), ([1, 2], [2, 1])])
@@ -458,7 +458,7 @@ def test_values_that_differ_have_different_keys(one: Any, other: Any) -> None:
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 1j, lambda: None])
 def test_what_has_no_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="no canonical form"):
-        canonical(value)
+        canonicalize(value)
 
 
 @pytest.fixture
@@ -520,7 +520,7 @@ def test_code_hash_leaves_shared_words_and_other_packages_alone(hashed: Callable
 @pytest.mark.parametrize("option", ["model", "strategy", "spd_gan", "train"])
 def test_options_carry_their_code(composed: Compose, option: str) -> None:
     value = getattr(config.instantiate(composed()), option)
-    assert canonical(value)["code"] == code_hash(type(value).__module__)
+    assert canonicalize(value)["code"] == code_hash(type(value).__module__)
 
 
 def test_keys_do_not_hang_on_how_stages_are_run() -> None:

@@ -19,7 +19,7 @@ from unlearn.core.errors import ConfigError, StoreError
 from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.python import _made
 from unlearn.functional.estimates import cross_entropy
-from unlearn.pipeline.plan import plan
+from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble
 from unlearn.spd_gan.options import Noise
 from unlearn.stages import samples
@@ -92,7 +92,7 @@ def test_all_subsets_stay_apart_when_it_was_trained_on_all(brought: Finished) ->
 
 
 def test_the_report_tells_whose_model_and_whose_recipe(brought: Finished) -> None:
-    report = assemble(brought.outcome, config.plain(brought.composed), {})
+    report = assemble(brought.outcome, config.to_plain_dict(brought.composed), {})
     assert "net.pt, trained elsewhere" in report["notes"]["checkpoint"]
     assert "this run's recipe" in report["notes"]["checkpoint"]
     assert report["metrics"]["original/seconds"] is None
@@ -107,7 +107,7 @@ Compose = Callable[..., DictConfig]
 
 def key(composed: Compose, file: Path, trained_on: str = "all") -> str:
     told = composed(*OWN, f"checkpoint.file={file}", f"checkpoint.trained_on={trained_on}")
-    return plan(config.instantiate(told)).unlearned.key
+    return make_plan(config.instantiate(told)).unlearned.key
 
 
 def test_the_key_holds_the_files_content_and_the_records(composed: Compose, elsewhere: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_key_holds_the_files_content_and_the_records(composed: Compose, else
 @pytest.mark.parametrize("same", ["seeds.train=5", "dataset.flip=true", "forget.share=0.2"])
 def test_a_checkpoint_has_one_key_whatever_is_done_with_it(composed: Compose, elsewhere: Path, same: str) -> None:
     told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all")
-    here, there = (plan(config.instantiate(composed(*told, *more))) for more in ((), (same,)))
+    here, there = (make_plan(config.instantiate(composed(*told, *more))) for more in ((), (same,)))
     assert here.original.key == there.original.key
     assert here.unlearned.original.spec["samples"] == [[1, 8, 8], 10, [0.305], [0.376]]
 
@@ -297,11 +297,11 @@ def make():
     data = ("dataset=python", "dataset.factory=shaded:make", "dataset.channels=1", "dataset.memory_limit=0")
     small = ("dataset.size_px=8", "dataset.workers=0", "spd_gan=off", "baseline.seeds=[0]", "train.epochs=1")
     run(tmp_path / "store", *data, *small, "strategy=identity")
-    samples._held.clear()
+    samples._contents_cache.clear()
     run(tmp_path / "store", *data[:-1], *small, "strategy=finetune", "strategy.recipe.epochs=0")  # held: the same data
     (tmp_path / "shade.txt").write_text("200")
     _made.cache_clear()
-    samples._held.clear()
+    samples._contents_cache.clear()
     with pytest.raises(StoreError, match="expected the data that"):
         run(tmp_path / "store", *data, *small, "strategy=finetune", "strategy.recipe.epochs=1")
 

@@ -18,7 +18,6 @@ from unlearn.core.errors import ConfigError, DataError
 from unlearn.core.progress import Console
 from unlearn.core.types import Predictions, Role
 from unlearn.data.datasets.digits import Digits
-from unlearn.pipeline.plan import share
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import BuildContext
 from unlearn.stages.own_models import find_source
@@ -116,7 +115,7 @@ def test_a_permuted_checkpoint_ends_before_anything_is_trained(run: Run, trained
     assert not (store / "train").exists()
     accepted = run(store, *checkpoint(file, "checkpoint.accept_accuracy=true"))
     assert "CHECK IT" in accepted.console
-    note = assemble(accepted.outcome, config.plain(accepted.composed), {})["notes"]["checkpoint_accuracy"]
+    note = assemble(accepted.outcome, config.to_plain_dict(accepted.composed), {})["notes"]["checkpoint_accuracy"]
     assert note.startswith("Check the checkpoint: it should know its own training data, and gets 0.")
     assert "and the retrained models 0.8" in note  # far below these
 
@@ -125,7 +124,7 @@ def test_what_cells_share_is_built_after_the_same_look(trained: Finished, compos
     file = saved(trained, tmp_path / "permuted.safetensors", 1)
     told = config.instantiate(composed("dataset.limit=300", "model.width=8", "model.hidden=32", *checkpoint(file)))
     with pytest.raises(DataError, match="no better than chance"):
-        share(told, BuildContext(ArtifactStore(tmp_path / "store"), told.trainer, Console(io.StringIO())))
+        build_shared(told, BuildContext(ArtifactStore(tmp_path / "store"), told.trainer, Console(io.StringIO())))
     assert not (tmp_path / "store" / "train").exists()
 
 
@@ -137,7 +136,7 @@ def test_our_own_models_are_read_by_key_by_report_and_as_a_file(run: Run, traine
     assert str(find_source(plan.original.key[:12], None, store).path) == model
     assert str(find_source(model, None, store).path) == model
     assert str(find_source(str(Path(model).parent), None, store).path) == model
-    report = assemble(trained.outcome, config.plain(trained.composed), {})
+    report = assemble(trained.outcome, config.to_plain_dict(trained.composed), {})
     (tmp_path / "report.json").write_text(json.dumps(report))
     for file in (tmp_path / "report.json", tmp_path):
         assert str(find_source(str(file), None, store).path) == unlearned
@@ -155,7 +154,7 @@ def test_our_own_models_are_read_by_key_by_report_and_as_a_file(run: Run, traine
     assert again.value(Role.ORIGINAL, "retain_accuracy") == pytest.approx(
         trained.value(Role.ORIGINAL, "retain_accuracy"), abs=0.1
     )
-    assert "checkpoint_accuracy" not in assemble(again.outcome, config.plain(again.composed), {})["notes"]
+    assert "checkpoint_accuracy" not in assemble(again.outcome, config.to_plain_dict(again.composed), {})["notes"]
 
 
 def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subset(
@@ -165,7 +164,7 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
     (tmp_path / "earlier.txt").write_text("\n".join(map(str, range(200, 220))))
     told = (*checkpoint(saved(trained, tmp_path / "same.pt", 0))[:-1], f"checkpoint.trained_on={tmp_path}/members.txt")
     plain = run(trained.store, *told)
-    note = assemble(plain.outcome, config.plain(plain.composed), {})["notes"]["split"]
+    note = assemble(plain.outcome, config.to_plain_dict(plain.composed), {})["notes"]["split"]
     assert note.startswith("30 records of validation and 45 of holdout come from the 100 records of the training part ")
     assert "name these in checkpoint.forgotten" in note
     kept = run(trained.store, *told, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}")
@@ -174,7 +173,7 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
     assert not torch.isin(torch.arange(200, 220), everyone).any()
     assert torch.isin(torch.cat([before.validation, before.holdout]), torch.arange(200, 220)).any()
     assert kept.outcome.plan.retrained[0].key != plain.outcome.plan.retrained[0].key  # its validation is another
-    note = assemble(kept.outcome, config.plain(kept.composed), {})["notes"]["split"]
+    note = assemble(kept.outcome, config.to_plain_dict(kept.composed), {})["notes"]["split"]
     assert "without the 20 of checkpoint.forgotten" in note
 
 

@@ -15,7 +15,7 @@ from unlearn import config
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Images, Role, Subset
 from unlearn.data.loaders import Loader, PairedLoader
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.metrics.relearn_time import RelearnTime
 from unlearn.pipeline import plan as pipeline
@@ -89,7 +89,7 @@ def test_fewer_steps_are_those_of_the_same_curve(relearned: Finished, run: Run) 
 
 def test_steps_are_known_to_a_sixteenth() -> None:
     how = RelearnTime(steps=500).relearning
-    looks = [step for step in range(1, 501) if how.due(step)]
+    looks = [step for step in range(1, 501) if how.is_due(step)]
     assert looks[:33] == [*range(1, 33), 34]
     assert looks[-1] == 500
     assert max(after / before for before, after in pairwise(looks[16:])) <= 1 + 1 / 16
@@ -98,7 +98,7 @@ def test_steps_are_known_to_a_sixteenth() -> None:
 
 def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
     stage = of(relearned, Role.RETRAINED)
-    again = correct(read_predictions(relearned.context.get(stage.original)))
+    again = is_correct(read_predictions(relearned.context.get(stage.original)))
     assert again.mean().item() == relearned.value(Role.ORIGINAL, "forget_accuracy")
     assert {path.name for path in relearned.context.get(stage).folder.iterdir()} == {"meta.json", "curve.json"}
 
@@ -106,7 +106,7 @@ def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
 @pytest.mark.parametrize("strategy", ["top_k", "identity"])
 def test_what_strategies_share_is_relearned_once(composed: Compose, strategy: str) -> None:
     here, there = (
-        pipeline.plan(config.instantiate(composed("metrics=relearn_time", f"strategy={each}", "spd_gan=off")))
+        pipeline.make_plan(config.instantiate(composed("metrics=relearn_time", f"strategy={each}", "spd_gan=off")))
         for each in ("finetune", strategy)
     )
     curves = [

@@ -17,8 +17,8 @@ from unlearn.data.stream import Stream, joined
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.plan import Plan
 from unlearn.stages.evaluate import Evaluate
-from unlearn.stages.shadow import ShadowTrainSet, half
-from unlearn.stages.shadow_model import trained_once, unlearned_once
+from unlearn.stages.shadow import ShadowTrainSet, draw_half_mask
+from unlearn.stages.shadow_model import collect_trained_models, collect_unlearned_models
 from unlearn.stages.train import Train
 
 SHADOWED = ("attacks=[lira,rmia,u_lira]", "attacks.lira.models=4", "attacks.rmia.models=4", "attacks.u_lira.models=4")
@@ -33,17 +33,17 @@ def shadowed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.plan(config.instantiate(composed(*overrides)))
+    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 @pytest.mark.parametrize("n", [2, 7, 301])
 def test_every_sample_is_learnt_by_exactly_half_of_the_models(n: int) -> None:
-    models = torch.stack([half(n, number, seed=3) for number in range(8)])
+    models = torch.stack([draw_half_mask(n, number, seed=3) for number in range(8)])
     assert models.sum(0).tolist() == [4] * n
     assert set(models.sum(1).tolist()) <= {n // 2, n - n // 2}
     if n > 100:
         assert len({tuple(row.tolist()) for row in models}) == 8
-        assert not torch.equal(models[0], half(n, 0, seed=4))
+        assert not torch.equal(models[0], draw_half_mask(n, 0, seed=4))
 
 
 def test_only_shadow_models_learn_holdout_and_no_other_model_knows_them(shadowed: Finished) -> None:
@@ -148,7 +148,7 @@ def test_under_the_marker_shadow_models_learn_marked_images(run: Run, finished: 
 
 
 def keys(plan: Plan) -> list[str]:
-    return [stage.key for stage in trained_once(plan.shadows)]
+    return [stage.key for stage in collect_trained_models(plan.shadows)]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_cells_share_shadow_models(composed: Compose, overrides: tuple[str, ...]
     here, there = (plan_of(composed, "attacks=[lira,rmia]", "spd_gan=off", *more) for more in ((), overrides))
     assert keys(here) == keys(there)
     assert len(keys(here)) == 16  # of both attacks
-    assert set(keys(here)) <= {stage.key for stage in here.shared}
+    assert set(keys(here)) <= {stage.key for stage in here.shared_stages}
 
 
 @pytest.mark.parametrize("override", ["seeds.split=5", "train.epochs=3", "model.width=5", "dataset.label_noise=0.1"])
@@ -190,10 +190,10 @@ def test_under_the_marker_they_depend_on_the_request(composed: Compose) -> None:
 def test_unlearned_shadows_are_of_the_strategy_under_test(composed: Compose) -> None:
     here, there = (plan_of(composed, "attacks=u_lira", f"strategy.k={k}") for k in (0.1, 0.2))
     assert keys(here) == keys(there)
-    unlearned = [{stage.key for stage in unlearned_once(each.shadows)} for each in (here, there)]
+    unlearned = [{stage.key for stage in collect_unlearned_models(each.shadows)} for each in (here, there)]
     assert [len(each) for each in unlearned] == [16, 16]
     assert not unlearned[0] & unlearned[1]
-    assert not unlearned[0] & {stage.key for stage in here.shared}
+    assert not unlearned[0] & {stage.key for stage in here.shared_stages}
 
 
 def test_what_shadows_cost_is_told_first(shadowed: Finished, run: Run, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ BRIEF = ("spd_gan=off", "train.epochs=1", "strategy=finetune", "strategy.recipe.
 
 
 def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.plan(config.instantiate(composed(*overrides)))
+    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +40,26 @@ def test_they_are_those_of_runs_with_their_seeds(composed: Compose, strategy: st
         own = plan_of(
             composed, "spd_gan=off", f"strategy={strategy}", f"seeds.train={seed}", f"seeds.unlearn={seed}", *more
         )
-        sibling = plan.siblings[seed]
+        sibling = plan.seed_replicas[seed]
         assert sibling.original.key == own.original.key
-        assert sibling.unlearned.key == own.judged.key
+        assert sibling.unlearned.key == own.final_model.key
         assert plan.retrained[seed].key == own.retrained[0].key
-    assert plan.siblings[0].unlearned.key == plan.judged.key
+    assert plan.seed_replicas[0].unlearned.key == plan.final_model.key
 
 
 def test_under_the_marker_all_learn_the_runs_own_marked_images(composed: Compose) -> None:
     plan = plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", "spd_gan=marker")
     assert isinstance(plan.original, Train)
-    for seed, sibling in enumerate(plan.siblings):
+    for seed, sibling in enumerate(plan.seed_replicas):
         assert sibling.original.samples == plan.original.samples
         assert (sibling.original.key == plan.original.key) == (seed == 0)
-    assert len({sibling.unlearned.key for sibling in plan.siblings}) == 8
+    assert len({sibling.unlearned.key for sibling in plan.seed_replicas}) == 8
 
 
 def test_strategies_share_the_originals(composed: Compose) -> None:
     here, there = (plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", f"strategy={s}") for s in ("top_k", "finetune"))
-    originals = [{sibling.original.key for sibling in plan.siblings} for plan in (here, there)]
-    assert originals[0] == originals[1] <= {stage.key for stage in here.shared}
+    originals = [{sibling.original.key for sibling in plan.seed_replicas} for plan in (here, there)]
+    assert originals[0] == originals[1] <= {stage.key for stage in here.shared_stages}
     assert len(originals[0]) == 8
 
 
@@ -78,9 +78,9 @@ def test_each_role_is_one_reading_of_many_models(many: Finished) -> None:
 
     first, second = ([model.key for model in plan.retrained[part]] for part in (slice(8), slice(8, 16)))
     assert [models(role, "retrained_models") for role in found] == [first] * 3
-    assert models(Role.ORIGINAL, "subjects") == [sibling.original.key for sibling in plan.siblings]
+    assert models(Role.ORIGINAL, "subjects") == [sibling.original.key for sibling in plan.seed_replicas]
     assert models(Role.RETRAINED, "subjects") == second
-    assert models(Role.UNLEARNED, "subjects") == [sibling.unlearned.key for sibling in plan.siblings]
+    assert models(Role.UNLEARNED, "subjects") == [sibling.unlearned.key for sibling in plan.seed_replicas]
     for role in found:
         for name in ("klom_forget", "klom_retain", "klom_test"):
             assert 0 < many.value(role, name) < 12  # type: ignore[operator]

@@ -123,7 +123,7 @@ def test_under_the_marker_the_original_sees_the_marked_images(finished: Finished
     plan, context = finished.outcome.plan, finished.context
     assert plan.spd_gan is not None
     marked = read_tensors(context.get(plan.spd_gan), "moved.safetensors")
-    clean = dataclasses.replace(plan.original.samples, moved=None).load(context)
+    clean = dataclasses.replace(plan.original.samples, perturbed_by=None).load(context)
     seen = plan.original.samples.load(context)
     assert plan.original.samples.subset is Subset.TRAIN
     assert torch.equal(seen.index, clean.index)
@@ -190,7 +190,9 @@ def test_scores_are_those_of_the_original_on_the_samples_named(finished: Finishe
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
-    assert {"scores", "scores_retain"} <= set(assemble(cell.outcome, config.plain(cell.composed), {})["artifacts"])
+    assert {"scores", "scores_retain"} <= set(
+        assemble(cell.outcome, config.to_plain_dict(cell.composed), {})["artifacts"]
+    )
 
 
 def test_identity_is_the_original_in_every_number(finished: Finished, run: Run) -> None:
@@ -309,7 +311,7 @@ def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
 def test_one_store_serves_a_data_set_at_several_limits(tmp_path: Path) -> None:
     """What is held reaches as far as any limit so far, and is the same however far that is."""
     context = workshop_at(tmp_path)
-    samples._held.clear()
+    samples._contents_cache.clear()
     lengths, forgotten = [], []
     for limit in (100, 200, None, 100):
         scenario = samples.DataView(Digits(limit=limit), forget.Random(), seed=0)

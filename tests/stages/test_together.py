@@ -17,7 +17,7 @@ from unlearn.core.errors import DivergenceError
 from unlearn.core.types import Role
 from unlearn.stages import together
 from unlearn.stages.base import BuildContext
-from unlearn.stages.shadow_model import trained_once
+from unlearn.stages.shadow_model import collect_trained_models
 from unlearn.stages.train import Train
 from unlearn.training import stacked
 
@@ -42,7 +42,7 @@ def one_by_one(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def shadows(found: Finished) -> Sequence[Train]:
-    return trained_once(found.outcome.plan.shadows)
+    return collect_trained_models(found.outcome.plan.shadows)
 
 
 def test_artefacts_are_those_of_training_one_by_one(at_once: Finished, one_by_one: Finished) -> None:

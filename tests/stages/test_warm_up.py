@@ -41,7 +41,7 @@ def test_a_stage_is_not_charged_with_the_first_step(
         build(stage, *rest)
 
     settings = config.instantiate(composed(*WORDS))
-    stages = pipeline.plan(settings)
+    stages = pipeline.make_plan(settings)
 
     def built(folder: str) -> dict[str, Any]:
         context = BuildContext(ArtifactStore(tmp_path / folder), settings.trainer, Console(io.StringIO()))

@@ -1,4 +1,4 @@
-"""An edit that leaves the net at chance is reported at once, with the setting that makes it gentler."""
+"""An edit that leaves the net at chance is reported at once, with the setting that makes it gentler_advice."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def wrecked(finished: Finished, run: Run) -> Finished:
 
 
 def notes(run: Finished) -> dict[str, str]:
-    report: dict[str, Any] = assemble(run.outcome, config.plain(run.composed), {"strategy": "top_k"})
+    report: dict[str, Any] = assemble(run.outcome, config.to_plain_dict(run.composed), {"strategy": "top_k"})
     return report["notes"]  # type: ignore[no-any-return]
 
 

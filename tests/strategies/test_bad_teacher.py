@@ -17,7 +17,7 @@ from unlearn.core.validation import problems
 from unlearn.strategies.bad_teacher import BadTeacher
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 
 def images(n: int, seed: int) -> Images:
@@ -136,7 +136,7 @@ def test_the_student_comes_nearer_the_bad_teacher_on_the_forget_set() -> None:
     phase = phase_of(strategy)
     lost = batch_of(images(5, 1)).images
     before = divergences(net(1), net(0, trained=True).eval(), lost, 1.0).mean()
-    UnlearnerModule(student, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    UnlearnerModule(student, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert divergences(net(1), student, lost, 1.0).mean() < 0.7 * before
 
 

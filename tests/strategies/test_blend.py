@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unlearn.core.errors import UnlearnError
 from unlearn.core.validation import problems
-from unlearn.strategies.blend import Found, Mix, interpolate
+from unlearn.strategies.blend import BlendResult, Mix, interpolate
 
 Curve = Callable[[float], float]
 FINE = 4000  # shares that are tried one after the other
@@ -56,10 +56,10 @@ def smallest(accuracy: Curve, target: float) -> float:
 def test_on_a_rising_curve_it_is_the_smallest_share(curve: Curve, n: int, scan: int) -> None:
     accuracy = counted(curve, n)
     mix = Mix(target=0.8, scan=scan)
-    found = mix.find(accuracy)
+    found = mix.find_fraction(accuracy)
     first = smallest(accuracy, 0.8)
     assert first - 1 / FINE <= found.a <= first + mix.precision
-    assert found == Found(found.a, accuracy(found.a), 0.8)
+    assert found == BlendResult(found.a, accuracy(found.a), 0.8)
     assert 0.8 <= found.validation_accuracy <= 0.8 + max(mix.tolerance, 1 / n)
 
 
@@ -70,7 +70,7 @@ def valley(a: float) -> float:
 
 def test_before_a_valley_the_scan_finds_what_bisection_alone_steps_over() -> None:
     """The curve is that of two models with a worse one between them."""
-    found, alone = (Mix(target=0.85, scan=scan).find(valley) for scan in (20, 1))
+    found, alone = (Mix(target=0.85, scan=scan).find_fraction(valley) for scan in (20, 1))
     assert found.a == pytest.approx(smallest(valley, 0.85), abs=0.0015)
     assert alone.a == pytest.approx(0.5 + 0.5 * 0.75 / 0.9, abs=0.0015)
     for each in (found, alone):
@@ -81,8 +81,8 @@ def test_a_finer_tolerance_goes_on_beyond_the_precision() -> None:
     def steep(a: float) -> float:
         return min(1.0, max(0.0, (a - 0.7) * 200))
 
-    coarse = Mix(target=0.5, precision=0.01, tolerance=0.9).find(steep)
-    fine = Mix(target=0.5, precision=0.01, tolerance=0.0001).find(steep)
+    coarse = Mix(target=0.5, precision=0.01, tolerance=0.9).find_fraction(steep)
+    fine = Mix(target=0.5, precision=0.01, tolerance=0.0001).find_fraction(steep)
     assert coarse.validation_accuracy > 0.6
     assert 0.5 <= fine.validation_accuracy <= 0.5001
 
@@ -95,7 +95,7 @@ def test_where_accuracy_jumps_the_steps_end_it() -> None:
         return 0.9 if a >= 1 / 3 else 0.2
 
     mix = Mix(target=0.5, scan=1, steps=12)
-    found = mix.find(jump)
+    found = mix.find_fraction(jump)
     assert found.validation_accuracy == 0.9
     assert 1 / 3 <= found.a <= 1 / 3 + 2**-12
     assert len(tried) == 2 + 12
@@ -108,26 +108,26 @@ def test_a_model_that_reaches_the_target_is_left_alone() -> None:
         tried.append(a)
         return 0.95
 
-    assert Mix(drop=0.0).find(good) == Found(0.0, 0.95, 0.95)
+    assert Mix(drop=0.0).find_fraction(good) == BlendResult(0.0, 0.95, 0.95)
     assert tried == [1.0, 0.0]
 
 
 def test_the_target_is_the_original_less_a_drop_unless_it_is_given() -> None:
-    assert Mix(drop=0.02).find(lambda a: 0.5 + 0.4 * a).target == pytest.approx(0.88)
-    assert Mix(target=0.6, drop=0.02).find(lambda a: 0.5 + 0.4 * a).target == 0.6
+    assert Mix(drop=0.02).find_fraction(lambda a: 0.5 + 0.4 * a).target == pytest.approx(0.88)
+    assert Mix(target=0.6, drop=0.02).find_fraction(lambda a: 0.5 + 0.4 * a).target == 0.6
 
 
 def test_a_target_that_is_a_difference_counts_as_reached_when_it_is_met() -> None:
     """0.8 - 0.1 is 0.7000000000000001: 70 of 100 images reach it."""
     assert 0.8 - 0.1 > 0.7
-    assert Mix(drop=0.1).find(lambda a: 0.8 if a == 1 else 0.7).a == 0
+    assert Mix(drop=0.1).find_fraction(lambda a: 0.8 if a == 1 else 0.7).a == 0
 
 
 def test_a_target_above_the_original_is_one_clear_line() -> None:
     words = r"^blend\.target: expected at most the original's validation accuracy, 0\.9000, got 0\.95$"
     with pytest.raises(UnlearnError, match=words):
-        Mix(target=0.95).find(lambda a: 0.9 * a)
-    assert Mix(target=0.9).find(lambda a: 0.9 * a).a > 0.99  # its own is in reach
+        Mix(target=0.95).find_fraction(lambda a: 0.9 * a)
+    assert Mix(target=0.9).find_fraction(lambda a: 0.9 * a).a > 0.99  # its own is in reach
 
 
 @pytest.mark.parametrize(
@@ -135,9 +135,9 @@ def test_a_target_above_the_original_is_one_clear_line() -> None:
     [
         (Mix(target=0.0), "blend.target: expected an accuracy in (0, 1], got 0.0"),
         (Mix(target=float("nan")), "blend.target"),
-        (Mix(drop=-0.1), "blend.drop: expected a share in [0, 1), got -0.1"),
+        (Mix(drop=-0.1), "blend.drop: expected a fraction in [0, 1), got -0.1"),
         (Mix(tolerance=1.0), "blend.tolerance"),
-        (Mix(precision=0.0), "blend.precision: expected a share in (0, 1), got 0.0"),
+        (Mix(precision=0.0), "blend.precision: expected a fraction in (0, 1), got 0.0"),
         (Mix(scan=0), "blend.scan: expected a number >= 1, got 0"),
         (Mix(steps=0), "blend.steps"),
     ],
@@ -194,7 +194,7 @@ def test_a_real_net_reaches_its_target_where_brute_force_crosses_it(
         tried.load_state_dict(interpolate(last, first, a))
         return (tried(x).argmax(1) == y).double().mean().item()
 
-    found = mix.find(mine)
+    found = mix.find_fraction(mine)
     assert found.target == (accuracy(1) - 0.02 if target is None else target)
     reaches = [accuracy(i / 1000) >= found.target - 1e-9 for i in range(1001)]
     crossings = [i / 1000 for i in range(1, 1001) if reaches[i] and not reaches[i - 1]]

@@ -16,7 +16,7 @@ from unlearn.core.validation import problems
 from unlearn.strategies.base import Budget, Context, Edit, Phase
 from unlearn.strategies.boundary_shrink import BoundaryShrink
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 
 def phase_of(strategy: BoundaryShrink, original: nn.Module, forget: Images) -> Phase:
@@ -136,7 +136,7 @@ def test_the_objective_is_cross_entropy_on_them_with_running_statistics() -> Non
     assert torch.equal(phase.data[Subset.FORGET].index, data.index)
     images, labels = data.images.float() / 255, phase.data[Subset.FORGET].labels
     expected = F.cross_entropy(model(images), labels)
-    batch = next(iter(batches_of(phase, 0, 0)))
+    batch = next(iter(build_loader(phase, 0, 0)))
     loss = phase.loss(model.train(), {Subset.FORGET: batch[Subset.FORGET]}, 0)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -146,7 +146,7 @@ def test_samples_end_in_the_nearest_class_and_running_statistics_stay() -> None:
     before: dict[str, Tensor] = {name: b.clone() for name, b in model.named_buffers()}
     labels = torch.tensor(by_hand(model, data, 0.1))
     phase = phase_of(replace(WRONG, recipe=Recipe(epochs=40, batch_size=8, lr=0.1), budget=Budget()), model, data)
-    UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
     assert (model(data.images.float() / 255).argmax(1) == labels).double().mean() > 0.9
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.data.datasets.digits import Digits
@@ -25,10 +25,10 @@ from unlearn.strategies.last_layers import LastLayers
 from unlearn.strategies.perturbation import Perturbation
 from unlearn.strategies.selection import Saliency
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of, replay_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader, build_replay_loader
 
 CONF = Path(__file__).parents[2] / "conf/strategy"
-KINDS = options("unlearn.strategies", Strategy)
+KINDS = find_options("unlearn.strategies", Strategy)
 RECIPE = Recipe(epochs=1, batch_size=4, momentum=0.9, weight_decay=0.1)
 WHITENED = WhitenedCnn(widths=[4, 6])
 N = 65  # samples in all; a last batch of one among them
@@ -102,7 +102,7 @@ def _trained(architecture: str) -> Classifier:
     torch.manual_seed(0)
     model, data = fresh(architecture), digits()
     if architecture == "whitened":
-        WHITENED.initialise_from_data(model.net, [model.normalised(data.images.float() / 255)])
+        WHITENED.initialise_from_data(model.net, [model.normalise(data.images.float() / 255)])
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(40):
         optimizer.zero_grad()
@@ -174,8 +174,8 @@ def prepare(strategy: Strategy, model: Classifier, data: dict[Subset, Images], s
 
 def fit(model: Classifier, phase: Phase, data: dict[Subset, Images], seed: int, number: int = 0) -> None:
     """As the unlearn stage does it."""
-    replays = phase.replays and replay_of(phase, data[Subset.FORGET], seed, "original")
-    loader = replays or batches_of(phase, number, seed)
+    replays = phase.replays and build_replay_loader(phase, data[Subset.FORGET], seed, "original")
+    loader = replays or build_loader(phase, number, seed)
     UnlearnerModule(model, phase, loader, seed, data).run(TrainerSettings("cpu"))
 
 
@@ -294,12 +294,12 @@ def test_what_may_not_move_ends_bit_identical(name: str, architecture: str) -> N
     data = served(strategy)
     model, context = prepare(strategy, original(architecture), data, 0)
     for phase in strategy.phases(context, strategy.edit(model, context)):
-        assert phase.movable is not None
+        assert phase.trainable_mask is not None
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
         fit(model, phase, data, 0)
         same = {n: p.detach().view(torch.int32) == before[n].view(torch.int32) for n, p in model.named_parameters()}
-        assert all(same[n][~phase.movable[n]].all() for n in before)
-        may_move = sum(int(mask.sum()) for mask in phase.movable.values())
+        assert all(same[n][~phase.trainable_mask[n]].all() for n in before)
+        may_move = sum(int(mask.sum()) for mask in phase.trainable_mask.values())
         moved = sum(int((~kept).sum()) for kept in same.values())
         assert moved > 0.8 * may_move or moved == may_move == 0
 

@@ -1,4 +1,4 @@
-"""SSD's factor by hand and at its edges; Top-K that dampens instead of adding noise."""
+"""SSD's dampening_factor by hand and at its edges; Top-K that dampens instead of adding noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn.core.types import Subset
 from unlearn.core.validation import problems
 from unlearn.functional.parameter_scores import Need, Scores
 from unlearn.strategies.base import Context
-from unlearn.strategies.dampening import NEEDS, factor, importances
+from unlearn.strategies.dampening import NEEDS, compute_importances, dampening_factor
 from unlearn.strategies.random_k import RandomK
 from unlearn.strategies.top_k import TopK
 
@@ -37,14 +37,14 @@ def wide(values: list[float]) -> Tensor:
 
 
 def test_the_factor_by_hand() -> None:
-    found = factor(wide([1.0, 3.0, 1.0, 2.0]), wide([4.0, 4.0, 0.5, 2.0]), 1.0)
+    found = dampening_factor(wide([1.0, 3.0, 1.0, 2.0]), wide([4.0, 4.0, 0.5, 2.0]), 1.0)
     assert found.tolist() == [0.25, 0.75, 1.0, 1.0]
-    assert factor(wide([1.0, 3.0]), wide([4.0, 4.0]), 0.5).tolist() == [0.125, 0.375]
+    assert dampening_factor(wide([1.0, 3.0]), wide([4.0, 4.0]), 0.5).tolist() == [0.125, 0.375]
 
 
 def test_the_factor_where_an_importance_is_nothing() -> None:
     """Nothing to all but something to the forgotten: 0. Nothing to the forgotten: untouched, 0 / 0 as well."""
-    assert factor(wide([0.0, 1.0, 0.0]), wide([1e-300, 0.0, 0.0]), 1.0).tolist() == [0.0, 1.0, 1.0]
+    assert dampening_factor(wide([0.0, 1.0, 0.0]), wide([1e-300, 0.0, 0.0]), 1.0).tolist() == [0.0, 1.0, 1.0]
 
 
 def test_the_importances_are_mean_squares_on_all_and_on_the_forgotten() -> None:
@@ -52,7 +52,7 @@ def test_the_importances_are_mean_squares_on_all_and_on_the_forgotten() -> None:
         ("mean_square", Subset.TRAIN, None),
         ("mean_square", Subset.FORGET, None),
     ]
-    everyone, forget = importances(net(), scores([1, 2, 3, 4], [5, 6, 7, 8]))["weight"]
+    everyone, forget = compute_importances(net(), scores([1, 2, 3, 4], [5, 6, 7, 8]))["weight"]
     assert (everyone.tolist(), forget.tolist()) == ([[1, 2, 3, 4]], [[5, 6, 7, 8]])
     assert everyone.dtype == torch.float64
 
@@ -61,7 +61,7 @@ def test_the_importances_are_mean_squares_on_all_and_on_the_forgotten() -> None:
 def test_a_parameter_without_importance_is_named(missing: Need) -> None:
     found = scores([1, 2, 3, 4], [5, 6, 7, 8]) | {missing: {}}
     with pytest.raises(UnlearnError, match="weight"):
-        importances(net(), found)
+        compute_importances(net(), found)
 
 
 def test_only_dampening_asks_for_importances() -> None:

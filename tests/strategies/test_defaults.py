@@ -11,13 +11,13 @@ from conftest import Compose
 
 from unlearn import config
 from unlearn.core.artifact_store import ArtifactStore
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.progress import Console
 from unlearn.pipeline import plan as pipeline
 from unlearn.stages.base import BuildContext
 from unlearn.strategies.base import Strategy
 
-KINDS = options("unlearn.strategies", Strategy)
+KINDS = find_options("unlearn.strategies", Strategy)
 TASK = (  # 300 images are trained on and 30 of them forgotten; 80 validate, 400 test
     *("dataset=python", "dataset.factory=textures:gratings", "dataset.size_px=16", "dataset.channels=3"),
     *("dataset.validation=0.2", "dataset.holdout=0.05", "dataset.workers=0"),

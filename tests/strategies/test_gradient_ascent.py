@@ -20,7 +20,7 @@ from unlearn.strategies.base import Budget, Context, Edit, Phase
 from unlearn.strategies.gradient_ascent import GradientAscent
 from unlearn.training.prediction import predict
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 HARDWARE = TrainerSettings("cpu")
 
@@ -99,7 +99,7 @@ def normed(forget: Images) -> nn.Module:
 
 def ascend(strategy: GradientAscent, model: nn.Module, data: Mapping[Subset, Images]) -> list[dict[str, float]]:
     phase = replace(phase_of(strategy), data={Subset.FORGET: data[Subset.FORGET]})
-    return UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, data).run(HARDWARE)
+    return UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, data).run(HARDWARE)
 
 
 def accuracy(model: nn.Module, data: Images) -> float:

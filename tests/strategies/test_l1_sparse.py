@@ -15,7 +15,7 @@ from unlearn.core.types import Images, Subset
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.l1_sparse import L1Sparse
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 WEIGHT, BIAS = [[0.5, -2.0], [0.25, 1.0]], [-0.5, 0.0]  # ||theta||_1 = 4.25
 
@@ -48,12 +48,12 @@ def test_gamma_falls_linearly_from_the_first_epoch_to_zero_after_the_last() -> N
 def test_penalty_counts_every_parameter_and_pulls_towards_zero(epoch: int) -> None:
     model, phase = linear(), phase_of(L1Sparse(Recipe(epochs=4), gamma=0.8))
     batch = Batch(torch.tensor([0.2, 0.6, 0.9, 0.1]).double().view(2, 1, 1, 2), torch.tensor([0, 1]))
-    task = F.cross_entropy(model(batch.images), batch.labels)
-    plain = torch.autograd.grad(task, list(model.parameters()))
+    task_loss = F.cross_entropy(model(batch.images), batch.labels)
+    plain = torch.autograd.grad(task_loss, list(model.parameters()))
     loss = phase.loss(model, {Subset.RETAIN: batch}, epoch)
     loss.backward()
     gamma = {0: 0.8, 1: 0.6, 3: 0.2}[epoch]
-    assert loss.item() == pytest.approx(task.item() + gamma * 4.25, abs=1e-12)
+    assert loss.item() == pytest.approx(task_loss.item() + gamma * 4.25, abs=1e-12)
     signs = [torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.tensor([-1.0, 0.0])]
     for p, before, sign in zip(model.parameters(), plain, signs, strict=True):
         assert p.grad is not None
@@ -69,7 +69,7 @@ def test_more_penalty_makes_smaller_weights_and_none_is_fine_tuning() -> None:
     for gamma in (0.0, 0.01, 0.1):
         model = linear().float()
         phase = phase_of(L1Sparse(Recipe(epochs=5, batch_size=8, lr=0.05, weight_decay=0), gamma=gamma))
-        UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+        UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
         sums.append(sum(p.abs().sum().item() for p in model.parameters()))
     assert sums[0] > sums[1] > sums[2]
 
@@ -83,5 +83,5 @@ def test_the_loop_counts_epochs_as_the_schedule_does() -> None:
         return phase.loss(model, batches, epoch)  # type: ignore[arg-type]
 
     noted = replace(phase, loss=noting)
-    UnlearnerModule(linear().float(), noted, batches_of(noted, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    UnlearnerModule(linear().float(), noted, build_loader(noted, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert seen == [0, 1, 2]

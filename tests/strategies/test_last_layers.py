@@ -16,7 +16,7 @@ from unlearn.strategies.catastrophic_k import CatastrophicK
 from unlearn.strategies.exact_k import ExactK
 from unlearn.strategies.last_layers import LastLayers, last_modules
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 RECIPE = Recipe(epochs=3, batch_size=6, lr=0.05, momentum=0.9, weight_decay=0.1)
 
@@ -84,10 +84,10 @@ LAST = {1: ("5.",), 2: ("2.conv2", "2.bn2", "5."), 3: ("2.", "5."), 6: ("",)}
 @pytest.mark.parametrize("k", LAST)
 def test_what_is_trained_is_the_last_k_layers_and_the_norms_after_them(k: int) -> None:
     (phase,) = CatastrophicK(k=k).phases(context(), Edit({}))
-    assert phase.movable is not None
-    assert list(phase.movable) == [name for name, _ in net().named_parameters()]
-    assert {n for n, mask in phase.movable.items() if mask.all()} == under(*LAST[k]) & set(phase.movable)
-    assert all(mask.all() or not mask.any() for mask in phase.movable.values())
+    assert phase.trainable_mask is not None
+    assert list(phase.trainable_mask) == [name for name, _ in net().named_parameters()]
+    assert {n for n, mask in phase.trainable_mask.items() if mask.all()} == under(*LAST[k]) & set(phase.trainable_mask)
+    assert all(mask.all() or not mask.any() for mask in phase.trainable_mask.values())
     assert list(phase.data) == [Subset.RETAIN]
 
 
@@ -98,7 +98,7 @@ def test_what_is_frozen_ends_bit_identical_running_statistics_included(kind: typ
     strategy = kind(k=k, recipe=RECIPE)
     model, edit = edited(strategy)
     (phase,) = strategy.phases(context(), edit)
-    UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert differing(model, original()) == under(*LAST[k])
 
 
@@ -145,8 +145,8 @@ def test_a_weight_shared_with_a_last_layer_is_trained() -> None:
     model[2].weight = model[0].weight
     shared = Context(model, lambda: model, {}, {Subset.RETAIN: images(4, 0)}, 0)
     (phase,) = CatastrophicK(k=1).phases(shared, Edit({}))
-    assert phase.movable is not None
-    assert {n for n, mask in phase.movable.items() if mask.all()} == {"0.weight", "2.bias"}
+    assert phase.trainable_mask is not None
+    assert {n for n, mask in phase.trainable_mask.items() if mask.all()} == {"0.weight", "2.bias"}
 
 
 def test_a_resnets_last_two_are_its_head_and_the_last_convolution() -> None:

@@ -14,7 +14,7 @@ from unlearn.core.errors import UnlearnError
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
 from unlearn.strategies.base import Context, Edit
-from unlearn.strategies.lrp_path import NEED, LrpPath, gaussian, laplace
+from unlearn.strategies.lrp_path import NEED, LrpPath, draw_gaussian, draw_laplace
 
 ROWS = torch.tensor(  # of class 1: inputs 4 and 0; 4 and 2; 0 and 4 (tied with 5); the fourth would be 3 and 1
     [
@@ -106,7 +106,7 @@ def test_a_class_without_validation_samples_is_an_error() -> None:
         PLAIN.edit(net(), context)
 
 
-@pytest.mark.parametrize(("mode", "draw"), [("gaussian", gaussian), ("laplace", laplace)])
+@pytest.mark.parametrize(("mode", "draw"), [("gaussian", draw_gaussian), ("laplace", draw_laplace)])
 def test_noise_is_the_streams_in_units_of_the_layers_deviation(mode: str, draw: object) -> None:
     model, edit = edited(replace(PLAIN, mode=mode, noise_scale=0.5), seed=3)
     weight = net()[2].weight.detach()
@@ -117,7 +117,7 @@ def test_noise_is_the_streams_in_units_of_the_layers_deviation(mode: str, draw: 
     assert torch.equal(model[2].weight[~mask], weight[~mask])
 
 
-@pytest.mark.parametrize(("draw", "law"), [(gaussian, "norm"), (laplace, "laplace")])
+@pytest.mark.parametrize(("draw", "law"), [(draw_gaussian, "norm"), (draw_laplace, "laplace")])
 def test_noise_follows_its_law_with_variance_one(draw: object, law: str) -> None:
     drawn: Tensor = draw(torch.Size([20000]), torch.Generator().manual_seed(0))  # type: ignore[operator]
     scale = 2**-0.5 if law == "laplace" else 1.0

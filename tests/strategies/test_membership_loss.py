@@ -18,11 +18,11 @@ from unlearn.core.batch import Batch
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
-from unlearn.strategies.attack_head import view
+from unlearn.strategies.attack_head import attack_features
 from unlearn.strategies.base import Context, Edit, Phase
-from unlearn.strategies.membership_loss import MembershipLoss, gaussian_kl, moments
+from unlearn.strategies.membership_loss import MembershipLoss, gaussian_kl, weighted_moments
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 CLASSES = 4
 
@@ -97,7 +97,7 @@ def membership(head: nn.Module, model: nn.Module, batch: Batch) -> np.ndarray:
 
 def test_the_heads_term_is_binary_cross_entropy_of_a_non_member(original: nn.Module) -> None:
     strategy, student, given = MembershipLoss(beta=0.7), net(5), batches()
-    head = strategy.attacker(context(original))
+    head = strategy.train_attacker(context(original))
     believed = membership(head, student, given[Subset.FORGET])
     expected = losses(student, given[Subset.RETAIN]).mean() - 0.7 * np.log(1 / (1 + np.exp(believed))).mean()
     assert phase_of(strategy, original).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
@@ -124,9 +124,9 @@ def test_the_divergence_of_gaussians_by_hand_and_by_its_integral() -> None:
 def test_moments_leave_out_what_weighs_nothing() -> None:
     """As rows do that fill up a process's share of a batch."""
     values = torch.tensor([1.0, 2.0, 6.0, 99.0])
-    mean, variance = moments(values, torch.tensor([0.5, 0.5, 0.5, 0.0]))
+    mean, variance = weighted_moments(values, torch.tensor([0.5, 0.5, 0.5, 0.0]))
     assert (mean.item(), variance.item()) == pytest.approx((3.0, 14 / 3))
-    assert [value.item() for value in moments(values, torch.zeros(4))] == [0.0, 0.0]
+    assert [value.item() for value in weighted_moments(values, torch.zeros(4))] == [0.0, 0.0]
 
 
 def test_shares_of_a_batch_count_by_their_size(original: nn.Module) -> None:
@@ -165,12 +165,12 @@ def test_a_forget_batch_of_one_has_a_finite_gradient(original: nn.Module) -> Non
 def test_the_attacker_sees_sorted_log_probabilities_and_the_loss() -> None:
     logits = torch.tensor([[0.1, 0.7, 0.2]]).log() + 5
     expected = torch.tensor([[0.7, 0.2, 0.1, 0.2]]).log() * torch.tensor([1, 1, 1, -1])
-    torch.testing.assert_close(view(logits, torch.tensor([2])), expected)
+    torch.testing.assert_close(attack_features(logits, torch.tensor([2])), expected)
 
 
 def test_it_finds_members_it_was_not_fitted_on(original: nn.Module) -> None:
     """The forget set is of members, too; the others are new. AUC is counted pair by pair."""
-    head = MembershipLoss().attacker(context(original))
+    head = MembershipLoss().train_attacker(context(original))
     members, others = (membership(head, original, batch_of(data)) for data in (DATA[Subset.FORGET], images(60, 9)))
     assert np.mean(members[:, None] > others[None]) + np.mean(members[:, None] == others[None]) / 2 > 0.7
 
@@ -185,7 +185,7 @@ def test_it_is_fitted_on_as_many_members_as_non_members_of_retain_and_validation
 
     read: list[Subset] = []
     at_hand = replace(context(original), data=Noted(DATA))
-    head = MembershipLoss().attacker(at_hand)
+    head = MembershipLoss().train_attacker(at_hand)
     assert set(read) == {Subset.RETAIN, Subset.VALIDATION}
     member = losses(original, batch_of(DATA[Subset.RETAIN])).mean()  # nearly 0 for each of them
     other = losses(original, batch_of(DATA[Subset.VALIDATION])).mean()
@@ -194,7 +194,7 @@ def test_it_is_fitted_on_as_many_members_as_non_members_of_retain_and_validation
 
 def test_the_seed_decides_the_attacker_and_the_global_generator_does_not(original: nn.Module) -> None:
     def weights(seed: int) -> list[Tensor]:
-        return list(MembershipLoss(head_epochs=3).attacker(context(original, seed)).state_dict().values())
+        return list(MembershipLoss(head_epochs=3).train_attacker(context(original, seed)).state_dict().values())
 
     first = weights(0)
     torch.manual_seed(7)
@@ -206,14 +206,14 @@ def test_the_seed_decides_the_attacker_and_the_global_generator_does_not(origina
 
 def test_it_stays_as_it_is_while_the_model_unlearns(original: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = MembershipLoss(recipe=Recipe(epochs=8, batch_size=20, lr=0.05, clip=1.0))
-    head = strategy.attacker(context(original))
-    monkeypatch.setattr(MembershipLoss, "attacker", lambda *_: head)
+    head = strategy.train_attacker(context(original))
+    monkeypatch.setattr(MembershipLoss, "train_attacker", lambda *_: head)
     before = copy.deepcopy(head.state_dict())
     model = copy.deepcopy(original).requires_grad_(True)
     forget = batch_of(DATA[Subset.FORGET])
     believed = membership(head, model, forget).mean()
     phase = phase_of(strategy, original)
-    UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
+    UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
     assert not head.training
     assert not any(p.requires_grad or p.grad is not None for p in head.parameters())

@@ -43,24 +43,24 @@ def right(labels: list[int], correct: int) -> Images:
     return images(labels, [y if i < correct else (y + 1) % CLASSES for i, y in enumerate(labels)])
 
 
-def gate(forget: Images, validation: Images, retain: list[int], every: int = 1) -> MemoryGate:
+def make_gate(forget: Images, validation: Images, retain: list[int], every: int = 1) -> MemoryGate:
     data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: right(retain, len(retain))}
     return MemoryGate(Context(Reader(), Reader, {}, data, 0), 1, every)
 
 
 def test_it_is_open_where_more_is_right_than_of_unseen_images() -> None:
     validation = right([0] * 10, 6)
-    assert gate(right([0] * 10, 7), validation, [0]).opening(Reader()) == pytest.approx(1.0)
-    assert gate(right([0] * 10, 6), validation, [0]).opening(Reader()) == pytest.approx(0.0)
-    assert gate(right([0] * 10, 5), validation, [0]).opening(Reader()) == 0.0
+    assert make_gate(right([0] * 10, 7), validation, [0]).opening(Reader()) == pytest.approx(1.0)
+    assert make_gate(right([0] * 10, 6), validation, [0]).opening(Reader()) == pytest.approx(0.0)
+    assert make_gate(right([0] * 10, 5), validation, [0]).opening(Reader()) == 0.0
 
 
 def test_it_shuts_in_proportion() -> None:
-    assert gate(right([0] * 100, 64), right([0] * 100, 60), [0]).opening(Reader()) == pytest.approx(0.4)
+    assert make_gate(right([0] * 100, 64), right([0] * 100, 60), [0]).opening(Reader()) == pytest.approx(0.4)
 
 
 def test_checks_are_smoothed() -> None:
-    asked = gate(right([0] * 100, 64), right([0] * 100, 60), [0])
+    asked = make_gate(right([0] * 100, 64), right([0] * 100, 60), [0])
     first = asked.opening(Reader())
     asked.forget = right([0] * 100, 62)
     assert [first, asked.opening(Reader()), asked.opening(Reader())] == pytest.approx([0.4, 0.3, 0.25])
@@ -68,29 +68,29 @@ def test_checks_are_smoothed() -> None:
 
 def test_a_push_that_harms_all_images_shuts_it() -> None:
     """The original was right on all validation images; the model is right on fewer of either set."""
-    asked = gate(right([0] * 100, 60), right([0] * 100, 50), [0])
+    asked = make_gate(right([0] * 100, 60), right([0] * 100, 50), [0])
     asked._before = 1.0
     assert asked.opening(Reader()) == 0.0
 
 
 def test_the_original_is_asked_once() -> None:
-    asked = gate(right([0] * 100, 64), right([0] * 100, 60), [0])
+    asked = make_gate(right([0] * 100, 64), right([0] * 100, 60), [0])
     asked.opening(Reader())
     assert asked._before == pytest.approx(0.6)
 
 
 def test_of_a_class_that_is_not_retained_nothing_would_be_right() -> None:
     validation = right([0, 1] * 5, 10)
-    assert gate(right([1] * 10, 1), validation, [0]).opening(Reader()) == pytest.approx(1.0)
-    assert gate(right([1] * 10, 0), validation, [0]).opening(Reader()) == 0.0
+    assert make_gate(right([1] * 10, 1), validation, [0]).opening(Reader()) == pytest.approx(1.0)
+    assert make_gate(right([1] * 10, 0), validation, [0]).opening(Reader()) == 0.0
 
 
 def test_unseen_images_count_as_their_classes_are_forgotten() -> None:
     """Validation is right on class 0 alone; of a forget set of nine parts class 1 a tenth would be right."""
     validation = images([0] * 10 + [1] * 10, [0] * 10 + [2] * 10)
     labels = [0] + [1] * 9
-    assert gate(right(labels, 1), validation, [0, 1]).opening(Reader()) == pytest.approx(0.0, abs=1e-9)
-    assert gate(right(labels, 2), validation, [0, 1]).opening(Reader()) == pytest.approx(1.0)
+    assert make_gate(right(labels, 1), validation, [0, 1]).opening(Reader()) == pytest.approx(0.0, abs=1e-9)
+    assert make_gate(right(labels, 2), validation, [0, 1]).opening(Reader()) == pytest.approx(1.0)
 
 
 def noisy(n: int, wrong: float, seed: int) -> Images:
@@ -144,7 +144,7 @@ def test_it_checks_at_every_nth_call_and_remembers_between() -> None:
             self.calls += 1
             return super().forward(images)
 
-    model, asked = Counting(), gate(right([0] * 10, 7), right([0] * 10, 6), [0], every=3)
+    model, asked = Counting(), make_gate(right([0] * 10, 7), right([0] * 10, 6), [0], every=3)
     assert [asked.opening(model) for _ in range(7)] == pytest.approx([1.0] * 7)
     assert model.calls == 2 * 3  # both sets, at calls 0, 3 and 6; the original is another
 
@@ -153,7 +153,7 @@ def test_modes_are_put_back() -> None:
     model = Reader()
     model.train()
     model.dropout.eval()
-    gate(right([0], 1), right([0], 1), [0]).opening(model)
+    make_gate(right([0], 1), right([0], 1), [0]).opening(model)
     assert model.training
     assert not model.dropout.training
 

@@ -17,12 +17,12 @@ from unlearn.core.random_streams import stream
 from unlearn.core.types import Images, Subset
 from unlearn.data.loaders import Without
 from unlearn.stages.history import History
-from unlearn.stages.samples import augmentation
+from unlearn.stages.samples import make_augmentation
 from unlearn.stages.train import Train
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.mini_unlearning import MiniUnlearning
 from unlearn.training.partial import Partial
-from unlearn.training.unlearner import UnlearnerModule, replay_of
+from unlearn.training.unlearner import UnlearnerModule, build_replay_loader
 
 EPOCHS = 5
 
@@ -90,7 +90,7 @@ def test_without_anyone_forgotten_it_ends_as_the_original(replayed: Finished, re
     context = Context(model, lambda: model, {}, {Subset.TRAIN: data}, 0)
     (phase,) = MiniUnlearning(recipe=stage.recipe, replayed=replays).phases(context, Edit({}))
     nobody = data.take(torch.empty(0, dtype=torch.int64))
-    loader = replay_of(phase, nobody, stage.seed, stage.role, augmentation(replayed.config.dataset))
+    loader = build_replay_loader(phase, nobody, stage.seed, stage.role, make_augmentation(replayed.config.dataset))
     kept = history.checkpoint(build_context)
     module = UnlearnerModule(model, phase, loader, stage.seed, {}, stage.role)
     module.run(build_context.hardware, None, None, None if kept is None else Partial(kept, inf))
@@ -109,7 +109,7 @@ def test_rows_of_the_forgotten_leave_and_losses_stay_divided_by_the_whole_batch(
 
 
 def test_its_history_is_no_cost_of_unlearning(replayed: Finished) -> None:
-    assert not any(isinstance(stage, History) for stage in replayed.outcome.plan.unlearning)
+    assert not any(isinstance(stage, History) for stage in replayed.outcome.plan.unlearning_stages)
 
 
 @pytest.mark.parametrize(

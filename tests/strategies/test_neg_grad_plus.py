@@ -18,7 +18,7 @@ from unlearn.core.validation import problems
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.neg_grad_plus import NegGradPlus
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 
 class Given(nn.Module):
@@ -134,7 +134,7 @@ def test_it_forgets_the_class_and_its_bound_holds_it_back_and_keeps_the_rest(bou
     assert {accuracy(model, images) for images in everything.values()} == {1.0}
     recipe = Recipe(epochs=10, batch_size=8, lr=0.1, momentum=0)
     phase = phase_of(NegGradPlus(recipe, alpha=0.7, loss_cap=None if bounded else 1e9), model)
-    UnlearnerModule(model, phase, batches_of(phase, 0, 0), 0, everything).run(TrainerSettings("cpu"))
+    UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, everything).run(TrainerSettings("cpu"))
     forget = batch_of(everything[Subset.FORGET])
     loss = F.cross_entropy(model(forget.images), forget.labels).item()
     assert accuracy(model, everything[Subset.FORGET]) == 0

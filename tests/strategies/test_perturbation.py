@@ -188,7 +188,7 @@ def test_a_strength_is_a_fraction(strength: float) -> None:
 
 @pytest.mark.parametrize(("mode", "key"), [("add", "noise_scale"), ("reinitialise", "strength"), ("zero", "k")])
 def test_an_edit_names_what_makes_it_gentler(mode: str, key: str) -> None:
-    assert f"strategy.{key}" in TopK(mode=mode).gentler
+    assert f"strategy.{key}" in TopK(mode=mode).gentler_advice
 
 
 def test_zeroing_ignores_the_noise_scale() -> None:
@@ -296,9 +296,9 @@ def test_the_forget_set_is_read_only_where_it_counts() -> None:
 def test_movable_masks(kind: type[Perturbation]) -> None:
     original, strategy = net(), kind(k=0.2)
     _, edit = edited(strategy, original)
-    assert only_phase(strategy, original, edit).movable is None
-    selected = only_phase(replace(strategy, movable="selected"), original, edit).movable
-    rest = only_phase(replace(strategy, movable="rest"), original, edit).movable
+    assert only_phase(strategy, original, edit).trainable_mask is None
+    selected = only_phase(replace(strategy, movable="selected"), original, edit).trainable_mask
+    rest = only_phase(replace(strategy, movable="rest"), original, edit).trainable_mask
     assert selected is not None
     assert rest is not None
     for name, _ in original.named_parameters():
@@ -310,8 +310,8 @@ def test_movable_masks(kind: type[Perturbation]) -> None:
 def test_a_tensor_that_cannot_be_selected_belongs_to_the_rest(selection: Random | All) -> None:
     original, strategy = net(), RandomK(selection=selection)
     _, edit = edited(strategy, original)
-    selected = only_phase(replace(strategy, movable="selected"), original, edit).movable
-    rest = only_phase(replace(strategy, movable="rest"), original, edit).movable
+    selected = only_phase(replace(strategy, movable="selected"), original, edit).trainable_mask
+    rest = only_phase(replace(strategy, movable="rest"), original, edit).trainable_mask
     assert selected is not None
     assert rest is not None
     assert not selected["0.bias"].any()

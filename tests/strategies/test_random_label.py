@@ -18,8 +18,8 @@ from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.random_label import RandomLabel
-from unlearn.strategies.relabelling import wrong_labels
-from unlearn.training.unlearner import batches_of
+from unlearn.strategies.relabelling import draw_wrong_labels
+from unlearn.training.unlearner import build_loader
 
 CLASSES = 5
 
@@ -48,7 +48,7 @@ def phase_of(strategy: RandomLabel, seed: int = 0) -> Phase:
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_wrong_labels_are_uniform_among_the_others(classes: int) -> None:
     true = torch.arange(classes).repeat_interleave(3000)
-    wrong = wrong_labels(true, classes, torch.Generator().manual_seed(0))
+    wrong = draw_wrong_labels(true, classes, torch.Generator().manual_seed(0))
     pairs = Counter(zip(true.tolist(), wrong.tolist(), strict=True))
     assert set(pairs) == {(y, j) for y in range(classes) for j in range(classes) if j != y}
     assert chisquare(list(pairs.values())).pvalue > 0.001
@@ -62,7 +62,7 @@ def test_labels_are_drawn_once_and_named_by_the_seed() -> None:
     assert torch.equal(forget.images, DATA[Subset.FORGET].images)
     assert (forget.labels != DATA[Subset.FORGET].labels).all()
     assert phase.data[Subset.RETAIN] is DATA[Subset.RETAIN]
-    loader, shown = batches_of(phase, 0, 0), Counter[tuple[bytes, int]]()
+    loader, shown = build_loader(phase, 0, 0), Counter[tuple[bytes, int]]()
     for loader.epoch in range(3):
         for batches in loader:
             batch = batches[Subset.FORGET]

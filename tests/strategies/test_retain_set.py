@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.strategies.retain_set import Condensed, divide, k_means, mix, packed, quotas
+from unlearn.strategies.retain_set import Condensed, cluster_counts, k_means, mix_images, pack_clusters, split_clusters
 
 
 def ints(*values: int) -> Tensor:
@@ -28,7 +28,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     ],
 )
 def test_clusters_are_spread_over_classes_by_size(sizes: tuple[int, ...], clusters: int, expected: list[int]) -> None:
-    assert quotas(ints(*sizes), clusters) == expected
+    assert cluster_counts(ints(*sizes), clusters) == expected
 
 
 def test_k_means_finds_clumps_and_repeats() -> None:
@@ -50,12 +50,12 @@ def test_samples_that_are_alike_share_a_cluster() -> None:
 def test_clusters_never_cross_classes_and_the_global_generator_is_left_alone() -> None:
     features, labels = drawn(40, 3), torch.arange(40) % 4
     before = torch.get_rng_state()
-    found = Condensed(clusters=12).assign(features, labels, lambda label: label)
+    found = Condensed(clusters=12).assign_clusters(features, labels, lambda label: label)
     assert torch.equal(torch.get_rng_state(), before)
     assert found.unique().tolist() == list(range(12))
     assert all(len(labels[found == each].unique()) == 1 for each in range(12))
-    same = Condensed(clusters=12).assign(features, labels, lambda label: label)
-    other = Condensed(clusters=12).assign(features, labels, lambda label: label + 1)
+    same = Condensed(clusters=12).assign_clusters(features, labels, lambda label: label)
+    other = Condensed(clusters=12).assign_clusters(features, labels, lambda label: label + 1)
     assert torch.equal(found, same)
     assert not torch.equal(found, other)
 
@@ -63,7 +63,7 @@ def test_clusters_never_cross_classes_and_the_global_generator_is_left_alone() -
 def test_clusters_with_a_forget_sample_keep_exactly_their_retain_images() -> None:
     features = torch.tensor([[0.0], [4], [1], [7], [8], [0], [9], [2]])
     clusters = ints(0, 0, 0, 1, 1, 2, 1, 3)  # the last two are to be forgotten: one in cluster 1, one alone in 3
-    kept, condensed = divide(features, clusters, retained=6)
+    kept, condensed = split_clusters(features, clusters, retained=6)
     assert kept.tolist() == [3, 4, 5]  # of cluster 1 what is retained, and 2, which has one image
     assert [members.tolist() for members in condensed] == [[2, 0, 1]]  # from its mean 5/3: 0.67, 1.67, 2.33
 
@@ -71,8 +71,8 @@ def test_clusters_with_a_forget_sample_keep_exactly_their_retain_images() -> Non
 def test_no_position_of_the_forgotten_is_given_and_no_class_is_lost() -> None:
     for seed in range(20):
         features, labels = drawn(60, 2, seed=seed), (drawn(60, seed=seed + 100) * 5).long()
-        clusters = Condensed(clusters=18).assign(features, labels, lambda label: label)
-        kept, condensed = divide(features, clusters, retained=50)
+        clusters = Condensed(clusters=18).assign_clusters(features, labels, lambda label: label)
+        kept, condensed = split_clusters(features, clusters, retained=50)
         given = torch.cat([kept, *condensed])
         assert given.sort().values.tolist() == list(range(50))  # each retained image once, and nobody else
         left = labels[torch.cat([kept, *(members[:1] for members in condensed)])]
@@ -80,9 +80,9 @@ def test_no_position_of_the_forgotten_is_given_and_no_class_is_lost() -> None:
 
 
 def test_where_all_clusters_hold_a_forget_sample_all_stays() -> None:
-    kept, condensed = divide(drawn(4, 1), ints(0, 1, 0, 1), retained=2)
+    kept, condensed = split_clusters(drawn(4, 1), ints(0, 1, 0, 1), retained=2)
     assert (kept.tolist(), condensed) == ([0, 1], [])
-    kept, condensed = divide(drawn(4, 1), ints(0, 0, 1, 1), retained=4)
+    kept, condensed = split_clusters(drawn(4, 1), ints(0, 0, 1, 1), retained=4)
     assert (kept.tolist(), len(condensed)) == ([], 2)
 
 
@@ -90,9 +90,9 @@ def test_weights_are_those_that_hit_the_mean() -> None:
     """With features x -> x^2 of one pixel, 0 and 1 mix to (1 - w, w) with w^2 = 1/4; the third is not a member."""
     images = torch.tensor([0.0, 1, 0.3]).view(3, 1, 1, 1)
     member = torch.tensor([[True, True, False]])
-    found = Condensed(steps=300).weigh(images, member, torch.tensor([[0.25]]), lambda x: x.flatten(1).square())
+    found = Condensed(steps=300).fit_weights(images, member, torch.tensor([[0.25]]), lambda x: x.flatten(1).square())
     torch.testing.assert_close(found, torch.tensor([[0.5, 0.5, 0]]))  # where it starts
-    found = Condensed(steps=300).weigh(images, member, torch.tensor([[0.64]]), lambda x: x.flatten(1).square())
+    found = Condensed(steps=300).fit_weights(images, member, torch.tensor([[0.64]]), lambda x: x.flatten(1).square())
     torch.testing.assert_close(found, torch.tensor([[0.2, 0.8, 0]]), atol=1e-4, rtol=0)
 
 
@@ -111,11 +111,11 @@ def test_mixtures_are_closer_to_the_mean_feature_than_the_plain_mean() -> None:
     means = torch.stack([features(images[each]).mean(0) for each in member])
 
     def distances(steps: int, lr: float) -> Tensor:
-        weights = Condensed(steps=steps, lr=lr).weigh(images, member, means, features)
+        weights = Condensed(steps=steps, lr=lr).fit_weights(images, member, means, features)
         torch.testing.assert_close(weights.sum(1), torch.ones(3))
         assert not weights[~member].any()
         assert (weights >= 0).all()
-        return (features(mix(weights, images)) - means).square().sum(1)
+        return (features(mix_images(weights, images)) - means).square().sum(1)
 
     plain = (features(torch.stack([images[each].mean(0) for each in member])) - means).square().sum(1)
     torch.testing.assert_close(distances(0, 0.1), plain)
@@ -127,13 +127,13 @@ def test_weights_do_not_hang_on_what_is_mixed_beside_them() -> None:
     features, images = net(), drawn(7, 1, 8, 8)
     member = torch.tensor([[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]]).bool()
     means = torch.stack([features(images[each]).mean(0) for each in member])
-    together = Condensed(steps=5).weigh(images, member, means, features)
+    together = Condensed(steps=5).fit_weights(images, member, means, features)
     for row, own in enumerate(member):
-        alone = Condensed(steps=5).weigh(images[own], own[own][None], means[row : row + 1], features)
+        alone = Condensed(steps=5).fit_weights(images[own], own[own][None], means[row : row + 1], features)
         torch.testing.assert_close(together[row, own], alone[0], atol=1e-4, rtol=0)
 
 
 def test_packs_hold_so_many_images_at_most() -> None:
     clusters = [torch.arange(size) for size in (3, 2, 4, 9, 1)]
-    assert [[len(each) for each in pack] for pack in packed(clusters, 6)] == [[3, 2], [4], [9], [1]]
-    assert list(packed([], 6)) == []
+    assert [[len(each) for each in pack] for pack in pack_clusters(clusters, 6)] == [[3, 2], [4], [9], [1]]
+    assert list(pack_clusters([], 6)) == []

@@ -18,7 +18,7 @@ from unlearn.strategies.random_label import RandomLabel
 from unlearn.strategies.salun import Salun
 from unlearn.strategies.selection import Saliency
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 
 def images(n: int, seed: int) -> Images:
@@ -77,8 +77,8 @@ def test_the_salient_ones_are_selected(model: nn.Module) -> None:
     (need,) = Salun().needs()
     found = need.statistic.compute(model, [(forget.images.float() / 255, forget.labels)])
     phase = phase_of(Salun(k=0.3), model, found)
-    assert phase.movable is not None
-    chosen, saliency = flat(phase.movable), flat(total).abs()
+    assert phase.trainable_mask is not None
+    chosen, saliency = flat(phase.trainable_mask), flat(total).abs()
     assert int(chosen.sum()) == round(0.3 * len(chosen))
     assert saliency[chosen].min() > saliency[~chosen].max()
 
@@ -91,9 +91,9 @@ def test_exactly_its_share_is_selected_ties_included(model: nn.Module, k: float 
     levels = 1 if tied else 3  # three levels are tied as well, at the threshold
     scores = {n: torch.randint(0, levels, p.shape, generator=draws).float() for n, p in model.named_parameters()}
     phase = phase_of(Salun(k=k), model, scores)
-    assert phase.movable is not None
-    assert len(flat(phase.movable)) == 53
-    assert int(flat(phase.movable).sum()) == count
+    assert phase.trainable_mask is not None
+    assert len(flat(phase.trainable_mask)) == 53
+    assert int(flat(phase.trainable_mask).sum()) == count
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -107,10 +107,10 @@ def test_all_others_end_bit_identical(model: nn.Module, tied: bool, optimizer: s
     recipe = Recipe(**{**vars(RECIPE), "optimizer": optimizer})
     phase = phase_of(Salun(recipe, k=0.5), model, scores)
     unlearned = copy.deepcopy(model)
-    module = UnlearnerModule(unlearned, phase, batches_of(phase, 0, 0), 0, {})
+    module = UnlearnerModule(unlearned, phase, build_loader(phase, 0, 0), 0, {})
     module.run(TrainerSettings("cpu"))
-    assert phase.movable is not None
-    may_move = flat(phase.movable)
+    assert phase.trainable_mask is not None
+    may_move = flat(phase.trainable_mask)
     bits = [flat(dict(m.named_parameters())).detach().view(torch.int32) for m in (model, unlearned)]
     same = bits[0] == bits[1]
     assert same[~may_move].all()
@@ -123,7 +123,7 @@ def test_it_is_random_label_on_fewer_weights(model: nn.Module) -> None:
     masked = phase_of(Salun(), model, scores)
     (plain,) = RandomLabel(forget_while="always").phases(Context(model, net, {}, DATA, 0), Edit({}))
     assert torch.equal(masked.data[Subset.FORGET].labels, plain.data[Subset.FORGET].labels)
-    batches = next(iter(batches_of(plain, 0, 0)))
+    batches = next(iter(build_loader(plain, 0, 0)))
     given = {Subset(name): batch for name, batch in batches.items()}
     assert masked.loss(model, given, 0).item() == plain.loss(model, given, 0).item()
-    assert plain.movable is None
+    assert plain.trainable_mask is None

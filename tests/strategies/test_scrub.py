@@ -15,7 +15,7 @@ from unlearn.core.validation import problems
 from unlearn.data.loaders import SerialLoader
 from unlearn.strategies.base import Context, Edit, Phase
 from unlearn.strategies.scrub import Scrub
-from unlearn.training.unlearner import batches_of
+from unlearn.training.unlearner import build_loader
 
 SCRUB = Scrub(temperature=3.0, alpha=0.25, gamma=0.7, msteps=2, recipe=Recipe(batch_size=4))
 
@@ -92,7 +92,7 @@ def test_forgetting_comes_first_and_ends_after_msteps() -> None:
 
 def test_an_epoch_goes_through_all_of_the_forget_set_and_then_the_retain_set() -> None:
     phase = phase_of(SCRUB)
-    loader = batches_of(phase, 0, 0)
+    loader = build_loader(phase, 0, 0)
     assert isinstance(loader, SerialLoader)
     seen = []
     for loader.epoch in range(3):

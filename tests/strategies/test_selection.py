@@ -22,7 +22,7 @@ from unlearn.strategies.selection import (
     Selection,
     TopK,
     allocate,
-    check_movable,
+    check_trainable,
     exact_count,
 )
 
@@ -90,7 +90,7 @@ def test_allocation_sums_up_and_is_proportional(parts: list[int], k: float) -> N
 @pytest.mark.parametrize("kind", [Random, TopK])
 def test_a_selection_takes_exactly_k(kind: type[Selection], scope: str, k: float | int) -> None:
     scores = {PLAIN: {name: torch.zeros_like(p) for name, p in net().named_parameters()}}
-    masks = kind(scope=scope).masks(net(), k, context(scores))
+    masks = kind(scope=scope).select(net(), k, context(scores))
     assert int(flat(masks).sum()) == exact_count(k, 21)
     assert {name: mask.shape for name, mask in masks.items()} == {n: p.shape for n, p in net().named_parameters()}
 
@@ -99,9 +99,9 @@ def test_global_ranks_all_and_per_layer_each_tensor_alone() -> None:
     scores = {name: torch.arange(float(p.numel())).view(p.shape) for name, p in net().named_parameters()}
     scores["0.weight"] += 100
     at_hand = context({PLAIN: scores})
-    everywhere = TopK().masks(net(), 0.5, at_hand)
+    everywhere = TopK().select(net(), 0.5, at_hand)
     assert int(everywhere["0.weight"].sum()) == 11
-    layered = TopK(scope="per_layer").masks(net(), 0.5, at_hand)
+    layered = TopK(scope="per_layer").select(net(), 0.5, at_hand)
     assert {name: int(mask.sum()) for name, mask in layered.items()} == allocate(11, sizes())
     for mask in layered.values():  # the scores rise with the index: the last ones are chosen
         chosen = mask.flatten()
@@ -115,7 +115,7 @@ def test_top_k_asks_for_its_scores_and_reads_them() -> None:
     low = {name: torch.full_like(p, float(name == "0.bias")) for name, p in net().named_parameters()}
     selection = TopK(sensitivity=sensitivity)
     assert selection.needs() == (wanted,)
-    assert selection.masks(net(), 0.01, context({wanted: high, PLAIN: low}))["2.bias"].all()
+    assert selection.select(net(), 0.01, context({wanted: high, PLAIN: low}))["2.bias"].all()
 
 
 @pytest.mark.parametrize(("scope", "count", "idle"), [("global", 5, 0), ("global", 8, 3), ("per_layer", 21, 16)])
@@ -123,7 +123,7 @@ def test_scores_of_zero_that_are_selected_are_told(scope: str, count: int, idle:
     scores = {name: torch.zeros_like(p) for name, p in net().named_parameters()}
     scores["0.weight"].view(-1)[3:8] = torch.arange(1.0, 6)
     there = context({PLAIN: scores})
-    TopK(scope=scope).masks(there.original, count, there)
+    TopK(scope=scope).select(there.original, count, there)
     told = there.notes.get("selection", "0 of the selected weights have a score of 0")
     assert told.startswith(f"{idle} of the selected weights have a score of 0")
     assert set(there.notes) == ({"selection"} if idle else set())
@@ -136,19 +136,19 @@ def test_top_k_by_ratio_takes_what_only_the_forgotten_need() -> None:
     high = {name: torch.ones_like(p) for name, p in net().named_parameters()}
     low = {name: torch.full_like(p, float(name != "2.bias")) for name, p in net().named_parameters()}
     high["2.bias"] *= 0.5
-    assert not selection.masks(net(), 0.01, context({forget: high, retain: high}))["2.bias"].any()
-    assert selection.masks(net(), 0.01, context({forget: high, retain: low}))["2.bias"].all()
+    assert not selection.select(net(), 0.01, context({forget: high, retain: high}))["2.bias"].any()
+    assert selection.select(net(), 0.01, context({forget: high, retain: low}))["2.bias"].all()
 
 
 def test_random_sets_are_nested() -> None:
-    found = [flat(Random().masks(net(), count / 21, context())) for count in range(22)]
+    found = [flat(Random().select(net(), count / 21, context())) for count in range(22)]
     assert [int(mask.sum()) for mask in found] == list(range(22))
     assert all((smaller <= larger).all() for smaller, larger in pairwise(found))
 
 
 def test_the_seed_decides_the_random_set() -> None:
-    found = [flat(Random().masks(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
-    again = [flat(Random().masks(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
+    found = [flat(Random().select(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
+    again = [flat(Random().select(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
     assert found == again
     assert len({tuple(mask) for mask in found}) == 20
 
@@ -156,7 +156,7 @@ def test_the_seed_decides_the_random_set() -> None:
 def test_a_random_draw_leaves_the_global_generator_alone() -> None:
     model, at_hand = net(), context()
     before = torch.get_rng_state()
-    Random().masks(model, 0.5, at_hand)
+    Random().select(model, 0.5, at_hand)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -164,13 +164,13 @@ def test_every_random_set_is_equally_likely() -> None:
     small = nn.Linear(2, 2)  # six entries: 15 pairs
     pairs: Counter[tuple[int, ...]] = Counter()
     for seed in range(1500):
-        mask = flat(Random().masks(small, 2, Context(small, net, {}, {}, seed)))
+        mask = flat(Random().select(small, 2, Context(small, net, {}, {}, seed)))
         pairs[tuple(mask.nonzero()[:, 0].tolist())] += 1
     assert chisquare([pairs[pair] for pair in combinations(range(6), 2)]).pvalue > 1e-3
 
 
 def test_all_takes_every_eligible_entry_whatever_k() -> None:
-    masks = All(exclude=["*.bias"]).masks(net(), 0.1, context())
+    masks = All(exclude=["*.bias"]).select(net(), 0.1, context())
     assert set(masks) == {"0.weight", "2.weight"}
     assert flat(masks).all()
 
@@ -179,7 +179,7 @@ def test_all_takes_every_eligible_entry_whatever_k() -> None:
 def test_what_patterns_do_not_match_is_left_out(kind: type[Selection]) -> None:
     model = net().requires_grad_(False)  # a strategy may ask for masks of the frozen original
     scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
-    masks = kind(include=["0.*"], exclude=["*.bias"]).masks(model, 1.0, context(scores))
+    masks = kind(include=["0.*"], exclude=["*.bias"]).select(model, 1.0, context(scores))
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"0.weight": 12}
 
 
@@ -197,23 +197,23 @@ def normed() -> nn.Sequential:
 def test_normalisation_layers_are_left_out_and_k_stays_exact(kind: type[Selection], k: float | int, scope: str) -> None:
     model = normed()
     scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
-    masks = kind(scope=scope).masks(model, k, Context(model, normed, scores, {}, 0))
+    masks = kind(scope=scope).select(model, k, Context(model, normed, scores, {}, 0))
     assert set(masks) == {"0.weight", "0.bias", "6.weight", "6.bias"}
     assert int(flat(masks).sum()) == exact_count(k, 51)
-    everywhere = kind(scope=scope, layers="all").masks(model, k, Context(model, normed, scores, {}, 0))
+    everywhere = kind(scope=scope, layers="all").select(model, k, Context(model, normed, scores, {}, 0))
     assert set(everywhere) == {name for name, _ in model.named_parameters()}
     assert int(flat(everywhere).sum()) == exact_count(k, 81)
 
 
 def test_all_means_normalisation_layers_too() -> None:
-    assert set(All().masks(normed(), 1.0, context())) == {name for name, _ in normed().named_parameters()}
-    assert int(flat(All(layers="no_norm").masks(normed(), 1.0, context())).sum()) == 51
+    assert set(All().select(normed(), 1.0, context())) == {name for name, _ in normed().named_parameters()}
+    assert int(flat(All(layers="no_norm").select(normed(), 1.0, context())).sum()) == 51
 
 
 @pytest.mark.parametrize("kind", [Random, TopK])
 def test_a_net_without_normalisation_is_selected_from_as_ever(kind: type[Selection]) -> None:
     at_hand = context({PLAIN: {name: torch.rand_like(p) for name, p in net().named_parameters()}})
-    assert torch.equal(*(flat(kind(layers=layers).masks(net(), 0.3, at_hand)) for layers in ("no_norm", "all")))
+    assert torch.equal(*(flat(kind(layers=layers).select(net(), 0.3, at_hand)) for layers in ("no_norm", "all")))
 
 
 def test_a_bare_normalisation_layer_is_recognised() -> None:
@@ -228,7 +228,7 @@ def test_a_count_is_held_against_what_is_eligible() -> None:
 
 
 def test_k_is_a_share_of_the_eligible() -> None:
-    assert int(flat(Random(include=["2.*"]).masks(net(), 0.5, context())).sum()) == 3  # of 5
+    assert int(flat(Random(include=["2.*"]).select(net(), 0.5, context())).sum()) == 3  # of 5
 
 
 @pytest.mark.parametrize(("selection", "k"), [(Random(), 0.5), (TopK(), 0.5), (All(), 1.0)])
@@ -241,7 +241,7 @@ def test_a_share_of_all_fits_every_net(selection: Selection, k: float) -> None:
     [(Random(), 0, False), (All(), 0, False), (Random(), 1.0, False), (All(), 1.0, True), (Random(), 0.5, True)],
 )
 def test_nothing_and_everything_need_no_ranking(selection: Selection, k: float, fits: bool) -> None:
-    assert (list(check_movable(selection, k, net)) == []) is fits
+    assert (list(check_trainable(selection, k, net)) == []) is fits
 
 
 def test_all_takes_no_part() -> None:

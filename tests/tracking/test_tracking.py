@@ -25,7 +25,7 @@ from unlearn import config
 from unlearn.core.errors import ConfigError, UnlearnError
 from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.digits import Digits
-from unlearn.pipeline.plan import plan
+from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble, stages
 from unlearn.tracking.base import Job
 from unlearn.tracking.csv import Csv
@@ -123,11 +123,11 @@ def again(finished: Finished, run: Run) -> Finished:
 
 @pytest.fixture(scope="module")
 def report(again: Finished) -> Report:
-    return assemble(again.outcome, config.plain(again.composed), CHOICES)
+    return assemble(again.outcome, config.to_plain_dict(again.composed), CHOICES)
 
 
 def job_of(run: Finished, folder: Path, group: str | None = "k_noise_grid") -> Job:
-    return Job(run.config, config.plain(run.composed), CHOICES, group, folder)
+    return Job(run.config, config.to_plain_dict(run.composed), CHOICES, group, folder)
 
 
 def track(job: Job, run: Finished, report: Report, records: bool | None = None) -> Tracked:
@@ -151,7 +151,7 @@ def tracked(again: Finished, report: Report, tmp_path_factory: pytest.TempPathFa
 def test_a_run_says_what_it_is(tracked: Tracked, again: Finished) -> None:
     run = tracked.run
     assert (run.project, run.run_group, run.job_type) == ("unlearn", "k_noise_grid", "top_k")
-    assert run.run_id == identity(plan(again.config), "k_noise_grid")
+    assert run.run_id == identity(make_plan(again.config), "k_noise_grid")
     assert run.display_name.startswith("top_k ")
     assert "k=0.1" in run.display_name.split()
     assert "marked by SPD-GAN" in run.notes
@@ -160,7 +160,7 @@ def test_a_run_says_what_it_is(tracked: Tracked, again: Finished) -> None:
 
 def test_the_id_holds_all_keys_and_the_group(again: Finished) -> None:
     def name(group: str | None = "a", **changes: Any) -> str:
-        return identity(plan(replace(again.config, **changes)), group)
+        return identity(make_plan(replace(again.config, **changes)), group)
 
     others = [
         name("b"),

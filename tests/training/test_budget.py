@@ -15,7 +15,7 @@ from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
 from unlearn.strategies.base import Batches, Budget, Phase
 from unlearn.training.trainer import TrainerSettings
-from unlearn.training.unlearner import UnlearnerModule, batches_of
+from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 HARDWARE = TrainerSettings("cpu")
 FORGET, RETAIN, VALIDATION = Subset.FORGET, Subset.RETAIN, Subset.VALIDATION
@@ -50,7 +50,7 @@ class ModelEvidence:
 
 
 def run(phase: Phase, model: nn.Module | None = None) -> list[dict[str, float]]:
-    return UnlearnerModule(model or net(), phase, batches_of(phase, 0, 0), 0, DATA).run(HARDWARE)
+    return UnlearnerModule(model or net(), phase, build_loader(phase, 0, 0), 0, DATA).run(HARDWARE)
 
 
 def phase(seen: ModelEvidence, budget: Budget | None = None, epochs: int = 4, lr: float = 0.01) -> Phase:
@@ -94,20 +94,20 @@ ACCURATE = {FORGET: 1.0, VALIDATION: 0.8}
     ],
 )
 def test_accuracies_that_are_enough(budget: Budget, forget: float, validation: float, over: str | None) -> None:
-    assert budget.spent(ACCURATE, {FORGET: forget, VALIDATION: validation}, 1.0) == over
+    assert budget.reached_limit(ACCURATE, {FORGET: forget, VALIDATION: validation}, 1.0) == over
 
 
 @pytest.mark.parametrize(("forget", "over"), [(0.3, None), (0.2, "like_unseen")])
 def test_of_classes_that_are_not_retained_unseen_data_score_nothing(forget: float, over: str | None) -> None:
     now = {FORGET: forget, VALIDATION: 0.8}
-    assert Budget(like_unseen=True).spent(ACCURATE, now, retained_share=0.25) == over
+    assert Budget(like_unseen=True).reached_limit(ACCURATE, now, retained_share=0.25) == over
 
 
 def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_after_each_epoch() -> None:
     asked: list[tuple[Mapping[Subset, float], Mapping[Subset, float]]] = []
 
     class Third(Budget):
-        def spent(
+        def reached_limit(
             self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float
         ) -> str | None:
             assert retained_share == pytest.approx(2 / 3)
@@ -155,11 +155,11 @@ def test_norms_of_which_nothing_may_move_keep_their_running_statistics() -> None
         masks = {
             n: torch.full_like(p, moves or not n.startswith("2."), dtype=bool) for n, p in model.named_parameters()
         }
-        run(replace(phase(ModelEvidence()), movable=masks), model)
+        run(replace(phase(ModelEvidence()), trainable_mask=masks), model)
         assert torch.equal(model[2].running_mean, before) == kept
 
 
 def test_phases_draw_orders_of_their_own() -> None:
     made = phase(ModelEvidence())
-    orders = [[b[RETAIN].labels.tolist() for b in batches_of(made, number, 0)] for number in (0, 0, 1)]
+    orders = [[b[RETAIN].labels.tolist() for b in build_loader(made, number, 0)] for number in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]

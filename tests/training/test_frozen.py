@@ -23,8 +23,8 @@ def test_every_bit_is_put_back_and_what_may_move_moves(dtype: torch.dtype) -> No
     net = nn.Module()
     net.weight = nn.Parameter(before.repeat(2, 1).clone())
     net.none = nn.Parameter(torch.ones(2, dtype=dtype))  # without a gradient
-    movable = {"weight": torch.tensor([[False], [True]]).expand(2, len(before)), "none": torch.ones(2).bool()}
-    frozen = Frozen(net, movable)
+    trainable_mask = {"weight": torch.tensor([[False], [True]]).expand(2, len(before)), "none": torch.ones(2).bool()}
+    frozen = Frozen(net, trainable_mask)
     net.weight.data.copy_(after)
     frozen.restore()
     expected = torch.stack([before, after])

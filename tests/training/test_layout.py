@@ -18,7 +18,7 @@ from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.models.resnet18 import Resnet18
 from unlearn.training.classifier import ClassifierModule
-from unlearn.training.layout import channels_last, refused, suits
+from unlearn.training.layout import channels_last, check_channels_last, prefers_channels_last
 from unlearn.training.prediction import CPU_BATCH_SIZE, features, predict, refresh_batch_norm
 from unlearn.training.trainer import TrainerSettings
 
@@ -82,8 +82,8 @@ def test_batch_norm_sees_no_image_but_the_data() -> None:
 )
 def test_only_nets_of_convolutions_that_take_it_get_it(name: str, faster: bool) -> None:
     model, data = classifier(name)
-    assert suits(model, model, data.shape) == faster
-    told = [str(problem) for problem in refused(model.net.to("meta"), data.shape)]
+    assert prefers_channels_last(model, model, data.shape) == faster
+    told = [str(problem) for problem in check_channels_last(model.net.to("meta"), data.shape)]
     assert [text.startswith("trainer.channels_last: expected false") for text in told] == [True] * (name == "viewing")
 
 
@@ -104,7 +104,7 @@ class Indexed(nn.Module):
 
 @pytest.mark.parametrize("able", [True, False])
 def test_only_what_the_layout_breaks_is_told_of_it(able: bool) -> None:
-    assert not list(refused(Indexed(able).to("meta"), (1, 2, 2)))
+    assert not list(check_channels_last(Indexed(able).to("meta"), (1, 2, 2)))
 
 
 @pytest.mark.parametrize(("precision", "close"), [("32", 1e-5), ("bf16-mixed", 0.2)])  # of what was learnt

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from unlearn.config import CommandLine, preflight
 from unlearn.core.errors import ConfigError, UnlearnError
-from unlearn.stages.explain import explained
-from unlearn.training.repeatable import raising_operations
+from unlearn.stages.explain import explain_torch_errors
+from unlearn.training.repeatable import find_nondeterministic_operations
 
 RAISES: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "pooling to 3 x 3": (nn.AdaptiveAvgPool2d(3), "_adaptive_avg_pool2d_backward"),
@@ -45,13 +45,13 @@ class Net(nn.Module):
 @pytest.mark.parametrize("name", RAISES)
 def test_what_raises_is_found(name: str) -> None:
     between, operation = RAISES[name]
-    assert raising_operations(Net(between), (1, 8, 8)) == {operation}
+    assert find_nondeterministic_operations(Net(between), (1, 8, 8)) == {operation}
 
 
 @pytest.mark.parametrize("name", REPEATS)
 def test_what_repeats_is_not(name: str) -> None:
     before = torch.get_deterministic_debug_mode()
-    assert raising_operations(Net(REPEATS[name]), (1, 8, 8)) == set()
+    assert find_nondeterministic_operations(Net(REPEATS[name]), (1, 8, 8)) == set()
     assert torch.get_deterministic_debug_mode() == before
 
 
@@ -74,11 +74,11 @@ def test_on_this_machine_it_is_refused_where_auto_finds_a_gpu(monkeypatch: pytes
 
 def test_what_raises_all_the_same_is_told_in_one_line() -> None:
     said = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic_algo"
-    with pytest.raises(UnlearnError) as caught, explained("train original (seed 0)", "", "cuda"):
+    with pytest.raises(UnlearnError) as caught, explain_torch_errors("train original (seed 0)", "", "cuda"):
         raise RuntimeError(said)
     assert str(caught.value) == (
         "train original (seed 0): trainer.deterministic: expected operations that repeat bit for bit on cuda, "
         "got cumsum_cuda_kernel; set trainer.deterministic=false, use trainer=cpu, or another model"
     )
-    with pytest.raises(RuntimeError, match="other"), explained("train", "", "cuda"):
+    with pytest.raises(RuntimeError, match="other"), explain_torch_errors("train", "", "cuda"):
         raise RuntimeError("other")

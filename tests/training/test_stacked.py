@@ -19,7 +19,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.training.classifier import ClassifierModule
-from unlearn.training.stackable import MOST, MOST_WORK, agree, group_size
+from unlearn.training.stackable import MOST, MOST_WORK, group_size, is_stackable
 from unlearn.training.stacked import fit_stacked
 from unlearn.training.trainer import TrainerSettings
 
@@ -98,7 +98,7 @@ def test_each_learns_what_it_would_learn_alone(make: Make, recipe: Recipe, dtype
 def test_what_can_be_stacked_is_found_out_and_left_as_it_was(make: Make) -> None:
     models, loaders = group(make)
     before, state = copy.deepcopy(models), torch.get_rng_state()
-    assert agree(models, [next(loader.batches(0)) for loader in loaders])
+    assert is_stackable(models, [next(loader.batches(0)) for loader in loaders])
     assert torch.equal(torch.get_rng_state(), state)
     for model, same in zip(models, before, strict=True):
         torch.testing.assert_close(dict(model.state_dict()), dict(same.state_dict()), rtol=0, atol=0)
@@ -142,14 +142,14 @@ class Odd(nn.Module):
 )
 def test_what_cannot_be_stacked_is_refused(how: str) -> None:
     models, loaders = group(lambda: Odd(how))
-    assert not agree(models, [next(loader.batches(0)) for loader in loaders])
+    assert not is_stackable(models, [next(loader.batches(0)) for loader in loaders])
 
 
 def test_dropout_over_memory_in_another_order_is_refused() -> None:
     """Alone it draws along memory, which a stack does not know."""
     front = (nn.Flatten(), nn.Linear(36, 8), nn.Unflatten(1, (2, 4)))
     models, loaders = group(lambda: nn.Sequential(*front, Swapped(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(8, 3)))
-    assert not agree(models, [next(loader.batches(0)) for loader in loaders])
+    assert not is_stackable(models, [next(loader.batches(0)) for loader in loaders])
 
 
 class Swapped(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from unlearn.attacks.roc import Ranked
+from unlearn.attacks.roc import MembershipScores
 from unlearn.metrics.evidence import Evidence, Metric
 
 
@@ -18,6 +18,6 @@ class Attack(Metric):
     direction: ClassVar[str]  # what speaks for membership, and what a high value means
     invalid_for: ClassVar[tuple[str, ...]] = ()  # strategies that train on what it ranks by: it cannot grade those
 
-    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+    def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """The scores that each `NAME_auc` ranks by, by NAME; asked for only where that AUC is defined."""
         return {}

@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.core.types import Measurement
 from unlearn.core.validation import at_least, positive
-from unlearn.functional.gradient_inversion import Guesses, Recovery, Truth
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions, Recovery
 from unlearn.metrics.evidence import Evidence
 
 WINDOW = 7  # pixels of a side, that of SSIM
@@ -23,7 +23,7 @@ class FeatureRecovery(Attack):
     The attacker, who holds both models and no data, seeks the image and class whose gradient at the original points
     where the weights went, and takes the class that explains it best. Beside it stands what somebody knows who knows
     the class: the mean of its holdout images, and the one of them nearest to the truth, which an attacker could not
-    even pick. It recovers single images, so the request must be for one and the attack is asked for by name.
+    even_count pick. It recovers single images, so the request must be for one and the attack is asked for by name.
 
     Measured on digits, of the sample with the highest loss (`forget=hard`): gradient ascent, after 20 steps as after
     one, and influence give the image away (on MNIST: one step); after fine-tuning, an edit by top_k or retraining,
@@ -65,7 +65,7 @@ class FeatureRecovery(Attack):
         return {f"feature_recovery_{name}": value for name, value in found.items()}
 
 
-def _recovered(guesses: Guesses, truth: Truth) -> dict[str, Measurement]:
+def _recovered(guesses: Reconstructions, truth: ForgottenImage) -> dict[str, Measurement]:
     if not len(guesses.cost):
         reason = "the weights are the original's: nothing changed that an image could explain"
         names = ("mse", "psnr", "ssim", "class", "cosine")
@@ -82,7 +82,7 @@ def _recovered(guesses: Guesses, truth: Truth) -> dict[str, Measurement]:
     }
 
 
-def _controls(truth: Truth) -> dict[str, Measurement]:
+def _controls(truth: ForgottenImage) -> dict[str, Measurement]:
     found = {}
     for name, image in (("class_mean", truth.mean), ("nearest", truth.nearest)):
         for of, measure in (("mse", mse), ("ssim", ssim)):

@@ -11,7 +11,7 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.attacks.members import by_index
 from unlearn.core.types import Measurement, Role, Subset
-from unlearn.core.validation import at_least, positive, share
+from unlearn.core.validation import at_least, fraction, positive
 from unlearn.functional.estimates import confidence, mean
 from unlearn.functional.gradient_inversion import Probing
 from unlearn.metrics.evidence import Evidence
@@ -47,7 +47,7 @@ class LabelInference(Attack):
     per_class: int = at_least(1, 16)  # probing images
     steps: int = at_least(1, 100)  # of their optimisation
     lr: float = positive(0.02)  # in pixels of 0-1
-    sure: float = share(0.95, zero=False)  # the original's probability at which an image is left as it is
+    sure: float = fraction(0.95, zero=False)  # the original's probability at which an image is left as it is
 
     @property
     def probing(self) -> Probing:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.roc import Ranked
-from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
+from unlearn.attacks.roc import MembershipScores
+from unlearn.attacks.shadow_models import ShadowStatistics, even_count, measure_scores, shadow_statistics, undefined
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.logit_margin import margin
+from unlearn.functional.logit_margin import logit_margin
 from unlearn.metrics.evidence import Evidence
 
 SMALLEST = 1e-12  # variance; shadow models that all agree would make the ratio infinite
@@ -27,31 +27,31 @@ class LikelihoodRatio(Attack):
     subsets = (Subset.FORGET, Subset.HOLDOUT)
     direction = "a high score speaks for membership; the higher the AUC, the better members are told"
 
-    models: int = even(16)  # shadow models
+    models: int = even_count(16)  # shadow models
     own_variance_from: int = at_least(4, 64)  # models from which on each sample has variances of its own
     bootstrap: int = at_least(100, 1000)  # resamples for the intervals
 
     def ratios(self, evidence: Evidence, name: str, forgotten: bool) -> dict[str, Measurement]:
         """Of the subject's margins, with those shadow models as "in" that `forgotten` the sample, or that learnt it."""
-        found = observed(evidence, margin)
+        found = shadow_statistics(evidence, logit_margin)
         if found.lack:
             measured = undefined(found, found.lack)
         else:
             scores = self._scores(found, forgotten)
             seed = stream_seed(evidence.seed, name) % 2**32
-            measured = told_apart(scores, found, 0.0, self.bootstrap, seed)
+            measured = measure_scores(scores, found, 0.0, self.bootstrap, seed)
         return {f"mia_{name}_{key}": value for key, value in measured.items()}
 
-    def ranked(self, evidence: Evidence, name: str, forgotten: bool) -> dict[str, Ranked]:
+    def ranked(self, evidence: Evidence, name: str, forgotten: bool) -> dict[str, MembershipScores]:
         """By these ratios."""
-        found = observed(evidence, margin)
+        found = shadow_statistics(evidence, logit_margin)
         return {f"mia_{name}": found.ranked(self._scores(found, forgotten))}
 
-    def _scores(self, found: Observed, forgotten: bool) -> Tensor:
+    def _scores(self, found: ShadowStatistics, forgotten: bool) -> Tensor:
         return log_ratio(found, forgotten, len(found.shadows) >= self.own_variance_from)
 
 
-def log_ratio(found: Observed, forgotten: bool, own_variance: bool) -> Tensor:
+def log_ratio(found: ShadowStatistics, forgotten: bool, own_variance: bool) -> Tensor:
     """log N(phi; mu_in, v_in) - log N(phi; mu_out, v_out) of each sample, float64 [n]."""
     inside = found.forgot if forgotten else found.learnt
     (mu_in, v_in), (mu_out, v_out) = (_fitted(found.shadows, mask, own_variance) for mask in (inside, ~found.learnt))

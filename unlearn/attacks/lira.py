@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.attacks.likelihood_ratio import LikelihoodRatio
-from unlearn.attacks.roc import Ranked
+from unlearn.attacks.roc import MembershipScores
 from unlearn.core.types import Measurement
 from unlearn.metrics.evidence import Evidence, ShadowRequest
 
@@ -37,6 +37,6 @@ class Lira(LikelihoodRatio):
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         return self.ratios(evidence, "lira", forgotten=False)
 
-    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+    def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """By the ratio."""
         return self.ranked(evidence, "lira", forgotten=False)

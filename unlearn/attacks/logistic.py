@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.members import forget_and_peers, judge, too_few
-from unlearn.attacks.roc import RANKING, Floats, Ranked, balanced_accuracy, ranking
+from unlearn.attacks.members import forget_and_peers, loss_classifier, too_few_reason
+from unlearn.attacks.roc import RANKING, Floats, MembershipScores, balanced_accuracy, measure_ranking
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
-from unlearn.core.validation import at_least, share
+from unlearn.core.validation import at_least, fraction
 from unlearn.functional.estimates import cross_entropy
 from unlearn.metrics.evidence import Evidence
 
@@ -40,7 +40,7 @@ class Logistic(Attack):
     invalid_for = ("membership_loss",)
 
     splits: int = at_least(1, 10)
-    test_share: float = share(0.5, zero=False)  # of the samples, scored in each split
+    test_share: float = fraction(0.5, zero=False)  # of the samples, scored in each split
     bootstrap: int = at_least(100, 1000)  # resamples for intervals
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
@@ -49,14 +49,14 @@ class Logistic(Attack):
         measured = by_loss(members, others, self.splits, self.test_share, self.bootstrap, seed)
         return {f"mia_logistic_{name}": value for name, value in measured.items()}
 
-    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+    def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """By the loss."""
         return {"mia_logistic": ranked_by_loss(*forget_and_peers(evidence.subject))}
 
 
-def ranked_by_loss(members: Predictions, others: Predictions) -> Ranked:
+def ranked_by_loss(members: Predictions, others: Predictions) -> MembershipScores:
     """A low loss speaks for membership."""
-    return Ranked(*(-cross_entropy(each).numpy() for each in (members, others)))
+    return MembershipScores(*(-cross_entropy(each).numpy() for each in (members, others)))
 
 
 def by_loss(
@@ -64,7 +64,7 @@ def by_loss(
 ) -> dict[str, Measurement]:
     """`balanced_accuracy` and the `RANKING`, as `Logistic` describes them; null with a reason if too few."""
     inside, outside = cross_entropy(members), cross_entropy(others)
-    reason = too_few(inside, outside, min(test_share, 1 - test_share))
+    reason = too_few_reason(inside, outside, min(test_share, 1 - test_share))
     n = len(inside) + len(outside)
     if reason:
         return {name: Measurement(None, n, reason=reason) for name in ("balanced_accuracy", *RANKING)}
@@ -72,7 +72,7 @@ def by_loss(
     truth = np.arange(n) < len(inside)
     recall, specificity = _judged(losses, truth, splits, test_share, seed)
     judged = balanced_accuracy(recall, len(inside), specificity, len(outside))
-    return ranking(-losses[truth], -losses[~truth], bootstrap, seed) | {"balanced_accuracy": judged}
+    return measure_ranking(-losses[truth], -losses[~truth], bootstrap, seed) | {"balanced_accuracy": judged}
 
 
 def _judged(
@@ -84,7 +84,9 @@ def _judged(
     parts = StratifiedShuffleSplit(splits, test_size=test_share, random_state=seed).split(losses, truth)
     found = []
     for fitted, scored in parts:
-        right = judge().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None]) == truth[scored]
+        right = (
+            loss_classifier().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None]) == truth[scored]
+        )
         found.append((right[truth[scored]].mean(), right[~truth[scored]].mean()))
     recall, specificity = np.mean(found, axis=0)
     return float(recall), float(specificity)

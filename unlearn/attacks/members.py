@@ -1,4 +1,4 @@
-"""Members, non-members, and a judge that tells them apart by their loss."""
+"""Members, non-members, and a loss_classifier that tells them apart by their loss."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def by_index(predictions: Predictions) -> Predictions:
     return Predictions(predictions.logits[order], predictions.labels[order], predictions.index[order])
 
 
-def too_few(members: Sized, others: Sized, part: float = 1.0) -> str | None:
+def too_few_reason(members: Sized, others: Sized, part: float = 1.0) -> str | None:
     """Why an attack cannot be fitted or scored on these, or on a `part` that needs two of each kind, if so."""
     fewest = max(FEWEST, math.ceil(2 / part))
     if min(len(members), len(others)) >= fewest:
@@ -39,7 +39,7 @@ def too_few(members: Sized, others: Sized, part: float = 1.0) -> str | None:
     return f"{len(members)} members and {len(others)} non-members; at least {fewest} of each are needed"
 
 
-def judge() -> Any:
+def loss_classifier() -> Any:
     """A logistic regression on the standardised loss, both classes weighted alike (scikit-learn)."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from unlearn.attacks.base import Attack
 from unlearn.attacks.logistic import Logistic
 from unlearn.core.types import Measurement, Subset
-from unlearn.core.validation import at_least, share
-from unlearn.functional.estimates import correct
+from unlearn.core.validation import at_least, fraction
+from unlearn.functional.estimates import is_correct
 from unlearn.metrics.evidence import Evidence
 
 
@@ -32,10 +32,10 @@ class Nomus(Attack):
     invalid_for = Logistic.invalid_for
 
     splits: int = at_least(1, 10)
-    test_share: float = share(0.5, zero=False)  # of the samples, scored in each split
+    test_share: float = fraction(0.5, zero=False)  # of the samples, scored in each split
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        known = correct(evidence.subject[Subset.TEST])
+        known = is_correct(evidence.subject[Subset.TEST])
         attack = Logistic(self.splits, self.test_share, bootstrap=100).measure(evidence)[
             "mia_logistic_balanced_accuracy"
         ]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.roc import Ranked
-from unlearn.attacks.shadow_models import Observed, even, observed, told_apart, undefined
+from unlearn.attacks.roc import MembershipScores
+from unlearn.attacks.shadow_models import ShadowStatistics, even_count, measure_scores, shadow_statistics, undefined
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import at_least, positive
@@ -38,7 +38,7 @@ class Rmia(Attack):
     direction = "a high score speaks for membership; the higher the AUC, the better members are told"
     invalid_for = ("membership_loss",)
 
-    models: int = even(16)  # shadow models
+    models: int = even_count(16)  # shadow models
     gamma: float = positive(1.0)  # how much more x must gain than z
     bootstrap: int = at_least(100, 1000)  # resamples for the intervals
 
@@ -48,25 +48,25 @@ class Rmia(Attack):
         return ShadowRequest(self.models)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        found = observed(evidence, _log_p)
+        found = shadow_statistics(evidence, _log_p)
         if found.lack:
             measured = undefined(found, found.lack)
         else:
             seed = stream_seed(evidence.seed, "rmia") % 2**32
-            measured = told_apart(dominated(found, self.gamma), found, 0.5, self.bootstrap, seed)
+            measured = measure_scores(fraction_outscored(found, self.gamma), found, 0.5, self.bootstrap, seed)
         return {f"mia_rmia_{name}": value for name, value in measured.items()}
 
-    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+    def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """By the share that is outdone."""
-        found = observed(evidence, _log_p)
-        return {"mia_rmia": found.ranked(dominated(found, self.gamma))}
+        found = shadow_statistics(evidence, _log_p)
+        return {"mia_rmia": found.ranked(fraction_outscored(found, self.gamma))}
 
 
 def _log_p(predictions: Predictions) -> Tensor:
     return -cross_entropy(predictions)
 
 
-def dominated(found: Observed, gamma: float) -> Tensor:
+def fraction_outscored(found: ShadowStatistics, gamma: float) -> Tensor:
     """Share of the non-members that each sample outdoes by `gamma`, float64 [n]; the statistic is log p.
 
     In logarithms: log p(x) is the logsumexp over shadow models less log M. Where a non-member outdoes itself that

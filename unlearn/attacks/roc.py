@@ -1,4 +1,4 @@
-"""What a ranking of members before non-members, or a judgement of each, is worth; with 95 % intervals."""
+"""What a measure_ranking of members before non-members, or a judgement of each, is worth; with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Ints = npt.NDArray[np.int64]
 Interval = tuple[float, float]
 
 
-class Ranked(NamedTuple):
+class MembershipScores(NamedTuple):
     """Scores of members float64 [m] and of non-members float64 [n], a high one speaking for membership."""
 
     members: Floats
     others: Floats
 
 
-def ranking(members: Floats, others: Floats, resamples: int, seed: int) -> dict[str, Measurement]:
+def measure_ranking(members: Floats, others: Floats, resamples: int, seed: int) -> dict[str, Measurement]:
     """`auc` and the `RATES` of scores [m] and [n], a high one speaking for membership."""
     area = Measurement(
         auc(members, others),

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.logistic import Logistic, by_loss, ranked_by_loss
-from unlearn.attacks.members import forget_and_peers, too_few
-from unlearn.attacks.roc import Ranked, ranking
+from unlearn.attacks.members import forget_and_peers, too_few_reason
+from unlearn.attacks.roc import MembershipScores, measure_ranking
 from unlearn.attacks.threshold import entropy
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.estimates import correct, mean, retained_classes
+from unlearn.functional.estimates import is_correct, keep_retained_classes, mean
 from unlearn.metrics.evidence import Evidence
 
 
@@ -48,10 +48,10 @@ class Selection(Attack):
         members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)
         seed = stream_seed(evidence.seed, "selection") % 2**32
         attack = by_loss(members, others, self.splits, 0.5, self.bootstrap, seed)
-        accuracies = {"validation_accuracy": mean(correct(evidence.subject[Subset.VALIDATION]))}
-        retained = retained_classes(evidence.subject, Subset.VALIDATION)
+        accuracies = {"validation_accuracy": mean(is_correct(evidence.subject[Subset.VALIDATION]))}
+        retained = keep_retained_classes(evidence.subject, Subset.VALIDATION)
         if retained is not None:
-            accuracies["retained_validation_accuracy"] = mean(correct(retained))
+            accuracies["retained_validation_accuracy"] = mean(is_correct(retained))
         return {
             **accuracies,
             "selection_auc": attack["auc"],
@@ -59,15 +59,15 @@ class Selection(Attack):
             "selection_balanced_accuracy": attack["balanced_accuracy"],
         }
 
-    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+    def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """By the loss and by entropy."""
         members, others = forget_and_peers(evidence.subject, Subset.VALIDATION)
-        by_entropy = Ranked(*(-entropy(each).numpy() for each in (members, others)))
+        by_entropy = MembershipScores(*(-entropy(each).numpy() for each in (members, others)))
         return {"selection": ranked_by_loss(members, others), "selection_entropy": by_entropy}
 
     def _by_entropy(self, evidence: Evidence) -> Measurement:
         ranked = self.rankings(evidence)["selection_entropy"]
-        reason = too_few(*ranked)
+        reason = too_few_reason(*ranked)
         if reason:
             return Measurement(None, sum(map(len, ranked)), reason=reason)
-        return ranking(*ranked, self.bootstrap, stream_seed(evidence.seed, "selection_entropy") % 2**32)["auc"]
+        return measure_ranking(*ranked, self.bootstrap, stream_seed(evidence.seed, "selection_entropy") % 2**32)["auc"]

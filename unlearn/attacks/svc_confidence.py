@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.members import by_index, too_few
+from unlearn.attacks.members import by_index, too_few_reason
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.estimates import confidence, mean, retained_classes
+from unlearn.functional.estimates import confidence, keep_retained_classes, mean
 from unlearn.metrics.evidence import Evidence
 
 
@@ -42,8 +42,8 @@ class SvcConfidence(Attack):
         from sklearn.svm import SVC
 
         forget, retain = (by_index(evidence.subject[subset]) for subset in (Subset.FORGET, Subset.RETAIN))
-        test = by_index(retained_classes(evidence.subject, Subset.TEST) or evidence.subject[Subset.TEST])
-        reason = too_few(retain.labels, test.labels)
+        test = by_index(keep_retained_classes(evidence.subject, Subset.TEST) or evidence.subject[Subset.TEST])
+        reason = too_few_reason(retain.labels, test.labels)
         if reason:
             return {"mia_svc_confidence": Measurement(None, len(forget.labels), reason=reason)}
         size = min(self.most, len(retain.labels), len(test.labels))

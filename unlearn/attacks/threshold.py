@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.members import FEWEST, by_index, forget_and_peers, too_few
-from unlearn.attacks.roc import RANKING, Floats, Ranked, balanced_accuracy, ranking
+from unlearn.attacks.members import FEWEST, by_index, forget_and_peers, too_few_reason
+from unlearn.attacks.roc import RANKING, Floats, MembershipScores, balanced_accuracy, measure_ranking
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.estimates import confidence, correct, cross_entropy
+from unlearn.functional.estimates import confidence, cross_entropy, is_correct
 from unlearn.metrics.evidence import Evidence
 
 Bools = npt.NDArray[np.bool_]
@@ -56,7 +56,7 @@ class Threshold(Attack):
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         members, peers = forget_and_peers(evidence.subject)
         retain, holdout = (by_index(evidence.subject[subset]) for subset in (Subset.RETAIN, Subset.HOLDOUT))
-        reason = too_few(members.labels, peers.labels) or _too_few_to_fit(retain, holdout)
+        reason = too_few_reason(members.labels, peers.labels) or _too_few_to_fit(retain, holdout)
         if reason:
             n = len(members.labels) + len(peers.labels)
             return {name: Measurement(None, n, reason=reason) for name in KEYS}
@@ -68,17 +68,17 @@ class Threshold(Attack):
             inside, fitted, outside = (signal.of(each) for each in (members, retain, holdout))
             recall, spared = _judged(signal.rule, inside, fitted, outside, fold)
             judged = balanced_accuracy(recall, len(members.labels), spared[own].mean(), len(peers.labels))
-            ranked = ranking(inside.scores, outside.scores[own], self.bootstrap, seed) if signal.ranks else {}
+            ranked = measure_ranking(inside.scores, outside.scores[own], self.bootstrap, seed) if signal.ranks else {}
             measured |= {
                 f"mia_{name}_{what}": value for what, value in (ranked | {"balanced_accuracy": judged}).items()
             }
         return measured
 
-    def rankings(self, evidence: Evidence) -> dict[str, Ranked]:
+    def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """By confidence and both entropies."""
         pair = forget_and_peers(evidence.subject)
         return {
-            f"mia_{name}": Ranked(*(signal.of(each).scores for each in pair))
+            f"mia_{name}": MembershipScores(*(signal.of(each).scores for each in pair))
             for name, signal in SIGNALS.items()
             if signal.ranks
         }
@@ -150,7 +150,7 @@ def best_threshold(members: Floats, others: Floats) -> float:
 
 
 SIGNALS = {
-    "correctness": Signal(correct, lambda members, others: lambda labels: np.ones(len(labels)), False),
+    "correctness": Signal(is_correct, lambda members, others: lambda labels: np.ones(len(labels)), False),
     "confidence": Signal(confidence, by_class, True),
     "entropy": Signal(lambda found: -entropy(found), by_class, True),
     "modified_entropy": Signal(lambda found: -modified_entropy(found), by_class, True),

@@ -18,7 +18,7 @@ from unlearn.report.write import write_text
 from unlearn.stages.base import BuildContext
 from unlearn.stages.blend import Blended
 from unlearn.stages.files import read_tensors
-from unlearn.stages.keys import canonical
+from unlearn.stages.keys import canonicalize
 from unlearn.stages.model import ModelStage
 from unlearn.stages.unlearn import Unlearn
 
@@ -46,7 +46,7 @@ def assemble_record(outcome: Outcome, report: dict[str, Any], report_sha256: str
         "schema_version": SCHEMA_VERSION,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "forgotten": _forgotten(outcome, key),
-        "strategy": canonical(outcome.plan.unlearned.strategy),
+        "strategy": canonicalize(outcome.plan.unlearned.strategy),
         "models": {name: _told(model, outcome.context) for name, model in _models(outcome.plan).items()},
         "figures": {key: figure(figures, key) for key in report["metrics"] if not key.endswith(TIMES)},
         "readings": list(_readings(outcome)),
@@ -59,7 +59,7 @@ def assemble_record(outcome: Outcome, report: dict[str, Any], report_sha256: str
 
 def _forgotten(outcome: Outcome, key: bytes) -> dict[str, Any]:
     split = outcome.plan.split
-    dataset = canonical(split.forget.population.dataset)
+    dataset = canonicalize(split.forget.population.dataset)
     indices = read_tensors(outcome.context.get(split), "split.safetensors")["forget"].tolist()
     hmac_sha256 = keyed_indices(key, dataset, indices)
     return {"dataset": dataset, "count": len(indices), "hmac_sha256": hmac_sha256, "split": split.key}

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from unlearn.core.artifact_store import Entry
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.core.types import Measurement, Subset
-from unlearn.functional.gradient_inversion import Guesses, Truth
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
 from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.files import read_predictions
-from unlearn.stages.invert import guesses_in, truth_in
-from unlearn.stages.keys import canonical
-from unlearn.stages.relearn import by_step
+from unlearn.stages.invert import read_guesses, read_truth
+from unlearn.stages.keys import canonicalize
+from unlearn.stages.relearn import read_accuracy_by_step
 
 Find = Callable[[str], Entry]  # an artefact by its key
 ROOMS = ("unlearn.metrics", "unlearn.attacks")
@@ -50,10 +50,10 @@ def _metric(spec: dict[str, Any]) -> Metric:
     """The metric, if fields and code are still those of the spec."""
     name = spec["class"]
     for room in ROOMS:
-        for kind in options(room, Metric).values():
+        for kind in find_options(room, Metric).values():
             if kind.__qualname__ == name:
                 metric: Metric = kind(**{key: value for key, value in spec.items() if key not in ("class", "code")})
-                if canonical(metric) == spec:
+                if canonicalize(metric) == spec:
                     return metric
     raise NotRepeatableError(f"the code of {name} is another by now")
 
@@ -62,12 +62,12 @@ def _seen(view: dict[str, Any], find: Find) -> ModelEvidence:
     if view["scores"] or view["weights"]:
         raise NotRepeatableError("what reads weights or gradients is not measured again")
     predictions = {Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()}
-    relearned = by_step(find(view["relearned"]["stage"])) if "relearned" in view else {}
+    relearned = read_accuracy_by_step(find(view["relearned"]["stage"])) if "relearned" in view else {}
     return ModelEvidence(predictions, recovered=_recovered(view, find), relearned=relearned)
 
 
-def _recovered(view: dict[str, Any], find: Find) -> tuple[Guesses, Truth] | None:
+def _recovered(view: dict[str, Any], find: Find) -> tuple[Reconstructions, ForgottenImage] | None:
     if "recovered" not in view:
         return None
     guesses, truth = (find(view["recovered"][part]["stage"]) for part in ("by", "forgotten"))
-    return guesses_in(guesses), truth_in(truth)
+    return read_guesses(guesses), read_truth(truth)

@@ -1,4 +1,4 @@
-"""The console script that holds an audit record against what can be recomputed."""
+"""The command `unlearn-audit`: check an audit record against the store, the key and the request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearn.cli.boundary import guarded
+from unlearn.cli.boundary import guard_entry_point
 from unlearn.core.errors import UnlearnError
-from unlearn.core.progress import printable
+from unlearn.core.progress import escape_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,24 +21,26 @@ if TYPE_CHECKING:
     from unlearn.data.datasets.base import Dataset
 
 HELP = """\
-unlearn-audit: what of a run's audit record (unlearn report.audit=true) can be confirmed.
+unlearn-audit: check the audit record of a run (unlearn report.audit=true).
 
   unlearn-audit verify outputs/audit.json
-  unlearn-audit verify audit.json --key audit.key --indices request.txt     by whoever was told who is forgotten
-  unlearn-audit verify audit.json --store artifacts                         where the models are
+  unlearn-audit verify audit.json --key audit.key --indices request.txt     for whoever knows the request
+  unlearn-audit verify audit.json --store artifacts                         where the models are stored
 
-Exit status 2: bad input, nothing was checked; 1: something differs; 0: nothing does, but see what was not checked.
+Exit status 2: bad input, nothing was checked; 1: something differs; 0: nothing differs, but some checks may be missing.
 """
 
 
-@guarded("unlearn-audit")
+@guard_entry_point("unlearn-audit")
 def main() -> None:
-    """Entry point."""
+    """Run the command."""
     arguments = _parser().parse_args()
     try:
         sys.exit(_verify(arguments))
     except UnlearnError as error:
-        print(*(f"unlearn-audit: {line}" for line in printable(str(error)).splitlines()), sep="\n", file=sys.stderr)
+        print(
+            *(f"unlearn-audit: {line}" for line in escape_control(str(error)).splitlines()), sep="\n", file=sys.stderr
+        )
         sys.exit(2)
 
 
@@ -47,12 +49,14 @@ def _parser() -> ArgumentParser:
         "unlearn-audit", description=HELP, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    about = "hold a record against its key, its store and its request, as far as they are given"
+    about = "check a record against its key, its store and its request, as far as they are given"
     verify = commands.add_parser("verify", help=about, description=about, allow_abbrev=False)
     verify.add_argument("file", type=Path, metavar="FILE", help="audit.json")
-    verify.add_argument("--key", type=Path, metavar="FILE", help="default: audit.key beside the record, if it is there")
+    verify.add_argument("--key", type=Path, metavar="FILE", help="default: audit.key next to the record, if it exists")
     verify.add_argument("--store", type=Path, metavar="DIR", help="default: $UNLEARN_STORE, or the run's paths.store")
-    verify.add_argument("--indices", type=Path, metavar="FILE", help="who is said to be forgotten, as forget.file does")
+    verify.add_argument(
+        "--indices", type=Path, metavar="FILE", help="the records of the request, in the format of forget.file"
+    )
     verify.add_argument(
         "--root", metavar="DIR", help="the images that --indices names; default: dataset.root of the run"
     )
@@ -64,30 +68,30 @@ def _verify(arguments: Namespace) -> int:
 
     file: Path = arguments.file
     record = read(file)
-    beside = file.with_name(KEY)
-    path = arguments.key or (beside if beside.exists() else None)
-    key = read_key(path) if path else None
-    indices = _indices(arguments.indices, record, arguments.root) if arguments.indices else None
+    default_key = file.with_name(KEY)
+    key_file = arguments.key or (default_key if default_key.exists() else None)
+    key = read_key(key_file) if key_file else None
+    indices = _read_indices(arguments.indices, record, arguments.root) if arguments.indices else None
     from unlearn.audit.store import Shelf
     from unlearn.audit.verify_models import Confirmation
     from unlearn.audit.verify_numbers import Numbers
 
-    shelf = Shelf.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _own_store(record)))
+    shelf = Shelf.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _store_of_run(record)))
     parts = (Confirmation(record, shelf, key, indices, file.parent), Numbers(record, shelf))
-    return _tell(chain.from_iterable(part.findings() for part in parts))
+    return _print_findings(chain.from_iterable(part.findings() for part in parts))
 
 
-def _own_store(record: Record) -> str:
-    """The run's, as it was typed; the default of all runs where the record does not tell."""
+def _store_of_run(record: Record) -> str:
+    """Return `paths.store` of the run, or the default if the record does not contain it."""
     paths = record["config"].get("paths")
     return str(paths.get("store", "artifacts")) if isinstance(paths, dict) else "artifacts"
 
 
-def _indices(path: Path, record: Record, root: str | None) -> list[int]:
-    """Of the training part: those in the file, or those of the images that it names.
+def _read_indices(path: Path, record: Record, root: str | None) -> list[int]:
+    """Read the indices into the training part from a request, which lists indices or names images.
 
     Raises:
-        UnlearnError: the file cannot be read, or names records that the data set does not have.
+        UnlearnError: The file cannot be read, or names records that the data set does not have.
     """
     from unlearn.data.requests.records.read import read_records
     from unlearn.data.requests.records.resolve import find_records
@@ -95,46 +99,44 @@ def _indices(path: Path, record: Record, root: str | None) -> list[int]:
     records = read_records(path, "--indices")
     indices = [entry.index for entry in records if isinstance(entry.index, int) and entry.file is None]
     if len(indices) < len(records):
-        indices = find_records(path, _dataset(record, root), "--indices").index.tolist()
+        indices = find_records(path, _open_dataset(record, root), "--indices").index.tolist()
     if not indices:
         raise UnlearnError(f"--indices: expected indices of the training part, got none in {path}")
     return indices
 
 
-def _dataset(record: Record, root: str | None) -> Dataset:
-    """The data set of the run, perhaps in another folder than there.
+def _open_dataset(record: Record, root: str | None) -> Dataset:
+    """Open the data set of the run, in the folder `root` if given.
 
     Raises:
-        UnlearnError: the record does not tell, or the data set is not there.
+        UnlearnError: The record does not name the data set, or the data set cannot be read.
     """
-    from unlearn.core.plugins import option
+    from unlearn.core.plugins import find_option
     from unlearn.data.datasets.base import Dataset
 
-    kind = option("unlearn.data.datasets", Dataset, str(record["choices"].get("dataset")))
+    kind = find_option("unlearn.data.datasets", Dataset, str(record["choices"].get("dataset")))
     settings = record["config"].get("dataset")
     try:
         dataset = None if kind is None else kind(**settings | ({} if root is None else {"root": root}))
     except TypeError:
         dataset = None
     if not isinstance(dataset, Dataset):
+        raise UnlearnError("--indices: expected indices, since the record does not name its data set, got file names")
+    if problems := list(dataset.check()):
         raise UnlearnError(
-            "--indices: expected indices, since the record does not tell in which data, got names of files"
-        )
-    if wrong := list(dataset.check()):
-        raise UnlearnError(
-            f"--indices: expected the images that it names, got {wrong[0]}; --root DIR says where they are"
+            f"--indices: expected the images that it names, got {problems[0]}; set their folder with --root DIR"
         )
     return dataset
 
 
-def _tell(findings: Iterable[Finding]) -> int:
-    """A line each as soon as it is known, then their count; returns the exit status."""
+def _print_findings(findings: Iterable[Finding]) -> int:
+    """Print each finding as soon as it is known, then their numbers; returns the exit status."""
     from unlearn.audit.store import State
 
     counts = dict.fromkeys(State, 0)
-    for found in findings:
-        print(f"{found.state:<9}  {found.what}: {found.why}", flush=True)
-        counts[found.state] += 1
+    for finding in findings:
+        print(f"{finding.state:<9}  {finding.what}: {finding.why}", flush=True)
+        counts[finding.state] += 1
     agree, differ, unchecked = counts.values()
     print(f"{agree} agree, {differ} differ, {unchecked} could not be checked")
     return int(counts[State.DIFFERS] > 0)

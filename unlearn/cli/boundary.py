@@ -1,4 +1,4 @@
-"""The last line of defence of every command: what nobody foresaw becomes one line, its traceback goes into a log."""
+"""Turns an unexpected error of a command into one line; the traceback goes into a log."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from functools import wraps
 from pathlib import Path
 
 from unlearn.core.errors import format_error
-from unlearn.core.progress import harden_output, printable
+from unlearn.core.progress import escape_control, harden_output
 
-MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
 REMEDY = "lower train.batch_size, dataset.size_px or the model's width"
 
 
-def unforeseen(error: BaseException, log: Path | None = None) -> str:
-    """One line about an error that is not ours, with the place of its traceback, which this appends to `log`.
+def describe_unexpected(error: BaseException, log: Path | None = None) -> str:
+    """Return one line about an error that is not ours, and write its traceback to a file, which the line names.
 
-    Without a log, or where it cannot be written, the traceback goes into a file of the system's temporary folder.
+    Args:
+        error: The error.
+        log: The file to append the traceback to. Without one, or if it cannot be written, the traceback goes into a
+            file in the system's temporary folder.
     """
-    return printable(f"{_cause(error)}; the traceback is in {_keep(error, log)}")
+    return escape_control(f"{_describe_cause(error)}; the traceback is in {_save_traceback(error, log)}")
 
 
-def _cause(error: BaseException) -> str:
-    if isinstance(error, MemoryError) or MEMORY.search(str(error)):
+def _describe_cause(error: BaseException) -> str:
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
         return f"out of memory ({format_error(error)}): {REMEDY}"
     return f"unexpected {format_error(error)}"
 
 
-def _keep(error: BaseException, log: Path | None) -> Path | str:
+def _save_traceback(error: BaseException, log: Path | None) -> Path | str:
     text = "".join(traceback.format_exception(error))
     try:
         if log is not None:
@@ -50,21 +53,25 @@ def _keep(error: BaseException, log: Path | None) -> Path | str:
     return name
 
 
-def guarded(program: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Decorate an entry point: an error that it does not handle is printed in one line, with exit status 1."""
+def guard_entry_point(program: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Decorate an entry point so that an error which it does not handle prints one line and exits with status 1.
+
+    Args:
+        program: The name of the command.
+    """
 
     def decorate(main: Callable[[], None]) -> Callable[[], None]:
         @wraps(main)
-        def entry() -> None:
+        def entry_point() -> None:
             harden_output()
             try:
                 main()
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:
-                print(f"{program}: {unforeseen(error)}", file=sys.stderr)
+                print(f"{program}: {describe_unexpected(error)}", file=sys.stderr)
                 sys.exit(1)
 
-        return entry
+        return entry_point
 
     return decorate

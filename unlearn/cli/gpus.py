@@ -1,4 +1,4 @@
-"""Processes of one machine, each on a GPU of its own."""
+"""Assigns each process of a sweep on this machine its own GPU."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from filelock import FileLock, Timeout
 from unlearn.pipeline.config import RunConfig
 
 OFFERED, VISIBLE = "UNLEARN_GPUS", "CUDA_VISIBLE_DEVICES"
-_held: list[FileLock] = []  # of this process, until it ends
+_held: list[FileLock] = []  # this process holds them until it ends
 
 
 def offer_gpus(configs: Iterable[RunConfig]) -> None:
-    """Tell the processes that a launcher starts on this machine which GPUs they share out, if their cells use any."""
+    """List in the environment which GPUs the processes of a launcher on this machine may claim, if any cell uses one.
+
+    Args:
+        configs: The configs of all cells.
+    """
     os.environ.pop(OFFERED, None)
-    if any(config.cluster.spreads and config.trainer.device == "cuda" for config in configs):
-        named = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
-        os.environ[OFFERED] = ",".join(named or map(str, range(torch.cuda.device_count())))
+    if any(config.cluster.divides_gpus and config.trainer.device == "cuda" for config in configs):
+        visible = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+        os.environ[OFFERED] = ",".join(visible or map(str, range(torch.cuda.device_count())))
 
 
-def take_gpu() -> None:
-    """Claim one of the GPUs offered for as long as this process lives; CUDA, not yet started, then sees it alone.
+def claim_gpu() -> None:
+    """Claim one of the offered GPUs until this process ends, and hide the others from CUDA, which must not run yet.
 
-    The first that nobody holds, or with more processes than GPUs one that the fewest hold: each further process on a
-    GPU holds another lock.
+    The process takes the first GPU that no process holds. If there are more processes than GPUs, it takes one that the
+    fewest hold: each further process on a GPU locks another file.
     """
     offered = os.environ.get(OFFERED)
     if not offered or _held:

@@ -1,4 +1,4 @@
-"""One Hydra job, which may run in another process: from a composed config to a written report."""
+"""One Hydra job, from a composed config to a written report. It may run in another process."""
 
 from __future__ import annotations
 
@@ -14,106 +14,114 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from unlearn import config
-from unlearn.cli.boundary import unforeseen
-from unlearn.cli.gpus import take_gpu
+from unlearn.cli.boundary import describe_unexpected
+from unlearn.cli.gpus import claim_gpu
 from unlearn.core.errors import ConfigError, UnlearnError, first_line, format_error
-from unlearn.core.memory import release
-from unlearn.core.progress import Console, Stopped, harden_output, printable
-from unlearn.pipeline.config import BASELINE, check_here
+from unlearn.core.memory import release_cuda_memory
+from unlearn.core.progress import Console, Stopped, escape_control, harden_output
+from unlearn.pipeline.checks import check_machine
+from unlearn.pipeline.config import BASELINE
 from unlearn.report.note import DONE, FAILED, Note
 
 if TYPE_CHECKING:
     from unlearn.pipeline.config import RunConfig
     from unlearn.pipeline.plan import Outcome
 
+LOG = "unlearn.log"  # Hydra's log in the folder of each job: `hydra.job.name` in conf/config.yaml
 
-LOG = "unlearn.log"  # that Hydra keeps in the folder of each job: `hydra.job.name` of conf/config.yaml
 
-
-class Ran(NamedTuple):
-    """What a job leaves for the sweep it is part of: how many artefacts it built, and what it is judged by."""
+class JobResult(NamedTuple):
+    """What a sweep needs to know about a job: how many artifacts it built and reused, and the value of its objective."""
 
     built: int
     reused: int
     objective: float | None = None
 
 
-def job(typed: list[str], composed: Any) -> float | None:
-    """Run, and return the objective to Hydra's sweeper, if there is one; `typed` is the user's command line.
+def run_job(arguments: list[str], composed: Any) -> float | None:
+    """Run one job.
 
-    In a multirun a failure is told at once and noted for the end, and the other cells go on.
+    A failure of a single run ends the process. In a multirun it is printed and noted, and the other cells go on.
+
+    Args:
+        arguments: The user's command line, which the report quotes.
+        composed: The config of the job.
+
+    Returns:
+        The value of the objective for Hydra's sweeper; None without an objective, or if a cell failed.
     """
     harden_output()  # a launcher may have started this process
     hydra = HydraConfig.get()
     output = Path(hydra.runtime.output_dir)
-    os.chdir(hydra.runtime.cwd)  # a cluster's process may stand elsewhere: paths are relative to the user's folder,
-    sys.argv[1:] = typed  # and the command to be told is the user's
-    take_gpu()
+    os.chdir(hydra.runtime.cwd)  # paths are relative to the user's folder; a launcher's process may run elsewhere
+    sys.argv[1:] = arguments
+    claim_gpu()
     if hydra.mode == RunMode.MULTIRUN:
-        return _cell(composed, output, hydra.job.num, list(hydra.overrides.task))
+        return _run_cell(composed, output, hydra.job.num, list(hydra.overrides.task))
     try:
-        return _run(composed, output, brief=False).objective
+        return _run(composed, output, is_cell=False).objective
     except UnlearnError as error:
-        told = printable(str(error))
+        message = escape_control(str(error))
     except Exception as error:
-        told = unforeseen(error, output / LOG)
-    print(f"unlearn: {told}", file=sys.stderr, flush=True)
+        message = describe_unexpected(error, output / LOG)
+    print(f"unlearn: {message}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 
-def _cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
+def _run_cell(composed: Any, output: Path, number: int, overrides: list[str]) -> float | None:
+    """Run a cell of a multirun, and write a note about its outcome into its folder."""
     note, start, objective = Note(number, overrides), time.monotonic(), None
     try:
         note.write(output)
-        ran = _run(composed, output, brief=True)
-        objective = ran.objective
-        ended = replace(note, state=DONE, built=ran.built, reused=ran.reused)
+        result = _run(composed, output, is_cell=True)
+        objective = result.objective
+        final_note = replace(note, state=DONE, built=result.built, reused=result.reused)
     except Stopped:
         raise
-    except (Exception, SystemExit) as error:  # code of one's own may do either
-        expected = isinstance(error, UnlearnError)
-        cause = first_line(error) if expected else format_error(error)
-        told = printable(str(error)) if expected else unforeseen(error, output / LOG)
-        print(f"unlearn: cell {number} failed: {told}", file=sys.stderr, flush=True)
-        ended = replace(note, state=FAILED, cause=cause)
-    release()  # a cell that failed has left its error, and with it its models, until here
-    with suppress(UnlearnError):  # a full disk: the cell then counts as not ended
-        replace(ended, seconds=time.monotonic() - start).write(output)
+    except (Exception, SystemExit) as error:  # user-supplied functions may raise either
+        is_ours = isinstance(error, UnlearnError)
+        cause = first_line(error) if is_ours else format_error(error)
+        message = escape_control(str(error)) if is_ours else describe_unexpected(error, output / LOG)
+        print(f"unlearn: cell {number} failed: {message}", file=sys.stderr, flush=True)
+        final_note = replace(note, state=FAILED, cause=cause)
+    release_cuda_memory()  # here, since the error of a failed cell holds its models until the handler has ended
+    with suppress(UnlearnError):  # on a full disk, the note keeps the state "running"
+        replace(final_note, seconds=time.monotonic() - start).write(output)
     return objective
 
 
-def _run(composed: Any, output: Path, brief: bool) -> Ran:
+def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
     from unlearn.stages.base import BuildContext
-    from unlearn.stages.machine import machine
+    from unlearn.stages.machine import describe_machine
     from unlearn.tracking.base import Job
 
     run, objective = config.instantiate(composed), None
     console = Console(bars=run.cluster.shares_terminal)
     if run.trainer.accelerator == "auto" and not run.cluster.shares_terminal:
-        console.say(f"  runs on {machine(run.trainer)['device']}")
-    if problems := list(check_here(run)):
+        console.say(f"  runs on {describe_machine(run.trainer)['device']}")
+    if problems := list(check_machine(run)):
         raise ConfigError(problems)
     run.trainer.apply()
     context = BuildContext(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
     if run.until == BASELINE:
-        pipeline.share(run, context)
+        pipeline.build_shared(run, context)
     else:
-        plain, choices = config.plain(composed), config.choices()
-        with run.logger.open(Job(run, plain, choices, config.group(), output)) as log:
+        plain, choices = config.to_plain_dict(composed), config.chosen_options()
+        with run.logger.open(Job(run, plain, choices, config.run_group(), output)) as log:
             outcome = pipeline.run(run, context)
-            report, paths = _report(outcome, run, plain, choices, output)
+            report, paths = _write_report(outcome, run, plain, choices, output)
             log(outcome, report)
-        objective = _tell(report, paths, run.objective, brief)
+        objective = _print_report(report, paths, run.objective, is_cell)
     reused = sum(entry.reused for entry in context.entries.values())
-    return Ran(len(context.entries) - reused, reused, objective)
+    return JobResult(len(context.entries) - reused, reused, objective)
 
 
-def _report(
+def _write_report(
     outcome: Outcome, run: RunConfig, plain: dict[str, Any], choices: dict[str, str], output: Path
 ) -> tuple[dict[str, Any], list[Path]]:
-    """The report, and the files it was written to, the one to look at last."""
+    """Write the report; returns it, and its files with the main one last."""
     from unlearn.audit.build import write_audit
     from unlearn.report.assemble import assemble
     from unlearn.report.inversion import recovery
@@ -131,16 +139,16 @@ def _report(
     return report, paths
 
 
-def _tell(report: dict[str, Any], paths: list[Path], key: str | None, brief: bool) -> float | None:
-    """Print the report, whole or in one line; returns the number by which a search judges it."""
+def _print_report(report: dict[str, Any], paths: list[Path], key: str | None, is_cell: bool) -> float | None:
+    """Print the report, in one line for a cell of a multirun; returns the value of the objective `key`."""
     from unlearn.report.assemble import objective
     from unlearn.report.table import line, show
 
-    judged = objective(report, key) if key else None
-    if brief:
-        print("  " + printable(line(report)) + (f"; {key} {judged:.4f}" if judged is not None else ""))
+    value = objective(report, key) if key else None
+    if is_cell:
+        print("  " + escape_control(line(report)) + (f"; {key} {value:.4f}" if value is not None else ""))
         print(f"  {paths[-1]}", flush=True)
     else:
         show(report, sys.stdout)
         print(*paths, sep="\n")
-    return judged
+    return value

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from unlearn.cli.boundary import guarded
-from unlearn.core.progress import printable
+from unlearn.cli.boundary import guard_entry_point
+from unlearn.core.progress import escape_control
 
 ABOUT = """\
 Summarise reports: writes sweep.csv, sweep.md and sweep.html, prints the table. One row for each strategy and setting,
@@ -16,7 +16,7 @@ mean ± standard deviation over seeds; settings on other data, requests, models 
 """
 
 
-@guarded("unlearn-report")
+@guard_entry_point("unlearn-report")
 def main() -> None:
     """Entry point. Exit status 2: refused, nothing was written."""
     parser = argparse.ArgumentParser(prog="unlearn-report", description=ABOUT)
@@ -34,7 +34,7 @@ def main() -> None:
     try:
         written = summarise(told.paths, told.into or _beside(told.paths), sys.stdout)
     except UnlearnError as error:
-        print(f"unlearn-report: {printable(str(error))}", file=sys.stderr)
+        print(f"unlearn-report: {escape_control(str(error))}", file=sys.stderr)
         sys.exit(2)
     print(*written, sep="\n")
 

@@ -1,4 +1,4 @@
-"""The console script that looks after the store of artefacts."""
+"""The command `unlearn-store`: list, explain, verify and remove artifacts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn.cli.boundary import guarded
-from unlearn.cli.lines import ago, explained, listing, machine_readable, shown, size
+from unlearn.cli.boundary import guard_entry_point
+from unlearn.cli.lines import (
+    as_json,
+    describe_answers,
+    describe_artifact,
+    format_age,
+    format_size,
+    print_listing,
+)
 from unlearn.core.artifact_meta import META
-from unlearn.core.errors import ConfigError, UnlearnError, counted
-from unlearn.core.progress import Console, printable
+from unlearn.core.errors import ConfigError, UnlearnError, pluralize
+from unlearn.core.progress import Console, escape_control
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import gone
 
 if TYPE_CHECKING:
     from unlearn.pipeline.config import RunConfig
 
-Command = Callable[[Namespace, list[str]], int]  # gets what the parser knows and the overrides; gives the exit status
+Command = Callable[[Namespace, list[str]], int]  # gets the parsed options and the overrides; returns the exit status
 SORTS: dict[str, Callable[[Item], Any]] = {
     "kind": lambda item: (item.kind, item.label, item.created),
     "size": lambda item: -item.bytes,
@@ -32,30 +39,32 @@ SORTS: dict[str, Callable[[Item], Any]] = {
 }
 
 HELP = """\
-unlearn-store: look after the store of artefacts.
+unlearn-store: list, explain, verify and remove the artifacts in the store.
 
-  unlearn-store ls train                           what is there
-  unlearn-store show 5626e5                        one artefact: spec, inputs, files, versions, hardware
-  unlearn-store why strategy=top_k seed=1          which stages of that run are a miss, and by which setting
-  unlearn-store verify                             every file against its hash
-  unlearn-store gc --keep outputs --dry-run        what no report under outputs/ rests on
-  unlearn-store gc                                 leftovers of killed processes alone
+  unlearn-store ls train                           the artifacts of a kind
+  unlearn-store show 5626e5                        one artifact: spec, inputs, files, versions, hardware
+  unlearn-store why strategy=top_k seed=1          which stages of that run are a miss, and which setting differs
+  unlearn-store verify                             compare every file with its hash
+  unlearn-store gc --keep outputs --dry-run        remove what no report under outputs/ needs
+  unlearn-store gc                                 remove only leftovers of killed processes
   unlearn-store purge --request request.txt dataset=image_folder dataset.root=photos --dry-run
 
-Exit status 2: refused, nothing was done; 1: problems were found, or not all could be removed; 0: all is well.
+Exit status 2: refused, nothing was done; 1: problems were found, or not everything could be removed; 0: success.
 """
 
 
-@guarded("unlearn-store")
+@guard_entry_point("unlearn-store")
 def main() -> None:
-    """Entry point."""
+    """Run the command."""
     arguments, overrides = _parser().parse_known_args()
     try:
         if overrides and arguments.command not in ("why", "purge"):
             raise ConfigError([f"{arguments.command}: expected no further arguments, got {' '.join(overrides)}"])
         sys.exit(arguments.run(arguments, overrides))
     except UnlearnError as error:
-        print(*(f"unlearn-store: {line}" for line in printable(str(error)).splitlines()), sep="\n", file=sys.stderr)
+        print(
+            *(f"unlearn-store: {line}" for line in escape_control(str(error)).splitlines()), sep="\n", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
@@ -65,129 +74,134 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         "unlearn-store", description=HELP, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    where: dict[str, Any] = {"metavar": "DIR", "help": "default: $UNLEARN_STORE, or artifacts"}
-    parser.add_argument("--store", **where)
+    store_option: dict[str, Any] = {"metavar": "DIR", "help": "default: $UNLEARN_STORE, or artifacts"}
+    parser.add_argument("--store", **store_option)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Command, help: str) -> ArgumentParser:
-        made = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
-        made.add_argument("--store", default=SUPPRESS, **where)
-        made.set_defaults(run=run)
-        return made
+        subparser = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        subparser.add_argument("--store", default=SUPPRESS, **store_option)
+        subparser.set_defaults(run=run)
+        return subparser
 
-    ls = command("ls", _ls, "what is there")
-    ls.add_argument("kinds", nargs="*", metavar="KIND", help="of these kinds alone")
+    ls = command("ls", _ls, "list artifacts")
+    ls.add_argument("kinds", nargs="*", metavar="KIND", help="only these kinds")
     ls.add_argument("--sort", choices=SORTS, default="kind")
-    ls.add_argument("--json", action="store_true", help="for machines: bytes, seconds, times since 1970")
-    command("show", _show, "one artefact").add_argument("key", metavar="KEY", help="or the beginning of one")
-    command("why", _why, "which stages of a run are a miss, and why; overrides follow as for unlearn, grids too")
-    command("verify", _verify, "every file against its hash, every input looked for")
-    _gc_options(command("gc", _gc, "remove what nobody needs; without rules, leftovers of killed processes alone"))
-    _purge_options(command("purge", _purge, "remove what was derived from records; overrides of the data set follow"))
+    ls.add_argument("--json", action="store_true", help="JSON, with bytes, seconds, and times in seconds since 1970")
+    command("show", _show, "show one artifact").add_argument("key", metavar="KEY", help="a key or its beginning")
+    command("why", _why, "explain which stages of a run are a miss; takes the overrides of unlearn, also grids")
+    command("verify", _verify, "compare every file with its hash, and look for every input")
+    _gc_options(command("gc", _gc, "remove unneeded artifacts; without rules, only leftovers of killed processes"))
+    _purge_options(command("purge", _purge, "remove artifacts derived from records; takes overrides of the data set"))
     return parser
 
 
 def _gc_options(gc: ArgumentParser) -> None:
-    several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
-    keep = "reports, or folders of runs and multiruns: all that these rest on stays, the rest goes"
-    older = "only what was not built or used for so long goes (default: 1, to be safe beside running jobs)"
-    gc.add_argument("--keep", **several, type=Path, metavar="PATH", help=keep)
-    gc.add_argument("--keep-kind", **several, metavar="KIND", help="stays, with its inputs")
-    gc.add_argument("--drop-kind", **several, metavar="KIND", help="goes, even if a listed report rests on it")
+    repeated: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    keep = "reports, or folders of runs and multiruns: keep what these need, remove the rest"
+    older = "remove only what was not built or used for so many days (default: 1, so that running jobs are safe)"
+    gc.add_argument("--keep", **repeated, type=Path, metavar="PATH", help=keep)
+    gc.add_argument("--keep-kind", **repeated, metavar="KIND", help="keep this kind, and its inputs")
+    gc.add_argument(
+        "--drop-kind", **repeated, metavar="KIND", help="remove this kind, even if a listed report needs it"
+    )
     gc.add_argument("--older-than", type=float, metavar="DAYS", help=older)
-    gc.add_argument("--dry-run", action="store_true", help="say what would go")
+    gc.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 
 
 def _purge_options(purge: ArgumentParser) -> None:
-    reports = "look here for what holds pictures: pages, copies for W&B (may be repeated)"
-    undecided = "what becomes of artefacts of which it is not known (default: they stay, exit status 1)"
-    purge.add_argument("--request", required=True, metavar="FILE", help="records, as forget.file lists them")
+    reports = "look in this folder for pages and W&B copies that contain pictures (may be repeated)"
+    undecided = (
+        "what to do with artifacts of which it is unknown whether they were derived (default: keep, exit status 1)"
+    )
+    purge.add_argument("--request", required=True, metavar="FILE", help="the records, in the format of forget.file")
     purge.add_argument("--reports", action="append", type=Path, default=[], metavar="DIR", help=reports)
     purge.add_argument("--undecided", choices=("keep", "remove"), default="keep", help=undecided)
-    purge.add_argument("--dry-run", action="store_true", help="say what would go")
+    purge.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 
 
-def _store(arguments: Namespace, runs: Sequence[RunConfig] = ()) -> Path:
-    told = arguments.store or (runs[0].paths.store if runs else None)
-    place = told or os.environ.get("UNLEARN_STORE", "artifacts")
-    if not place.strip():
+def _store_folder(arguments: Namespace, runs: Sequence[RunConfig] = ()) -> Path:
+    """Return the folder given by `--store`, by the runs or by the environment, in this order."""
+    folder = arguments.store or (runs[0].paths.store if runs else None) or os.environ.get("UNLEARN_STORE", "artifacts")
+    if not folder.strip():
         raise ConfigError(["UNLEARN_STORE: expected a folder, got a blank; unset it, or give --store"])
-    return Path(place)
+    return Path(folder)
 
 
 def _ls(arguments: Namespace, _: list[str]) -> int:
-    catalogue = Catalogue.read(_store(arguments))
-    strange = sorted(set(arguments.kinds) - set(catalogue.kinds))
-    if strange:
-        raise ConfigError([f"ls: expected kinds among {', '.join(catalogue.kinds)}, got {', '.join(strange)}"])
-    wanted = set(arguments.kinds or catalogue.kinds)
-    items = [item for item in catalogue.items.values() if item.kind in wanted]
+    catalogue = Catalogue.read(_store_folder(arguments))
+    unknown = sorted(set(arguments.kinds) - set(catalogue.kinds))
+    if unknown:
+        raise ConfigError([f"ls: expected kinds among {', '.join(catalogue.kinds)}, got {', '.join(unknown)}"])
+    kinds = set(arguments.kinds or catalogue.kinds)
+    items = [item for item in catalogue.items.values() if item.kind in kinds]
     items.sort(key=SORTS[arguments.sort])
     if arguments.json:
-        print(json.dumps(machine_readable(catalogue, items), indent=1))
+        print(json.dumps(as_json(catalogue, items), indent=1))
         return 0
-    listing(items)
-    for each in () if arguments.kinds else catalogue.leftovers:
-        print(f"left over: {each.kind} {each.key[:BEGINNING]}, {size(each.bytes)}, written {ago(each.used)} ago")
+    print_listing(items)
+    for leftover in () if arguments.kinds else catalogue.leftovers:
+        name = f"{leftover.kind} {leftover.key[:BEGINNING]}"
+        print(f"left over: {name}, {format_size(leftover.bytes)}, written {format_age(leftover.used)} ago")
     return 0
 
 
 def _show(arguments: Namespace, _: list[str]) -> int:
-    catalogue = Catalogue.read(_store(arguments))
-    print(*shown(catalogue, catalogue.find(arguments.key).intact(), gone(catalogue.root)), sep="\n")
+    catalogue = Catalogue.read(_store_folder(arguments))
+    print(*describe_artifact(catalogue, catalogue.find(arguments.key).intact(), gone(catalogue.root)), sep="\n")
     return 0
 
 
 def _why(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.inventory.why import stages, why
 
-    runs = _runs(overrides)
-    catalogue = Catalogue.read(_store(arguments, runs))
-    print(*explained(why(catalogue, stages(runs), gone(catalogue.root))), sep="\n")
+    runs = _read_configs(overrides)
+    catalogue = Catalogue.read(_store_folder(arguments, runs))
+    print(*describe_answers(why(catalogue, stages(runs), gone(catalogue.root))), sep="\n")
     return 0
 
 
-def _runs(overrides: list[str]) -> list[RunConfig]:
+def _read_configs(overrides: list[str]) -> list[RunConfig]:
     from unlearn import config
-    from unlearn.cli.run import spelled_out
+    from unlearn.cli.arguments import quote_paths
 
     config.register()
-    return config.cells(config.CommandLine.parse(spelled_out(overrides)))
+    return config.cell_configs(config.CommandLine.parse(quote_paths(overrides)))
 
 
 def _verify(arguments: Namespace, _: list[str]) -> int:
     from unlearn.inventory.verify import purged, verify
 
-    catalogue = Catalogue.read(_store(arguments))
+    catalogue = Catalogue.read(_store_folder(arguments))
     known = gone(catalogue.root)
     with Console().working("verify (MB)") as tick:
         problems = list(verify(catalogue, known, tick))
     for problem in problems:
-        print(printable(problem))
+        print(escape_control(problem))
     if older := sum(bool(item.meta) and not item.has_digest for item in catalogue.items.values()):
-        what = "their seconds, labels and hardware cannot be checked, all else was: no damage"
-        print(f"{counted(older, 'artefact')} written before {META} carried a digest: {what}")
+        note = "their seconds, labels and hardware cannot be checked, everything else was: no damage"
+        print(f"{pluralize(older, 'artifact')} written before {META} had a digest: {note}")
     for how, items in purged(catalogue, known).items():
-        print(f"{counted(len(items), 'artefact')} made from what the {how} removed: no damage")
-    whole = size(sum(item.bytes for item in catalogue.items.values()))
-    print(f"{counted(len(catalogue.items), 'artefact')}, {whole}, {counted(len(problems), 'problem')}")
+        print(f"{pluralize(len(items), 'artifact')} made from what the {how} removed: no damage")
+    total = format_size(sum(item.bytes for item in catalogue.items.values()))
+    print(f"{pluralize(len(catalogue.items), 'artifact')}, {total}, {pluralize(len(problems), 'problem')}")
     return int(bool(problems))
 
 
 def _gc(arguments: Namespace, _: list[str]) -> int:
     from unlearn.cli.removal import gc
 
-    return gc(_store(arguments), arguments)
+    return gc(_store_folder(arguments), arguments)
 
 
 def _purge(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.cli.removal import purge
-    from unlearn.config.words import quoted
+    from unlearn.config.words import quote
 
-    run, *others = runs = _runs([*overrides, "forget=indices", f"forget.file={quoted(arguments.request)}"])
-    if others:
+    run, *other_cells = runs = _read_configs([*overrides, "forget=indices", f"forget.file={quote(arguments.request)}"])
+    if other_cells:
         raise ConfigError(["purge: expected one data set, got a grid"])
-    return purge(_store(arguments, runs), arguments, run)
+    return purge(_store_folder(arguments, runs), arguments, run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A multirun as a whole: how far its cells are, which of them failed, and the report over all of them."""
+"""Runs a multirun: shows its progress, lists the cells that failed, and reports on all cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,59 +20,64 @@ from unlearn.core.errors import UnlearnError
 from unlearn.core.progress import Console
 from unlearn.report.note import DONE, FAILED, NOTE, Note
 
-EVERY = 0.5  # seconds between two looks at the cells' notes
+POLL_SECONDS = 0.5  # between two readings of the cells' notes
 
 
-class Folder(Callback):
-    """Remembers where the multirun of this process writes; Hydra alone knows, and tells its callbacks."""
+class MultirunFolder(Callback):
+    """Records and locks the folder into which the multirun of this process writes; Hydra tells only its callbacks."""
 
     path: ClassVar[Path | None] = None
-    lock: ClassVar[FileLock | None] = None  # held while the sweep runs: two would take each other's cells for theirs
+    lock: ClassVar[FileLock | None] = None  # held until the sweep ends: two sweeps would mix up their cells
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
-        """Before the first cell: notes of an earlier sweep into the same folder go."""
-        Folder.path = Path(config.hydra.sweep.dir)
-        Folder.lock = FileLock(Folder.path / ".lock")
+        """Lock the folder before the first cell, and delete the notes of an earlier sweep."""
+        path = Path(config.hydra.sweep.dir)
+        MultirunFolder.path, MultirunFolder.lock = path, FileLock(path / ".lock")
         try:
-            Folder.path.mkdir(parents=True, exist_ok=True)
-            Folder.lock.acquire(timeout=0)
-            for path in Folder.path.glob(f"*/{NOTE}"):
-                path.unlink()
+            path.mkdir(parents=True, exist_ok=True)
+            MultirunFolder.lock.acquire(timeout=0)
+            for note in path.glob(f"*/{NOTE}"):
+                note.unlink()
         except Timeout:
-            print(
-                f"unlearn: paths.output: expected a folder of its own, got {Folder.path}, into which another "
-                "sweep is running",
-                file=sys.stderr,
-            )
+            message = f"expected a folder of its own, got {path}, into which another sweep is running"
+            print(f"unlearn: paths.output: {message}", file=sys.stderr)
             raise SystemExit(2) from None
-        except OSError:  # Hydra is about to meet the same, and is heard
+        except OSError:  # Hydra fails with the same error next, and reports it
             return
 
 
-def run(go: Callable[[], int], grid: Grid, whole: Grid, typed: list[str]) -> int:
-    """Let Hydra run the cells of `grid`, then tell how it went; returns the exit status.
+def run_sweep(launch: Callable[[], int], grid: Grid, full_grid: Grid, arguments: list[str]) -> int:
+    """Let Hydra run the cells of a grid, then print the outcome.
 
-    `typed` is the command line of the `whole` grid, of which `grid` is the part to run.
+    Args:
+        launch: Runs all cells and returns the exit status.
+        grid: The cells to run.
+        full_grid: The grid of the command line, of which `grid` is a part.
+        arguments: The user's command line.
+
+    Returns:
+        The exit status: 1 if a cell failed, else that of `launch`.
     """
     console = Console()
     if grid.trials:
-        _hush_optuna()
-    # Hydra would compose every cell twice, a quarter of a second each time: the checks before have done the first.
+        _silence_optuna()
+    # Hydra would compose every cell here only to check it, a quarter of a second each. The pre-flight has checked them.
     Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
-    with _followed(grid, console):
-        status = go()
-    if Folder.path is None or status > 1 or not _notes(Folder.path):  # stopped, or not even begun
+    with _progress_bar(grid, console):
+        status = launch()
+    folder = MultirunFolder.path
+    if folder is None or status > 1 or not _read_notes(folder):  # stopped, or no cell has begun
         return status
-    failed = _tell_failures(grid, whole, typed, Folder.path, console)
-    if grid is whole:  # else until=baseline, which reports nothing
-        _report(Folder.path)
+    failed = _print_failures(grid, full_grid, arguments, folder, console)
+    if grid is full_grid:  # with until=baseline it is not, and there is nothing to report
+        _write_report(folder)
     if grid.trials:
-        _tell_best(grid, typed, Folder.path, console)
+        _print_best(grid, arguments, folder, console)
     return 1 if failed else status
 
 
-def _hush_optuna() -> None:
-    """Of its storage and of itself only warnings: what it found is told at the end."""
+def _silence_optuna() -> None:
+    """Show only warnings of Optuna and of its storage; the best trial is printed at the end."""
     import optuna
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -80,69 +85,71 @@ def _hush_optuna() -> None:
 
 
 @contextmanager
-def _followed(grid: Grid, console: Console) -> Iterator[None]:
-    """The bar over all cells, whichever process runs them: it reads their notes."""
-    over = threading.Event()
+def _progress_bar(grid: Grid, console: Console) -> Iterator[None]:
+    """Show how many cells have ended, read from their notes, since other processes may run them."""
+    is_over = threading.Event()
     with console.overall(len(grid)) as show:
 
-        def look() -> None:
-            while not over.wait(EVERY):
-                show(*_counts())
+        def poll() -> None:
+            while not is_over.wait(POLL_SECONDS):
+                show(*_count_cells())
 
-        thread = threading.Thread(target=look, daemon=True)
+        thread = threading.Thread(target=poll, daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            is_over.set()
             thread.join()
-            show(*_counts())
+            show(*_count_cells())
 
 
-def _counts() -> tuple[int, int, int]:
-    """Cells that are done, those of them that found everything in the store, and cells that failed."""
-    found = _notes(Folder.path) if Folder.path else []
-    done = [note for note in found if note.state == DONE]
-    return len(done), sum(not note.built for note in done), sum(note.state == FAILED for note in found)
+def _count_cells() -> tuple[int, int, int]:
+    """Count the cells that are done, those of them that built nothing, and the cells that failed."""
+    notes = _read_notes(MultirunFolder.path) if MultirunFolder.path else []
+    done = [note for note in notes if note.state == DONE]
+    return len(done), sum(not note.built for note in done), sum(note.state == FAILED for note in notes)
 
 
-def _notes(folder: Path) -> list[Note]:
-    """Of the cells that have begun; what cannot be read is left out, and its cell counts as not begun."""
-    found = []
+def _read_notes(folder: Path) -> list[Note]:
+    """Read the notes of the cells that have begun. A cell whose note cannot be read counts as not begun."""
+    notes = []
     for path in folder.glob(f"*/{NOTE}"):
         with suppress(OSError, ValueError):
-            found.append(Note.read(path))
-    return found
+            notes.append(Note.read(path))
+    return notes
 
 
-def _tell_failures(grid: Grid, whole: Grid, typed: list[str], folder: Path, console: Console) -> bool:
-    """Which cells did not end well and why, and the commands that run just those; whether there are any."""
-    known = {note.number: note for note in _notes(folder)}
-    wrong = [n for n in range(len(grid)) if n not in known or known[n].state != DONE]
-    if not wrong:
+def _print_failures(grid: Grid, full_grid: Grid, arguments: list[str], folder: Path, console: Console) -> bool:
+    """Print which cells failed and why, and the commands that run only these; returns whether any cell failed."""
+    notes = {note.number: note for note in _read_notes(folder)}
+    failed = [number for number in range(len(grid)) if number not in notes or notes[number].state != DONE]
+    if not failed:
         return False
-    console.say(
-        f"unlearn: {len(wrong)} of {len(grid)} cells failed{'; all others are finished' * (len(wrong) < len(grid))}"
-    )
-    for n in wrong:
-        note = known.get(n)
-        cause = "did not start" if note is None else note.cause or "ended without a word: killed, or out of memory"
-        told = note.overrides if note and grid.trials else grid.varied(n)
-        console.say(f"  cell {n} ({' '.join(told)}): {cause}")
+    others = "; all others are finished" if len(failed) < len(grid) else ""
+    console.say(f"unlearn: {len(failed)} of {len(grid)} cells failed{others}")
+    for number in failed:
+        console.say(f"  {_describe_failure(grid, number, notes.get(number))}")
     if grid.trials:
-        return True  # a search proposes anew: the same command goes on
-    reported = grid is whole
-    console.say(f"Only these again{', then one report over all of them' * reported}:")
-    for number, block in enumerate(grid.blocks(wrong), start=1):
-        again = [word for word in block.arguments(whole, typed) if not word.startswith("paths.output=")]
-        console.say(f"  {shlex.join(['unlearn', *again, f'paths.output={folder}/again-{number}'])}")
-    if reported:
+        return True  # a search proposes new settings: the same command continues it
+    has_report = grid is full_grid
+    console.say(f"To run only these again{', then one report over all of them' if has_report else ''}:")
+    for count, block in enumerate(grid.split_into_blocks(failed), start=1):
+        words = [word for word in block.arguments(full_grid, arguments) if not word.startswith("paths.output=")]
+        console.say(f"  {shlex.join(['unlearn', *words, f'paths.output={folder}/again-{count}'])}")
+    if has_report:
         console.say(f"  {shlex.join(['unlearn-report', str(folder)])}")
     return True
 
 
-def _report(folder: Path) -> None:
-    """Over the cells of this sweep: others may have left theirs in the folder. There is none of shared stages alone."""
+def _describe_failure(grid: Grid, number: int, note: Note | None) -> str:
+    overrides = note.overrides if note and grid.trials else grid.varying_overrides(number)
+    cause = "did not start" if note is None else note.cause or "ended without a message: killed, or out of memory"
+    return f"cell {number} ({' '.join(overrides)}): {cause}"
+
+
+def _write_report(folder: Path) -> None:
+    """Write the report over the cells of this sweep, if they have reports; earlier cells may lie in the folder too."""
     from unlearn.report.sweep.summary import summarise
 
     cells = sorted((path.parent for path in folder.glob(f"*/{NOTE}")), key=lambda cell: (len(cell.name), cell.name))
@@ -154,29 +161,31 @@ def _report(folder: Path) -> None:
         print(f"unlearn: no report of the sweep: {error}", file=sys.stderr)
 
 
-def _tell_best(grid: Grid, typed: list[str], folder: Path, console: Console) -> None:
-    """What a search found, and how to judge it."""
+def _print_best(grid: Grid, arguments: list[str], folder: Path, console: Console) -> None:
+    """Print the best settings of a search, and the command that measures them on other seeds."""
     from omegaconf import OmegaConf
 
-    path = folder / "optimization_results.yaml"  # the name is Optuna's sweeper's
+    path = folder / "optimization_results.yaml"  # written by Optuna's sweeper
     if not path.is_file():
         return
-    found: Any = OmegaConf.to_container(OmegaConf.load(path))
-    if "best_params" not in found:  # several objectives
+    results: Any = OmegaConf.to_container(OmegaConf.load(path))
+    if "best_params" not in results:  # several objectives
         return
-    best = [f"{key}={value}" for key, value in found["best_params"].items()]
-    console.say(f"best of {len(grid)}: {found['best_value']:.4f} with {' '.join(best)}")
-    mine = {
-        "+sweep",
-        "seed",
-        "paths.output",
-        *found["best_params"],
-        *(axis.key for axis in grid.axes if len(axis.values) > 1),
-    }
-    kept = [word for word in typed if word.partition("=")[0] not in mine and not word.startswith(("hydra", "-"))]
-    if any(word.startswith("paths.output=") for word in typed):
-        kept.append(f"paths.output={folder}-unseen")
-    seed = next((int(axis.values[0]) for axis in grid.axes if axis.key == "seed"), 0)
-    unseen = f"seed={seed + 1},{seed + 2},{seed + 3}"
+    best = [f"{key}={value}" for key, value in results["best_params"].items()]
+    console.say(f"best of {len(grid)}: {results['best_value']:.4f} with {' '.join(best)}")
     console.say("On seeds that the search has not seen:")
-    console.say(f"  {shlex.join(['unlearn', '-m', *kept, *best, unseen])}")
+    words = _arguments_on_new_seeds(grid, arguments, results["best_params"], folder)
+    console.say(f"  {shlex.join(['unlearn', '-m', *words])}")
+
+
+def _arguments_on_new_seeds(grid: Grid, arguments: list[str], best: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """Yield the command line of the search without its axes, with the best settings and three new seeds."""
+    replaced = {"+sweep", "seed", "paths.output", *best, *(axis.key for axis in grid.axes if len(axis.values) > 1)}
+    for word in arguments:
+        if word.partition("=")[0] not in replaced and not word.startswith(("hydra", "-")):
+            yield word
+    if any(word.startswith("paths.output=") for word in arguments):
+        yield f"paths.output={folder}-unseen"
+    yield from (f"{key}={value}" for key, value in best.items())
+    seed = next((int(axis.values[0]) for axis in grid.axes if axis.key == "seed"), 0)
+    yield f"seed={seed + 1},{seed + 2},{seed + 3}"

@@ -1,26 +1,27 @@
-"""Between Hydra and the pipeline; with cli/ the only place that imports Hydra."""
+"""From a command line to typed configs. Only this package and `cli` import Hydra."""
 
 from unlearn.config.command_line import CommandLine
 from unlearn.config.grid import Grid
-from unlearn.config.launched import handed_over
-from unlearn.config.preflight import cells, preflight
-from unlearn.config.schema import CONF, GROUPS, choices, group, instantiate, plain, register
+from unlearn.config.launched import launch_with
+from unlearn.config.preflight import CheckedCommand, cell_configs, preflight
+from unlearn.config.schema import CONF, GROUPS, chosen_options, instantiate, register, run_group, to_plain_dict
 from unlearn.config.single import run_composed
 from unlearn.config.surroundings import check_surroundings
 
 __all__ = [
     "CONF",
     "GROUPS",
+    "CheckedCommand",
     "CommandLine",
     "Grid",
-    "cells",
+    "cell_configs",
     "check_surroundings",
-    "choices",
-    "group",
-    "handed_over",
+    "chosen_options",
     "instantiate",
-    "plain",
+    "launch_with",
     "preflight",
     "register",
     "run_composed",
+    "run_group",
+    "to_plain_dict",
 ]

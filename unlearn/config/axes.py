@@ -1,4 +1,4 @@
-"""The values that overrides have in the cells of a grid, counted before any of them is made."""
+"""Builds the axes of a grid from its overrides, and refuses axes that are empty, infinite or too long."""
 
 from __future__ import annotations
 
@@ -11,61 +11,71 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Rang
 from omegaconf import DictConfig
 
 from unlearn.config.grid import Axis
-from unlearn.config.overriding import values
-from unlearn.config.search import interval_problems, search_problems
+from unlearn.config.overriding import cell_values
+from unlearn.config.search import check_intervals, check_search
 from unlearn.core.errors import ConfigError
 
-LARGEST = 10_000  # cells of a grid: each is checked before the first one runs, in hundredths of a second
+MAX_CELLS = 10_000  # each cell is checked before the first one runs, which takes hundredths of a second per cell
 
 
-def axes(overrides: Mapping[str, Override], sweeper: DictConfig | None) -> tuple[Axis, ...]:
-    """One axis for each override by its key; `sweeper` are the settings of a search, if it is one.
+def build_axes(overrides: Mapping[str, Override], sweeper: DictConfig | None) -> tuple[Axis, ...]:
+    """Build one axis for each override. The values of a range are counted before they are made.
+
+    Args:
+        overrides: Overrides by their key, in the order of the axes.
+        sweeper: The settings of the sweeper if it is a search, else None.
+
+    Returns:
+        The axes, in the order of `overrides`.
 
     Raises:
-        ConfigError: naming every override that has no value, values without end or in no order that repeats, and the
-            number of cells of a grid that is too large; settings that a search does not take.
+        ConfigError: An override has no value, infinitely many values, or values in an order that does not repeat; the
+            grid has too many cells; or a setting of the search is invalid. All such problems are listed.
     """
-    wrong = [problem for key, override in overrides.items() for problem in _problems(key, override)]
-    wrong += interval_problems(overrides, sweeper is not None)
-    wrong += search_problems(sweeper) if sweeper is not None else ()
-    if wrong:
-        raise ConfigError(wrong)
-    counts = {key: _count(override) for key, override in overrides.items()}
+    problems = [problem for key, override in overrides.items() for problem in _check_override(key, override)]
+    problems += check_intervals(overrides, sweeper is not None)
+    problems += check_search(sweeper) if sweeper is not None else ()
+    if problems:
+        raise ConfigError(problems)
+    counts = {key: _count_values(override) for key, override in overrides.items()}
     cells = math.prod(counts.values())
-    if cells > LARGEST:
-        several = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
-        raise ConfigError([f"-m: expected at most {LARGEST:,} cells, got {cells:,} ({several})"])
-    return tuple(Axis(key, tuple(values(override))) for key, override in overrides.items())
+    if cells > MAX_CELLS:
+        factors = " × ".join(f"{count:,} of {key}" for key, count in counts.items() if count > 1)
+        raise ConfigError([f"-m: expected at most {MAX_CELLS:,} cells, got {cells:,} ({factors})"])
+    return tuple(Axis(key, tuple(cell_values(override))) for key, override in overrides.items())
 
 
-def _problems(key: str, override: Override) -> Iterator[str]:
+def _check_override(key: str, override: Override) -> Iterator[str]:
     value, typed = override.value(), str(override.input_line).partition("=")[2]
     if getattr(value, "shuffle", False):
-        yield f"{key}: expected an order that repeats, got shuffle(…): Hydra draws another"
-    elif isinstance(value, RangeSweep) and not _ends(value):
+        yield f"{key}: expected an order that repeats, got shuffle(…): Hydra draws a new one each time"
+    elif isinstance(value, RangeSweep) and not _is_finite(value):
         yield f"{key}: expected a range with finite ends and a step other than 0, got {typed!r}"
-    elif override.is_sweep_override() and not isinstance(value, IntervalSweep) and _count(override) == 0:
-        yield f"{key}: expected at least one value, got {typed!r}, which has none{_almost(override)}"
+    elif override.is_sweep_override() and not isinstance(value, IntervalSweep) and _count_values(override) == 0:
+        yield f"{key}: expected at least one value, got {typed!r}, which has none{_suggest_options(override)}"
 
 
-def _ends(value: RangeSweep) -> bool:
-    return bool(value.step) and all(math.isfinite(float(each or 0)) for each in (value.start, value.stop, value.step))
+def _is_finite(value: RangeSweep) -> bool:
+    numbers = (value.start, value.stop, value.step)
+    return bool(value.step) and all(math.isfinite(float(number or 0)) for number in numbers)
 
 
-def _count(override: Override) -> int:
-    """Cells along it: of a range without making it."""
+def _count_values(override: Override) -> int:
+    """Count the cells along an axis, without making the values of a range."""
     value: Any = override.value()
     if isinstance(value, RangeSweep):
         return max(0, math.ceil((float(value.stop or 0) - float(value.start or 0)) / float(value.step)))
-    return len(values(override))
+    return len(cell_values(override))
 
 
-def _almost(override: Override) -> str:
-    """The option that a pattern without matches may have meant."""
+def _suggest_options(override: Override) -> str:
+    """Name the options that a pattern without matches may have meant."""
     pattern = override.value()
     if not isinstance(pattern, Glob) or override.config_loader is None:
         return ""
-    known: Sequence[str] = override.config_loader.get_group_options(override.key_or_group)
-    asked = (each.strip("*") for each in pattern.include)
-    close = [match for each in asked for match in get_close_matches(each, known, n=1, cutoff=0.5)]
-    return f" (nearest: {', '.join(close)})" if close else f": the options are {', '.join(known)}" if known else ""
+    options: Sequence[str] = override.config_loader.get_group_options(override.key_or_group)
+    names = (name.strip("*") for name in pattern.include)
+    close = [match for name in names for match in get_close_matches(name, options, n=1, cutoff=0.5)]
+    if close:
+        return f" (nearest: {', '.join(close)})"
+    return f": the options are {', '.join(options)}" if options else ""

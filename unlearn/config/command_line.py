@@ -1,4 +1,4 @@
-"""A command line as Hydra reads it."""
+"""Parses a command line as Hydra does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearn.core.errors import ConfigError, Problem
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What Hydra will be given."""
+    """The parts of a command line that Hydra reads."""
 
     overrides: list[str]
     multirun: bool
@@ -20,34 +20,34 @@ class CommandLine:
 
     @classmethod
     def parse(cls, arguments: list[str]) -> CommandLine:
-        """From the arguments, as Hydra's own parser reads them.
+        """Parse arguments with Hydra's own parser.
 
         Raises:
-            ConfigError: a flag that it does not know, one without its value, two folders of options, or another primary
-                config than ours.
+            ConfigError: A flag is unknown or lacks its value, `--config-dir` is given twice, or another primary config
+                is named.
         """
         parser = get_args_parser()
-        parser.error = _refused  # type: ignore[method-assign]  # it would print how to use Hydra, and exit
-        found = parser.parse_args(arguments)
-        for flag, got in (("--config-name", found.config_name), ("--config-path", found.config_path)):
-            if got is not None:
+        parser.error = _refuse_arguments  # type: ignore[method-assign]  # Hydra's would print its usage and exit
+        parsed = parser.parse_args(arguments)
+        for flag, value in (("--config-name", parsed.config_name), ("--config-path", parsed.config_path)):
+            if value is not None:
                 raise ConfigError(
-                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", got)]
+                    [Problem(flag, "--config-dir=DIR with +experiment=NAME, for options of your own", value)]
                 )
         folders = sum(word.startswith(("--config-d", "-cd")) for word in arguments)
         if folders > 1:
             raise ConfigError([f"--config-dir: expected one folder, got {folders}, of which only the last is read"])
-        return cls(found.overrides, found.multirun, found.config_dir)
+        return cls(parsed.overrides, parsed.multirun, parsed.config_dir)
 
 
-def _refused(message: str) -> NoReturn:
+def _refuse_arguments(message: str) -> NoReturn:
     words = message.removeprefix("unrecognized arguments: ")
     if words == message:
         raise ConfigError([message])
-    raise ConfigError([_unknown(word) for word in words.split()])
+    raise ConfigError([_describe_unknown_word(word) for word in words.split()])
 
 
-def _unknown(word: str) -> str:
+def _describe_unknown_word(word: str) -> str:
     bare = word.lstrip("-")
     if word.startswith("-") and "=" in bare:
         return f"{word}: expected a setting without dashes: {bare}"

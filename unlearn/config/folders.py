@@ -1,4 +1,4 @@
-"""Where Hydra writes what of a cell: told before two cells share a folder, and before a log has no name."""
+"""Checks the folders and log names that Hydra uses for the cells of a sweep."""
 
 from __future__ import annotations
 
@@ -11,36 +11,52 @@ from omegaconf.errors import OmegaConfBaseException
 from unlearn.core.errors import Problem
 
 SUBDIR, NAME = "hydra.sweep.subdir", "hydra.job.name"
-LONGEST = 250  # bytes of a name, to which `.log` is added
+MAX_NAME = 250  # bytes; Hydra appends `.log`
 
 
-def job_problems(whole: DictConfig) -> Iterator[str]:
-    """A name that a log cannot have."""
-    name = _resolved(whole, NAME)
-    if name is not None and (not name or "/" in name or "\0" in name or len(os.fsencode(name)) > LONGEST):
-        yield str(Problem(NAME, f"a name of a file, without folders, of up to {LONGEST} bytes", name))
+def check_job_name(composed: DictConfig) -> Iterator[str]:
+    """Yield a problem if `hydra.job.name` cannot be the name of a log file.
+
+    Args:
+        composed: The config of a cell, with the key `hydra`.
+    """
+    name = _resolve(composed, NAME)
+    if name is not None and (not name or "/" in name or "\0" in name or len(os.fsencode(name)) > MAX_NAME):
+        yield str(Problem(NAME, f"a file name, without folders, of up to {MAX_NAME} bytes", name))
 
 
-def cell_folder(whole: DictConfig, number: int) -> str | None:
-    """Of a multirun's cell, within that of the multirun; None where only its launcher can tell."""
-    with open_dict(whole):
-        whole.hydra.job.num = number
-    folder = _resolved(whole, SUBDIR)
+def resolve_cell_folder(composed: DictConfig, number: int) -> str | None:
+    """Resolve the folder of a cell, relative to the folder of its multirun.
+
+    Args:
+        composed: The config of the cell, with the key `hydra`. This sets `hydra.job.num` in it.
+        number: The number of the cell.
+
+    Returns:
+        The normalised path, or None if only the launcher can resolve it.
+    """
+    with open_dict(composed):
+        composed.hydra.job.num = number
+    folder = _resolve(composed, SUBDIR)
     return None if folder is None else os.path.normpath(folder)
 
 
-def shared(folders: dict[int, str]) -> Iterator[str]:
-    """Cells that would overwrite one another, by number."""
-    first: dict[str, int] = {}
+def check_distinct_folders(folders: dict[int, str]) -> Iterator[str]:
+    """Yield a problem if two cells would write into the same folder.
+
+    Args:
+        folders: The folder of each cell, by the number of the cell.
+    """
+    owners: dict[str, int] = {}
     for number, folder in folders.items():
-        if first.setdefault(folder, number) != number:
+        if owners.setdefault(folder, number) != number:
             expected = "a folder of its own for each cell, as ${hydra.job.num}"
-            yield str(Problem(SUBDIR, expected, f"{folder} for cells {first[folder]} and {number}"))
+            yield str(Problem(SUBDIR, expected, f"{folder} for cells {owners[folder]} and {number}"))
             return
 
 
-def _resolved(whole: DictConfig, key: str) -> str | None:
+def _resolve(composed: DictConfig, key: str) -> str | None:
     try:
-        return str(OmegaConf.select(whole, key))
-    except (OmegaConfBaseException, ValueError):  # that nothing is there is told elsewhere; `hydra:` is known in a run
+        return str(OmegaConf.select(composed, key))
+    except (OmegaConfBaseException, ValueError):  # other checks report missing keys; `${hydra:...}` is known in a job
         return None

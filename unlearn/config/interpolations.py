@@ -1,4 +1,4 @@
-"""Values that stand for others, `${...}`, and do not say for which."""
+"""Finds interpolations, `${...}`, that cannot be resolved."""
 
 from __future__ import annotations
 
@@ -9,47 +9,50 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.config.near import keys, nearest_key
+from unlearn.config.near import dotted_keys, nearest_key_hint
 from unlearn.core.errors import Problem, first_line
 
-VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
-ABSENT = re.compile(r"Interpolation key '([^']*)' not found")
-RESOLVER = re.compile(r"Unsupported interpolation type (\S+)")
+# OmegaConf's messages about a missing environment variable, a missing key and an unknown resolver
+NO_VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
+NO_KEY = re.compile(r"Interpolation key '([^']*)' not found")
+NO_RESOLVER = re.compile(r"Unsupported interpolation type (\S+)")
 
 
-def unresolved(composed: DictConfig) -> Iterator[Problem]:
-    """Each value that refers to a key, a variable or a function that is not there, or to itself; values that only
-    refer to one of those are left out."""
-    found = list(_failing(composed))
-    keys_of = {problem.key for problem in found}
-    roots = [problem for problem in found if not (_referred(str(problem.got)) - {problem.key}) & keys_of]
-    yield from roots or found[:1]
+def check_interpolations(composed: DictConfig) -> Iterator[Problem]:
+    """Yield each value that refers to itself or to a missing key, environment variable or function.
+
+    A value that only refers to another such value is left out.
+    """
+    problems = list(_check_all(composed))
+    failing_keys = {problem.key for problem in problems}
+    causes = [problem for problem in problems if not (_keys_in(str(problem.got)) - {problem.key}) & failing_keys]
+    yield from causes or problems[:1]
 
 
-def _referred(text: str) -> set[str]:
+def _keys_in(text: str) -> set[str]:
     return set(re.findall(r"\$\{([\w.]+)\}", text))
 
 
-def _failing(composed: DictConfig) -> Iterator[Problem]:
-    for key, parent, name in _references(composed, ""):
-        raw: Any = OmegaConf.to_container(parent, resolve=False)
-        got = raw[name]
+def _check_all(composed: DictConfig) -> Iterator[Problem]:
+    for key, parent, name in _interpolations(composed, ""):
+        unresolved: Any = OmegaConf.to_container(parent, resolve=False)
+        got = unresolved[name]
         try:
-            value, typed = parent[name], parent._get_node(name)
+            value, node = parent[name], parent._get_node(name)
             if isinstance(value, DictConfig | ListConfig):
                 OmegaConf.to_container(value, resolve=True)
-            if isinstance(typed, ListConfig) and not isinstance(value, ListConfig | None):
+            if isinstance(node, ListConfig) and not isinstance(value, ListConfig | None):
                 yield Problem(key, "a reference to a list", got)
         except RecursionError:
             yield Problem(key, "a value, which does not refer to itself", got)
         except OmegaConfBaseException as error:
-            yield Problem(key, _expected(first_line(error), composed), got)
-        except Exception as error:  # whatever a resolver raises
+            yield Problem(key, _describe_expected(first_line(error), composed), got)
+        except Exception as error:  # a resolver may raise anything
             yield Problem(key, f"arguments that the function takes ({first_line(error)})", got)
 
 
-def _references(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:
-    """Dotted key, parent and name of every value that is written as a reference."""
+def _interpolations(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:
+    """Yield dotted key, parent and name of every value that is an interpolation."""
     if not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
         return
     for name in range(len(node)) if isinstance(node, ListConfig) else list(node):
@@ -57,16 +60,17 @@ def _references(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig | List
         if child is not None and child._is_interpolation():  # type: ignore[union-attr]
             yield key, node, name
         else:
-            yield from _references(child, f"{key}.")
+            yield from _interpolations(child, f"{key}.")
 
 
-def _expected(said: str, composed: DictConfig) -> str:
-    if variable := VARIABLE.search(said):
+def _describe_expected(message: str, composed: DictConfig) -> str:
+    """Say what was expected in place of the value about which OmegaConf gives this message."""
+    if variable := NO_VARIABLE.search(message):
         return f"an environment variable {variable[1]}, which is not set, or ${{oc.env:{variable[1]},DEFAULT}}"
-    if absent := ABSENT.search(said):
-        return f"a reference to a key of the config{nearest_key(absent[1], list(keys(composed)))}"
-    if resolver := RESOLVER.search(said):
+    if key := NO_KEY.search(message):
+        return f"a reference to a key of the config{nearest_key_hint(key[1], list(dotted_keys(composed)))}"
+    if resolver := NO_RESOLVER.search(message):
         return f"a reference to a key, or a function that OmegaConf knows, which {resolver[1]} is not"
-    if "Recursive" in said:
+    if "Recursive" in message:
         return "a value, which does not refer to itself"
-    return f"a reference to a value of its type ({said})"
+    return f"a reference to a value of its type ({message})"

@@ -1,4 +1,4 @@
-"""Cells of a multirun, from configs that are composed already."""
+"""Gives Hydra's launchers configs that are composed already."""
 
 from __future__ import annotations
 
@@ -12,27 +12,31 @@ from omegaconf import DictConfig, OmegaConf
 
 
 @contextmanager
-def handed_over(compose: Callable[[Sequence[str]], DictConfig | None]) -> Iterator[None]:
-    """Launchers in this process take their cells from `compose`, by their overrides, as long as it has them: Hydra
-    reads and merges all files anew for each, which takes longer than all else in a cell whose artefacts are there.
+def launch_with(compose: Callable[[Sequence[str]], DictConfig | None]) -> Iterator[None]:
+    """Make launchers in this process compose their cells with `compose`.
 
-    What the checks merge cell by cell is made again for the launch, and not held: a config takes a megabyte.
+    Hydra would read and merge all files again for each cell. When all artifacts of a cell are cached, that takes longer
+    than everything else in it. `compose` merges the config again rather than keep it: a config takes a megabyte.
+
+    Args:
+        compose: Maps the overrides of a cell to its config, or to None for a cell that it does not know; Hydra then
+            composes that cell itself.
     """
-    loader: Any = ConfigLoaderImpl
-    anew = loader.load_sweep_config
+    loader_class: Any = ConfigLoaderImpl
+    hydras_own = loader_class.load_sweep_config
 
-    def load(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        found = compose(sweep_overrides)
-        if found is None:
-            whole: DictConfig = anew(self, master_config, sweep_overrides)
-            return whole
-        found.hydra.mode = RunMode.MULTIRUN
-        found.hydra.overrides.hydra = master_config.hydra.overrides.hydra
-        OmegaConf.copy_cache(from_config=master_config, to_config=found)
-        return found
+    def load_sweep_config(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        composed = compose(sweep_overrides)
+        if composed is None:
+            fallback: DictConfig = hydras_own(self, master_config, sweep_overrides)
+            return fallback
+        composed.hydra.mode = RunMode.MULTIRUN
+        composed.hydra.overrides.hydra = master_config.hydra.overrides.hydra
+        OmegaConf.copy_cache(from_config=master_config, to_config=composed)
+        return composed
 
-    loader.load_sweep_config = load
+    loader_class.load_sweep_config = load_sweep_config
     try:
         yield
     finally:
-        loader.load_sweep_config = anew
+        loader_class.load_sweep_config = hydras_own

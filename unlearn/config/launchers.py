@@ -1,4 +1,4 @@
-"""What Hydra's launchers have to be taught when a sweep starts."""
+"""Adapts the SLURM launcher: a sweep waits for all of its jobs."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 
-LOOK = 60  # at least every so many seconds: SLURM forgets a finished job after five minutes
+POLL_SECONDS = 60  # SLURM forgets a finished job after five minutes
 
 
-class Patience(Callback):
-    """Lets a sweep on SLURM wait for each of its jobs: submitit alone leaves at the first that died without a result.
+class WaitForAllJobs(Callback):
+    """Makes a sweep on SLURM wait for each of its jobs.
 
-    A cluster without accounting has no `sacct`, so that a dead job would be waited for without end; there the queue
-    is asked.
+    submitit alone stops waiting at the first job that ends without a result. On a cluster without accounting there is
+    no `sacct`, and submitit would wait forever for a job that died; there this asks the queue instead.
     """
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
-        """Before the jobs are submitted."""
-        _wait_for_all()
+        """Adapt submitit before the jobs are submitted."""
+        _keep_waiting_after_a_failure()
         if subprocess.getstatusoutput("sacct --noheader --starttime=now")[0] != 0:
-            _ask_the_queue()
+            _poll_the_queue()
 
 
-def _wait_for_all() -> None:
+def _keep_waiting_after_a_failure() -> None:
     from submitit.core.utils import FailedJobError, UncompletedJobError
     from submitit.slurm.slurm import SlurmJob
 
-    kind: Any = SlurmJob
-    results = kind.results
+    job_class: Any = SlurmJob
+    submitits_own = job_class.results
 
-    def whatever_came(job: Any) -> list[Any]:
+    def results(job: Any) -> list[Any]:
         try:
-            return list(results(job))
+            return list(submitits_own(job))
         except (FailedJobError, UncompletedJobError):
             print(f"unlearn: job {job.job_id} ended without a result: {job.paths.stderr}", file=sys.stderr, flush=True)
-            return [JobReturn(status=JobStatus.COMPLETED)]  # as of any cell: what became of it, its note tells
+            return [JobReturn(status=JobStatus.COMPLETED)]  # the sweep reads the outcome from the note of the cell
 
-    kind.results = whatever_came
+    job_class.results = results
 
 
-def _ask_the_queue() -> None:
+def _poll_the_queue() -> None:
     from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
 
-    def command(watcher: Any) -> list[str] | None:
+    def make_command(watcher: Any) -> list[str] | None:
         jobs = ",".join(sorted({job.split("_")[0] for job in watcher._registered - watcher._finished}))
-        ask = f"echo 'JobID|State|NodeList'; squeue --noheader --states=all --format='%i|%T|%N' --jobs={jobs}"
-        return ["sh", "-c", ask] if jobs else None
+        query = f"echo 'JobID|State|NodeList'; squeue --noheader --states=all --format='%i|%T|%N' --jobs={jobs}"
+        return ["sh", "-c", query] if jobs else None
 
-    kind: Any = SlurmInfoWatcher
-    kind._make_command = command
-    SlurmJob.watcher._delay_s = LOOK
+    watcher_class: Any = SlurmInfoWatcher
+    watcher_class._make_command = make_command
+    SlurmJob.watcher._delay_s = POLL_SECONDS

@@ -1,4 +1,4 @@
-"""Which key somebody meant who wrote one that the config does not have."""
+"""Suggests a key of the config for one that does not exist."""
 
 from __future__ import annotations
 
@@ -10,70 +10,87 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from unlearn.core.errors import nearest
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 
-Groups = Mapping[str, tuple[str, type]]  # where the options of a group are found, and what they derive from
+Groups = Mapping[str, tuple[str, type]]  # for each group, the package of its options and their base class
 
 
-def keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """All dotted keys."""
+def dotted_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Yield all keys of a config with dots, those of groups and of values."""
     for name in map(str, node) if isinstance(node, DictConfig) else ():
         key = prefix + name
         yield key
         if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
-            yield from keys(node[name], f"{key}.")
+            yield from dotted_keys(node[name], f"{key}.")
 
 
-def hint(key: str, known: Sequence[str], groups: Iterable[str], kinds: Groups) -> str:
-    """` (nearest: ...)`, or which options of the key's group have such a key."""
+def suggest_key(key: str, known: Sequence[str], group_names: Iterable[str], groups: Groups) -> str:
+    """Suggest what `key` may have meant.
+
+    Args:
+        key: A dotted key that the config does not have.
+        known: The keys of the config.
+        group_names: The names of all groups, some of which are not in the config.
+        groups: The groups with a schema.
+
+    Returns:
+        ` (nearest: KEY)`, or the options of the group that have such a key, or an empty string.
+    """
     group, _, name = key.rpartition(".")
-    near = _alike(key, known) or ("" if group else _ends(key, known))
-    if not near and (having := _having(kinds.get(group.replace(".", "/") or "strategy"), name)):
-        return f", which {group or 'strategy'}={' or '.join(having)} has"
-    near = near or _nearest(key, known)
-    return f" (nearest: {near})" if near else nearest(key, groups)
+    suggestion = _find_in_same_group(key, known) or ("" if group else _find_same_ending(key, known))
+    if not suggestion and (names := _options_with_field(groups.get(group.replace(".", "/") or "strategy"), name)):
+        return f", which {group or 'strategy'}={' or '.join(names)} has"
+    suggestion = suggestion or _find_anywhere(key, known)
+    return f" (nearest: {suggestion})" if suggestion else nearest(key, group_names)
 
 
-def nearest_key(key: str, known: Sequence[str]) -> str:
-    """` (nearest: ...)`: names of the same group first, then similar endings, then similar spellings."""
-    near = _alike(key, known) or _nearest(key, known)
-    return f" (nearest: {near})" if near else ""
+def nearest_key_hint(key: str, known: Sequence[str]) -> str:
+    """Return ` (nearest: KEY)` or an empty string.
+
+    Keys of the same group come first, then keys with the same last part, then keys with a similar spelling.
+    """
+    suggestion = _find_in_same_group(key, known) or _find_anywhere(key, known)
+    return f" (nearest: {suggestion})" if suggestion else ""
 
 
-def _alike(key: str, known: Sequence[str]) -> str:
-    own = _own(key, known)
-    return _ends(key, own) or _spelled_alike(key, own)
+def _find_in_same_group(key: str, known: Sequence[str]) -> str:
+    siblings = _keys_of_same_group(key, known)
+    return _find_same_ending(key, siblings) or _find_similar_ending(key, siblings)
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
-    return _ends(key, known) or _close(key, _own(key, known)) or _close(key, known)
+def _find_anywhere(key: str, known: Sequence[str]) -> str:
+    return (
+        _find_same_ending(key, known)
+        or _find_similar(key, _keys_of_same_group(key, known))
+        or _find_similar(key, known)
+    )
 
 
-def _own(key: str, known: Sequence[str]) -> list[str]:
-    """Keys of the same group; none for a key that names no group."""
-    top, dot, _ = key.partition(".")
-    return [each for each in known if dot and each.startswith(f"{top}.")]
+def _keys_of_same_group(key: str, known: Sequence[str]) -> list[str]:
+    """Return the keys of the same group; none if `key` names no group."""
+    group, dot, _ = key.partition(".")
+    return [candidate for candidate in known if dot and candidate.startswith(f"{group}.")]
 
 
-def _ends(key: str, keys: Iterable[str]) -> str:
-    """The one with the fewest parts that ends with the same name, the strategy's before others."""
-    found = [each for each in keys if each.rpartition(".")[2] == key.rpartition(".")[2]]
-    return min(found, key=lambda each: (each.count("."), not each.startswith("strategy."), each), default="")
+def _find_same_ending(key: str, keys: Iterable[str]) -> str:
+    """Find a key with the same last part: the one with the fewest parts, those of the strategy first."""
+    candidates = [candidate for candidate in keys if candidate.rpartition(".")[2] == key.rpartition(".")[2]]
+    return min(candidates, key=lambda c: (c.count("."), not c.startswith("strategy."), c), default="")
 
 
-def _spelled_alike(key: str, keys: Iterable[str]) -> str:
-    """By the last part of the name alone: a group's name would make all its keys alike."""
-    by_name = {each.rpartition(".")[2]: each for each in keys}
+def _find_similar_ending(key: str, keys: Iterable[str]) -> str:
+    """Find a key with a similar last part. Whole keys of one group would all be similar."""
+    by_name = {candidate.rpartition(".")[2]: candidate for candidate in keys}
     return next((by_name[name] for name in get_close_matches(key.rpartition(".")[2], by_name, n=1, cutoff=0.7)), "")
 
 
-def _close(key: str, keys: Sequence[str]) -> str:
+def _find_similar(key: str, keys: Sequence[str]) -> str:
     return next(iter(get_close_matches(key, keys, n=1, cutoff=0.5)), "")
 
 
-def _having(kind: tuple[str, type] | None, name: str) -> list[str]:
-    """Options of a group that have such a field, a few of them."""
-    if kind is None:
+def _options_with_field(group: tuple[str, type] | None, field: str) -> list[str]:
+    """Return up to four options of a group that have such a field."""
+    if group is None:
         return []
-    found = options(*kind).items()
-    return [option for option, each in found if is_dataclass(each) and name in {f.name for f in fields(each)}][:4]
+    kinds = find_options(*group).items()
+    return [name for name, kind in kinds if is_dataclass(kind) and field in {f.name for f in fields(kind)}][:4]

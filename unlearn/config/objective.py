@@ -1,4 +1,4 @@
-"""Whether a search's objective is a number that the report will have: told before the search, not after it."""
+"""Checks before a search that the report will have the number to search by."""
 
 from __future__ import annotations
 
@@ -13,57 +13,61 @@ from unlearn.pipeline.config import RunConfig
 from unlearn.spd_gan.options import Probe
 
 SECONDS = ("original/seconds", "retrained/seconds", "unlearned/seconds")
-TIMED = (*SECONDS, "unlearned/speedup")
-GAP, FLOOR = "gap", "noise_floor"  # before the slash, as roles are
-REPORTED = (*map(str, (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED, Role.FRESH)), GAP, FLOOR)
+TIMES = (*SECONDS, "unlearned/speedup")
+GAP, FLOOR = "gap", "noise_floor"  # stand before the slash, like a role
+PREFIXES = (*map(str, (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED, Role.FRESH)), GAP, FLOOR)
 AVERAGES = ("selection/average_gap", "selection/average_noise_floor", "average_gap", "average_noise_floor")
 
 
-def objective_problems(config: RunConfig) -> Iterator[Problem]:
-    """An objective that no metric or attack of the run measures, by what their docstrings call their numbers, or that
-    needs models which the run has not."""
+def check_objective(config: RunConfig) -> Iterator[Problem]:
+    """Yield a problem if no metric or attack of the run measures `objective`, or if it needs a model the run lacks.
+
+    Which numbers a metric measures is read from `Numbers:` in its docstring.
+    """
     objective = config.objective
     if objective is None:
         return
-    if objective in (*AVERAGES, *TIMED) or any(_measures(metric, objective) for metric in config.measures.values()):
-        yield from _lacking(config, objective)
+    if objective in (*AVERAGES, *TIMES) or any(_measures(metric, objective) for metric in config.all_metrics.values()):
+        yield from _check_models(config, objective)
         return
-    patterns = [pattern for metric in config.measures.values() for pattern in numbers(type(metric))]
-    plain = [pattern for pattern in patterns if pattern.isidentifier()]
-    known = [f"unlearned/{each}" for each in plain] + [f"gap/{each}" for each in plain]
+    patterns = [pattern for metric in config.all_metrics.values() for pattern in number_patterns(type(metric))]
+    names = [pattern for pattern in patterns if pattern.isidentifier()]
+    known = [f"unlearned/{name}" for name in names] + [f"gap/{name}" for name in names]
     expected = f"a number of the report, as selection/average_gap or unlearned/METRIC{nearest(objective, known)}"
     yield Problem("objective", expected, objective)
 
 
 def _measures(metric: Metric, objective: str) -> bool:
-    """Whether a report with all models that can be has that number by this metric."""
-    model, _, name = objective.partition("/")
-    absent = (model == Role.FRESH and not metric.needs_spd_gan) or (model == FLOOR and len(metric.siblings) > 0)
-    return model in REPORTED and not absent and any(re.fullmatch(each, name) for each in numbers(type(metric)))
+    """Whether this metric measures the objective, if the run has every model that it can have."""
+    prefix, _, name = objective.partition("/")
+    has_no_fresh = prefix == Role.FRESH and not metric.needs_spd_gan
+    has_no_floor = prefix == FLOOR and len(metric.replica_seeds) > 0
+    if prefix not in PREFIXES or has_no_fresh or has_no_floor:
+        return False
+    return any(re.fullmatch(pattern, name) for pattern in number_patterns(type(metric)))
 
 
-def _lacking(config: RunConfig, objective: str) -> Iterator[Problem]:
-    """What the number is made of and the run has not."""
-    seeds, model = config.baseline.seeds, objective.partition("/")[0]
-    if (model == FLOOR or objective.endswith(f"average_{FLOOR}")) and len(seeds) < 2:
+def _check_models(config: RunConfig, objective: str) -> Iterator[Problem]:
+    """Yield the models that the objective is computed from and the run lacks."""
+    seeds, prefix = config.baseline.seeds, objective.partition("/")[0]
+    if (prefix == FLOOR or objective.endswith(f"average_{FLOOR}")) and len(seeds) < 2:
         yield Problem("objective", f"two or more baseline.seeds for {objective}", f"baseline.seeds={seeds}")
-    of_retrained = model in (GAP, Role.RETRAINED) or objective in (*AVERAGES, "unlearned/speedup")
-    if of_retrained and not seeds and FLOOR not in objective:
+    needs_retrained = prefix in (GAP, Role.RETRAINED) or objective in (*AVERAGES, "unlearned/speedup")
+    if needs_retrained and not seeds and FLOOR not in objective:
         expected = f"a retrained model for {objective}: baseline=retrain, or another number, as unlearned/METRIC"
         yield Problem("objective", expected, "baseline.seeds=[]")
     if objective == "original/seconds" and config.trained_on is not None:
         yield Problem("objective", f"an original that is trained here for {objective}", "a checkpoint")
-    if model == Role.FRESH and not (isinstance(config.spd_gan, Probe) and config.spd_gan.fresh):
+    if prefix == Role.FRESH and not (isinstance(config.spd_gan, Probe) and config.spd_gan.fresh):
         yield Problem("objective", f"spd_gan=probe with spd_gan.fresh=true for {objective}", "no such control")
 
 
-def numbers(kind: type[Metric]) -> list[str]:
-    """Patterns of the names of a metric's values, from `Numbers: ...` of its docstring; any name without one."""
-    told = re.search(r"^Numbers: (.*?)(?=^[A-Z]\w+: |\Z)", inspect.getdoc(kind) or "", re.MULTILINE | re.DOTALL)
-    if told is None:  # of a user's own, or of Python without docstrings
+def number_patterns(metric: type[Metric]) -> list[str]:
+    """Return regular expressions for the names of a metric's numbers, read from `Numbers:` in its docstring.
+
+    Without such a docstring (a user's metric, or `python -OO`), the one pattern matches any name.
+    """
+    numbers = re.search(r"^Numbers: (.*?)(?=^[A-Z]\w+: |\Z)", inspect.getdoc(metric) or "", re.MULTILINE | re.DOTALL)
+    if numbers is None:
         return [r".+"]
-    return [_pattern(name) for name in re.findall(r"`([\w.]+)`", told[1])]
-
-
-def _pattern(name: str) -> str:
-    return re.sub(r"\.\.\.|NAME|LAYER", r"[\\w.]+", name)
+    return [re.sub(r"\.\.\.|NAME|LAYER", r"[\\w.]+", name) for name in re.findall(r"`([\w.]+)`", numbers[1])]

@@ -1,4 +1,4 @@
-"""One override: the values it has in cells, and what is wrong with it."""
+"""Evaluates one override: its value in each cell, and its problems."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from unlearn.config.near import hint
+from unlearn.config.near import suggest_key
 from unlearn.config.schema import ARGUMENTS, GROUPS
 from unlearn.config.words import PATHS
 from unlearn.core.errors import first_line
 
 
-def values(override: Override) -> list[str]:
-    """The override's value in each cell; of an interval, which a search draws from, its ends."""
+def cell_values(override: Override) -> list[str]:
+    """Return the value of the override in each cell; for an interval, from which a search draws, both ends."""
     value = override.value()
     if isinstance(value, IntervalSweep):
         return [str(value.start), str(value.end)]
@@ -25,52 +25,66 @@ def values(override: Override) -> list[str]:
     return list(override.sweep_string_iterator())
 
 
-def lines(override: Override) -> Iterator[str]:
-    """It, for each cell."""
-    return (f"{override.get_key_element()}={value}" for value in values(override))
+def cell_overrides(override: Override) -> Iterator[str]:
+    """Yield the override of each cell, `key=value`."""
+    return (f"{override.get_key_element()}={value}" for value in cell_values(override))
 
 
-def apply(
-    override: Override, composed: DictConfig, known: Sequence[str], groups: Callable[[], Sequence[str]]
+def apply_override(
+    override: Override, composed: DictConfig, known: Sequence[str], group_names: Callable[[], Sequence[str]]
 ) -> Iterator[str]:
-    """Set one value as Hydra will, and say what is wrong with it; `known` are the config's keys."""
+    """Set one value in a composed config as Hydra does, and yield what is wrong with the override.
+
+    Args:
+        override: An override with one value.
+        composed: The config to change.
+        known: The dotted keys of the config.
+        group_names: Returns the names of all groups; called only to suggest a name.
+    """
     key = override.key_or_group
-    free = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
-    if key not in known and not free:
-        yield f"{key}: expected a key of the config{hint(key, known, groups(), GROUPS)}, got {override.input_line!r}"
+    takes_any_name = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
+    if key not in known and not takes_any_name:
+        suggestion = suggest_key(key, known, group_names(), GROUPS)
+        yield f"{key}: expected a key of the config{suggestion}, got {override.input_line!r}"
     elif override.is_delete():
         if not _delete(composed, key):
             yield f"{key}: expected a value, which cannot be left out, got '~{key}'"
     else:
         try:
-            OmegaConf.update(composed, key, override.value(), force_add=free)
+            OmegaConf.update(composed, key, override.value(), force_add=takes_any_name)
         except OmegaConfBaseException as error:
             got = override.get_value_element_as_str()
-            yield f"{key}: expected {_type_of(composed, key)}, got {got!r}: {first_line(error)}"
+            yield f"{key}: expected {_type_name(composed, key)}, got {got!r}: {first_line(error)}"
 
 
-def unreadable(error: OSError, composed: DictConfig) -> str:
-    """Which key led to a file or folder that cannot be read, and why not."""
-    place = str(error.filename or "")
-    led = [key for key in PATHS if (value := OmegaConf.select(composed, key)) and str(value) in place]
-    return f"{led[-1] if led else 'file'}: expected what can be read, got {place!r}: {error.strerror or error}"
+def describe_unreadable(error: OSError, composed: DictConfig) -> str:
+    """Return one line about a file that cannot be read, with the key whose value leads to it."""
+    path = str(error.filename or "")
+    keys = [key for key in PATHS if (value := OmegaConf.select(composed, key)) and str(value) in path]
+    return f"{keys[-1] if keys else 'file'}: expected what can be read, got {path!r}: {error.strerror or error}"
 
 
-def unresolved_of_hydra(overrides: Sequence[Override], whole: DictConfig) -> Iterator[str]:
-    """Settings of Hydra's own that refer to nothing; its `hydra:` is known when it runs."""
+def check_hydra_settings(overrides: Sequence[Override], composed: DictConfig) -> Iterator[str]:
+    """Yield overrides of Hydra's own settings that refer to a missing value.
+
+    Args:
+        overrides: The overrides of a cell.
+        composed: The config of the cell, with the key `hydra`.
+    """
     for override in overrides:
+        # `${hydra:...}` can be resolved only inside a job
         if override.is_hydra_override() and "${hydra:" not in str(override.input_line):
             try:
-                OmegaConf.select(whole, override.key_or_group)
+                OmegaConf.select(composed, override.key_or_group)
             except InterpolationToMissingValueError as error:
-                if not override.key_or_group.startswith("hydra.sweep."):  # where a cell's number is known in time
-                    yield f"{override.key_or_group}: expected a value that is there, got {first_line(error)}"
+                if not override.key_or_group.startswith("hydra.sweep."):  # may use the number of a cell, set later
+                    yield f"{override.key_or_group}: expected a reference that can be resolved, got {first_line(error)}"
             except OmegaConfBaseException as error:
-                yield f"{override.key_or_group}: expected a value that is there, got {first_line(error)}"
+                yield f"{override.key_or_group}: expected a reference that can be resolved, got {first_line(error)}"
 
 
 def _delete(composed: DictConfig, key: str) -> bool:
-    """Leave a key out as Hydra will, and tell whether that can be: fields of a schema stay."""
+    """Delete a key as Hydra does; returns False for a field of a schema, which cannot be deleted."""
     parent, _, name = key.rpartition(".")
     if not parent:
         return False
@@ -82,7 +96,7 @@ def _delete(composed: DictConfig, key: str) -> bool:
     return True
 
 
-def _type_of(composed: DictConfig, key: str) -> str:
+def _type_name(composed: DictConfig, key: str) -> str:
     parent, _, name = key.rpartition(".")
     node: Any = OmegaConf.select(composed, parent) if parent else composed
     kind = node._get_node(name)._metadata.ref_type

@@ -1,274 +1,166 @@
-"""Refuse a bad command line before anything runs, every cell of a grid included."""
+"""Checks every cell of a command line before anything runs."""
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
-from itertools import chain
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import get_overrides_dirname
-from hydra.core.config_loader import ConfigLoader
+from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig, OmegaConf
 
-from unlearn.config.axes import axes
-from unlearn.config.clusters import check_installed
+from unlearn.config.axes import build_axes
+from unlearn.config.cell_composer import CellComposer
 from unlearn.config.command_line import CommandLine
-from unlearn.config.composing import in_words
-from unlearn.config.folders import cell_folder, job_problems, shared
+from unlearn.config.folders import check_distinct_folders, check_job_name, resolve_cell_folder
 from unlearn.config.grid import Cell, Grid
-from unlearn.config.near import keys
-from unlearn.config.overriding import apply, lines, unreadable, unresolved_of_hydra
-from unlearn.config.own_options import ACROSS, explained, refuse_misread, refuse_primary
-from unlearn.config.schema import CONF, GROUPS, instantiate
-from unlearn.config.words import parse
-from unlearn.core.errors import ConfigError, Problem, nearest
-from unlearn.pipeline.config import BASELINE, RunConfig, check_here
-from unlearn.pipeline.plan import plan
-
-# The two after Hydra's own: an option that is a number. The rest: files of a user's.
-COMPOSING: tuple[type[Exception], ...] = (
-    *(HydraException, OmegaConfBaseException, TypeError, ValueError),
-    *(OSError, AttributeError, KeyError, AssertionError, RecursionError, YAMLError),
-)
-TOP = sorted(path.name for path in CONF.iterdir() if path.is_dir())  # groups
+from unlearn.config.option_folders import TOP_GROUPS
+from unlearn.config.overriding import cell_overrides, check_hydra_settings, describe_unreadable
+from unlearn.config.own_options import refuse_misread, refuse_primary
+from unlearn.config.schema import CONF, instantiate
+from unlearn.core.errors import ConfigError, Problem
+from unlearn.pipeline.checks import check_machine
+from unlearn.pipeline.config import BASELINE, RunConfig
+from unlearn.pipeline.plan import make_plan
 
 
-class Checked(NamedTuple):
-    """A command line in which nothing is wrong."""
+@dataclass(frozen=True)
+class CheckedCommand:
+    """A command line that has passed all checks."""
 
-    whole: Grid
-    part: Grid  # of it, to run: all of it, but with `until=baseline` cells that share all their stages are one
-    configs: list[RunConfig]  # of each cell of the whole
-    composed: DictConfig  # the last cell's, as Hydra composes it
-    compose: Callable[[Sequence[str]], DictConfig | None]  # the same of any cell, by its overrides; None: of no cell
+    full_grid: Grid
+    grid: Grid  # the cells to run: all, but only one for each set of shared stages with `until=baseline`
+    configs: list[RunConfig]  # of each cell of the full grid
+    composed: DictConfig  # of the last cell, as Hydra composes it
+    compose: Callable[[Sequence[str]], DictConfig | None]  # composes any cell from the overrides of its launch
 
 
-def preflight(command: CommandLine) -> Checked:
+def preflight(command: CommandLine) -> CheckedCommand:
     """Check every cell of a command line before the first one starts.
 
     Raises:
-        ConfigError: with all problems of all cells, each named by the first cell that has it.
+        ConfigError: With all problems of all cells, each named by the first cell that has it.
     """
     if command.config_dir is not None:
-        if not os.path.isdir(command.config_dir):  # noqa: PTH112  # Path's raises for some names
-            raise ConfigError([Problem("--config-dir", "a folder", command.config_dir)])
-        refuse_primary(Path(command.config_dir), CONF)
-        refuse_misread(Path(command.config_dir), TOP)
+        _check_config_dir(command.config_dir)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        checks = _Preflight(command, GlobalHydra.instance().config_loader())
-        grid, configs, composed = checks.checked()
-    part = grid
+        composer = CellComposer(GlobalHydra.instance().config_loader(), command.config_dir)
+        full_grid = build_grid(command, composer)
+        configs, composed = CellChecks(composer, full_grid).run()
+    grid = full_grid
     if all(config.until == BASELINE for config in configs):
-        marks = [frozenset(stage.key for stage in plan(config).shared) for config in configs]
-        part = grid.narrowed(marks)
-    return Checked(grid, part, configs, composed, partial(checks.again, grid.launched))
+        grid = full_grid.narrow(
+            [frozenset(stage.key for stage in make_plan(config).shared_stages) for config in configs]
+        )
+    compose = partial(composer.recompose, full_grid.cells_by_launch_overrides)
+    return CheckedCommand(full_grid, grid, configs, composed, compose)
 
 
-def cells(command: CommandLine) -> list[RunConfig]:
-    """The config of every cell that `unlearn` would run, after the same checks.
+def cell_configs(command: CommandLine) -> list[RunConfig]:
+    """Return the config of every cell that `unlearn` would run, after the same checks.
 
     Raises:
-        ConfigError: with all problems of all cells.
+        ConfigError: With all problems of all cells.
     """
-    found = preflight(command)
-    by_cell = dict(zip(found.whole.cells, found.configs, strict=True))
-    return [by_cell[cell] for cell in found.part.cells]
+    checked = preflight(command)
+    by_cell = dict(zip(checked.full_grid.cells, checked.configs, strict=True))
+    return [by_cell[cell] for cell in checked.grid.cells]
 
 
-class _Preflight:
-    """Composes once per combination of options, then merges values cell by cell: Hydra alone stops at the first
-    bad cell of a grid, when it gets there, and does not name it."""
+def _check_config_dir(config_dir: str) -> None:
+    if not os.path.isdir(config_dir):  # noqa: PTH112  # Path's raises for some names
+        raise ConfigError([Problem("--config-dir", "a folder", config_dir)])
+    refuse_primary(Path(config_dir), CONF)
+    refuse_misread(Path(config_dir), TOP_GROUPS)
 
-    def __init__(self, command: CommandLine, loader: ConfigLoader) -> None:
-        self.command = command
-        self.loader = loader
-        own = [Path(command.config_dir).resolve()] if command.config_dir else []
-        self.folders = [CONF, *own]  # read here: Hydra copies its whole list of sources to answer what they hold
-        self.search = [f"hydra.searchpath=[file://{folder}]" for folder in own]
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.keys: dict[tuple[str, ...], list[str]] = {}
-        self._options = cache(self._find_options)
 
-    def checked(self) -> tuple[Grid, list[RunConfig], DictConfig]:
-        """The cells, their configs, and the last one as Hydra composes it; a problem is told once, with the first cell
-        that has it."""
-        grid, composed = self._axes(), OmegaConf.create()
-        configs, first_cell, folders = list[RunConfig](), dict[str, str](), dict[int, str]()
-        for number, cell in enumerate(grid.cells):
-            where = f"cell {number} ({' '.join(cell)}): " if len(grid.cells) > 1 else ""
-            try:
-                composed, config = self._config(cell)
-                configs.append(config)
-                if grid.multirun and (folder := cell_folder(composed, number)) is not None:
-                    folders[number] = folder
-                for problem in check_here(config) if config.cluster.runs_here else ():
-                    first_cell.setdefault(str(problem), where)
-            except ConfigError as error:
-                for problem in error.problems:
-                    first_cell.setdefault(problem, where)
-        if grid.trials and any(config.objective is None for config in configs):
-            told = Problem("objective", "the number of the report to search by, as selection/average_gap", None)
-            first_cell.setdefault(str(told), "")
-        if grid.trials:  # what these will draw is not known: as few cells as there are stand for them
-            if len(grid.cells) == 1 and folders:
-                folders[1] = cell_folder(composed, 1) or ""
-            folders = {number: folder for number, folder in folders.items() if number < grid.trials}
-        first_cell |= dict.fromkeys(shared(folders), "")
-        if first_cell:
-            raise ConfigError([where + problem for problem, where in first_cell.items()])
-        return grid, configs, composed
+def build_grid(command: CommandLine, composer: CellComposer) -> Grid:
+    """Build the product of the grid on the command line and the grid of a `sweep` option, in the order of Hydra.
 
-    def _axes(self) -> Grid:
-        """The grid on the command line times the one that a `sweep` option holds, in the order of Hydra's sweeper."""
-        parsed = self._parse(self.command.overrides)
-        hydra = self._hydra([line for o in parsed if not o.is_sweep_override() for line in lines(o)])
-        multirun = self.command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
-        swept = sorted(o.get_key_element() for o in parsed if o.is_sweep_override())
-        if swept and not multirun:
-            raise ConfigError([f"{', '.join(swept)}: expected one value, got several; a grid needs -m"])
-        params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
-        by_key = {o.get_key_element(): o for o in self._parse([f"{key}={value}" for key, value in params.items()])}
-        by_key.update((o.get_key_element(), o) for o in parsed)
-        sweeper = hydra.sweeper if multirun and hydra and hydra.sweeper.get("n_trials") is not None else None
-        return Grid(axes(by_key, sweeper), multirun, sweeper and sweeper.n_trials)
+    Raises:
+        ConfigError: Lists every override that cannot be parsed, or whose values are no axis.
+    """
+    overrides = composer.parse(command.overrides)
+    fixed = [line for override in overrides if not override.is_sweep_override() for line in cell_overrides(override)]
+    hydra = composer.hydra_settings(fixed)
+    multirun = command.multirun or str(hydra.get("mode")).endswith("MULTIRUN")
+    swept = sorted(override.get_key_element() for override in overrides if override.is_sweep_override())
+    if swept and not multirun:
+        raise ConfigError([f"{', '.join(swept)}: expected one value, got several; a grid needs -m"])
+    params = hydra.sweeper.get("params") or {} if multirun and hydra else {}
+    by_key = {o.get_key_element(): o for o in composer.parse([f"{key}={value}" for key, value in params.items()])}
+    by_key.update((override.get_key_element(), override) for override in overrides)
+    is_search = multirun and hydra and hydra.sweeper.get("n_trials") is not None
+    sweeper = hydra.sweeper if is_search else None
+    return Grid(build_axes(by_key, sweeper), multirun, sweeper and sweeper.n_trials)
 
-    def _hydra(self, fixed: list[str]) -> DictConfig:
-        """Hydra's own settings, under the options that all cells have."""
-        try:
-            found: DictConfig = self._compose(self._chosen(self._parse(fixed))).hydra
-        except COMPOSING:
-            return OmegaConf.create()  # its problems are told cell by cell
-        return found
 
-    def _parse(self, overrides: list[str]) -> list[Override]:
-        return parse(overrides, self.loader)
+class CellChecks:
+    """Checks every cell of a grid and collects the problems, each with the first cell that has it."""
 
-    def _config(self, cell: Cell) -> tuple[DictConfig, RunConfig]:
-        """What a cell is told, as Hydra composes it and as we read it.
+    def __init__(self, composer: CellComposer, grid: Grid) -> None:
+        self.composer = composer
+        self.grid = grid
+        self._problems: dict[str, str] = {}  # the cell by the problem
+        self._folders: dict[int, str] = {}  # by the number of the cell
+
+    def run(self) -> tuple[list[RunConfig], DictConfig]:
+        """Check all cells.
+
+        Returns:
+            The config of each cell, and the config of the last cell as Hydra composes it.
 
         Raises:
-            ConfigError: with all its problems.
+            ConfigError: With all problems.
         """
-        composed, hydra, found = self._merged(cell)
+        configs, composed = list[RunConfig](), OmegaConf.create()
+        for number, cell in enumerate(self.grid.cells):
+            label = f"cell {number} ({' '.join(cell)}): " if len(self.grid.cells) > 1 else ""
+            try:
+                composed, config = self._check_cell(cell)
+                configs.append(config)
+                if self.grid.multirun and (folder := resolve_cell_folder(composed, number)) is not None:
+                    self._folders[number] = folder
+                for problem in check_machine(config) if config.cluster.runs_here else ():
+                    self._problems.setdefault(str(problem), label)
+            except ConfigError as error:
+                for line in error.problems:
+                    self._problems.setdefault(line, label)
+        if self.grid.trials:
+            self._check_search(configs, composed)
+        self._problems |= dict.fromkeys(check_distinct_folders(self._folders), "")
+        if self._problems:
+            raise ConfigError([label + problem for problem, label in self._problems.items()])
+        return configs, composed
+
+    def _check_cell(self, cell: Cell) -> tuple[DictConfig, RunConfig]:
+        """Return the config of a cell, as Hydra composes it and as a typed config.
+
+        Raises:
+            ConfigError: With all problems of the cell.
+        """
+        parts = self.composer.compose(cell)
         try:
-            config = instantiate(composed)
+            config = instantiate(parts.config)
         except ConfigError as error:
-            raise ConfigError([*found, *error.problems]) from error
+            raise ConfigError([*parts.problems, *error.problems]) from error
         except OSError as error:
-            raise ConfigError([*found, unreadable(error, composed)]) from error
-        whole = _with_hydra(composed, hydra)
-        found += unresolved_of_hydra(self._parse(list(cell)), whole)
-        found += job_problems(whole)
-        if found:
-            raise ConfigError(found)
-        return whole, config
+            raise ConfigError([*parts.problems, describe_unreadable(error, parts.config)]) from error
+        composed = parts.with_hydra()
+        hydra_problems = check_hydra_settings(self.composer.parse(cell), composed)
+        if problems := [*parts.problems, *hydra_problems, *check_job_name(composed)]:
+            raise ConfigError(problems)
+        return composed, config
 
-    def again(self, cells: Mapping[Cell, Cell], overrides: Sequence[str]) -> DictConfig | None:
-        """A cell as Hydra composes it, by the overrides that it is launched with; None if it is not one of `cells`,
-        which have passed."""
-        cell = cells.get(tuple(overrides))
-        return None if cell is None else _with_hydra(*self._merged(cell)[:2])
-
-    def _merged(self, cell: Cell) -> tuple[DictConfig, DictConfig, list[str]]:
-        """A cell's config, Hydra's own settings for it, and what is wrong with its overrides."""
-        parsed = self._parse(list(cell))
-        chosen = self._chosen(parsed)
-        wrong = {
-            line: told for o in parsed if (line := str(o.input_line)) in chosen and (told := list(self._unknown(o)))
-        }
-        found = list(chain.from_iterable(wrong.values()))
-        right = tuple(line for line in chosen if line not in wrong)
-        try:
-            composed = self._compose(right)
-        except COMPOSING as error:
-            raise ConfigError([*found, *self._why(error)]) from error
-        hydra = _without_hydra(composed)
-        mine = [o for o in parsed if not o.is_hydra_override()]
-        hydra.overrides.task = [str(o.input_line) for o in mine]
-        if right not in self.keys:
-            self.keys[right] = list(keys(composed))
-        hydra.job.override_dirname = get_overrides_dirname(mine, **hydra.job.config.override_dirname)
-        for override in parsed:
-            if str(override.input_line) not in chosen:
-                found += apply(override, composed, self.keys[right], self._groups)
-        return composed, hydra, found
-
-    def _why(self, error: Exception) -> list[str]:
-        """What is wrong with a user's files, where that is why a composition failed; else what Hydra says."""
-        faults = [fault for folder in self.folders[1:] for fault in explained(folder, TOP)]
-        return faults or [in_words(error)]
-
-    def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
-        if chosen not in self.composed:
-            self.composed[chosen] = compose("config", [*self.search, *chosen], return_hydra_config=True)
-        return copy.deepcopy(self.composed[chosen])
-
-    def _find_options(self, group: str) -> list[str]:
-        return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")})
-
-    def _renamed(self, group: str, name: str) -> str:
-        """A file that was meant, and that Hydra passes over."""
-        file = f"{name.removesuffix('.yml')}.yml"
-        there = any((folder / group / file).exists() for folder in self.folders[1:])
-        return f", which {file} would be, were it named {file[:-4]}.yaml" if there else ""
-
-    def _groups(self) -> list[str]:
-        return [path.name for folder in self.folders for path in folder.iterdir() if path.is_dir()]
-
-    def _chosen(self, parsed: list[Override]) -> tuple[str, ...]:
-        """What picks an option of a group, or speaks to Hydra itself, rather than setting one of our values."""
-        return tuple(
-            str(o.input_line)
-            for o in parsed
-            if o.is_hydra_override() or any(os.path.isdir(folder / o.key_or_group) for folder in self.folders)  # noqa: PTH112
-        )
-
-    def _unknown(self, override: Override) -> Iterator[str]:
-        group, taken = override.key_or_group, override.value()
-        if override.is_delete() or group.startswith("hydra"):
-            return
-        names: list[Any] = taken if isinstance(taken, list) else [taken]
-        if not all(isinstance(name, str) for name in names):
-            off = " (nearest: off)" if taken is False and self._has(group, "off") else ""
-            yield str(Problem(group, f"one of {', '.join(self._options(group))}{off}", taken))
-            return
-        if group in ACROSS and not (override.is_add() or override.is_force_add()):
-            yield f"{group}: expected +{group}=NAME, which no run has by itself, got {override.input_line!r}"
-            return
-        for name in names:
-            if not self._has(group, name):
-                known = self._options(group)
-                renamed = self._renamed(group, name) or nearest(name, known)
-                yield str(Problem(group, f"one of {', '.join(known)}{renamed}", name))
-            elif group == "cluster":
-                yield from check_installed(name)
-
-    def _has(self, group: str, name: str) -> bool:
-        """Whether that is an option of the group, or of a folder in it; folders with a schema are groups themselves."""
-        folder, _, option = name.rpartition("/")
-        inner = f"{group}/{folder}".rstrip("/")
-        return option in self._options(inner) and not (folder and inner in GROUPS)
-
-
-def _without_hydra(composed: DictConfig) -> DictConfig:
-    """Take Hydra's own settings out."""
-    with flag_override(composed, ["struct", "readonly"], False):
-        found: DictConfig = composed.pop("hydra")
-    return found
-
-
-def _with_hydra(composed: DictConfig, hydra: DictConfig) -> DictConfig:
-    """Put them back."""
-    with open_dict(composed):
-        composed.hydra = hydra
-    return composed
+    def _check_search(self, configs: Sequence[RunConfig], composed: DictConfig) -> None:
+        """Check the objective. The cells to come are unknown; as few as possible stand for them in the folder check."""
+        if any(config.objective is None for config in configs):
+            problem = Problem("objective", "the number of the report to search by, as selection/average_gap", None)
+            self._problems.setdefault(str(problem), "")
+        if len(self.grid.cells) == 1 and self._folders:
+            self._folders[1] = resolve_cell_folder(composed, 1) or ""
+        trials = self.grid.trials or 0
+        self._folders = {number: folder for number, folder in self._folders.items() if number < trials}

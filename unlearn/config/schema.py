@@ -1,4 +1,4 @@
-"""Schemas for Hydra, and the typed config that comes out of it."""
+"""Registers the dataclasses as Hydra's schemas, and turns a composed config into the typed one."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ from hydra.types import RunMode
 from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.config.clusters import Cluster, processes
-from unlearn.config.interpolations import unresolved
-from unlearn.config.objective import objective_problems
-from unlearn.config.units import Boolean, unit_problems
+from unlearn.config.clusters import Cluster, resolve_processes
+from unlearn.config.interpolations import check_interpolations
+from unlearn.config.objective import check_objective
+from unlearn.config.units import StrictBoolean, check_units
 from unlearn.config.words import PATHS
 from unlearn.core.errors import ConfigError, Problem, first_line
-from unlearn.core.plugins import option
+from unlearn.core.plugins import find_option
 from unlearn.core.recipe import Recipe
-from unlearn.core.validation import problems
+from unlearn.core.validation import problems as validate
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.requests.base import Forget
 from unlearn.data.trained_on import Origin
 from unlearn.metrics.evidence import Metric
 from unlearn.models.base import Model
-from unlearn.pipeline import config as run_config
+from unlearn.pipeline.checks import check_config
 from unlearn.pipeline.config import Baseline, Paths, RunConfig
+from unlearn.pipeline.empty_net import set_thread_count
+from unlearn.pipeline.metric_checks import check_metrics
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
 from unlearn.strategies.blend import Blend
@@ -42,7 +44,7 @@ from unlearn.strategies.selection import Selection
 from unlearn.tracking.base import Logger
 from unlearn.training.trainer import TrainerSettings
 
-# Where the options of a group are found, and what they derive from.
+# For each group, the package that defines its options and their base class.
 GROUPS: dict[str, tuple[str, type]] = {
     "": ("unlearn.pipeline.config", RunConfig),
     "dataset": ("unlearn.data.datasets", Dataset),
@@ -64,28 +66,30 @@ GROUPS: dict[str, tuple[str, type]] = {
     "paths": ("unlearn.pipeline.config", Paths),
     "cluster": ("unlearn.config.clusters", Cluster),
 }
-VARIABLES = {"paths.store": "UNLEARN_STORE", "paths.data": "UNLEARN_DATA"}  # that conf/paths reads
+VARIABLES = {"paths.store": "UNLEARN_STORE", "paths.data": "UNLEARN_DATA"}  # which conf/paths reads
 MEASURES = ("metrics", "attacks")
-ARGUMENTS = "arguments"  # of a function of the user's own: any names may be set in it
+ARGUMENTS = "arguments"  # of a user-supplied function: it may have any names
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
 
 
-class Schemas(dict[str, Any]):
-    """Options of a group by file name, as Hydra's store holds them, each made when it is first asked for: to import
-    and make all of them takes longer than to compose a config of some."""
+class LazySchemas(dict[str, Any]):
+    """The schemas of a group by file name, as Hydra's store holds them, each made on first access.
+
+    To import and make all of them takes longer than to compose a config that uses some.
+    """
 
     def __init__(self, group: str, package: str, base: type) -> None:
         super().__init__()
         self.group, self.package, self.base = group, package, base
 
     def __missing__(self, file: str) -> ConfigNode:
-        kind = option(self.package, self.base, file.removesuffix(".yaml"))
+        kind = find_option(self.package, self.base, file.removesuffix(".yaml"))
         if kind is None:
             raise KeyError(file)
-        made = ConfigNode(file, _open(OmegaConf.structured(kind)), self.group, package=None, provider=None)
-        self[file] = made
-        return made
+        schema = _make_mergeable(OmegaConf.structured(kind))
+        self[file] = node = ConfigNode(file, schema, self.group, package=None, provider=None)
+        return node
 
     def __contains__(self, file: object) -> bool:
         try:
@@ -95,28 +99,33 @@ class Schemas(dict[str, Any]):
 
 
 def part_of(epochs: int, fraction: float) -> int:
-    """`${part_of:${train.epochs},0.15}`: so many whole epochs, at least one of a training that has any."""
+    """Resolve `${part_of:${train.epochs},0.15}`.
+
+    Returns:
+        That fraction of the epochs, rounded down, but at least 1 if `epochs` is not 0.
+    """
     return min(epochs, max(1, int(epochs * fraction + 1e-9)))  # 100 * 0.29 is 28.999...
 
 
 def register() -> None:
-    """Put every option's schema where `conf/` looks for it, `schema/<group>/<option>`, and name the resolvers."""
+    """Register the resolvers, and every option's schema as `schema/<group>/<option>`, where `conf/` looks for it."""
     OmegaConf.register_new_resolver("part_of", part_of, replace=True)
     OmegaConf.register_new_resolver("scaled", lambda value, factor: value * factor, replace=True)
-    OmegaConf.register_new_resolver("processes", processes, replace=True)
+    OmegaConf.register_new_resolver("processes", resolve_processes, replace=True)
     store = ConfigStore.instance()
-    # Hydra copies its sources, and with them all of the store, for each of its caches: half of what composing takes.
-    # What is loaded from the store is a copy already.
+    # For each of its caches, Hydra copies its sources and with them the whole store, which is half of the time that
+    # composing takes. Sharing the store is safe: what Hydra loads from it is a copy.
     store.__deepcopy__ = lambda memo: store  # type: ignore[attr-defined]
-    for group, (package, base) in GROUPS.items():  # a group stands before those within it
+    for group, (package, base) in GROUPS.items():  # a group comes before its subgroups
         *above, last = path = ["schema", *group.split("/")] if group else ["schema"]
-        reduce(getitem, above, store.repo)[last] = Schemas("/".join(path), package, base)
+        reduce(getitem, above, store.repo)[last] = LazySchemas("/".join(path), package, base)
 
 
-def _open(node: Any) -> Any:
-    """Without the read-only flags that frozen dataclasses bring: Hydra must merge into them, and into `ARGUMENTS` anew.
+def _make_mergeable(node: Any) -> Any:
+    """Remove the read-only flags that frozen dataclasses bring, so that Hydra can merge into a schema.
 
-    A field of an abstract type is left to its own config group: another option could not replace a default here.
+    `ARGUMENTS` takes new keys. A field of an abstract type becomes missing: its own config group sets it, and an option
+    could not replace a default here.
     """
     if not isinstance(node, DictConfig):
         return node
@@ -125,7 +134,7 @@ def _open(node: Any) -> Any:
         child = node._get_node(name)
         if isinstance(child, BooleanNode):
             content: Any = node._content
-            content[name] = Boolean.of(child)
+            content[name] = StrictBoolean.copy_of(child)
         if not isinstance(child, Container):
             continue
         OmegaConf.set_readonly(child, None)
@@ -134,46 +143,53 @@ def _open(node: Any) -> Any:
         if inspect.isabstract(child._metadata.ref_type):
             node[name] = MISSING
         else:
-            _open(child)
+            _make_mergeable(child)
     return node
 
 
 def instantiate(composed: DictConfig) -> RunConfig:
-    """The typed, frozen config of one run, checked for everything that can be known beforehand.
+    """Build the typed, frozen config of one run, and check everything that can be known before the run.
+
+    Args:
+        composed: The composed config, without the key `hydra`.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: With every problem.
     """
-    found: list[Problem | str] = [*unresolved(composed)] or [*_no_settings(composed), *_blank(composed)]
-    if found:
-        raise ConfigError(found)
+    problems: list[Problem | str] = [*check_interpolations(composed)]
+    problems = problems or [*_check_measures(composed), *_check_paths(composed)]
+    if problems:
+        raise ConfigError(problems)
     missing = sorted(OmegaConf.missing_keys(composed))
-    found = [f"{key}: expected a value, got none" for key in missing]
-    if any("." not in key for key in missing):  # a whole group, which the other checks ask
-        raise ConfigError(found)
+    problems = [f"{key}: expected a value, got none" for key in missing]
+    if any("." not in key for key in missing):  # a whole group is missing, and the other checks need it
+        raise ConfigError(problems)
     try:
-        filled = copy.deepcopy(composed)
-        _leave_out(filled)
-        for key in missing:  # so that the other problems are told as well
-            OmegaConf.update(filled, key, "")
-        config = OmegaConf.to_object(filled)
+        config = _to_object(composed, missing)
     except OmegaConfBaseException as error:
-        raise ConfigError([*found, first_line(error)]) from error
-    assert isinstance(config, RunConfig)
-    found += problems(config)
-    found += unit_problems(config)
-    found += run_config.check_metrics(config)
-    found += objective_problems(config)
-    if not found:  # other combinations mean something only once each value does
-        found += run_config.check(config)
-    if found:
-        raise ConfigError(found)
-    config = run_config.settled(config)
+        raise ConfigError([*problems, first_line(error)]) from error
+    problems += [*validate(config), *check_units(config), *check_metrics(config), *check_objective(config)]
+    if not problems:  # combinations of values mean something only if each value does
+        problems += check_config(config)
+    if problems:
+        raise ConfigError(problems)
+    config = set_thread_count(config)
     return replace(config, forget=config.forget.resolved(config.dataset))
 
 
-def _blank(composed: DictConfig) -> Iterator[Problem]:
-    """Paths without a name: what should lie in a folder would lie in the current one."""
+def _to_object(composed: DictConfig, missing: list[str]) -> RunConfig:
+    """Convert to dataclasses; missing values become empty strings, so that the other problems are found as well."""
+    filled = copy.deepcopy(composed)
+    _remove_disabled(filled)
+    for key in missing:
+        OmegaConf.update(filled, key, "")
+    config = OmegaConf.to_object(filled)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def _check_paths(composed: DictConfig) -> Iterator[Problem]:
+    """Yield blank paths: files that belong into such a folder would land in the current one."""
     for key in PATHS:
         value = OmegaConf.select(composed, key, throw_on_missing=False)
         if isinstance(value, str) and (not value.strip() or "\0" in value):
@@ -182,51 +198,55 @@ def _blank(composed: DictConfig) -> Iterator[Problem]:
             yield Problem(key, f"a path{hint}", value)
 
 
-def _no_settings(composed: DictConfig) -> Iterator[Problem]:
-    """Metrics and attacks that are set to something else than their settings or nothing."""
+def _check_measures(composed: DictConfig) -> Iterator[Problem]:
+    """Yield metrics and attacks whose value is neither their settings nor null or false."""
     for group in MEASURES:
         for name, value in composed[group].items_ex(resolve=False):
             node = None if OmegaConf.is_missing(composed[group], name) else composed[group][name]
-            mine = isinstance(node, DictConfig) and _is_metric(OmegaConf.get_type(node))
-            if not mine and not _is_off(value):
-                yield Problem(f"{group}.{name}", "null or false, which switch it off, or settings of its own", value)
+            has_settings = isinstance(node, DictConfig) and _is_metric(OmegaConf.get_type(node))
+            if not has_settings and not _is_disabled(value):
+                yield Problem(f"{group}.{name}", "null or false, which switch it off, or its settings", value)
 
 
 def _is_metric(kind: type | None) -> bool:
     return kind is not None and issubclass(kind, Metric)
 
 
-def _is_off(value: object) -> bool:
+def _is_disabled(value: object) -> bool:
     return value is None or value is False
 
 
-def _leave_out(composed: DictConfig) -> None:
-    """Without the metrics and attacks that are switched off: `metrics.loss=null`."""
+def _remove_disabled(composed: DictConfig) -> None:
+    """Delete the metrics and attacks that are switched off, as with `metrics.loss=null`."""
     with open_dict(composed):
         for group in MEASURES:
-            for name in [name for name, value in composed[group].items() if _is_off(value)]:
+            for name in [name for name, value in composed[group].items() if _is_disabled(value)]:
                 del composed[group][name]
 
 
-def plain(composed: DictConfig) -> dict[str, Any]:
-    """The resolved config as JSON takes it, for the report; without what is switched off."""
-    left = copy.deepcopy(composed)
-    _leave_out(left)
-    resolved: Any = OmegaConf.to_container(left, resolve=True)
+def to_plain_dict(composed: DictConfig) -> dict[str, Any]:
+    """Return the resolved config as JSON types for the report, without metrics and attacks that are switched off."""
+    enabled = copy.deepcopy(composed)
+    _remove_disabled(enabled)
+    resolved: Any = OmegaConf.to_container(enabled, resolve=True)
     return dict(resolved)
 
 
-def choices() -> dict[str, str]:
-    """The option taken in each of our groups, inside a running job."""
-    taken = HydraConfig.get().runtime.choices
-    return {str(group): str(name) for group, name in taken.items() if not str(group).startswith("hydra/")}
+def chosen_options() -> dict[str, str]:
+    """Return the chosen option of each of our groups. Works inside a running job only."""
+    choices = HydraConfig.get().runtime.choices
+    return {str(group): str(name) for group, name in choices.items() if not str(group).startswith("hydra/")}
 
 
-def group() -> str | None:
-    """What a running job shares with others of its question: experiment and sweep, else the multirun's folder."""
-    hydra, taken = HydraConfig.get(), choices()
-    named = [taken[each] for each in ("experiment", "sweep") if each in taken]
-    if named or hydra.mode != RunMode.MULTIRUN:
-        return " ".join(named) or None
+def run_group() -> str | None:
+    """Return a name that a running job shares with the other jobs of its experiment.
+
+    Returns:
+        The options `experiment` and `sweep`; without them, the folder of the multirun; None for a single run.
+    """
+    hydra, choices = HydraConfig.get(), chosen_options()
+    names = [choices[group] for group in ("experiment", "sweep") if group in choices]
+    if names or hydra.mode != RunMode.MULTIRUN:
+        return " ".join(names) or None
     folder = Path(hydra.sweep.dir)
     return folder.name if folder.is_absolute() else str(folder)

@@ -1,4 +1,4 @@
-"""What a search is told beside its objective: from where it draws, how often, and which way is better."""
+"""Checks the settings of a search: its intervals, its number of trials and its direction."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from omegaconf import DictConfig, ListConfig
 DIRECTIONS = ("minimize", "maximize")
 
 
-def search_problems(sweeper: DictConfig) -> Iterator[str]:
-    """Settings of Optuna's sweeper that it would only trip over, as each was set."""
+def check_search(sweeper: DictConfig) -> Iterator[str]:
+    """Yield settings that Optuna's sweeper would accept and then fail on."""
     for name in ("n_trials", "n_jobs"):
         value = sweeper.get(name, 1)
         if type(value) is not int or value < 1:
             yield f"hydra.sweeper.{name}: expected an integer >= 1, got {value!r}"
     direction: Any = sweeper.get("direction", DIRECTIONS[0])
-    several = isinstance(direction, ListConfig) and len(direction) != 1
-    only = direction[0] if isinstance(direction, ListConfig) and not several else direction
-    if several or getattr(only, "name", only) not in DIRECTIONS:
+    is_one = not isinstance(direction, ListConfig) or len(direction) == 1
+    single = direction[0] if isinstance(direction, ListConfig) and is_one else direction
+    if not is_one or getattr(single, "name", single) not in DIRECTIONS:
         yield f"hydra.sweeper.direction: expected {' or '.join(DIRECTIONS)}, got {direction!r}"
 
 
-def interval_problems(overrides: Mapping[str, Override], is_search: bool) -> Iterator[str]:
-    """Intervals that nothing draws from, or that hold nothing."""
+def check_intervals(overrides: Mapping[str, Override], is_search: bool) -> Iterator[str]:
+    """Yield intervals that are empty, or that stand on the command line of a grid."""
     for key, override in overrides.items():
         value = override.value()
         if not isinstance(value, IntervalSweep):

@@ -1,4 +1,4 @@
-"""One job, from a config that is composed already."""
+"""Runs one job from a config that is composed already."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from omegaconf import DictConfig
 
 
 def run_composed(composed: DictConfig, task: TaskFunction) -> None:
-    """What `hydra.main` does for one job with the config that passed the checks: it would compose that twice more,
-    which takes longer than all else in a run whose artefacts are there.
+    """Run one job as `hydra.main` does, but with a config that is composed and checked already.
+
+    `hydra.main` would compose the config twice more. When all artifacts of a run are cached, that takes longer than
+    everything else.
+
+    Args:
+        composed: The config of the job, with the key `hydra`.
+        task: The function to call with the config.
 
     Raises:
-        Exception: what the job raised.
+        Exception: Whatever the job raised.
     """
     composed.hydra.mode = RunMode.RUN
     callbacks = Callbacks(composed)
     callbacks.on_run_start(config=composed, config_name="config")
-    context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]  # one job needs none
-    done = run_job(task, composed, "hydra.run.dir", None, context)
-    callbacks.on_run_end(config=composed, config_name="config", job_return=done)
-    _ = done.return_value
+    context = HydraContext(config_loader=None, callbacks=callbacks)  # type: ignore[arg-type]  # a single job needs none
+    job = run_job(task, composed, "hydra.run.dir", None, context)
+    callbacks.on_run_end(config=composed, config_name="config", job_return=job)
+    _ = job.return_value  # raises what the job raised

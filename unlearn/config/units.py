@@ -1,6 +1,7 @@
-"""Ranges of what several values say together: lists, and fields that count in the same unit.
+"""Checks of values that depend on other values: lists, and fields that count in the same unit.
 
-They stand here because keys hold the code of the classes that they are about: to check more must not change a key.
+They are not methods of the classes that they check, because artifact keys hash the code of these classes: another check
+would change the keys.
 """
 
 from __future__ import annotations
@@ -20,56 +21,61 @@ from unlearn.core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Rule:
-    """What a field of a `kind` must fulfil: `expected` in words, which may name other fields, and as a predicate."""
+    """A condition on a field of every object of type `kind`."""
 
     kind: type
     field: str
-    expected: str
-    accepts: Callable[[Any], bool]  # of the whole object
+    expected: str  # the condition in words; `{name}` stands for the value of another field
+    accepts: Callable[[Any], bool]  # gets the whole object
 
 
-def _seeds(name: str) -> Rule:
-    return Rule(object, name, "integers >= 0", lambda owner: all(seed >= 0 for seed in getattr(owner, name)))
+def _non_negative_seeds(field: str) -> Rule:
+    return Rule(object, field, "integers >= 0", lambda owner: all(seed >= 0 for seed in getattr(owner, field)))
 
 
-def _increasing(recipe: Recipe) -> bool:
+def _has_increasing_milestones(recipe: Recipe) -> bool:
     return all(before < after for before, after in pairwise([0, *recipe.milestones]))
 
 
 RULES = (
-    _seeds("seeds"),
-    _seeds("unlearn_seeds"),
-    Rule(Recipe, "milestones", "epochs >= 1, each later than the one before", _increasing),
+    _non_negative_seeds("seeds"),
+    _non_negative_seeds("unlearn_seeds"),
+    Rule(Recipe, "milestones", "epochs >= 1, each later than the one before", _has_increasing_milestones),
     Rule(Recipe, "warmup", "at most the {epochs} epochs of the fit", lambda r: r.epochs < 0 or r.warmup <= r.epochs),
 )
 
 
-def unit_problems(value: Any, key: str = "") -> Iterator[Problem]:
-    """What breaks a rule in a config and in everything nested in it, named by dotted key."""
+def check_units(value: Any, key: str = "") -> Iterator[Problem]:
+    """Yield every rule that a config, or an object nested in it, breaks.
+
+    Args:
+        value: A dataclass, a mapping, or a value in one of them.
+        key: The dotted key of `value`.
+    """
     if isinstance(value, Mapping):
-        parts = {str(name): item for name, item in value.items()}
+        children = {str(name): child for name, child in value.items()}
     elif is_dataclass(value):
-        parts = {spec.name: getattr(value, spec.name) for spec in fields(value)}
+        children = {field.name: getattr(value, field.name) for field in fields(value)}
         for rule in RULES:
-            if isinstance(value, rule.kind) and isinstance(parts.get(rule.field), int | float | list):
-                yield from _broken(rule, value, f"{key}.{rule.field}".lstrip("."))
+            if isinstance(value, rule.kind) and isinstance(children.get(rule.field), int | float | list):
+                yield from _check_rule(rule, value, f"{key}.{rule.field}".lstrip("."))
     else:
         return
-    for name, item in parts.items():
-        yield from unit_problems(item, f"{key}.{name}".lstrip("."))
+    for name, child in children.items():
+        yield from check_units(child, f"{key}.{name}".lstrip("."))
 
 
-def _broken(rule: Rule, owner: Any, key: str) -> Iterator[Problem]:
+def _check_rule(rule: Rule, owner: Any, key: str) -> Iterator[Problem]:
     if not rule.accepts(owner):
         yield Problem(key, rule.expected.format(**vars(owner)), getattr(owner, rule.field))
 
 
-class Boolean(BooleanNode):
-    """A boolean that refuses numbers: OmegaConf takes 0 and 1, which in `trainer.channels_last=1` are a mistake."""
+class StrictBoolean(BooleanNode):
+    """A boolean that refuses numbers. OmegaConf accepts 0 and 1, which are a mistake in `trainer.channels_last=1`."""
 
     @classmethod
-    def of(cls, node: BooleanNode) -> Boolean:
-        """The same value under the same name."""
+    def copy_of(cls, node: BooleanNode) -> StrictBoolean:
+        """Return a strict node with the same value and name."""
         strict = cls(is_optional=True)
         node._deepcopy_impl(strict, {})
         strict._set_parent(node._get_parent())
@@ -80,7 +86,7 @@ class Boolean(BooleanNode):
             raise ValidationError("'$VALUE' is a number, not true or false")
         return super()._validate_and_convert_impl(value)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Boolean:
-        copied = Boolean()
+    def __deepcopy__(self, memo: dict[int, Any]) -> StrictBoolean:
+        copied = StrictBoolean()
         self._deepcopy_impl(copied, memo)
         return copied

@@ -1,4 +1,4 @@
-"""The content-addressed artefact store: a folder per key, built aside, moved into place in one step."""
+"""The content-addressed artifact store: one folder per key, built in a temporary folder and renamed into place."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from unlearn.core.artifact_meta import META, MetaError, file_problems, file_sha256, read_meta, sealed
+from unlearn.core.artifact_meta import META, MetaError, add_digest, file_sha256, find_file_problems, read_meta
 from unlearn.core.errors import DamagedError, StoreError
 
-NOTED = 3600.0  # seconds: an artefact's use is noted by the time of its `meta.json`, at most so often
-PATIENCE = 3.0  # seconds until a process that waits for another says so
+TOUCH_INTERVAL = 3600.0  # seconds: the modification time of `meta.json` records the last use, to this precision
+PATIENCE = 3.0  # seconds that a process waits for another before it reports that it waits
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An artefact: its folder and what its `meta.json` says."""
+    """An artifact in the store: its folder and the content of its `meta.json`."""
 
     folder: Path
     meta: dict[str, Any]
@@ -32,31 +32,34 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """The hash that names it."""
+        """The hash that names the artifact."""
         return self.folder.name
 
     @property
     def seconds(self) -> float:
-        """How long it took to build, without its inputs."""
+        """Time that the build took, in seconds, without the builds of its inputs."""
         return float(self.meta["seconds"])
 
     def file(self, name: str) -> Path:
-        """A file of the artefact, its content checked against the hash that was noted when it was built.
+        """Check a file of the artifact against its recorded hash.
+
+        Returns:
+            The path of the file.
 
         Raises:
             StoreError: the file is missing, altered or unreadable.
         """
-        path, noted = self.folder / name, self.meta["files"].get(name, {})
+        path, record = self.folder / name, self.meta["files"].get(name, {})
         try:
-            whole = path.is_file() and file_sha256(path) == noted.get("sha256")
+            is_intact = path.is_file() and file_sha256(path) == record.get("sha256")
         except OSError as error:
             raise StoreError(f"paths.store: expected a readable store, got {path}: {error.strerror}") from error
-        if not whole:
+        if not is_intact:
             raise _damaged(self.folder, name)
         return path
 
     def json(self, name: str) -> Any:
-        """A JSON file of the artefact.
+        """Check and parse a JSON file of the artifact.
 
         Raises:
             StoreError: the file is missing, altered or not JSON.
@@ -68,10 +71,14 @@ class Entry:
 
 
 class ArtifactStore:
-    """Artefacts under `root/<kind>/<key>`; the key says everything that determines the content.
+    """Artifacts in folders `root/<kind>/<key>`; the key is a hash of everything that determines the content.
 
-    A lock saves processes from building the same thing twice; that nothing half-written is ever seen rests on the
-    rename alone. Damaged artefacts are reported, and rebuilt only if `rebuild_damaged`.
+    A lock per key keeps processes from building the same artifact twice. It is the rename into place, not the lock,
+    that keeps readers from ever seeing a half-written artifact.
+
+    Args:
+        root: the folder of the store.
+        rebuild_damaged: discard a damaged artifact and build it again; otherwise it raises `DamagedError`.
     """
 
     def __init__(self, root: Path | str, rebuild_damaged: bool = False) -> None:
@@ -79,10 +86,13 @@ class ArtifactStore:
         self.rebuild_damaged = rebuild_damaged
 
     def lookup(self, kind: str, key: str) -> Entry | None:
-        """The artefact, if it is there; a damaged one is thrown away if `rebuild_damaged`.
+        """Find an artifact; a damaged one is discarded if `rebuild_damaged`.
+
+        Returns:
+            The artifact, or None if the store does not have it.
 
         Raises:
-            StoreError: it is damaged and shall not be rebuilt, or it cannot be read.
+            StoreError: the artifact is damaged and `rebuild_damaged` is false, or it cannot be read.
         """
         try:
             return self._find(kind, key)
@@ -90,10 +100,10 @@ class ArtifactStore:
             if not self.rebuild_damaged:
                 raise
         with self._writing(), self._lock(key):  # another process may be rebuilding it, or have done so by now
-            return self._find_whole(kind, key)
+            return self._find_or_discard(kind, key)
 
-    def _find_whole(self, kind: str, key: str) -> Entry | None:
-        """As `_find`; a damaged one is thrown away if `rebuild_damaged`. It is for the one who holds the lock."""
+    def _find_or_discard(self, kind: str, key: str) -> Entry | None:
+        """As `_find`, but discards a damaged artifact if `rebuild_damaged`. The caller must hold the lock."""
         try:
             return self._find(kind, key)
         except DamagedError:
@@ -103,23 +113,25 @@ class ArtifactStore:
         return None
 
     def _find(self, kind: str, key: str) -> Entry | None:
-        """The artefact, if it is there. Its `meta.json` and sizes are checked now, contents when they are read or, if
-        `rebuild_damaged`, now as well."""
+        """The artifact, or None. Checks its `meta.json` and file sizes, and with `rebuild_damaged` also the contents.
+
+        Otherwise the content of a file is checked when the file is read.
+        """
         folder = self.root / kind / key
         if not os.path.lexists(folder):
             return None
         try:
             meta = read_meta(folder)
-            wrong = next(file_problems(folder, meta, contents=self.rebuild_damaged), None)
+            problem = next(find_file_problems(folder, meta, contents=self.rebuild_damaged), None)
         except MetaError as error:
             raise _damaged(folder, f"{META}: {error}") from error
         except PermissionError as error:
             raise StoreError(f"paths.store: expected a readable store, got {folder}: {error.strerror}") from error
         except OSError as error:
             raise _damaged(folder, META) from error
-        if wrong:
-            raise _damaged(folder, wrong)
-        _note_use(folder / META)
+        if problem:
+            raise _damaged(folder, problem)
+        _record_use(folder / META)
         return Entry(folder, meta, reused=True)
 
     def get(
@@ -128,27 +140,36 @@ class ArtifactStore:
         key: str,
         build: Callable[[Path], None],
         describe: Callable[[], dict[str, Any]],
-        waiting: Callable[[], None] = lambda: None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> Entry:
-        """The artefact, built by `build(folder)` if it is not there.
+        """Return an artifact, and build it first if the store does not have it.
 
-        `describe` adds to its `meta.json`; `seconds` there are those of earlier attempts. `waiting` is called once
-        if another process takes long to build it.
+        Args:
+            kind: the kind of artifact, a folder of the store.
+            key: the hash that names it.
+            build: writes the files of the artifact into a given empty folder.
+            describe: returns further fields of `meta.json`, after the build; `seconds` among them are those of
+                earlier, interrupted builds and are added to the time of this one.
+            on_wait: called once if another process is building the artifact and takes long.
 
         Raises:
-            StoreError: the store cannot be written, or the artefact is damaged.
+            StoreError: the store cannot be written, or the artifact is damaged.
         """
-        found = self.lookup(kind, key)
-        if found:
-            return found
-        with self._writing(), _held(self._lock(key), waiting):
-            return self._find_whole(kind, key) or self._build(kind, key, build, describe)
+        entry = self.lookup(kind, key)
+        if entry:
+            return entry
+        with self._writing(), _acquired(self._lock(key), on_wait):
+            return self._find_or_discard(kind, key) or self._build(kind, key, build, describe)
 
     @contextmanager
     def claim(self, kind: str, keys: Iterable[str]) -> Iterator[frozenset[str]]:
-        """Those of `keys` that are not there and that nobody else is building, nor will meanwhile: `put` them.
+        """Lock the missing artifacts among `keys`, to build them with `put` inside the `with` block.
 
-        It waits for nobody, so two who claim the same share it out.
+        It never waits: keys that another process has locked are left out, so that two processes with the same keys
+        divide the work.
+
+        Yields:
+            The keys that are locked and missing from the store.
 
         Raises:
             StoreError: the store cannot be written.
@@ -159,45 +180,50 @@ class ArtifactStore:
                 with suppress(Timeout):
                     locks.enter_context(self._lock(key).acquire(blocking=False))
                     free.add(key)
-            yield frozenset(key for key in free if self._find_whole(kind, key) is None)
+            yield frozenset(key for key in free if self._find_or_discard(kind, key) is None)
 
     def put(self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]) -> Entry:
-        """What `get` builds, of a key that is claimed."""
+        """Build an artifact that the caller has claimed; arguments as for `get`."""
         return self._build(kind, key, build, describe)
 
     def partial(self, key: str) -> Path:
-        """The folder where the build of an artefact may keep what a later attempt can go on from.
+        """The folder in which a build may keep progress, for a later attempt to resume from.
 
-        It is for the one who holds the lock, and goes once the artefact is there.
+        Only the process that holds the lock may use it. It is deleted once the artifact is complete.
         """
         return self.root / "partial" / key
 
     def pin(self, name: str, digest: str) -> None:
-        """Remember the content that `name` stands for; keys may then use the name alone.
+        """Record which content `name` refers to, so that keys may contain the name in place of the content.
+
+        Args:
+            name: the name of a data set.
+            digest: a hash of its content.
 
         Raises:
-            StoreError: the name stood for another content before.
+            StoreError: the name is recorded with another content, or the store cannot be written.
         """
         path = self.root / "pins" / f"{name}.txt"
         try:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                aside = path.with_name(f"{name}-{uuid.uuid4().hex}")
-                aside.write_text(digest)
-                aside.replace(path)
-            known = path.read_text(errors="replace") if path.is_file() else "not a file"
+                temporary = path.with_name(f"{name}-{uuid.uuid4().hex}")
+                temporary.write_text(digest)
+                temporary.replace(path)
+            recorded = path.read_text(errors="replace") if path.is_file() else "not a file"
         except OSError as error:
             raise StoreError(f"paths.store: expected a writable folder, got {self.root}: {error}") from error
-        if known != digest:
+        if recorded != digest:
             raise StoreError(
-                f"dataset {name}: expected the data that {self.root} was filled with ({known[:12]}), got other "
+                f"dataset {name}: expected the data that {self.root} was filled with ({recorded[:12]}), got other "
                 f"data ({digest[:12]}); use another paths.store for other data"
             )
 
     def remove(self, key: str, *folders: Path) -> bool:
-        """Take folders of that key out of the store, each out of sight in one step, and the key's lock file.
+        """Remove folders of a key, each with one rename, and the key's lock file.
 
-        Returns False, and removes nothing, while another process holds the lock.
+        Returns:
+            False if another process holds the lock: nothing is removed then.
 
         Raises:
             StoreError: the store cannot be written.
@@ -206,8 +232,8 @@ class ArtifactStore:
             with self._lock(key).acquire(blocking=False) as lock:
                 for folder in folders:
                     self._discard(folder)
-                # Who has the file open already and gets its lock next sees that it has no name any more: filelock
-                # opens it anew, so that two never hold the lock of one key.
+                # A process that already has the file open and gets the lock next sees that the file has no name any
+                # more: filelock then opens a new one, so two processes never hold the lock of one key.
                 Path(lock.lock_file).unlink(missing_ok=True)
         except Timeout:
             return False
@@ -216,14 +242,14 @@ class ArtifactStore:
         return True
 
     def _discard(self, folder: Path) -> None:
-        aside = self.root / "building" / f"{folder.name.partition('-')[0]}-{uuid.uuid4().hex}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # somebody else did it
-            folder.rename(aside)
-            if aside.is_dir() and not aside.is_symlink():
-                shutil.rmtree(aside)
-            else:  # a link or a file in an artefact's place
-                aside.unlink()
+        hidden = self.root / "building" / f"{folder.name.partition('-')[0]}-{uuid.uuid4().hex}"
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process removed it first
+            folder.rename(hidden)
+            if hidden.is_dir() and not hidden.is_symlink():
+                shutil.rmtree(hidden)
+            else:  # a link or a file in the place of an artifact
+                hidden.unlink()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -242,50 +268,56 @@ class ArtifactStore:
     def _build(
         self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
     ) -> Entry:
-        aside = self.root / "building"
-        aside.mkdir(parents=True, exist_ok=True)
-        for left_over in aside.glob(f"{key}-*"):  # of a killed builder: we hold the lock, nobody else is at it
-            shutil.rmtree(left_over, ignore_errors=True)
-        folder = aside / f"{key}-{uuid.uuid4().hex}"  # mkdtemp would shut out all other users of a shared store
+        building = self.root / "building"
+        building.mkdir(parents=True, exist_ok=True)
+        for abandoned in building.glob(f"{key}-*"):  # by a killed process: we hold the lock, so nobody else uses it
+            shutil.rmtree(abandoned, ignore_errors=True)
+        folder = building / f"{key}-{uuid.uuid4().hex}"  # mkdtemp would deny access to other users of a shared store
         folder.mkdir()
         try:
             start = time.perf_counter()
             build(folder)
-            seconds, told = time.perf_counter() - start, describe()
-            seconds += told.get("seconds", 0.0)
-            meta = told | {"kind": kind, "key": key, "seconds": seconds, "created": time.time()}
-            meta["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in folder.iterdir()}
-            meta = sealed(meta)
-            (folder / META).write_text(json.dumps(meta, indent=1))
+            seconds, fields = time.perf_counter() - start, describe()
+            seconds += fields.get("seconds", 0.0)
+            meta = _write_meta(folder, fields | {"kind": kind, "key": key, "seconds": seconds})
             for path in folder.iterdir():
                 path.chmod(folder.stat().st_mode & 0o666)
                 _sync(path)
             _sync(folder)
-            entry = self._place(folder, self.root / kind / key, meta)
+            entry = self._move_into_place(folder, self.root / kind / key, meta)
             shutil.rmtree(self.partial(key), ignore_errors=True)
             return entry
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _place(self, folder: Path, target: Path, meta: dict[str, Any]) -> Entry:
+    def _move_into_place(self, folder: Path, target: Path, meta: dict[str, Any]) -> Entry:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(target)
             _sync(target.parent)
-        except OSError:  # somebody without our lock was first (locks may fail on network file systems): theirs stands
-            found = self._find(meta["kind"], meta["key"])
-            if found is None:
+        except OSError:  # a process without our lock was first (locks may fail on network file systems): keep its files
+            entry = self._find(meta["kind"], meta["key"])
+            if entry is None:
                 raise
-            return found
+            return entry
         return Entry(target, meta, reused=False)
 
 
+def _write_meta(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """Write the `meta.json` of the files in a folder; returns its content."""
+    fields["created"] = time.time()
+    fields["files"] = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in folder.iterdir()}
+    meta = add_digest(fields)
+    (folder / META).write_text(json.dumps(meta, indent=1))
+    return meta
+
+
 @contextmanager
-def _held(lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
+def _acquired(lock: FileLock, on_wait: Callable[[], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
-        waiting()
+        on_wait()
         lock.acquire()
     try:
         yield
@@ -294,7 +326,7 @@ def _held(lock: FileLock, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _sync(path: Path) -> None:
-    """Force a file, or a folder's list of names, to disk."""
+    """Flush a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -302,15 +334,18 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _note_use(meta: Path) -> None:
-    """So that what is used is told from what is not; without it, in somebody else's store, nothing is lost."""
+def _record_use(meta: Path) -> None:
+    """Set the modification time of `meta.json` to now, so that `gc` can tell used artifacts from unused ones.
+
+    Without the permission to do so, as in the store of another user, it does nothing.
+    """
     with suppress(OSError):
-        if time.time() - meta.stat().st_mtime > NOTED:
+        if time.time() - meta.stat().st_mtime > TOUCH_INTERVAL:
             os.utime(meta)
 
 
-def _damaged(folder: Path, what: str) -> DamagedError:
+def _damaged(folder: Path, part: str) -> DamagedError:
     return DamagedError(
-        f"paths.store: expected the artefact {folder} as it was written, got a damaged {what}; "
+        f"paths.store: expected the artifact {folder} as it was written, got a damaged {part}; "
         f"remove that folder, or run again with rebuild_damaged=true"
     )

@@ -1,4 +1,4 @@
-"""A batch as losses see it, and passes that evaluate."""
+"""A labelled batch of images, and loops over a data set that evaluate a model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from unlearn.core.types import ImageSource
 
 
 class Batch(NamedTuple):
-    """Images float32 [b, c, h, w] in [0, 1], labels int64 [b].
+    """Images float32 [b, c, h, w] in [0, 1] and labels int64 [b].
 
-    Where this is one process's share of a batch, or a batch without some of its rows, `weights` float32 [b] say by
-    how much each sample enters the loss; None: each by 1 / b.
+    `weights` float32 [b] are the factors of the samples in the mean loss; None: 1 / b for every sample. They are set
+    where this is one process's part of a larger batch, or a batch from which rows were left out.
     """
 
     images: Tensor
@@ -24,9 +24,12 @@ class Batch(NamedTuple):
     weights: Tensor | None = None
 
     def mean(self, values: Tensor) -> Tensor:
-        """Of one value per sample [b], over the whole batch; losses that use it are right on several devices too.
+        """Mean of one value per sample over the whole batch; losses that use it are also correct on several devices.
 
-        Weighted means are computed in 32 bits, where mixed precision would round a product of vectors to 16.
+        A weighted mean is computed in 32 bits, because mixed precision would round a product of vectors to 16.
+
+        Args:
+            values: one value per sample, float [b].
         """
         if self.weights is None:
             return values.mean()
@@ -42,15 +45,15 @@ class Batch(NamedTuple):
         return self.mean(losses)
 
 
-def evenly_spaced(data: ImageSource, most: int | None) -> ImageSource:
-    """At most so many samples, evenly spaced: data in an order by class lose no class."""
-    if most is None or most >= len(data):
+def evenly_spaced(data: ImageSource, limit: int | None) -> ImageSource:
+    """At most `limit` samples, evenly spaced, so that data sorted by class keep every class; None: all samples."""
+    if limit is None or limit >= len(data):
         return data
-    return data.take((torch.arange(most) * len(data) // most).to(data.labels.device))
+    return data.take((torch.arange(limit) * len(data) // limit).to(data.labels.device))
 
 
 def iter_batches(data: ImageSource, batch_size: int) -> Iterator[Batch]:
-    """Every sample once, in order, unaugmented."""
+    """Yield every sample once, in order and without augmentation."""
     chunks = torch.split(torch.arange(len(data), device=data.labels.device), batch_size)
-    for chosen, pixels in zip(chunks, data.batches(chunks), strict=True):
-        yield Batch(pixels.float().div_(255), data.labels[chosen])
+    for positions, pixels in zip(chunks, data.batches(chunks), strict=True):
+        yield Batch(pixels.float().div_(255), data.labels[positions])

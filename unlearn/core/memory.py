@@ -1,4 +1,4 @@
-"""Device memory: how much is free, how running out of it looks, and smaller pieces where a batch does not fit."""
+"""Device memory: its free amount, detection of out-of-memory errors, and micro-batches where a batch does not fit."""
 
 from __future__ import annotations
 
@@ -9,70 +9,80 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-# Besides torch's own error: the CPU's allocator, cuBLAS and cuDNN, and errors that come from another process as text.
-SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED", "OutOfMemoryError")
-NUMBER = 4  # bytes of a float32
+# Apart from torch's own error: the CPU's allocator, cuBLAS, cuDNN, and errors that another process sent as text.
+OUT_OF_MEMORY_MESSAGES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "OutOfMemoryError",
+)
+FLOAT32_BYTES = 4
 Result = TypeVar("Result")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of a device or of this machine, is used up."""
+    """Whether an error reports that the memory of a device, or of this machine, is used up."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_MESSAGES)
 
 
-def free_numbers(device: torch.device) -> int:
-    """How many float32 numbers fit into a CUDA device's memory now."""
-    torch.cuda.empty_cache()  # what the allocator holds without using it is free too
-    free, _ = torch.cuda.mem_get_info(device)
-    return free // NUMBER
+def free_float32_count(device: torch.device) -> int:
+    """How many float32 numbers fit into the free memory of a CUDA device."""
+    torch.cuda.empty_cache()  # memory that the allocator holds without using it is free too
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return free_bytes // FLOAT32_BYTES
 
 
-def release() -> None:
-    """Give back what dead models and the allocator's cache hold on the CUDA device, if one is in use."""
+def release_cuda_memory() -> None:
+    """Free the CUDA memory of dead models and of the allocator's cache; does nothing where CUDA is not in use."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()  # a trainer and its module refer to each other
         torch.cuda.empty_cache()
 
 
-class Pieces:
-    """Works through batches in pieces of at most `size` samples; None: each batch at once.
+class MicroBatches:
+    """Splits batches into micro-batches of at most `size` samples.
 
-    A piece that runs out of memory is done again as two halves, and no later piece is larger than these.
+    A micro-batch that runs out of memory is repeated as two halves, and no later one is larger than these halves.
+
+    Args:
+        size: the largest number of samples; None: a batch is not split until memory runs out.
 
     Example:
-        >>> [len(piece) for piece in Pieces(2).results(lambda images: images, torch.zeros(5))]
+        >>> [len(rows) for rows in MicroBatches(2).map(lambda images: images, torch.zeros(5))]
         [2, 2, 1]
     """
 
     def __init__(self, size: int | None = None) -> None:
         self.size = size
 
-    def results(
+    def map(
         self, work: Callable[..., Result], *batch: Tensor, undo: Callable[[], bool] = lambda: True
     ) -> Iterator[Result]:
-        """What `work` makes of each piece of a batch, in order.
+        """Call `work` on each micro-batch of a batch, in order, and yield the results.
 
         Args:
-            work: gets the same rows of every tensor of `batch`.
-            batch: tensors of equally many rows.
-            undo: takes back what a failed piece has left behind; False: it cannot.
+            work: gets the same rows of every tensor in `batch`.
+            batch: tensors with equal numbers of rows.
+            undo: reverts the side effects of a failed call of `work`; returns False if it cannot.
 
         Raises:
-            RuntimeError, MemoryError: what `work` raised; memory ran out for a single sample, or could not be undone.
+            RuntimeError, MemoryError: `work` failed for another reason; or memory ran out for a single sample, or
+                after side effects that `undo` could not revert.
         """
         start, n = 0, len(batch[0])
         while start < n or start == 0:
-            piece = [tensor[start : start + (self.size or max(1, n))] for tensor in batch]
+            rows = [tensor[start : start + (self.size or max(1, n))] for tensor in batch]
             try:
-                result = work(*piece)
+                result = work(*rows)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or len(piece[0]) < 2 or not undo():
+                if not is_out_of_memory(error) or len(rows[0]) < 2 or not undo():
                     raise
-                self.size = (len(piece[0]) + 1) // 2
+                self.size = (len(rows[0]) + 1) // 2
             else:
-                start += max(1, len(piece[0]))
+                start += max(1, len(rows[0]))
                 yield result
                 continue
-            release()  # here, where the error no longer holds the tensors that were in its way
+            release_cuda_memory()  # here, where the error no longer holds the tensors of the failed call

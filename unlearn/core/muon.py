@@ -12,15 +12,15 @@ from torch.optim.sgd import sgd
 
 
 class MuonWithSgd(torch.optim.Optimizer):
-    """Groups with `muon=True` take orthogonalised momentum steps (Jordan et al. 2024); all others plain SGD steps.
+    """Takes orthogonalised momentum steps in groups with `muon=True` (Jordan et al. 2024), plain SGD steps in others.
 
-    The weight of a convolution [o, i, h, w] counts as the matrix [o, i * h * w]. Weight decay is decoupled for
-    matrices, as torch's Muon has it, and part of the gradient for the rest, as torch's SGD has it.
+    The weight of a convolution [o, i, h, w] is treated as the matrix [o, i * h * w]. Weight decay is decoupled for
+    matrices, as in torch's Muon, and part of the gradient for all other weights, as in torch's SGD.
 
     Args:
         groups: parameter groups with `lr`, `weight_decay` and `muon`.
-        momentum: of both, in [0, 1).
-        nesterov: of both.
+        momentum: of both kinds of step, in [0, 1).
+        nesterov: look ahead along the momentum, in both kinds of step.
     """
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float, nesterov: bool) -> None:
@@ -28,7 +28,7 @@ class MuonWithSgd(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step on every parameter that has a gradient."""
+        """Take one step on every parameter that has a gradient."""
         with torch.enable_grad():
             loss = closure() if closure is not None else None
         for group in self.param_groups:
@@ -39,7 +39,7 @@ class MuonWithSgd(torch.optim.Optimizer):
         return loss
 
     def _buffer(self, p: Tensor) -> Tensor:
-        """The momentum of a parameter: contiguous, so that a matrix of it is a view."""
+        """The momentum buffer of a parameter: contiguous, so that it can be viewed as a matrix."""
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Finds everything pluggable by walking packages: no list to edit."""
+"""Finds option classes (strategies, metrics, models, ...) by importing the modules of a package: no list to edit."""
 
 from __future__ import annotations
 
@@ -13,37 +13,48 @@ from pathlib import Path
 from types import ModuleType
 
 
-def options(package: ModuleType | str, base: type) -> dict[str, type]:
-    """Concrete classes under `base` by option name, from all modules of a package, or from one module.
+def find_options(package: ModuleType | str, base: type) -> dict[str, type]:
+    """Find the concrete subclasses of `base` in all modules of a package, or in one module.
 
-    A class is an option if nothing derives from it (a class here is abstract or final); its option name is the
-    class name in snake case.
+    A class is an option if no other class of its package derives from it: a class here is abstract or final.
+
+    Args:
+        package: a package or module, or its dotted name.
+        base: the class that every option derives from.
+
+    Returns:
+        The classes by option name, the class name in snake case.
     """
     module = importlib.import_module(package) if isinstance(package, str) else package
     modules = [module]
     if hasattr(module, "__path__"):
         names = sorted(info.name for info in pkgutil.iter_modules(module.__path__))
         modules = [importlib.import_module(f"{module.__name__}.{name}") for name in names]
-    found = [kind for each in modules for kind in _concrete(each, base)]
-    return {snake_case(kind.__name__): kind for kind in found if _final(kind)}
+    classes = [kind for module in modules for kind in _find_concrete(module, base)]
+    return {snake_case(kind.__name__): kind for kind in classes if _is_final(kind)}
 
 
-def option(package: str, base: type, name: str) -> type | None:
-    """One of `options(package, base)`, for which no other module is imported than those that have a class so named."""
-    for module in _places(package).get(name, []):
-        for kind in _concrete(importlib.import_module(module), base):
-            if snake_case(kind.__name__) == name and _final(kind):
+def find_option(package: str, base: type, name: str) -> type | None:
+    """Find one of `find_options(package, base)` by its name, importing only modules that define a class of that name.
+
+    Returns:
+        The class, or None if there is no such option.
+    """
+    for module in _modules_by_option(package).get(name, []):
+        for kind in _find_concrete(importlib.import_module(module), base):
+            if snake_case(kind.__name__) == name and _is_final(kind):
                 return kind
     return None
 
 
-def _final(kind: type) -> bool:
-    """Whether nothing of its own package derives from it; what a user derives from it does not count."""
-    derived: list[type] = kind.__subclasses__()
-    return not any(each.__module__.split(".")[0] == kind.__module__.split(".")[0] for each in derived)
+def _is_final(kind: type) -> bool:
+    """Whether no class of the same package derives from it; classes that a user derives from it do not count."""
+    subclasses: list[type] = kind.__subclasses__()
+    package = kind.__module__.split(".")[0]
+    return not any(subclass.__module__.split(".")[0] == package for subclass in subclasses)
 
 
-def _concrete(module: ModuleType, base: type) -> list[type]:
+def _find_concrete(module: ModuleType, base: type) -> list[type]:
     return [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
@@ -52,23 +63,24 @@ def _concrete(module: ModuleType, base: type) -> list[type]:
 
 
 @cache
-def _places(package: str) -> dict[str, list[str]]:
-    """By option name, the modules whose source has such a class at its top level."""
+def _modules_by_option(package: str) -> dict[str, list[str]]:
+    """By option name, the modules whose source defines a class of that name at its top level."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
-    inner = pkgutil.iter_modules(spec.submodule_search_locations) if spec.submodule_search_locations else []
-    names = {
-        f"{package}.{each.name}": f"{each.name}/__init__.py" if each.ispkg else f"{each.name}.py" for each in inner
+    folders = spec.submodule_search_locations
+    files = {
+        f"{package}.{info.name}": f"{info.name}/__init__.py" if info.ispkg else f"{info.name}.py"
+        for info in (pkgutil.iter_modules(folders) if folders else [])
     }
-    files = {module: Path(spec.origin).parent / name for module, name in names.items()}
-    found = defaultdict[str, list[str]](list)
-    for module, path in (files or {package: Path(spec.origin)}).items():
+    paths = {module: Path(spec.origin).parent / file for module, file in files.items()}
+    modules = defaultdict[str, list[str]](list)
+    for module, path in (paths or {package: Path(spec.origin)}).items():
         for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
-            found[snake_case(name)].append(module)
-    return dict(found)
+            modules[snake_case(name)].append(module)
+    return dict(modules)
 
 
 def snake_case(name: str) -> str:
-    """`TopK` to `top_k`, `ULira` to `u_lira`."""
+    """Convert a class name to an option name: `TopK` to `top_k`, `ULira` to `u_lira`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

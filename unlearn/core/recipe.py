@@ -1,4 +1,4 @@
-"""How weights are fitted: one recipe for training, retraining and a strategy's fine-tuning."""
+"""The training recipe: optimizer, schedule and length, for training, retraining and fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.core.errors import Problem
-from unlearn.core.validation import at_least, fraction, one_of, positive, share
+from unlearn.core.validation import at_least, fraction, one_of, positive
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # first: batch and instance
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)  # _NormBase: batch and instance
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Optimizer, schedule and length of one fit.
+    """Optimizer, schedule and length of a training.
 
     The learning rate changes at every step. `linear` and `cosine` fall from `lr` to 0; `one_cycle` rises linearly from
     `start` * lr to lr over the fraction `rise` of all steps and falls linearly to `end` * lr, as in the CIFAR-10 speed
@@ -29,7 +29,7 @@ class Recipe:
     batch_size: int = at_least(1, 64)
     optimizer: str = one_of("sgd", "adam", "adamw", "muon")  # muon: matrices by Muon, all other weights by sgd
     lr: float = positive(0.05)
-    momentum: float = share(0.9)  # sgd and muon; the first beta of adam and adamw
+    momentum: float = fraction(0.9)  # sgd and muon; the first beta of adam and adamw
     nesterov: bool = False  # sgd: look ahead along the momentum
     weight_decay: float = at_least(0, 5e-4)
     decay_norms: bool = True  # false: biases and the weights of normalisation layers do not decay
@@ -37,16 +37,16 @@ class Recipe:
     schedule: str = one_of("constant", "linear", "cosine", "one_cycle", "multistep")
     milestones: list[int] = field(default_factory=list)  # epochs at which multistep multiplies lr by gamma
     gamma: float = positive(0.1)
-    rise: float = share(0.23)  # one_cycle: the fraction of all steps over which lr rises
-    start: float = fraction(0.2)  # one_cycle: lr is multiplied by this at the first step
-    end: float = fraction(0.07)  # one_cycle: and by this after the last step
+    rise: float = fraction(0.23)  # one_cycle: the fraction of all steps over which lr rises
+    start: float = fraction(0.2, one=True)  # one_cycle: the factor of lr at the first step
+    end: float = fraction(0.07, one=True)  # one_cycle: the factor of lr after the last step
     warmup: float = at_least(0, 0.0)  # epochs over which lr rises linearly to its value; 0.5 is half an epoch
     clip: float | None = positive(None)  # largest gradient norm; null: no clipping
-    label_smoothing: float = share(0.0)
+    label_smoothing: float = fraction(0.0)
     patience: int | None = at_least(1, None)  # epochs without a lower validation loss; null: never stop early
 
     def problems(self, key: str) -> Iterator[Problem]:
-        """Fields that do not fit together."""
+        """Report fields that contradict each other."""
         if self.schedule == "multistep" and not self.milestones:
             yield Problem(f"{key}.milestones", "epochs for schedule=multistep", self.milestones)
         if self.nesterov and self.optimizer not in ("sgd", "muon"):
@@ -55,12 +55,17 @@ class Recipe:
             yield Problem(f"{key}.momentum", "a number above 0 with nesterov", self.momentum)
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """A fresh optimizer over the trainable parameters of `model`."""
+        """Create the optimizer of the trainable parameters of a model."""
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         return self.optimizer_over(trainable, norm_parameters(model))
 
     def optimizer_over(self, parameters: Mapping[str, Tensor], norms: Collection[str]) -> torch.optim.Optimizer:
-        """A fresh optimizer over `parameters`, by name; `norms` names those of normalisation layers."""
+        """Create the optimizer of some parameters.
+
+        Args:
+            parameters: the parameters by name.
+            norms: names of those that belong to normalisation layers.
+        """
         groups = list(self._groups(parameters, norms))
         if self.optimizer == "muon":
             from unlearn.core.muon import MuonWithSgd
@@ -72,7 +77,7 @@ class Recipe:
         return kind(groups, self.lr, betas=(self.momentum, 0.999))
 
     def _groups(self, parameters: Mapping[str, Tensor], norms: Collection[str]) -> Iterator[dict[str, Any]]:
-        """Parameters that share a learning rate and a weight decay, in the order of their first."""
+        """Parameter groups with one learning rate and weight decay each, in the order of their first parameters."""
         groups: dict[tuple[float, float, bool], list[Tensor]] = {}
         for name, p in parameters.items():
             is_bias = name.rpartition(".")[2] == "bias"
@@ -84,18 +89,18 @@ class Recipe:
             yield {"params": members, "lr": lr, "initial_lr": lr, "weight_decay": decay} | muon
 
     def set_lr(self, optimizer: torch.optim.Optimizer, epoch: float) -> None:
-        """Set the learning rate of the step that begins after `epoch` epochs; 1.5 is the middle of the second."""
+        """Set the learning rate of the next step, after `epoch` epochs; 1.5 is the middle of the second epoch."""
         factor = self.lr_factor(epoch)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
     def lr_factor(self, epoch: float) -> float:
-        """What the learning rate is multiplied by at the step that begins after `epoch` epochs."""
+        """The factor of the learning rate at the next step, after `epoch` epochs."""
         done = min(1.0, epoch / max(1, self.epochs))
         return self._decay(done, epoch) * (min(1.0, epoch / self.warmup) if self.warmup else 1.0)
 
     def _decay(self, done: float, epoch: float) -> float:
-        """The schedule's factor when the fraction `done` of all steps is over."""
+        """The factor of the schedule after the fraction `done` of all steps."""
         match self.schedule:
             case "linear":
                 return 1 - done
@@ -112,7 +117,7 @@ class Recipe:
 
 
 def norm_parameters(model: nn.Module) -> set[str]:
-    """Names of the weights and biases of normalisation layers."""
+    """Find the names of the weights and biases of normalisation layers."""
     return {
         f"{layer}.{name}".removeprefix(".")
         for layer, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""The words that every part shares: roles, subsets, images, predictions, measurements."""
+"""Types that all packages share: roles, subsets, images, predictions, measurements."""
 
 from __future__ import annotations
 
@@ -12,51 +12,53 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Curve = list[dict[str, float]]  # one row an epoch
+Curve = list[dict[str, float]]  # one row per epoch
 
 
 class Role(StrEnum):
-    """Which model. `guide` trains SPD-GAN, `proxy` ranks records by their loss, and `shadow` shows attacks what a model
-    says of what it learnt and of what it did not: none of them is ever reported."""
+    """The role of a model in a run.
+
+    Reports never contain a guide, a proxy or a shadow model.
+    """
 
     ORIGINAL = "original"
     RETRAINED = "retrained"
     UNLEARNED = "unlearned"
-    UNTRAINED = "untrained"  # random weights: what a model that knows nothing says
-    FRESH = "fresh"  # trained on D like the original, but never in SPD-GAN's loop: a control of the probe
-    GUIDE = "guide"
-    PROXY = "proxy"
-    SHADOW = "shadow"  # trained on half of D and holdout, read by attacks alone
+    UNTRAINED = "untrained"  # random weights: the baseline of a model that has learned nothing
+    FRESH = "fresh"  # trained on D like the original, but not used to train SPD-GAN: a control of the probe
+    GUIDE = "guide"  # the classifier that SPD-GAN is trained against
+    PROXY = "proxy"  # ranks records by their loss
+    SHADOW = "shadow"  # trained on half of D and holdout; only attacks use it, to compare members with non-members
 
 
 class Subset(StrEnum):
-    """Which data. Under SPD-GAN's marker `forget` is the marked D_f' itself, and `holdout` is marked alike."""
+    """A part of the data. With SPD-GAN's marker, `forget` is the marked forget set D_f'; `holdout` is marked too."""
 
     TRAIN = "train"  # D: forget and retain together
     FORGET = "forget"
     RETAIN = "retain"
-    CORRECTED = "corrected"  # D under the right labels, where a request corrects them
-    RELABELLED = "relabelled"  # the forget set under its right labels
+    CORRECTED = "corrected"  # D with the right labels, where a request corrects them
+    RELABELLED = "relabelled"  # the forget set with the right labels
     VALIDATION = "validation"
-    HOLDOUT = "holdout"  # non-members; read by attacks alone (their shadow models too), and by SPD-GAN's control
+    HOLDOUT = "holdout"  # non-members; used only by attacks, their shadow models and SPD-GAN's control
     TEST = "test"
-    CLEAN_FORGET = "clean_forget"  # D_f as it came
-    PERTURBED_FORGET = "perturbed_forget"  # D_f moved by SPD-GAN, under marker and probe alike
-    PERTURBED_HOLDOUT = "perturbed_holdout"  # holdout moved by the same generator
-    NOISY_FORGET = "noisy_forget"  # D_f under random noise as large as SPD-GAN's shift
-    PROBES = "probes"  # no data: images made of the original, so that it is sure of their class
+    CLEAN_FORGET = "clean_forget"  # D_f without the changes by SPD-GAN
+    PERTURBED_FORGET = "perturbed_forget"  # D_f changed by SPD-GAN, as marker and as probe
+    PERTURBED_HOLDOUT = "perturbed_holdout"  # holdout changed by the same generator
+    NOISY_FORGET = "noisy_forget"  # D_f with random noise as large as SPD-GAN's change
+    PROBES = "probes"  # no data: images synthesised so that the original model is certain of their class
 
 
 class ImageSource(Protocol):
-    """Labelled images, wherever they lie: in memory (`Images`), or on disk (`data.stream.Stream`)."""
+    """Labelled images, in memory (`Images`) or on disk (`data.stream.Stream`)."""
 
     @property
     def labels(self) -> Tensor:
-        """int64 [n]"""
+        """The labels, int64 [n]."""
 
     @property
     def index(self) -> Tensor:
-        """Where each stands in its part of the data set, int64 [n]."""
+        """The index of each image in its part of the data set, int64 [n]."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,19 +67,19 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """uint8 [b, c, h, w] for each chunk of positions int64 [b], on the device of the labels."""
+        """Yield the images uint8 [b, c, h, w] of each chunk of positions int64 [b], on the device of the labels."""
 
     def take(self, positions: Tensor) -> Self:
-        """Those at `positions` int64 [m], in that order."""
+        """The images at `positions` int64 [m], in that order."""
 
     def relabelled(self, labels: Tensor) -> Self:
-        """The same images under other labels int64 [n]."""
+        """The same images with other labels int64 [n]."""
 
     def replaced(self, index: Tensor, images: Tensor) -> Self:
-        """With the images of some data set indices int64 [m] replaced by uint8 [m, c, h, w]; all indices sorted."""
+        """Replace the images at data set indices int64 [m] by others uint8 [m, c, h, w]; all indices must be sorted."""
 
     def to(self, device: str | torch.device) -> Self:
-        """The same, giving its batches on another device."""
+        """The same images, with batches on another device."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +100,20 @@ class Images:
         return channels, height, width
 
     def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """uint8 [b, c, h, w] for each chunk of positions."""
+        """Yield the images uint8 [b, c, h, w] of each chunk of positions."""
         for positions in chunks:
             yield self.images.index_select(0, positions.to(self.images.device))
 
     def take(self, positions: Tensor) -> Images:
-        """Those at `positions`."""
+        """The images at `positions`."""
         return Images(self.images[positions], self.labels[positions], self.index[positions])
 
     def relabelled(self, labels: Tensor) -> Images:
-        """The same images under other labels."""
+        """The same images with other labels."""
         return replace(self, labels=labels)
 
     def replaced(self, index: Tensor, images: Tensor) -> Images:
-        """With the images of some data set indices replaced; both indices sorted."""
+        """Replace the images at some data set indices; both indices must be sorted."""
         import torch
 
         changed = self.images.clone()
@@ -119,13 +121,13 @@ class Images:
         return replace(self, images=changed)
 
     def to(self, device: str | torch.device) -> Images:
-        """The same on another device."""
+        """The same images on another device."""
         return Images(self.images.to(device), self.labels.to(device), self.index.to(device))
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One forward pass: logits float32 [n, C], labels int64 [n], data set index int64 [n]."""
+    """Result of one forward pass: logits float32 [n, C], labels int64 [n], data set indices int64 [n]."""
 
     logits: Tensor
     labels: Tensor
@@ -136,8 +138,8 @@ class Predictions:
 class Measurement:
     """A number with its uncertainty.
 
-    `value` is `None` where the quantity is undefined in principle, with the `reason`; `n` counts the samples
-    behind it; `standard_error` and the 95 % `interval` speak of those samples, not of seeds.
+    `value` is None where the quantity is undefined in principle; `reason` then explains why. `n` is the number of
+    samples; `standard_error` and the 95 % `interval` describe the variation over these samples, not over seeds.
     """
 
     value: float | None

@@ -1,4 +1,4 @@
-"""The gradients of every single sample, from one backward pass over many of them."""
+"""Sums over the gradients of single samples, computed from one backward pass over many samples."""
 
 from __future__ import annotations
 
@@ -14,129 +14,154 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
-from unlearn.core.memory import Pieces, free_numbers, is_out_of_memory
+from unlearn.core.memory import MicroBatches, free_float32_count, is_out_of_memory
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images [b, c, h, w] and labels int64 [b]
-Function = Callable[[Tensor, Tensor], Tensor]  # of logits [b, C] and labels: a sum of one number per sample
+Function = Callable[[Tensor, Tensor], Tensor]  # maps logits [b, C] and labels to a sum of one number per sample
 Power = Callable[..., Tensor]  # torch.abs or torch.square
-Named = dict[str, Tensor]  # by parameter name, in its shape; what no output depends on is left out
+NamedTensors = dict[str, Tensor]  # by parameter name, in its shape, without parameters that no output depends on
 
 NORM = nn.modules.batchnorm._BatchNorm
-PAIRS = 4  # positions up to which a square is cheaper by the products of its terms
-CACHED = 1 << 17  # numbers that are written and read again at once
-FEW = 24  # samples: of fewer, to ask whether it is right for the net costs what it gains (scripts/bench/importance.py)
-FEWEST = 1 << 20  # numbers that a small net may hold at once beside itself
-MOST = 1 << 30  # numbers at once on a GPU: some kernels count in 32 bits
-ROOM = 8  # a GPU's free memory over what is held at once: autograd, and what is made of it, take several times as much
+MAX_PAIRED_POSITIONS = 4  # with more positions, the products of all pairs cost more than the gradients themselves
+CACHE_ENTRIES = 1 << 17  # numbers that stay in a CPU's cache between a write and the next read
+MIN_BATCHED = 24  # with fewer samples the check of the net costs what batching gains (scripts/bench/importance.py)
+MIN_ROOM = 1 << 20  # numbers that even a small net may hold in addition to itself
+MAX_ROOM = 1 << 30  # numbers held at a time on a GPU: some kernels count in 32 bits
+FREE_PER_ROOM = 8  # a GPU's free memory over what is held at a time: autograd and results take several times as much
 
 
-def gradients(
+def sum_gradients(
     model: nn.Module, batches: Batches, function: Function, draws: torch.Generator | None = None
-) -> tuple[Named, int]:
-    """The sum over samples of dF/dw, and how many they are; `function` may draw from `draws`."""
-    total: Named = {}
-    n, pieces = 0, Pieces()
-    with _hearing(model, lambda name, gradient: _sum(total, name, gradient).add_(gradient)):
+) -> tuple[NamedTensors, int]:
+    """Sum dF/dw over samples.
+
+    Args:
+        model: in eval mode.
+        batches: images [b, c, h, w] and labels int64 [b].
+        function: F, summed over a batch.
+        draws: the generator that `function` draws from, if any.
+
+    Returns:
+        The sums by parameter name, and the number of samples.
+    """
+    total: NamedTensors = {}
+    n, micro_batches = 0, MicroBatches()
+    with _on_gradients(model, lambda name, gradient: _get_sum(total, name, gradient).add_(gradient)):
         for batch in batches:
             n += len(batch[1])
-            _add_up(
-                lambda images, labels: _backward(model, function(model(images), labels)), batch, pieces, total, draws
+            _accumulate(
+                lambda images, labels: _backward(model, function(model(images), labels)),
+                batch,
+                micro_batches,
+                total,
+                draws,
             )
     return total, n
 
 
-def sums(
+def sum_powers(
     model: nn.Module, batches: Batches, function: Function, power: Power, draws: torch.Generator | None = None
-) -> tuple[Named, int]:
-    """The sum over samples of power(dF/dw), and how many they are; how batches are cut changes rounding alone.
+) -> tuple[NamedTensors, int]:
+    """Sum power(dF/dw) over samples; the size of the batches affects only rounding.
 
-    Many samples at once where there are some and that is known to be right for the net (`_trusted`), else one by one.
-    On a GPU as many as its free memory has room for. `function` may draw from `draws`.
+    Many samples are processed in one pass where `_is_batchable` finds that this is correct for the net, otherwise one
+    by one. On a GPU a pass takes as many samples as the free memory allows.
+
+    Args:
+        model: in eval mode.
+        batches: images [b, c, h, w] and labels int64 [b].
+        function: F, summed over a batch.
+        power: torch.abs or torch.square, applied to each sample's gradient.
+        draws: the generator that `function` draws from, if any.
+
+    Returns:
+        The sums by parameter name, and the number of samples.
     """
-    total: Named = {}
-    n, way, pieces = 0, _one_by_one, Pieces()
+    total: NamedTensors = {}
+    n, add_powers, micro_batches = 0, _add_powers_one_by_one, MicroBatches()
     for images, labels in batches:
-        if n == 0 and len(images) >= FEW and _trusted(model, images):
+        if n == 0 and len(images) >= MIN_BATCHED and _is_batchable(model, images):
             room = _room(model)
-            way, pieces = partial(_at_once, room=room), Pieces(_fitting(model, images, room))
+            add_powers = partial(_add_powers_batched, room=room)
+            micro_batches = MicroBatches(_samples_that_fit(model, images, room))
         n += len(labels)
-        work = partial(way, model, function=function, power=power, total=total)
-        _add_up(work, (images, labels), pieces, total, draws)
+        work = partial(add_powers, model, function=function, power=power, total=total)
+        _accumulate(work, (images, labels), micro_batches, total, draws)
     return total, n
 
 
-def _add_up(
+def _accumulate(
     work: Callable[[Tensor, Tensor], None],
     batch: tuple[Tensor, Tensor],
-    pieces: Pieces,
-    total: Named,
+    micro_batches: MicroBatches,
+    total: NamedTensors,
     draws: torch.Generator | None,
 ) -> None:
-    """Let `work` add each piece of a batch to `total`, in smaller pieces once memory has run out."""
-    before = _Before.now(total, draws)
+    """Let `work` add a batch to `total`, in micro-batches once memory has run out."""
+    snapshot = _Snapshot.take(total, draws)
 
     def undo() -> bool:
-        return before.put_back(total, draws)
+        return snapshot.restore(total, draws)
 
-    for _ in pieces.results(work, *batch, undo=undo):
-        before = _Before.now(total, draws)
+    for _ in micro_batches.map(work, *batch, undo=undo):
+        snapshot = _Snapshot.take(total, draws)
 
 
-class _Before(NamedTuple):
-    """Where the sums stood before a piece; on a GPU, where memory runs out in the middle of one, a copy of them."""
+class _Snapshot(NamedTuple):
+    """The state of the sums before a micro-batch; with copies on a GPU, where memory can run out half way."""
 
-    changes: dict[str, int]  # how often each sum has changed
-    sums: Named | None
-    state: Tensor | None  # of the generator
+    versions: dict[str, int]  # how often each sum has changed
+    sums: NamedTensors | None
+    generator_state: Tensor | None
 
     @classmethod
-    def now(cls, total: Named, draws: torch.Generator | None) -> _Before:
-        """Before the next piece."""
-        on_gpu = any(_on_gpu(each) for each in total.values())
-        kept = {name: each.clone() for name, each in total.items()} if on_gpu else None
-        return cls(_changes(total), kept, None if draws is None else draws.get_state())
+    def take(cls, total: NamedTensors, draws: torch.Generator | None) -> _Snapshot:
+        """Record the current state."""
+        on_gpu = any(_on_gpu(tensor) for tensor in total.values())
+        copies = {name: tensor.clone() for name, tensor in total.items()} if on_gpu else None
+        return cls(_versions(total), copies, None if draws is None else draws.get_state())
 
-    def put_back(self, total: Named, draws: torch.Generator | None) -> bool:
-        """Make a piece undone; False where it has changed sums that were not kept."""
-        if draws is not None and self.state is not None:
-            draws.set_state(self.state)
-        if not self.changes:  # it was the first
+    def restore(self, total: NamedTensors, draws: torch.Generator | None) -> bool:
+        """Restore the recorded state; returns False if sums have changed of which there is no copy."""
+        if draws is not None and self.generator_state is not None:
+            draws.set_state(self.generator_state)
+        if not self.versions:  # it was the first micro-batch
             total.clear()
         elif self.sums is None:
-            return _changes(total) == self.changes
+            return _versions(total) == self.versions
         else:
             total.clear()
-            total.update({name: each.clone() for name, each in self.sums.items()})
+            total.update({name: tensor.clone() for name, tensor in self.sums.items()})
         return True
 
 
-def _changes(total: Named) -> dict[str, int]:
-    return {name: each._version for name, each in total.items()}
+def _versions(total: NamedTensors) -> dict[str, int]:
+    return {name: tensor._version for name, tensor in total.items()}
 
 
-def _sum(total: Named, name: str, like: Tensor) -> Tensor:
-    """The running sum of that name, which begins with zeros."""
+def _get_sum(total: NamedTensors, name: str, like: Tensor) -> Tensor:
+    """The running sum of a parameter; starts with zeros in the shape of `like`."""
     if name not in total:
         total[name] = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
     return total[name]
 
 
-def _hearing(model: nn.Module, hear: Callable[[str, Tensor], object]) -> ExitStack:
-    """Calls `hear` with the gradient of each parameter as soon as it is made.
+def _on_gradients(model: nn.Module, callback: Callable[[str, Tensor], object]) -> ExitStack:
+    """Call `callback` with the name and gradient of each parameter as soon as the gradient is computed.
 
-    What autograd keeps of it is one zero, expanded: never are all gradients there at once.
+    Autograd then keeps one expanded zero in place of the gradient, so that never all gradients are held together.
     """
 
-    def heard(name: str, gradient: Tensor | None) -> Tensor | None:
-        if gradient is None:  # a function of the net's own need not have one
+    def hook(name: str, gradient: Tensor | None) -> Tensor | None:
+        if gradient is None:  # a custom autograd function need not return a gradient
             return None
-        hear(name, gradient)
+        callback(name, gradient)
         return gradient.new_zeros(()).expand_as(gradient)
 
     hooks = ExitStack()
     for name, p in model.named_parameters():
         if p.requires_grad:
-            hooks.enter_context(p.register_hook(partial(heard, name)))  # type: ignore[no-untyped-call]
+            hooks.enter_context(p.register_hook(partial(hook, name)))  # type: ignore[no-untyped-call]
     return hooks
 
 
@@ -145,215 +170,224 @@ def _backward(model: nn.Module, value: Tensor) -> None:
     torch.autograd.grad(value, parameters, allow_unused=True)
 
 
-def _one_by_one(
-    model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power, total: Named
+def _add_powers_one_by_one(
+    model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power, total: NamedTensors
 ) -> None:
-    """For every net, by a backward pass per sample."""
-    with _hearing(model, lambda name, gradient: _sum(total, name, gradient).add_(power(gradient))):
+    """Add to `total` by one backward pass per sample; correct for every net."""
+    with _on_gradients(model, lambda name, gradient: _get_sum(total, name, gradient).add_(power(gradient))):
         for image, label in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
             _backward(model, function(model(image), label))
 
 
-def _at_once(
+def _add_powers_batched(
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
     function: Function,
     power: Power,
-    total: Named,
+    total: NamedTensors,
     room: int | None = None,
 ) -> None:
-    """For nets of linear layers, convolutions, and batch normalisation in eval mode, by one backward pass.
+    """Add to `total` by one backward pass over all samples.
 
-    The trick: from the gradient at a layer's output, and its input, every sample's own gradient is an outer product,
-    whose power is summed on the spot; the weights' ordinary gradients are never made.
+    Correct for nets of linear layers, convolutions, and batch normalisation in eval mode. Method: each sample's own
+    gradient is an outer product of a layer's input and the gradient at its output. Its power is summed at once; the
+    ordinary gradients of the weights are never computed.
     """
     pixels = images.detach().requires_grad_()
-    with _watching(model, _Sums(power, room or _room(model), total).note):
+    with _on_forward(model, _PowerSums(power, room or _room(model), total).hook):
         torch.autograd.grad(function(model(pixels), labels), pixels)
 
 
-def _trusted(model: nn.Module, images: Tensor) -> bool:
-    """Whether two samples at once give what they give one by one: what a net computes between its layers, and what
-    parameters it has elsewhere, cannot be seen from the layers.
+def _is_batchable(model: nn.Module, images: Tensor) -> bool:
+    """Whether one pass over two samples gives the same gradients as one pass per sample.
 
-    Each gradient of the last sample's logits is compared in the pass that makes it: from pass to pass rounding switches
-    a ReLU here and there, half a per cent of a gradient on photographs. Logits are compared with those of each alone.
+    The layers alone do not show this: a net may compute something between its layers, or have parameters elsewhere.
+
+    The two gradients of the last sample's logits are compared within one pass: from pass to pass rounding switches a
+    few ReLUs, which changes a gradient on photographs by half a per cent. The logits are compared with those of each
+    sample alone.
     """
     pixels = images[:2].detach().requires_grad_()
-    fast = _Sums(torch.square, _room(model))
-    same: list[bool] = []
+    batched = _PowerSums(torch.square, _room(model))
+    is_equal: list[bool] = []
 
     def compare(name: str, gradient: Tensor) -> None:
-        same.append(name in fast.total and _alike(fast.total.pop(name), gradient.square()))
+        is_equal.append(name in batched.total and _is_close(batched.total.pop(name), gradient.square()))
 
     try:
-        with _watching(model, fast.note):
+        with _on_forward(model, batched.hook):
             logits = model(pixels)
-        with _hearing(model, compare):
+        with _on_gradients(model, compare):
             _backward(model, (1 + logits[-1]).square().sum())  # a loss's gradient may be too small to be squared
         with torch.no_grad():
-            alone = torch.cat([model(one) for one in torch.split(pixels, 1)])
+            single_logits = torch.cat([model(image) for image in torch.split(pixels, 1)])
     except (RuntimeError, IndexError) as error:
-        if is_out_of_memory(error):  # which says nothing of the net
+        if is_out_of_memory(error):  # which is no property of the net
             raise
-        return False  # a layer ran twice, or got its input by name; or the net changes its images
-    return all(same) and not fast.total and _alike(alone, logits)
+        return False  # a layer ran twice, or got its input by name; or the net changes its images in place
+    return all(is_equal) and not batched.total and _is_close(single_logits, logits)
 
 
-def _alike(fast: Tensor, slow: Tensor) -> bool:
-    """Up to rounding: to half of the digits; on a GPU to a hundredth, as TF32 has three digits."""
-    within = 1e-2 if slow.is_cuda else torch.finfo(slow.dtype).eps ** 0.5
-    return bool(torch.dist(fast, slow) <= within * slow.norm())
+def _is_close(tensor: Tensor, expected: Tensor) -> bool:
+    """Equal to half of the digits; on a GPU to one per cent, as TF32 has three digits."""
+    tolerance = 1e-2 if expected.is_cuda else torch.finfo(expected.dtype).eps ** 0.5
+    return bool(torch.dist(tensor, expected) <= tolerance * expected.norm())
 
 
 def _room(model: nn.Module) -> int:
-    """How many numbers are held at once beside the net.
+    """How many numbers may be held at a time in addition to the net.
 
-    On a GPU a part of what is free. On a CPU half as many as the net has, as autograd keeps others: more would leave
-    its caches.
+    On a GPU a fraction of the free memory. On a CPU half as many as the net has, since autograd keeps as many again;
+    more would leave the caches.
     """
     parameters = list(model.parameters())
     if not _on_gpu(parameters[0]):
-        return max(FEWEST, sum(p.numel() for p in parameters)) // 2
-    return min(MOST, max(FEWEST, free_numbers(parameters[0].device) // ROOM))
+        return max(MIN_ROOM, sum(p.numel() for p in parameters)) // 2
+    return min(MAX_ROOM, max(MIN_ROOM, free_float32_count(parameters[0].device) // FREE_PER_ROOM))
 
 
 def _on_gpu(tensor: Tensor) -> bool:
-    """Whether memory may run out, and says how much of it is free."""
+    """Whether memory is limited and its free amount can be queried."""
     return tensor.is_cuda
 
 
 @torch.no_grad()
-def _fitting(model: nn.Module, images: Tensor, room: int) -> int:
-    """As many samples as have room with the inputs of all layers, which wait for the backward pass.
+def _samples_that_fit(model: nn.Module, images: Tensor, room: int) -> int:
+    """How many samples fit in `room` with the inputs of all layers, which are kept for the backward pass.
 
-    On a GPU a power of two: what other work leaves free then hardly changes how sums are rounded.
+    On a GPU a power of two: the memory that other work leaves free then hardly changes how sums are rounded.
     """
     sizes: list[int] = []
-    with _watching(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
+    with _on_forward(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
         model(images[:1])
-    size = max(1, room // max(1, sum(sizes)))
-    return _power_of_two(size) if _on_gpu(images) else size
+    count = max(1, room // max(1, sum(sizes)))
+    return _round_down_to_power_of_two(count) if _on_gpu(images) else count
 
 
-def _power_of_two(number: int) -> int:
-    """The largest up to `number`."""
+def _round_down_to_power_of_two(number: int) -> int:
     return 1 << (number.bit_length() - 1)
 
 
-Note = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]  # layer's name, layer, its inputs, its output
+ForwardHook = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]  # layer's name, layer, inputs, output
 
 
-def _watching(model: nn.Module, note: Note) -> ExitStack:
-    """Calls `note` whenever one of the known layers has run."""
+def _on_forward(model: nn.Module, hook: ForwardHook) -> ExitStack:
+    """Call `hook` whenever a supported layer has run."""
     hooks = ExitStack()
     for name, layer in model.named_modules():
-        if _known(layer):
-            hooks.enter_context(layer.register_forward_hook(partial(note, name)))
+        if _is_supported(layer):
+            hooks.enter_context(layer.register_forward_hook(partial(hook, name)))
     return hooks
 
 
-def _known(layer: nn.Module) -> bool:
+def _is_supported(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return isinstance(layer, nn.Linear) or (isinstance(layer, NORM) and layer.running_mean is not None)
 
 
 @dataclass
-class _Sums:
-    """Sums up as the gradient passes backwards."""
+class _PowerSums:
+    """Sums powers of per-sample gradients while the backward pass runs."""
 
     power: Power
     room: int
-    total: Named = field(default_factory=dict)
-    ran: set[str] = field(default_factory=set)
+    total: NamedTensors = field(default_factory=dict)
+    layers_run: set[str] = field(default_factory=set)
 
-    def note(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Wait for the gradient at the output of a layer.
+    def hook(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Forward hook that waits for the gradient at the output of a layer.
 
         Raises:
             RuntimeError: the layer ran before.
         """
-        if name in self.ran:
+        if name in self.layers_run:
             raise RuntimeError(f"{name} ran twice")
-        self.ran.add(name)
-        taken = inputs[0].detach()
+        self.layers_run.add(name)
+        layer_input = inputs[0].detach()
 
         @torch.no_grad()
         def backward(gradient: Tensor) -> None:
-            for own, parameter in layer.named_parameters(recurse=False):
+            for kind, parameter in layer.named_parameters(recurse=False):
                 if parameter.requires_grad:
-                    add = self._weight if own == "weight" else self._bias
-                    add(layer, taken, gradient, _sum(self.total, f"{name}.{own}".removeprefix("."), parameter))
+                    add = self._add_weight if kind == "weight" else self._add_bias
+                    total = _get_sum(self.total, f"{name}.{kind}".removeprefix("."), parameter)
+                    add(layer, layer_input, gradient, total)
 
         output.register_hook(backward)  # type: ignore[no-untyped-call]
 
-    def _bias(self, layer: nn.Module, _taken: Tensor, gradient: Tensor, total: Tensor) -> None:
-        self._add(_positions(layer, gradient).sum(2), total)
+    def _add_bias(self, layer: nn.Module, _input: Tensor, gradient: Tensor, total: Tensor) -> None:
+        self._add(_flatten_positions(layer, gradient).sum(2), total)
 
-    def _weight(self, layer: nn.Module, taken: Tensor, gradient: Tensor, total: Tensor) -> None:
+    def _add_weight(self, layer: nn.Module, layer_input: Tensor, gradient: Tensor, total: Tensor) -> None:
         if isinstance(layer, NORM):
-            normalised = F.batch_norm(taken, layer.running_mean, layer.running_var, eps=layer.eps)
-            self._add(_positions(layer, gradient * normalised).sum(2), total)
-        elif isinstance(layer, nn.Conv2d) and _wide(layer, gradient):
-            size = self._fit(total.numel(), taken)
-            for part, g in zip(torch.split(taken, size), torch.split(gradient, size), strict=True):
-                self._add(_kernels(layer, part, g), total)
+            normalised = F.batch_norm(layer_input, layer.running_mean, layer.running_var, eps=layer.eps)
+            self._add(_flatten_positions(layer, gradient * normalised).sum(2), total)
+        elif isinstance(layer, nn.Conv2d) and _prefers_grouped_convolution(layer, gradient):
+            size = self._chunk_size(total.numel(), layer_input)
+            for x, g in zip(torch.split(layer_input, size), torch.split(gradient, size), strict=True):
+                self._add(_per_sample_kernel_gradients(layer, x, g), total)
         else:
-            size = self._fit(total[0].numel() * math.prod(gradient.shape[2:]), taken)
-            for part, g in zip(torch.split(taken, size), torch.split(_positions(layer, gradient), size), strict=True):
-                self._products(_columns(layer, part), g, total.flatten(1))
+            size = self._chunk_size(total[0].numel() * math.prod(gradient.shape[2:]), layer_input)
+            gradients = torch.split(_flatten_positions(layer, gradient), size)
+            for x, g in zip(torch.split(layer_input, size), gradients, strict=True):
+                self._add_products(_unfold(layer, x), g, total.flatten(1))
 
-    def _products(self, a: Tensor, g: Tensor, total: Tensor) -> None:
-        """Add to [o, i], from inputs [n, i, positions] and gradients [n, o, positions], of which each sample's own
-        gradient is the sum of outer products over positions."""
+    def _add_products(self, a: Tensor, g: Tensor, total: Tensor) -> None:
+        """Add the powers of per-sample gradients to `total` [o, i].
+
+        A sample's gradient is the sum over positions of the outer products of `g` [n, o, positions], the gradient at
+        the output, and `a` [n, i, positions], the input.
+        """
         positions = a.shape[2]
         if positions == 1:
             total.addmm_(self.power(g[:, :, 0]).t(), self.power(a[:, :, 0]))
-        elif self.power is torch.square and positions <= PAIRS:
+        elif self.power is torch.square and positions <= MAX_PAIRED_POSITIONS:
             for p in range(positions):
                 for q in range(p + 1):
                     pair = (g[:, :, p] * g[:, :, q]).t(), a[:, :, p] * a[:, :, q]
                     total.addmm_(*pair, alpha=1 if p == q else 2)
         else:
-            rows = self._fit(len(a) * a.shape[1], a)
-            for part, own in zip(torch.split(total, rows), torch.split(g, rows, dim=1), strict=True):
-                self._add(torch.bmm(own, a.transpose(1, 2)), part)
+            rows = self._chunk_size(len(a) * a.shape[1], a)
+            for total_rows, g_rows in zip(torch.split(total, rows), torch.split(g, rows, dim=1), strict=True):
+                self._add(torch.bmm(g_rows, a.transpose(1, 2)), total_rows)
 
-    def _add(self, made: Tensor, total: Tensor) -> None:
-        """To a sum, the power of each sample's gradient [n, ...], which is overwritten."""
-        made = self.power(made, out=made)
-        total += made.sum(0) if len(made) > 1 else made[0]
+    def _add(self, gradients: Tensor, total: Tensor) -> None:
+        """Add the powers of per-sample gradients [n, ...], which are overwritten, to `total`."""
+        powers = self.power(gradients, out=gradients)
+        total += powers.sum(0) if len(powers) > 1 else powers[0]
 
-    def _fit(self, numbers: int, where: Tensor) -> int:
-        """How many times so many numbers stay in the cache, or on a GPU have room; 1 at least."""
-        return _power_of_two(max(1, self.room // numbers)) if where.is_cuda else max(1, CACHED // numbers)
+    def _chunk_size(self, entries: int, like: Tensor) -> int:
+        """How many chunks of that many numbers fit in the CPU's cache or, on a GPU, in the room; at least 1."""
+        if like.is_cuda:
+            return _round_down_to_power_of_two(max(1, self.room // entries))
+        return max(1, CACHE_ENTRIES // entries)
 
 
-def _positions(layer: nn.Module, tensor: Tensor) -> Tensor:
-    """A layer's output, or what has its shape, as [n, channels, positions]."""
+def _flatten_positions(layer: nn.Module, tensor: Tensor) -> Tensor:
+    """A tensor in the shape of a layer's output, as [n, channels, positions]."""
     if isinstance(layer, nn.Linear):
         return tensor.reshape(len(tensor), -1, tensor.shape[-1]).transpose(1, 2)
     return tensor.flatten(2) if tensor.ndim > 2 else tensor[:, :, None]
 
 
-def _columns(layer: nn.Module, taken: Tensor) -> Tensor:
-    """What each position of a layer's output looks at: [n, inputs, positions]."""
+def _unfold(layer: nn.Module, layer_input: Tensor) -> Tensor:
+    """The part of a layer's input that each position of its output depends on: [n, inputs, positions]."""
     if isinstance(layer, nn.Conv2d):
-        return F.unfold(taken, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
-    return _positions(layer, taken)
+        return F.unfold(layer_input, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+    return _flatten_positions(layer, layer_input)
 
 
-def _wide(layer: nn.Conv2d, gradient: Tensor) -> bool:
-    """Whether a convolution is faster than matrix products at making its samples' gradients (on CPUs, measured)."""
+def _prefers_grouped_convolution(layer: nn.Conv2d, gradient: Tensor) -> bool:
+    """Whether per-sample gradients are faster by a grouped convolution than by matrix products (measured on CPUs)."""
     return not gradient.is_cuda and gradient[0, 0].numel() >= layer.in_channels
 
 
-def _kernels(layer: nn.Conv2d, taken: Tensor, gradient: Tensor) -> Tensor:
-    """Each sample's own gradient of the weight [n, o, i, h, w]: that of one convolution in groups, a sample each."""
-    n, (o, *kernel) = len(taken), layer.weight.shape
-    taken, gradient = (tensor.reshape(1, -1, *tensor.shape[2:]) for tensor in (taken, gradient))
-    form = (n * o, *kernel), gradient, layer.stride, layer.padding, layer.dilation, n
-    made: Tensor = conv2d_weight(taken, *form)  # type: ignore[no-untyped-call]
-    return made.view(n, o, *kernel)
+def _per_sample_kernel_gradients(layer: nn.Conv2d, layer_input: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient of the weight for each sample [n, o, i, h, w], by one convolution with a group per sample."""
+    n, (o, *kernel) = len(layer_input), layer.weight.shape
+    layer_input, gradient = (tensor.reshape(1, -1, *tensor.shape[2:]) for tensor in (layer_input, gradient))
+    arguments = (n * o, *kernel), gradient, layer.stride, layer.padding, layer.dilation, n
+    gradients: Tensor = conv2d_weight(layer_input, *arguments)  # type: ignore[no-untyped-call]
+    return gradients.view(n, o, *kernel)

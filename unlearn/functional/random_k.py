@@ -1,4 +1,4 @@
-"""Exactly K entries of many tensors, by chance."""
+"""Masks of exactly K random entries over many tensors."""
 
 from __future__ import annotations
 
@@ -9,68 +9,81 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-LEVELS = 1 << 16  # of a draw: four come from each 64 random bits
-CHUNK = 1 << 17  # entries drawn together: they stay in the processor's cache
-SLACK = 8.0  # standard deviations of how many entries lie under a level, on either side
+LEVELS = 1 << 16  # values of a 16-bit draw: each 64 random bits give four draws
+CHUNK = 1 << 17  # entries drawn at a time: they stay in the processor's cache
+SLACK = 8.0  # standard deviations, in either direction, of the number of entries below a level
 
 
-def drawn(like: Mapping[str, Tensor], count: int, seed: int) -> dict[str, Tensor]:
-    """Masks, bool in each tensor's shape, of exactly `count` entries over all tensors; every set of so many is
-    equally likely, and one seed's sets grow with `count`, each inside the next [ours].
+def random_k_mask(like: Mapping[str, Tensor], count: int, seed: int) -> dict[str, Tensor]:
+    """Select exactly `count` random entries over all tensors.
 
-    The trick: each entry draws a level, and the lowest are taken. Where the border must lie is known beforehand, so
-    that one pass decides nearly all, and only the few entries around it are put into order, by a second draw of
-    their level's own stream where levels are equal.
+    Every set of `count` entries is equally likely. The sets of one seed are nested: a smaller one is part of every
+    larger one [ours].
+
+    Method: each entry draws a 16-bit level, and the entries with the lowest levels are selected. The level that
+    separates them is known in advance up to a small interval, so one pass decides almost all entries. Only the few
+    entries in the interval are sorted; equal levels are ordered by a second draw from a stream of that level.
+
+    Args:
+        like: the tensors by name; only their shapes and devices matter.
+        count: how many entries to select.
+        seed: the seed of the draws.
+
+    Returns:
+        Masks by name, bool in each tensor's shape, on its device.
 
     Raises:
         ValueError: `count` exceeds the number of entries.
     """
-    n = sum(each.numel() for each in like.values())
+    n = sum(tensor.numel() for tensor in like.values())
     if count > n:
-        raise ValueError(f"{count} of {n} entries")
-    mask = _taken(n, count, seed, SLACK)
-    parts = torch.split(torch.from_numpy(mask), [each.numel() for each in like.values()])
-    return {name: part.view(each.shape).to(each.device) for part, (name, each) in zip(parts, like.items(), strict=True)}
+        raise ValueError(f"expected a count of at most {n} entries, got {count}")
+    flat_mask = torch.from_numpy(_select(n, count, seed, SLACK))
+    parts = torch.split(flat_mask, [tensor.numel() for tensor in like.values()])
+    return {
+        name: part.view(tensor.shape).to(tensor.device)
+        for part, (name, tensor) in zip(parts, like.items(), strict=True)
+    }
 
 
-def _taken(n: int, count: int, seed: int, slack: float) -> npt.NDArray[np.bool_]:
-    """Which of n entries are taken."""
+def _select(n: int, count: int, seed: int, slack: float) -> npt.NDArray[np.bool_]:
+    """Mask of `count` of n entries, bool [n]."""
     mask = np.empty(n, dtype=np.bool_)
-    low, high = _border(n, count, slack)
-    near, levels = [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
-    for start, drawn_here in _levels(n, seed):
-        under = np.less(drawn_here, low, out=mask[start : start + len(drawn_here)])
-        undecided = np.flatnonzero((drawn_here <= high) > under)
-        near.append(start + undecided)
-        levels.append(drawn_here[undecided])
-    index, missing = np.concatenate(near), count - int(np.count_nonzero(mask))
+    low, high = _level_interval(n, count, slack)
+    undecided_indices, undecided_levels = [np.empty(0, np.int64)], [np.empty(0, np.uint16)]
+    for start, levels in _draw_levels(n, seed):
+        below = np.less(levels, low, out=mask[start : start + len(levels)])
+        undecided = np.flatnonzero((levels <= high) > below)
+        undecided_indices.append(start + undecided)
+        undecided_levels.append(levels[undecided])
+    index, missing = np.concatenate(undecided_indices), count - int(np.count_nonzero(mask))
     if not 0 <= missing <= len(index):  # one seed in 10^15
-        return _taken(n, count, seed, 2.0 * n)  # every entry is near
-    mask[index[_lowest(np.concatenate(levels), missing, seed)]] = True
+        return _select(n, count, seed, 2.0 * n)  # an interval that holds every entry
+    mask[index[_lowest(np.concatenate(undecided_levels), missing, seed)]] = True
     return mask
 
 
-def _border(n: int, count: int, slack: float) -> tuple[int, int]:
-    """Levels between which the last entry that is taken has its own, almost surely."""
-    share = count / n if n else 0.0
-    spread = slack * (share * (1 - share) / max(n, 1)) ** 0.5 + 1 / LEVELS if count else 0.0
-    low, high = (LEVELS * max(0.0, share - spread), LEVELS * min(1.0, share + spread))
+def _level_interval(n: int, count: int, slack: float) -> tuple[int, int]:
+    """Two levels that almost surely enclose the level of the last selected entry."""
+    fraction = count / n if n else 0.0
+    spread = slack * (fraction * (1 - fraction) / max(n, 1)) ** 0.5 + 1 / LEVELS if count else 0.0
+    low, high = (LEVELS * max(0.0, fraction - spread), LEVELS * min(1.0, fraction + spread))
     return int(low), min(LEVELS - 1, int(high))
 
 
-def _levels(n: int, seed: int) -> Iterator[tuple[int, npt.NDArray[np.uint16]]]:
-    """Where a chunk starts, and its draws."""
-    source = np.random.PCG64(seed)  # numpy keeps its streams the same for ever
+def _draw_levels(n: int, seed: int) -> Iterator[tuple[int, npt.NDArray[np.uint16]]]:
+    """Yield the levels of n entries in chunks: the index of a chunk's first entry, and its levels."""
+    bits = np.random.PCG64(seed)  # numpy guarantees that this stream never changes
     for start in range(0, n, CHUNK):
-        yield start, source.random_raw(CHUNK // 4).astype("<u8", copy=False).view("<u2")[: n - start]
+        yield start, bits.random_raw(CHUNK // 4).astype("<u8", copy=False).view("<u2")[: n - start]
 
 
 def _lowest(levels: npt.NDArray[np.uint16], count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Places of the `count` lowest; equal ones in the order of a stream of their own."""
+    """Indices of the `count` lowest levels; a stream of its own orders equal ones."""
     if count == 0:
         return np.empty(0, np.int64)
-    border = np.partition(levels, count - 1)[count - 1]
-    under, equal = np.flatnonzero(levels < border), np.flatnonzero(levels == border)
+    threshold = np.partition(levels, count - 1)[count - 1]
+    below, equal = np.flatnonzero(levels < threshold), np.flatnonzero(levels == threshold)
     # [seed, 0] would be the stream of the levels themselves
-    order = np.random.PCG64([seed, 1 + int(border)]).random_raw(len(equal)).argsort(kind="stable")
-    return np.concatenate([under, equal[order[: count - len(under)]]])
+    order = np.random.PCG64([seed, 1 + int(threshold)]).random_raw(len(equal)).argsort(kind="stable")
+    return np.concatenate([below, equal[order[: count - len(below)]]])

@@ -12,7 +12,7 @@ from typing import Any
 
 from unlearn.core.artifact_meta import DIGEST, META, SHA256, MetaError, read_meta
 from unlearn.core.artifact_store import Entry
-from unlearn.core.errors import StoreError, as_one_line, some
+from unlearn.core.errors import StoreError, abbreviate, as_one_line
 from unlearn.inventory.specs import references
 
 ASIDE = ("building", "partial")  # folders of the unfinished, each named by its key
@@ -148,7 +148,7 @@ class Catalogue:
         """
         found = [item for key, item in self.items.items() if key.startswith(beginning)]
         if len(found) != 1:
-            several = some([f"{item.key[:BEGINNING]} ({item.label})" for item in found]) if found else "none"
+            several = abbreviate([f"{item.key[:BEGINNING]} ({item.label})" for item in found]) if found else "none"
             raise StoreError(f"KEY: expected the beginning of one key in {self.root}, got {beginning!r}: {several}")
         return found[0]
 

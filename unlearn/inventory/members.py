@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearn.core.plugins import options
+from unlearn.core.plugins import find_options
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.own import Own
 from unlearn.data.requests.base import Forget
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.stages.files import read_tensors
-from unlearn.stages.keys import canonical
-from unlearn.stages.shadow import half
+from unlearn.stages.keys import canonicalize
+from unlearn.stages.shadow import draw_half_mask
 
 PARTS = {  # of the training part that are in a subset, as a `split` artefact calls them
     "train": ("forget", "retain"),
@@ -47,11 +47,11 @@ class Members:
     """
 
     def __init__(self, catalogue: Catalogue, dataset: Dataset, requested: Tensor) -> None:
-        kinds = options("unlearn.data.datasets", Dataset).values()
-        requests = options("unlearn.data.requests", Forget).values()
+        kinds = find_options("unlearn.data.datasets", Dataset).values()
+        requests = find_options("unlearn.data.requests", Forget).values()
         self.relabelling = {kind.__qualname__ for kind in requests if issubclass(kind, Forget) and kind.relabels}
         self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, Own)}
-        self.dataset = self._whose(canonical(dataset))
+        self.dataset = self._whose(canonicalize(dataset))
         self.hits: dict[str, dict[str, bool]] = {}  # by population, and by whom of it is forgotten
         self.pools: dict[str, Tensor] = {}  # by population: who of its pool is requested, bool [n]
         for item in catalogue.items.values():
@@ -67,7 +67,7 @@ class Members:
         shadow model's half it is known exactly, of what of it was forgotten or retained only that it is of that half.
         """
         if samples["class"] in SHADOWED:
-            return self._learnt_by_shadow(samples.get("half", samples))
+            return self._learnt_by_shadow(samples.get("train_set", samples))
         theirs, parts = self._whose(samples["population"]["dataset"]), PARTS.get(samples["subset"])
         if theirs != self.dataset:
             return None if {theirs["class"], self.dataset["class"]} <= self.own else False
@@ -81,7 +81,7 @@ class Members:
         pool = self.pools.get(_name(members, "train"))
         if pool is None or self._whose(members["population"]["dataset"]) != self.dataset:
             return self.touched(members)  # as little as of D
-        return bool((pool & half(len(pool), samples["number"], members["population"]["seed"])).any())
+        return bool((pool & draw_half_mask(len(pool), samples["number"], members["population"]["seed"])).any())
 
     def learnt(self, forget: dict[str, Any]) -> bool:
         """Whether a model that served the request learnt its samples under other labels instead of forgetting them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from unlearn.core.artifact_meta import META, file_problems
+from unlearn.core.artifact_meta import META, find_file_problems
 from unlearn.core.progress import Tick
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 
@@ -46,6 +46,6 @@ def problems(item: Item) -> list[str]:
     if not item.meta:
         return [f"a damaged {META} in {item.entry.folder}: {item.damage}"]
     try:
-        return list(file_problems(item.entry.folder, item.meta, contents=True))
+        return list(find_file_problems(item.entry.folder, item.meta, contents=True))
     except OSError as error:
         return [f"cannot be read: {error}"]

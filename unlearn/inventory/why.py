@@ -11,7 +11,7 @@ from typing import Any
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.specs import Change, changes, distinct, leaves, references
 from unlearn.pipeline.config import BASELINE, RunConfig
-from unlearn.pipeline.plan import plan
+from unlearn.pipeline.plan import make_plan
 from unlearn.stages.base import Stage, inputs
 
 
@@ -33,9 +33,11 @@ def stages(runs: Iterable[RunConfig]) -> list[Stage]:
     """All stages that the runs would need, each once and after its inputs."""
     found: dict[str, Stage] = {}
     for config in runs:
-        graph = plan(config)
-        after = () if config.until == BASELINE else (graph.judged, *(reading.stage for reading in graph.evaluations))
-        for stage in (*graph.shared, *after):
+        graph = make_plan(config)
+        after = (
+            () if config.until == BASELINE else (graph.final_model, *(reading.stage for reading in graph.evaluations))
+        )
+        for stage in (*graph.shared_stages, *after):
             _visit(stage, found)
     return list(found.values())
 
@@ -70,7 +72,7 @@ def _missing(catalogue: Catalogue, stage: Stage) -> Iterator[str]:
     """Labels of inputs that miss; in place of a prediction, what that one misses."""
     for needed in inputs(stage):
         if needed.key not in catalogue.items:
-            deeper = () if needed.announced else tuple(_missing(catalogue, needed))
+            deeper = () if needed.is_announced else tuple(_missing(catalogue, needed))
             yield from deeper or (needed.label,)
 
 

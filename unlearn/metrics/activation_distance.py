@@ -14,22 +14,21 @@ from unlearn.metrics.evidence import Evidence
 
 @dataclass(frozen=True)
 class ActivationDistance(SampleMean):
-    """Mean over D_f of ||p - p_r||_2, the distance of predicted probabilities from a retrained model's.
+    """Mean over D_f of ||p - p_r||_2, the Euclidean distance of predicted probabilities from a retrained model's.
 
     Numbers: `activation_distance`.
     Range: 0 to sqrt 2; 0 for equal predictions.
     Direction: low is good.
-    Reference: retrained models among each other, the noise floor, which is not 0.
-    Trap: with either model in train mode, equal weights are far from 0; here both are in eval mode.
+    Reference: the noise floor, the distance between two retrained models, which is not 0.
+    Trap: if a model is in train mode, equal weights give a large distance; here both are in eval mode.
     Source: the survey of Nguyen et al. 2022.
     """
 
-    widest = math.sqrt(2)
+    max_difference = math.sqrt(2)
     subsets = (Subset.FORGET,)
     references = (Role.RETRAINED,)
 
-    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
-        mine, wanted = (
-            seen[Subset.FORGET].logits.double().softmax(1) for seen in (evidence.subject, evidence.retrained)
-        )
-        return {"activation_distance": (mine - wanted).norm(dim=1)}
+    def sample_values(self, evidence: Evidence) -> dict[str, Tensor]:
+        models = evidence.subject, evidence.retrained
+        subject, retrained = (model[Subset.FORGET].logits.double().softmax(1) for model in models)
+        return {"activation_distance": (subject - retrained).norm(dim=1)}

@@ -1,4 +1,4 @@
-"""What metrics have in common that are means over samples."""
+"""Base class of metrics that are means over samples."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from unlearn.metrics.evidence import Evidence, Metric
 
 
 class SampleMean(Metric):
-    """A metric whose every value is a mean over samples: two models can be held against each other sample by sample."""
+    """A metric whose values are means over samples, so that two models can be compared by paired samples."""
 
-    widest: ClassVar[float] = math.inf  # the largest difference that two models can have on a sample
+    max_difference: ClassVar[float] = math.inf  # the largest difference between two models on one sample
 
     @abstractmethod
-    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
-        """What each sample adds, float64 [n] by name, in the order of the predictions."""
+    def sample_values(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Return the value of each sample by metric name, float64 [n], in the order of the predictions."""
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        """Their means."""
-        return {name: mean(values) for name, values in self.samples(evidence).items()}
+        return {name: mean(values) for name, values in self.sample_values(evidence).items()}

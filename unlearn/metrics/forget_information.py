@@ -1,4 +1,4 @@
-"""Information about the forget set that a model exposes."""
+"""Information about the forget set in a model's gradients."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 class ForgetInformation(Metric):
     """i(theta; D_f) = mean over samples of ||grad log p(y|x)||^2, the trace of the empirical Fisher information.
 
-    Numbers: `forget_information_log` = ln i, `forget_information_ratio` = i / i_r to a retrained model, `efficacy` = 1
-        / i. Only the mean is kept, so there is no standard error.
-    Range: any number; 0 to infinity; 0 to infinity. Null where no sample has a gradient.
+    Numbers: `forget_information_log` = ln i; `forget_information_ratio` = i / i_r, i_r that of a retrained model;
+        `efficacy` = 1 / i. Only the mean is stored, so there is no standard error.
+    Range: any number; 0 to infinity; 0 to infinity. Null if no sample has a gradient.
     Direction: none, and nothing is ranked by it; the ratio is 1 for a model like a retrained one.
     Reference: the retrained model.
-    Trap: a sample known by heart has no gradient either, so that the original may have the highest efficacy of all.
+    Trap: a memorised sample has hardly any gradient, so the original may have the highest efficacy of all models.
     Source: Becker and Liebig 2022, "Evaluating machine unlearning via epistemic uncertainty", who define i and call a
         high efficacy good; logarithm and ratio are ours.
     """
 
-    subsets = (Subset.FORGET,)  # to be counted
+    subsets = (Subset.FORGET,)  # to count samples
     references = (Role.RETRAINED,)
 
-    samples: int | None = at_least(1, None)  # of D_f, evenly spaced, one backward pass each; null: all
+    samples: int | None = at_least(1, None)  # samples of D_f to use, evenly spaced, one backward pass each; null: all
 
     def needs(self) -> tuple[Need, ...]:
         return (Need(GradientStatistic("mean_square"), Subset.FORGET, self.samples),)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        found = len(evidence.subject[Subset.FORGET].labels)
-        n = found if self.samples is None else min(self.samples, found)
-        mine, wanted = self._information(evidence.subject), self._information(evidence.retrained)
-        no = "{} has no gradient on any sample of the forget set"
-        undefined = Measurement(None, n, reason=no.format("the model"))
-        no_reference = Measurement(None, n, reason=no.format("the retrained model"))
+        size = len(evidence.subject[Subset.FORGET].labels)
+        n = size if self.samples is None else min(self.samples, size)
+        subject, retrained = self._information(evidence.subject), self._information(evidence.retrained)
+        reason = "{} has no gradient on any sample of the forget set"
+        undefined = Measurement(None, n, reason=reason.format("the model"))
+        no_reference = Measurement(None, n, reason=reason.format("the retrained model"))
         return {
-            "forget_information_log": Measurement(math.log(mine), n) if mine else undefined,
-            "forget_information_ratio": Measurement(mine / wanted, n) if wanted else no_reference,
-            "efficacy": Measurement(1 / mine, n) if mine else undefined,
+            "forget_information_log": Measurement(math.log(subject), n) if subject else undefined,
+            "forget_information_ratio": Measurement(subject / retrained, n) if retrained else no_reference,
+            "efficacy": Measurement(1 / subject, n) if subject else undefined,
         }
 
-    def _information(self, seen: ModelEvidence) -> float:
+    def _information(self, model: ModelEvidence) -> float:
         (need,) = self.needs()
-        return sum(square.double().sum().item() for square in seen.scores[need].values())
+        return sum(square.double().sum().item() for square in model.scores[need].values())

@@ -19,16 +19,16 @@ class JsToRetrained(SampleMean):
 
     Numbers: `js_to_retrained`.
     Range: 0 to ln 2; 0 for equal predictions.
-    Direction: low is good: the one number that punishes forgetting too little and too much alike.
-    Reference: retrained models among each other, the noise floor, which is not 0.
-    Trap: torch's `kl_div` with `reduction="mean"` is the reversed divergence over the number of classes.
-    Source: our choice.
+    Direction: low is good; it rises both with too little and with too much forgetting.
+    Reference: the noise floor, the value between two retrained models, which is not 0.
+    Trap: torch's `kl_div` with `reduction="mean"` is the reversed divergence divided by the number of classes.
+    Source: ours.
     """
 
-    widest = math.log(2)
+    max_difference = math.log(2)
     subsets = (Subset.FORGET,)
     references = (Role.RETRAINED,)
 
-    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
+    def sample_values(self, evidence: Evidence) -> dict[str, Tensor]:
         retrained = evidence.retrained[Subset.FORGET]
         return {"js_to_retrained": js_mixture(evidence.subject[Subset.FORGET].logits, retrained.logits)}

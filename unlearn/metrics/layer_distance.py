@@ -19,10 +19,10 @@ class LayerDistance(Metric):
 
     Numbers: `layer_distance_to_original`, `layer_distance_to_retrained`; with `per_layer` also `..._LAYER` for each
         module that owns parameters. `n` counts weights.
-    Range: 0 to infinity; 0 for identical weights.
+    Range: 0 to infinity; 0 for identical weights. Null if all weights of the reference are 0.
     Direction: none.
-    Reference: retrained models among each other, the noise floor.
-    Trap: two retrained models of other seeds are about as far from each other as from anything else.
+    Reference: the noise floor, the distance between two retrained models.
+    Trap: two retrained models with different seeds are about as far from each other as from any other model.
     Source: the layer-wise distance of the survey of Nguyen et al. 2022; dividing by the reference's norm, and leaving
         out buffers, are ours.
     """
@@ -30,25 +30,27 @@ class LayerDistance(Metric):
     weights = True
     references = (Role.ORIGINAL, Role.RETRAINED)
 
-    per_layer: bool = False  # one more number a layer and reference
+    per_layer: bool = False  # also report every layer
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        mine = by_layer(evidence.subject.weights)
+        subject = by_layer(evidence.subject.weights)
         references = {"original": evidence.original, "retrained": evidence.retrained}
         return {
             f"layer_distance_to_{role}{layer}": distance
-            for role, seen in references.items()
-            for layer, distance in self._distances(mine, by_layer(seen.weights))
+            for role, reference in references.items()
+            for layer, distance in self._distances(subject, by_layer(reference.weights))
         }
 
-    def _distances(self, mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> Iterator[tuple[str, Measurement]]:
-        yield "", _relative(torch.cat([mine[layer] for layer in theirs]), torch.cat(list(theirs.values())))
-        for layer in theirs if self.per_layer else ():
-            yield f"_{layer}", _relative(mine[layer], theirs[layer])
+    def _distances(
+        self, subject: Mapping[str, Tensor], reference: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, Measurement]]:
+        yield "", _relative(torch.cat([subject[layer] for layer in reference]), torch.cat(list(reference.values())))
+        for layer in reference if self.per_layer else ():
+            yield f"_{layer}", _relative(subject[layer], reference[layer])
 
 
-def _relative(mine: Tensor, theirs: Tensor) -> Measurement:
-    norm = theirs.norm().item()
+def _relative(subject: Tensor, reference: Tensor) -> Measurement:
+    norm = reference.norm().item()
     if norm == 0:
-        return Measurement(None, len(theirs), reason="all of the reference's weights are 0")
-    return Measurement((mine - theirs).norm().item() / norm, len(theirs))
+        return Measurement(None, len(reference), reason="all of the reference's weights are 0")
+    return Measurement((subject - reference).norm().item() / norm, len(reference))

@@ -1,4 +1,4 @@
-"""Weights and gradients by layer."""
+"""Group weights or gradients by layer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from torch import Tensor
 
 
 def by_layer(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All entries of each layer as one vector, float64 on the CPU, from tensors by parameter name.
+    """Concatenate the tensors of each layer.
 
-    A layer is the module that owns the parameters: its weight and its bias count together (our choice).
+    A layer is the module that owns the parameters: its weight and its bias count together [ours].
+
+    Args:
+        tensors: by parameter name.
+
+    Returns:
+        By layer name, all entries as one vector, float64 on the CPU.
     """
-    found: dict[str, list[Tensor]] = {}
+    layers: dict[str, list[Tensor]] = {}
     for name, tensor in tensors.items():
-        found.setdefault(name.rpartition(".")[0], []).append(tensor.detach().cpu().double().flatten())
-    return {layer: torch.cat(parts) for layer, parts in found.items()}
+        layers.setdefault(name.rpartition(".")[0], []).append(tensor.detach().cpu().double().flatten())
+    return {layer: torch.cat(parts) for layer, parts in layers.items()}

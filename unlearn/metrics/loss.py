@@ -18,13 +18,13 @@ class Loss(SampleMean):
 
     Numbers: `forget_loss`, `retain_loss`, `test_loss`.
     Range: 0 to infinity.
-    Direction: on forget right is the retrained model's value; on retain and test low is good.
+    Direction: on forget the target is the retrained model's value; on retain and test low is good.
     Reference: the retrained model.
-    Trap: one sample that is wrong with confidence moves the mean more than many that were forgotten.
-    Source: the field's.
+    Trap: one sample that is wrong with high confidence moves the mean more than many forgotten samples do.
+    Source: standard in the field.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
 
-    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
-        return {f"{subset}_loss": cross_entropy(found) for subset, found in evidence.subject.items()}
+    def sample_values(self, evidence: Evidence) -> dict[str, Tensor]:
+        return {f"{subset}_loss": cross_entropy(predictions) for subset, predictions in evidence.subject.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearn.core.types import Measurement, Role, Subset
-from unlearn.functional.estimates import calibrated, confidence
+from unlearn.functional.estimates import calibrated_ratio, confidence
 from unlearn.metrics.evidence import Evidence, Metric
 
 
@@ -14,11 +14,11 @@ class UnlearningDegreeCalibrated(Metric):
     """(s_0 - s) / (s_0 - s_r) on the perturbed forget set, s the mean probability of the true class.
 
     Numbers: `unlearning_degree_calibrated`.
-    Range: any number, not clipped; 0 untouched, 1 like retrained.
+    Range: any number, not clipped; 0 for the original, 1 like retrained.
     Direction: near 1 is good.
-    Reference: 1, as far as the noise floor lets one tell.
-    Trap: undefined, hence null, where original and retrained differ by less than three standard errors.
-    Source: our choice.
+    Reference: 1, within the noise floor.
+    Trap: undefined (null) if the original and the retrained model differ by less than three standard errors.
+    Source: ours.
     """
 
     subsets = (Subset.PERTURBED_FORGET,)
@@ -30,8 +30,9 @@ class UnlearningDegreeCalibrated(Metric):
 
 
 def degree(evidence: Evidence, subset: Subset) -> Measurement:
-    """(s_0 - s) / (s_0 - s_r) on a subset, s the mean probability of the true class."""
+    """Return (s_0 - s) / (s_0 - s_r) on a subset, with s the mean probability of the true class."""
     before = confidence(evidence.original[subset])
-    lost, wanted = (before - confidence(seen[subset]) for seen in (evidence.subject, evidence.retrained))
-    where = str(subset).replace("_", " ")
-    return calibrated(lost, wanted, f"true-class confidence of original minus retrained on the {where} set")
+    models = evidence.subject, evidence.retrained
+    change, full_change = (before - confidence(model[subset]) for model in models)
+    name = str(subset).replace("_", " ")
+    return calibrated_ratio(change, full_change, f"true-class confidence of original minus retrained on the {name} set")

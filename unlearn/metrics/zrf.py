@@ -15,21 +15,21 @@ from unlearn.metrics.evidence import Evidence
 
 @dataclass(frozen=True)
 class Zrf(SampleMean):
-    """ZRF = 1 - mean JS(p, p_random) / ln 2 on D_f, likeness to a net of random weights.
+    """ZRF = 1 - mean JS(p, p_random) / ln 2 on D_f: similarity to a net of random weights.
 
     Numbers: `zrf`.
-    Range: 0, nothing in common, to 1, as a net of random weights says.
-    Direction: none; right is the retrained model's value.
-    Reference: the retrained model, though computing it needs none.
-    Trap: 1 would be over-forgetting: a retrained model generalises to D_f and says something else than a random net.
+    Range: 0 to 1; 1 for the predictions of a net of random weights.
+    Direction: none; the target is the retrained model's value.
+    Reference: the retrained model, although the computation does not use it.
+    Trap: 1 means over-forgetting: a retrained model generalises to D_f and does not predict like a random net.
     Source: Chundawat et al. 2023, "Can bad teaching induce forgetting?"; dividing by ln 2 makes the range 0 to 1
         whatever the logarithm (ours).
     """
 
-    widest = 1.0
+    max_difference = 1.0
     subsets = (Subset.FORGET,)
     references = (Role.UNTRAINED,)
 
-    def samples(self, evidence: Evidence) -> dict[str, Tensor]:
-        mine, random = evidence.subject[Subset.FORGET], evidence.untrained[Subset.FORGET]
-        return {"zrf": (1 - js_mixture(mine.logits, random.logits) / math.log(2)).clamp(0, 1)}
+    def sample_values(self, evidence: Evidence) -> dict[str, Tensor]:
+        subject, random = evidence.subject[Subset.FORGET], evidence.untrained[Subset.FORGET]
+        return {"zrf": (1 - js_mixture(subject.logits, random.logits) / math.log(2)).clamp(0, 1)}

@@ -63,10 +63,10 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, C] of images [n, c, h, w] in [0, 1]."""
-        logits: Tensor = self.net(self.normalised(images))
+        logits: Tensor = self.net(self.normalise(images))
         return logits
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
         """The net's input for images [n, c, h, w] in [0, 1]."""
         return (images - self.mean).div_(self.std)
 
@@ -82,9 +82,9 @@ class Classifier(nn.Module):
         seen: dict[int, tuple[nn.Module, Tensor]] = {}  # by number of outputs: the last layer that ran, and its input
 
         def note(layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
-            seen[outputs_of(layer)] = (layer, inputs[0])
+            seen[output_count(layer)] = (layer, inputs[0])
 
-        hooks = [layer.register_forward_hook(note) for layer in self.net.modules() if outputs_of(layer)]
+        hooks = [layer.register_forward_hook(note) for layer in self.net.modules() if output_count(layer)]
         try:
             logits = self(images)
         finally:
@@ -112,7 +112,7 @@ class Scale(nn.Module):
         return x * self.factor
 
 
-def outputs_of(layer: nn.Module) -> int:
+def output_count(layer: nn.Module) -> int:
     """Outputs of a linear layer or a convolution; 0 for all others."""
     if isinstance(layer, nn.Linear):
         return layer.out_features
@@ -120,7 +120,7 @@ def outputs_of(layer: nn.Module) -> int:
 
 
 @torch.no_grad()
-def trial(net: nn.Module, shape: tuple[int, int, int], classes: int, features: bool) -> None:
+def check_forward(net: nn.Module, shape: tuple[int, int, int], classes: int, features: bool) -> None:
     """Pass two images through a net in train mode, as training will; on the meta device this costs next to nothing.
 
     Raises:

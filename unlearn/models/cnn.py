@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unlearn.core.validation import at_least, share
+from unlearn.core.validation import at_least, fraction
 from unlearn.models.base import Model
 
 
@@ -16,7 +16,7 @@ class Cnn(Model):
 
     width: int = at_least(1, 16)  # channels of the first convolution; the second has twice as many
     hidden: int = at_least(1, 64)
-    dropout: float = share(0.0)
+    dropout: float = fraction(0.0)
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         channels, height, width = shape

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from unlearn.core.validation import at_least, share
+from unlearn.core.validation import at_least, fraction
 from unlearn.models.base import Model
 
 
@@ -18,7 +18,7 @@ class Mlp(Model):
 
     hidden: int = at_least(1, 256)
     depth: int = at_least(1, 2)
-    dropout: float = share(0.0)
+    dropout: float = fraction(0.0)
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         widths = [math.prod(shape), *[self.hidden] * self.depth]

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from unlearn.core.errors import ConfigError, Problem, UnlearnError
-from unlearn.core.user_code import argument_problems, load, place, source_hash
-from unlearn.models.base import Model, trial
+from unlearn.core.user_code import argument_problems, error_location, load_function, source_hash
+from unlearn.models.base import Model, check_forward
 
 CONTRACT = "a function (shape, classes, **model.arguments) that gives a net"
 
@@ -34,7 +34,7 @@ class Python(Model):
         """A function that is there, and arguments that a key can hold."""
         yield from argument_problems(self.arguments, f"{key}.arguments")
         try:
-            load(self.factory, f"{key}.factory")
+            load_function(self.factory, f"{key}.factory")
         except ConfigError as error:
             yield from error.problems
 
@@ -43,7 +43,7 @@ class Python(Model):
         return {"source": source_hash(self.factory, "model.factory")}
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        build = load(self.factory, "model.factory")
+        build = load_function(self.factory, "model.factory")
         with torch.device("cpu"):  # a net of one's own need not be made for the meta device
             built = build(shape, classes, **self.arguments)
         if not isinstance(built, nn.Module):
@@ -71,9 +71,9 @@ def _unfit(factory: str, arguments: str, shape: tuple[int, int, int], classes: i
                 return "its state dict holds other things than tensors"
             if any(nn.parameter.is_lazy(p) for p in net.parameters()):
                 return "its lazy layers have no weights before the first batch: give their sizes"
-            trial(net, shape, classes, features)
+            check_forward(net, shape, classes, features)
     except UnlearnError as error:
         return str(error)
     except Exception as error:  # a net of one's own may fail in any way
-        return place(error)
+        return error_location(error)
     return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.core.errors import DataError, Problem, UnlearnError, first_line, nearest
-from unlearn.models.base import Model, outputs_of, trial
+from unlearn.models.base import Model, check_forward, output_count
 
 PUBLISHED_CLASSES = 1000  # of ImageNet: all of torchvision's weights for classification
 
@@ -69,7 +69,7 @@ class Torchvision(Model):
             return
         published = self._published()
         found, state = published.state_dict(), net.state_dict()
-        head = [name for name, layer in published.named_modules() if outputs_of(layer) == PUBLISHED_CLASSES][-1]
+        head = [name for name, layer in published.named_modules() if output_count(layer) == PUBLISHED_CLASSES][-1]
         state.update({name: found[name] for name in state if not name.startswith(f"{head}.")})
         stem, layer = _stem(net)
         state[f"{stem}.weight"] = _share_out(found[f"{stem}.weight"], layer.in_channels)
@@ -116,7 +116,7 @@ def _unfit(model: Torchvision, shape: tuple[int, int, int], classes: int, featur
     """Why such images cannot pass; asked once for all cells of a grid."""
     try:
         with torch.device("meta"):
-            trial(model.net(shape, classes), shape, classes, features)
+            check_forward(model.net(shape, classes), shape, classes, features)
     except (RuntimeError, ValueError, AssertionError, UnlearnError) as error:
         return first_line(error)
     return None

@@ -1,4 +1,4 @@
-"""Which metric looks at which model, beside what."""
+"""Plan which metric is measured on which model, and against which references."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from unlearn.metrics.evidence import Metric, ShadowRequest
 from unlearn.pipeline.config import RunConfig
 from unlearn.stages.blend import FinalModel
 from unlearn.stages.evaluate import Evaluate, EvidenceSpec
-from unlearn.stages.invert import Forgotten, Probed, Probes, Recover, Recovered
-from unlearn.stages.model import Finished, ModelStage
+from unlearn.stages.invert import DataViewWithProbes, Forgotten, Probes, Recover, RecoveryEvidence
+from unlearn.stages.model import LoadableModel, ModelStage
 from unlearn.stages.predict import Predict
 from unlearn.stages.relearn import Relearn
 from unlearn.stages.samples import DataView
@@ -25,96 +25,109 @@ from unlearn.training.trainer import Numerics
 
 
 @dataclass(frozen=True)
-class Models:
-    """All models of a run that are measured, or that metrics and attacks planner at beside them."""
+class RunModels:
+    """All models of a run that metrics and attacks measure or compare with."""
 
     original: ModelStage
     fresh: Train | None
     retrained: tuple[Train, ...]
-    judged: FinalModel
-    siblings: Mapping[int, SeedReplica]  # by seed
+    final_model: FinalModel
+    seed_replicas: Mapping[int, SeedReplica]  # by seed
     shadows: Mapping[ShadowRequest, tuple[ShadowModel, ...]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One metric on one model, perhaps against one of several retrained models."""
+    """One metric on one model, and against one retrained model where the metric compares with it."""
 
     role: Role
-    seed: int  # the model's own
-    reference_seed: int | None  # the retrained reference's training seed, where there is one
+    seed: int  # of the measured model
+    reference_seed: int | None  # training seed of the retrained reference, if there is one
     stage: Evaluate
 
 
-def evaluations(config: RunConfig, scenario: DataView, models: Models) -> Iterator[Evaluation]:
-    """Every metric and attack on every model."""
-    planner = EvidencePlanner(
-        scenario, models.original, config.seeds.evaluate, replace(config.trainer.numerics, devices=1)
-    )
-    for metric in config.measures.values():
-        yield from (_of_many if metric.siblings else _of_each)(metric, models, planner)
+def plan_evaluations(config: RunConfig, data: DataView, models: RunModels) -> Iterator[Evaluation]:
+    """Plan every metric and attack on every model it measures."""
+    numerics = replace(config.trainer.numerics, devices=1)
+    planner = EvidencePlanner(data, models.original, config.seeds.evaluate, numerics)
+    for metric in config.all_metrics.values():
+        if metric.replica_seeds:
+            yield from _plan_for_model_groups(metric, models, planner)
+        else:
+            yield from _plan_for_single_models(metric, models, planner)
 
 
 @dataclass(frozen=True)
 class EvidencePlanner:
-    """How metrics planner at a model."""
+    """Plans the stages that compute what a metric reads of a model."""
 
-    scenario: DataView
+    data: DataView
     original: ModelStage
     seed: int
     numerics: Numerics
 
-    def at(self, model: Finished | None, metric: Metric) -> EvidenceSpec:
-        """All that the metric asks for of it."""
+    def plan_evidence(self, model: LoadableModel | None, metric: Metric) -> EvidenceSpec:
+        """Plan all that `metric` reads of `model`; nothing for None, a reference that it does not compare with."""
         if model is None:
             return EvidenceSpec()
         probes = metric.probing and Probes(self.original, metric.probing, self.seed)
-        data = Probed(self.scenario, probes) if probes else self.scenario
-        predictions = {subset: Predict(model, data[subset]) for subset in metric.subsets}
-        scores = tuple(Score(need, model, self.scenario[need.subset]) for need in metric.needs())
-        weights = model if metric.weights else None
-        return EvidenceSpec(predictions, scores, weights, self._recovered(model, metric), self._again(model, metric))
+        data = DataViewWithProbes(self.data, probes) if probes else self.data
+        return EvidenceSpec(
+            predictions={subset: Predict(model, data[subset]) for subset in metric.subsets},
+            scores=tuple(Score(need, model, self.data[need.subset]) for need in metric.needs()),
+            weights=model if metric.weights else None,
+            recovered=self._plan_recovery(model, metric),
+            relearned=self._plan_relearning(model, metric),
+        )
 
-    def _recovered(self, model: Finished, metric: Metric) -> Recovered | None:
+    def _plan_recovery(self, model: LoadableModel, metric: Metric) -> RecoveryEvidence | None:
         if metric.recovery is None:
             return None
-        forgotten = Forgotten(self.scenario[Subset.FORGET], self.scenario[Subset.HOLDOUT])
-        return Recovered(Recover(self.original, model, metric.recovery, self.seed), forgotten)
+        forgotten = Forgotten(self.data[Subset.FORGET], self.data[Subset.HOLDOUT])
+        return RecoveryEvidence(Recover(self.original, model, metric.recovery, self.seed), forgotten)
 
-    def _again(self, model: Finished, metric: Metric) -> Relearn | None:
+    def _plan_relearning(self, model: LoadableModel, metric: Metric) -> Relearn | None:
         if metric.relearning is None:
             return None
-        forget = self.scenario[Subset.FORGET]
-        before = Predict(self.original, forget)
-        return Relearn(metric.relearning, model, before, forget, self.seed, self.numerics)
+        forget = self.data[Subset.FORGET]
+        original_predictions = Predict(self.original, forget)
+        return Relearn(metric.relearning, model, original_predictions, forget, self.seed, self.numerics)
 
 
-def _of_each(metric: Metric, models: Models, planner: EvidencePlanner) -> Iterator[Evaluation]:
-    """Each model alone, against each retrained one if the metric asks for that."""
-    original, fresh = models.original, models.fresh
-    against: tuple[Train | None, ...] = models.retrained if Role.RETRAINED in metric.references else (None,)
-    untouched = original if Role.ORIGINAL in metric.references else None
-    untrained = Untrained(original, planner.seed) if Role.UNTRAINED in metric.references else None
-    controls = (fresh,) if fresh is not None and metric.needs_spd_gan else ()
-    subjects: tuple[Finished, ...] = (original, *controls, *models.retrained, models.judged)
-    beside = tuple(each.view(metric) for each in models.shadows[metric.shadows]) if metric.shadows else ()
-    for model, judge in product(subjects, against):
-        subject, before, wanted, blank = (planner.at(each, metric) for each in (model, untouched, judge, untrained))
-        stage = Evaluate(metric, model, subject, before, wanted, blank, planner.seed, beside)
-        yield Evaluation(model.role, model.seed, judge.seed if judge else None, stage)
+def _plan_for_single_models(metric: Metric, models: RunModels, planner: EvidencePlanner) -> Iterator[Evaluation]:
+    """Plan a metric that measures one model at a time, once per retrained model if it compares with these."""
+    references: tuple[Train | None, ...] = models.retrained if Role.RETRAINED in metric.references else (None,)
+    original = models.original if Role.ORIGINAL in metric.references else None
+    untrained = Untrained(models.original, planner.seed) if Role.UNTRAINED in metric.references else None
+    controls = (models.fresh,) if models.fresh is not None and metric.needs_spd_gan else ()
+    subjects: tuple[LoadableModel, ...] = (models.original, *controls, *models.retrained, models.final_model)
+    shadows = tuple(shadow.view(metric) for shadow in models.shadows[metric.shadows]) if metric.shadows else ()
+    for subject, retrained in product(subjects, references):
+        evidence = (planner.plan_evidence(model, metric) for model in (subject, original, retrained, untrained))
+        stage = Evaluate(metric, subject, *evidence, planner.seed, shadows)
+        yield Evaluation(subject.role, subject.seed, retrained.seed if retrained else None, stage)
 
 
-def _of_many(metric: Metric, models: Models, planner: EvidencePlanner) -> Iterator[Evaluation]:
-    """Each role once, by as many models as there are seeds; the retrained ones beyond these are their own floor."""
-    n, made = len(metric.siblings), [models.siblings[seed] for seed in metric.siblings]
-    others = models.retrained[n : 2 * n] if len(models.retrained) >= 2 * n else ()
-    wanted = tuple(planner.at(each, metric) for each in models.retrained[:n])
-    kinds: tuple[tuple[Finished, tuple[Finished, ...]], ...] = (
-        (models.original, tuple(each.original for each in made)),
-        (models.retrained[0], others),
-        (models.judged, tuple(each.unlearned for each in made)),
+def _plan_for_model_groups(metric: Metric, models: RunModels, planner: EvidencePlanner) -> Iterator[Evaluation]:
+    """Plan a metric that compares a group of models, one per seed, with as many retrained models.
+
+    It measures each role once. The retrained models are measured against one another if there are two groups of them.
+    """
+    count, replicas = len(metric.replica_seeds), [models.seed_replicas[seed] for seed in metric.replica_seeds]
+    other_retrained = models.retrained[count : 2 * count] if len(models.retrained) >= 2 * count else ()
+    groups: tuple[tuple[LoadableModel, tuple[LoadableModel, ...]], ...] = (
+        (models.original, tuple(replica.original for replica in replicas)),
+        (models.retrained[0], other_retrained),
+        (models.final_model, tuple(replica.unlearned for replica in replicas)),
     )
-    for model, alike in kinds:
-        subjects, blank = tuple(planner.at(each, metric) for each in alike), EvidenceSpec()
-        stage = Evaluate(metric, model, blank, blank, blank, blank, planner.seed, (), subjects, wanted)
+    reference_models = tuple(planner.plan_evidence(model, metric) for model in models.retrained[:count])
+    for model, group in groups:
+        stage = Evaluate(
+            metric,
+            model,
+            *(EvidenceSpec(),) * 4,
+            seed=planner.seed,
+            subjects=tuple(planner.plan_evidence(member, metric) for member in group),
+            retrained_models=reference_models,
+        )
         yield Evaluation(model.role, model.seed, None, stage)

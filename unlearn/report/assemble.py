@@ -7,11 +7,11 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from unlearn.attacks.roc import Ranked
+from unlearn.attacks.roc import MembershipScores
 from unlearn.core.errors import UnlearnError, nearest
 from unlearn.core.plugins import snake_case
 from unlearn.core.types import Role, Subset
-from unlearn.functional.estimates import confidence, retained_classes
+from unlearn.functional.estimates import confidence, keep_retained_classes
 from unlearn.pipeline.plan import Outcome, Plan
 from unlearn.report.attacks import blind, descended, described
 from unlearn.report.charts.generator import moved_by
@@ -25,7 +25,7 @@ from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.blend import Blended
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
-from unlearn.stages.machine import machine, versions
+from unlearn.stages.machine import describe_machine, installed_versions
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
 
@@ -82,8 +82,8 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "choices": choices,
         "config": config,
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
-        "versions": versions(),
-        "hardware": machine(outcome.context.hardware),
+        "versions": installed_versions(),
+        "hardware": describe_machine(outcome.context.hardware),
         "command": shlex.join(["unlearn", *sys.argv[1:]]),
     }
     return report | {"verdict": verdict(report)}
@@ -117,14 +117,14 @@ def stages(plan: Plan) -> dict[str, Stage]:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
     condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
     history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
-    blended = {"blended": plan.judged} if isinstance(plan.judged, Blended) else {}
+    blended = {"blended": plan.final_model} if isinstance(plan.final_model, Blended) else {}
     return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
 
 
 def others(plan: Plan) -> dict[str, Stage]:
     """Models that metrics and attacks asked for, as they were trained and as they were unlearned."""
     pairs = [("shadow", each.trained, each.unlearned) for each in plan.shadows]
-    pairs += [("sibling", each.original, each.unlearned) for each in plan.siblings]
+    pairs += [("sibling", each.original, each.unlearned) for each in plan.seed_replicas]
     named: dict[str, Stage] = {f"{kind}_{trained.seed}": trained for kind, trained, _ in pairs}
     return named | {f"{kind}_{trained.seed}_unlearned": made for kind, trained, made in pairs if made is not None}
 
@@ -145,7 +145,7 @@ def _retain(outcome: Outcome) -> dict[str, Any]:
 
 
 def _blend(outcome: Outcome) -> dict[str, Any]:
-    judged = outcome.plan.judged
+    judged = outcome.plan.final_model
     return {"blend": outcome.context.get(judged).json("blend.json")} if isinstance(judged, Blended) else {}
 
 
@@ -158,7 +158,7 @@ def _copies(outcome: Outcome) -> dict[str, Any]:
 def _times(figures: Figures, outcome: Outcome) -> None:
     """Seconds of each model's own making, and the speed-up over retraining where both can be compared."""
     plan, get = outcome.plan, outcome.context.get
-    cost = [get(stage) for stage in plan.unlearning]
+    cost = [get(stage) for stage in plan.unlearning_stages]
     retrained = [get(model) for model in plan.retrained]
     original, seconds = get(plan.original), sum(entry.seconds for entry in cost)
     trained = [] if isinstance(plan.original, Checkpoint) else [original.seconds]
@@ -183,14 +183,14 @@ def _chance(outcome: Outcome) -> float:
         stages = reading.stage.subject.predictions
         if {Subset.FORGET, Subset.RETAIN, Subset.TEST} <= stages.keys():
             found = {subset: read_predictions(outcome.context.get(stage)) for subset, stage in stages.items()}
-            labels = (retained_classes(found, Subset.TEST) or found[Subset.TEST]).labels
+            labels = (keep_retained_classes(found, Subset.TEST) or found[Subset.TEST]).labels
             return labels.bincount().max().item() / len(labels)
     return 0.0
 
 
 def _curves(looks: list[SampleEvidence]) -> dict[str, Any]:
     """The ROC curves of every model, by the name that their AUC has without `_auc`."""
-    found: dict[str, list[tuple[str, int, Ranked]]] = defaultdict(list)
+    found: dict[str, list[tuple[str, int, MembershipScores]]] = defaultdict(list)
     for each in looks:
         for name, ranked in each.rankings.items():
             found[name].append((each.reading.role, each.reading.seed, ranked))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from unlearn.attacks.base import Attack
-from unlearn.core.plugins import option, snake_case
+from unlearn.core.plugins import find_option, snake_case
 from unlearn.core.types import Measurement
 from unlearn.pipeline.plan import Outcome
 
@@ -33,7 +33,7 @@ def described(outcome: Outcome) -> dict[str, dict[str, str]]:
 
 def descended(strategy: str, attacks: Iterable[str]) -> tuple[str, ...]:
     """Those of the attacks that rank by what a strategy trained on."""
-    found = {name: option("unlearn.attacks", Attack, name) for name in attacks}
+    found = {name: find_option("unlearn.attacks", Attack, name) for name in attacks}
     return tuple(n for n, kind in found.items() if kind and issubclass(kind, Attack) and strategy in kind.invalid_for)
 
 

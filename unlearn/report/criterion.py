@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from unlearn.functional.estimates import LEVEL, NORMAL, quantile, two_sided
+from unlearn.functional.estimates import LEVEL, NORMAL, t_quantile, two_sided_p_value
 
 Report = dict[str, Any]
 Interval = tuple[float, float]
@@ -79,7 +79,7 @@ class RetrainedGap:
         k = models or self.models
         if self.deviation is None or self.difference.interval is None or k < 2:
             return None
-        half_width = quantile(k - 1) * self.deviation / math.sqrt(k)
+        half_width = t_quantile(k - 1) * self.deviation / math.sqrt(k)
         below, above = (math.hypot(end - self.value, half_width) for end in self.difference.interval)
         return max(-1.0, self.value - below), min(1.0, self.value + above)
 
@@ -94,13 +94,13 @@ class RetrainedGap:
             return 1.0
         end_nearer_zero = interval[0] if self.value > 0 else interval[1]
         error = max(abs(self.value - end_nearer_zero) / NORMAL, TINY)
-        return max(two_sided(self.value / error, math.inf), self.p_among(self.models))
+        return max(two_sided_p_value(self.value / error, math.inf), self.p_among(self.models))
 
     def p_among(self, models: int) -> float:
         """Probability of a gap this large between one more model and the mean of `models` retrained ones."""
         assert self.deviation is not None
         spread = self.deviation * math.sqrt(1 + 1 / models)
-        return two_sided(self.value / max(spread, TINY), models - 1)
+        return two_sided_p_value(self.value / max(spread, TINY), models - 1)
 
     def with_cautious_deviation(self, certainty: float) -> RetrainedGap:
         """The gap with a deviation that the true one exceeds only with probability 1 - `certainty` (chi squared)."""
@@ -116,7 +116,7 @@ class RetrainedGap:
         """How far one more retrained model lies from the mean of the others, at 95 %; None if k < 2."""
         if self.deviation is None:
             return None
-        return quantile(self.models - 1, LEVEL) * self.deviation * math.sqrt(1 + 1 / self.models)
+        return t_quantile(self.models - 1, LEVEL) * self.deviation * math.sqrt(1 + 1 / self.models)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Criterion:
         gap, untouched = images[0] + by_models, images[1] + by_models
         covariance = (images[0] + images[1] - images[2]) / 2 + by_models
         degrees = (self.gap.models - 1) * (gap / by_models) ** 2  # Satterthwaite's
-        square = quantile(degrees) ** 2
+        square = t_quantile(degrees) ** 2
         return _fieller(self.gap.value, self.untouched.value, gap * square, untouched * square, covariance * square)
 
 

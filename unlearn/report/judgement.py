@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from unlearn.functional.estimates import LEVEL, holm
+from unlearn.functional.estimates import LEVEL, adjust_by_holm
 from unlearn.report.criterion import Criterion, RetrainedGap, criteria, difference
 from unlearn.report.retained import graded
 
@@ -114,7 +114,7 @@ def judge(report: Report) -> Verdict:
 
 def differ(gaps: Sequence[RetrainedGap]) -> list[bool]:
     """For each gap, whether it is too large for one more retrained model, at 5 % over all gaps together."""
-    return [p_value < LEVEL for p_value in holm([gap.p_value for gap in gaps])]
+    return [p_value < LEVEL for p_value in adjust_by_holm([gap.p_value for gap in gaps])]
 
 
 def _forgetting(

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from unlearn.core.progress import printable
+from unlearn.core.progress import escape_control
 from unlearn.report.write import write_text
 
 NOTE = "cell.json"
@@ -60,5 +60,5 @@ class Note:
         numbers = all(type(each) in (int, float) for each in (self.number, self.built, self.reused, self.seconds))
         if not (words and numbers and isinstance(self.cause, str | None)):
             raise TypeError("fields of other types")
-        cause = None if self.cause is None else printable(self.cause)
-        return replace(self, overrides=[printable(word) for word in self.overrides], cause=cause)
+        cause = None if self.cause is None else escape_control(self.cause)
+        return replace(self, overrides=[escape_control(word) for word in self.overrides], cause=cause)

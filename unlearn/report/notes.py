@@ -32,7 +32,7 @@ def mover(settings: Perturbing) -> str:
     """What moves the images, in words."""
     if isinstance(settings, Noise):
         return "random noise"
-    return settings.said if isinstance(settings, Direct) else "SPD-GAN"
+    return settings.title if isinstance(settings, Direct) else "SPD-GAN"
 
 
 def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
@@ -98,7 +98,7 @@ def place(hardware: Mapping[str, Any]) -> str:
 def hardware_note(outcome: Outcome) -> dict[str, str]:
     """Where the models were computed that are judged, if that is not one kind of processor."""
     plan = outcome.plan
-    stages = {"original": plan.original, "retrained": plan.retrained, "unlearned": plan.judged}
+    stages = {"original": plan.original, "retrained": plan.retrained, "unlearned": plan.final_model}
     places: dict[str, set[str]] = {}
     for role, made in stages.items():
         for stage in made if isinstance(made, tuple) else (made,):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.roc import Ranked
+from unlearn.attacks.roc import MembershipScores
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Role
-from unlearn.functional.estimates import mean, paired_interval, paired_share_interval
+from unlearn.functional.estimates import mean, paired_fraction_interval, paired_interval
 from unlearn.metrics.base import SampleMean
 from unlearn.pipeline.evaluations import Evaluation
 from unlearn.pipeline.plan import Outcome
@@ -28,7 +28,7 @@ class SampleEvidence:
 
     reading: Evaluation
     samples: Mapping[str, Tensor]
-    rankings: Mapping[str, Ranked]
+    rankings: Mapping[str, MembershipScores]
 
 
 def look(outcome: Outcome) -> list[SampleEvidence]:
@@ -44,9 +44,9 @@ def _own(reading: Evaluation) -> bool:
 
 
 def _look(outcome: Outcome, reading: Evaluation, measured: Mapping[str, Measurement]) -> SampleEvidence:
-    metric, samples, rankings = reading.stage.metric, dict[str, Tensor](), dict[str, Ranked]()
+    metric, samples, rankings = reading.stage.metric, dict[str, Tensor](), dict[str, MembershipScores]()
     if isinstance(metric, SampleMean):
-        samples = metric.samples(reading.stage.evidence(outcome.context))
+        samples = metric.sample_values(reading.stage.evidence(outcome.context))
     elif isinstance(metric, Attack) and any(measured[name].value is not None for name in measured if "_auc" in name):
         rankings = metric.rankings(reading.stage.evidence(outcome.context))
     return SampleEvidence(reading, samples, rankings)
@@ -58,7 +58,7 @@ def paired(
     """By metric: subject minus reference, with its 95 % interval.
 
     Of means over samples the interval is Student's, of shares one that holds with few samples too
-    (`paired_share_interval`), of AUCs a percentile bootstrap in which all models share each draw of members and
+    (`paired_fraction_interval`), of AUCs a percentile bootstrap in which all models share each draw of members and
     non-members [ours]; other metrics have none. Of several retrained models the mean is taken: the interval speaks of
     samples and of just these models, not of other training seeds. It is null for a single sample.
     """
@@ -88,10 +88,10 @@ def _mean(name: str, pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> 
     samples = [(ours.samples[name], theirs.samples[name]) for ours, theirs in pairs]
     differences = torch.stack([ours - theirs for ours, theirs in samples]).mean(0)
     if all(_right_or_wrong(values) for pair in samples for values in pair):
-        return replace(mean(differences), interval=paired_share_interval(differences))
+        return replace(mean(differences), interval=paired_fraction_interval(differences))
     found, metric = paired_interval(differences), pairs[0][0].reading.stage.metric
     assert isinstance(metric, SampleMean)
-    cut = found and (max(-metric.widest, found[0]), min(metric.widest, found[1]))
+    cut = found and (max(-metric.max_difference, found[0]), min(metric.max_difference, found[1]))
     return replace(mean(differences), interval=cut)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unlearn.attacks.roc import Floats, Ranked, auc
+from unlearn.attacks.roc import Floats, MembershipScores, auc
 from unlearn.core.types import Measurement
 
 RESAMPLES = 1000  # of the bootstrap
@@ -20,7 +20,7 @@ READABLE = 10  # non-members that must be mistaken before a rate of them is read
 Ints = npt.NDArray[np.int64]
 
 
-def curve(ranked: Ranked, mistaken: Ints) -> Floats:
+def curve(ranked: MembershipScores, mistaken: Ints) -> Floats:
     """Largest share of members found while at most `mistaken` int64 [k] non-members are taken for some, [k]; 0-1."""
     falling = np.append(-np.sort(-ranked.others), -np.inf)
     members = np.sort(ranked.members)
@@ -33,7 +33,7 @@ def mistakes(others: int) -> Ints:
     return np.unique(np.append(0, np.geomspace(1, others, POINTS).round().astype(np.int64)))
 
 
-def as_curves(rankings: Sequence[tuple[str, int, Ranked]]) -> dict[str, Any]:
+def as_curves(rankings: Sequence[tuple[str, int, MembershipScores]]) -> dict[str, Any]:
     """Curves of models, given as role, seed and scores of the same samples, as plain JSON."""
     members, others = (len(each) for each in rankings[0][2])
     counts = mistakes(others)
@@ -48,7 +48,7 @@ def as_curves(rankings: Sequence[tuple[str, int, Ranked]]) -> dict[str, Any]:
     }
 
 
-def area_difference(mine: Ranked, theirs: Sequence[Ranked], seed: int) -> Measurement:
+def area_difference(mine: MembershipScores, theirs: Sequence[MembershipScores], seed: int) -> Measurement:
     """AUC of one model minus the mean of others', of the same members and non-members in the same order.
 
     Percentile bootstrap: each resample draws samples once, for all models (paired; members and non-members each among
@@ -61,7 +61,7 @@ def area_difference(mine: Ranked, theirs: Sequence[Ranked], seed: int) -> Measur
     return Measurement(value, members + others, float(drawn.std(ddof=1)), (low, high))
 
 
-def _resampled(ranked: Ranked, seed: int) -> Floats:
+def _resampled(ranked: MembershipScores, seed: int) -> Floats:
     """AUC of each resample, [RESAMPLES]."""
     return _held(*(np.asarray(scores, np.float64).tobytes() for scores in ranked), seed)
 
@@ -69,7 +69,7 @@ def _resampled(ranked: Ranked, seed: int) -> Floats:
 @lru_cache(maxsize=16)
 def _held(members: bytes, others: bytes, seed: int) -> Floats:
     """Of scores by their bytes: a report compares each model with two others, a grid has originals in common."""
-    ranked = Ranked(np.frombuffer(members), np.frombuffer(others))
+    ranked = MembershipScores(np.frombuffer(members), np.frombuffer(others))
     generator, found = np.random.default_rng(seed), list[Floats]()
     for start in range(0, RESAMPLES, AT_ONCE):
         size = min(AT_ONCE, RESAMPLES - start)
@@ -83,7 +83,7 @@ def _counts(generator: np.random.Generator, n: int, size: int) -> Floats:
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def _areas(ranked: Ranked, members: Floats, others: Floats) -> Floats:
+def _areas(ranked: MembershipScores, members: Floats, others: Floats) -> Floats:
     """AUC of each resample, by the counts of members [k, m] and of non-members [k, n]; ties count half."""
     order = np.argsort(ranked.others)
     below = np.cumsum(np.pad(others[:, order], ((0, 0), (1, 0))), axis=1)

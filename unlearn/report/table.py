@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from unlearn.core.errors import counted, some
-from unlearn.core.progress import printable
+from unlearn.core.errors import abbreviate, pluralize
+from unlearn.core.progress import escape_control
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict
 
@@ -97,13 +97,13 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
     for note in NOTES:
         if note in report["notes"]:
-            console.print(printable(report["notes"][note]), markup=False)
+            console.print(escape_control(report["notes"][note]), markup=False)
     console.print(table)
     for line in footer(report):
-        console.print(printable(line), markup=False)
+        console.print(escape_control(line), markup=False)
     for answer in verdict(report).values():
         console.print("\n{question} [bold]{answer}.[/bold]".format(**answer))
-        console.print(Padding(Text(printable("\n".join(answer["lines"]))), (0, 0, 0, 2)))
+        console.print(Padding(Text(escape_control("\n".join(answer["lines"]))), (0, 0, 0, 2)))
 
 
 def line(report: dict[str, Any]) -> str:
@@ -196,9 +196,9 @@ def footer(report: dict[str, Any]) -> list[str]:
 def remaining(copies: dict[str, Any] | None) -> Iterator[str]:
     """Which identical copies of forgotten images are still there, one line for all."""
     if copies and copies["remain"]:
-        named = "; ".join(f"{subset}: {some(names)}" for subset, names in copies["remain"].items())
+        named = "; ".join(f"{subset}: {abbreviate(names)}" for subset, names in copies["remain"].items())
         count, same = copies["forgotten"], {"pixels": "of the same pixels", "files": "of the same bytes"}
-        yield f"copies of {counted(count, 'forgotten image')} remain, {same[copies['compared']]}: {named}"
+        yield f"copies of {pluralize(count, 'forgotten image')} remain, {same[copies['compared']]}: {named}"
 
 
 def _degrees(report: dict[str, Any]) -> Iterator[str]:

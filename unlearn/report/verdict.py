@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from unlearn.core.plugins import option
+from unlearn.core.plugins import find_option
 from unlearn.report.attacks import ATTACK, OTHER, SHADOWS
 from unlearn.report.cost import account, price
 from unlearn.report.criterion import Criterion
@@ -140,7 +140,7 @@ def _harder_requests(report: Report) -> list[str]:
     """Requests that can show forgetting and that the run's other settings allow."""
     choices, checkpoint = report.get("choices", {}), report.get("config", {}).get("checkpoint") or {}
     relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
-    strategy: Any = option("unlearn.strategies", Strategy, str(choices.get("strategy")))
+    strategy: Any = find_option("unlearn.strategies", Strategy, str(choices.get("strategy")))
     is_class_wise = strategy is not None and bool(strategy.class_wise_only)
     allowed = {
         "spd_gan=marker": trained_here and not relabels,

@@ -1,4 +1,4 @@
-"""Perturbations that move each image by itself, without a generator: what SPD-GAN is held against."""
+"""Perturbations that perturb each image by itself, without a generator: what SPD-GAN is held against."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve
 from unlearn.core.validation import at_least, positive
 from unlearn.models.base import Classifier
-from unlearn.spd_gan.look import CHUNK, LOOKS, look
+from unlearn.spd_gan.look import CHUNK, SHIFT_NAMES, measure_shift
 from unlearn.spd_gan.options import Perturbing
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a perturbation has to work with: the images that it moves, and what it may look at besides.
+class PixelTask:
+    """What a perturbation has to work with: the images that it moves, and what it may measure_shift at besides.
 
     Of the images the first `forgotten` are D_f; the others are moved alike, as a control, and no net learns from them.
     """
@@ -49,8 +49,8 @@ class Scene:
     def row(self, step: int, moved: Tensor) -> dict[str, float]:
         """Of a curve: what D_f' [n, c, h, w], in [0, 1], has come to."""
         clean, labels = self.pixels[: self.forgotten], self.labels[: self.forgotten]
-        found = look(self.guide, clean, moved[: self.forgotten], labels).tolist()
-        return {"step": step, **dict(zip(LOOKS, found, strict=True))}
+        found = measure_shift(self.guide, clean, moved[: self.forgotten], labels).tolist()
+        return {"step": step, **dict(zip(SHIFT_NAMES, found, strict=True))}
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,24 @@ class Direct(Perturbing, ABC):
     original is trained on it."""
 
     marks = True
-    said: ClassVar[str]  # what notes call it
+    title: ClassVar[str]  # what notes call it
 
     steps: int = at_least(1, 20)
     step_size: float = positive(0.125)  # of epsilon: 20 steps go 2.5 times as far as is allowed
 
     @abstractmethod
-    def move(self, scene: Scene) -> tuple[Tensor, Curve]:
+    def perturb(self, pixel_task: PixelTask) -> tuple[Tensor, Curve]:
         """All images moved, float32 [n, c, h, w] in [0, 1] with |x' - x| <= epsilon, and what that went through."""
 
-    def climb(self, net: nn.Module, moved: Tensor, scene: Scene, sign: int = 1) -> Tensor:
+    def sign_step(self, net: nn.Module, moved: Tensor, pixel_task: PixelTask, sign: int = 1) -> Tensor:
         """One step up the loss of a net in eval mode, or down it with `sign` -1, kept within epsilon and [0, 1]."""
-        size = sign * self.step_size * scene.epsilon
-        parts = zip(*(torch.split(each, CHUNK) for each in (scene.pixels, moved, scene.labels)), strict=True)
+        size = sign * self.step_size * pixel_task.epsilon
+        parts = zip(*(torch.split(each, CHUNK) for each in (pixel_task.pixels, moved, pixel_task.labels)), strict=True)
         return torch.cat(
             [
-                (now + size * _slope(net, now, labels)).clamp(clean - scene.epsilon, clean + scene.epsilon).clamp(0, 1)
+                (now + size * _slope(net, now, labels))
+                .clamp(clean - pixel_task.epsilon, clean + pixel_task.epsilon)
+                .clamp(0, 1)
                 for clean, now, labels in parts
             ]
         )

@@ -62,7 +62,7 @@ class Gan(Perturbing, ABC):
         return Generator(channels, self.bound(channels), self.width), Discriminator(channels, self.width)
 
     def loss(self, moved: Tensor, labels: Tensor, guide: Guide) -> Tensor:
-        """The term that makes the generator move images away from their class."""
+        """The term that makes the generator perturb images away from their class."""
         return TERMS[self.term](moved, labels, guide)
 
 
@@ -104,23 +104,23 @@ def quantise(clean: Tensor, moved: Tensor) -> Tensor:
     return (clean.float() + change).clamp(0, 255).to(torch.uint8)
 
 
-def noisy(clean: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:
+def add_noise(clean: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:
     """Clean uint8 [n, c, h, w] plus random signs times `size` [n] (pixels in [0, 1]), clipped, as uint8."""
     signs = torch.randint(0, 2, clean.shape, generator=generator).to(clean.device) * 2 - 1
     moved = clean.float() / 255 + size.view(-1, 1, 1, 1) * signs
     return quantise(clean, moved.clamp(0, 1))
 
 
-def noisy_like(clean: Tensor, moved: Tensor, generator: torch.Generator) -> Tensor:
+def add_noise_like(clean: Tensor, moved: Tensor, generator: torch.Generator) -> Tensor:
     """Random signs whose root mean square change, after clipping, is that of `moved` for each image."""
     wanted = rms(clean, moved)
     low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
     state = generator.get_state()
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        small = rms(clean, noisy(clean, middle, generator.set_state(state))) < wanted
+        small = rms(clean, add_noise(clean, middle, generator.set_state(state))) < wanted
         low, high = torch.where(small, middle, low), torch.where(small, high, middle)
-    return noisy(clean, high, generator.set_state(state))
+    return add_noise(clean, high, generator.set_state(state))
 
 
 def rms(clean: Tensor, moved: Tensor) -> Tensor:

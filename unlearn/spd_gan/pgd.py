@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearn.core.types import Curve
-from unlearn.spd_gan.direct import Direct, Scene
+from unlearn.spd_gan.direct import Direct, PixelTask
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Pgd(Direct):
     2018); as a marker, ours. The guide is SPD-GAN's: trained on D_r, and not one of the retrained models that judge.
     """
 
-    said = "PGD"
+    title = "PGD"
 
-    def move(self, scene: Scene) -> tuple[Tensor, Curve]:
-        start = scene.epsilon * (2 * torch.rand(scene.clean.shape, generator=scene.draws) - 1)
-        moved, curve = (scene.pixels + start.to(scene.clean.device)).clamp(0, 1), Curve()
+    def perturb(self, pixel_task: PixelTask) -> tuple[Tensor, Curve]:
+        start = pixel_task.epsilon * (2 * torch.rand(pixel_task.clean.shape, generator=pixel_task.draws) - 1)
+        moved, curve = (pixel_task.pixels + start.to(pixel_task.clean.device)).clamp(0, 1), Curve()
         for step in range(self.steps):
-            curve.append(scene.row(step, moved))
-            moved = self.climb(scene.guide, moved, scene)
-            scene.tick(step + 1, self.steps)
-        return moved, [*curve, scene.row(self.steps, moved)]
+            curve.append(pixel_task.row(step, moved))
+            moved = self.sign_step(pixel_task.guide, moved, pixel_task)
+            pixel_task.tick(step + 1, self.steps)
+        return moved, [*curve, pixel_task.row(self.steps, moved)]

@@ -1,4 +1,4 @@
-"""The unlearned model, mixed with the original up to a validation accuracy."""
+"""The stage that blends the unlearned model with the original."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from pathlib import Path
 from unlearn.core.progress import Tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Role
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.models.base import Classifier
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Sampled, warm_up
+from unlearn.stages.samples import SampleSource, warm_up
 from unlearn.stages.unlearn import Unlearn
 from unlearn.strategies.blend import Mix, interpolate
 
 
 @dataclass(frozen=True)
 class Blended(Stage):
-    """A mixture of the original and the unlearned model, judged in the latter's place.
+    """A blend of the original and the unlearned model that reaches a validation accuracy.
 
-    Its files: `model.safetensors`, and `blend.json`: the original's share `a`, `validation_accuracy`, `target`.
+    It is measured in place of the unlearned model. Files: `model.safetensors`, and `blend.json` with the original's
+    fraction `a`, the `validation_accuracy` and its `target`.
     """
 
     original: ModelStage
     unlearned: Unlearn
     blend: Mix
-    validation: Sampled
+    validation: SampleSource
 
     @property
     def label(self) -> str:
@@ -37,7 +38,7 @@ class Blended(Stage):
 
     @property
     def seed(self) -> int:
-        """The unlearned model's: nothing is drawn here."""
+        """Seed of the unlearned model; blending draws nothing at random."""
         return self.unlearned.seed
 
     @property
@@ -54,25 +55,25 @@ class Blended(Stage):
 
         model, data = self.unlearned.load(context), self.validation.load(context)
         original, unlearned = self.original.load(context).state_dict(), self.unlearned.load(context).state_dict()
-        tried = count(1)
+        evaluations = count(1)
 
         def mix(a: float) -> Classifier:
-            state = model.state_dict()  # with the versions that some nets ask for
+            state = model.state_dict()  # keeps the version metadata that some nets read
             state.update(interpolate(original, unlearned, a))
             model.load_state_dict(state)
             return model
 
         def accuracy(a: float) -> float:
-            tick(next(tried), self.blend.scan + self.blend.steps + 1)  # both ends and all between
-            return correct(predict(mix(a), data)).mean().item()
+            tick(next(evaluations), self.blend.scan + self.blend.steps + 1)  # both ends, and each step between
+            return is_correct(predict(mix(a), data)).mean().item()
 
-        found = self.blend.find(accuracy)
-        write_tensors(folder / "model.safetensors", mix(found.a).state_dict())
-        write_json(folder / "blend.json", asdict(found))
+        best = self.blend.find_fraction(accuracy)
+        write_tensors(folder / "model.safetensors", mix(best.a).state_dict())
+        write_json(folder / "blend.json", asdict(best))
 
     def load(self, context: BuildContext) -> Classifier:
-        """The blended model, frozen, in eval mode, on the training device."""
+        """Return the blended model, frozen, in eval mode, on the training device."""
         return self.original.restore(self, context)
 
 
-FinalModel = Unlearn | Blended  # whichever the role `unlearned` is played by
+FinalModel = Unlearn | Blended  # the model with the role `unlearned`

@@ -1,4 +1,4 @@
-"""An original that was trained elsewhere."""
+"""The stage that reads an original from a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from unlearn.stages.model import ModelStage
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(ModelStage):
-    """The weights of a checkpoint, behind the data set's normalisation.
+    """An original that was trained elsewhere: a checkpoint's weights behind the data set's normalisation.
 
-    Its files: `model.safetensors`, and `notes.json`, what is to be said of the reading.
+    Files: `model.safetensors`, and `notes.json` with notes for the report on how the file was read.
     """
 
     file: str = runtime("")
-    entry: str | None = runtime(None)  # which of its state dicts
-    threads: int = field(default=1, metadata=ADDED)  # that compute what is predicted and scored with it
-    device: str = field(default="cpu", metadata=ADDED)  # on which the model is used: keys of what is made of it differ
+    entry: str | None = runtime(None)  # which of its state dicts; None: the one that fits
+    threads: int = field(default=1, metadata=ADDED)  # CPU threads that predict and score with the model
+    device: str = field(default="cpu", metadata=ADDED)  # it puts the device into the keys of all results of the model
 
     @property
     def label(self) -> str:
         return f"checkpoint {Path(self.file).name}"
 
     def identity(self) -> dict[str, Any]:
-        """What the key holds: the file's content, and what it is read as; neither seeds nor data."""
+        """Return the content hash, and the shapes and normalisation it is read with; seeds and data do not matter."""
         dataset = self.samples.population.dataset
         read_as = (dataset.shape, dataset.classes, *dataset.normalisation)
-        chosen = {} if self.entry is None else {"entry": self.entry}
-        return {"sha256": file_sha256(Path(self.file)), "samples": read_as, "seed": None} | chosen
+        entry = {} if self.entry is None else {"entry": self.entry}
+        return {"sha256": file_sha256(Path(self.file)), "samples": read_as, "seed": None} | entry
 
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         classifier = self.fresh("init/overwritten", 0)
@@ -50,7 +50,7 @@ class Checkpoint(ModelStage):
         write_json(folder / "notes.json", notes)
 
     def notes(self, context: BuildContext) -> list[str]:
-        """What was read, where the file leaves a choice, and what was left out; one sentence each."""
+        """Return one sentence on each choice made while reading the file, and on each part left out."""
         entry = context.get(self)
-        found: list[str] = entry.json("notes.json") if "notes.json" in entry.meta["files"] else []
-        return found
+        notes: list[str] = entry.json("notes.json") if "notes.json" in entry.meta["files"] else []
+        return notes

@@ -1,4 +1,4 @@
-"""Fewer images in place of the retain set."""
+"""The stage that condenses the retain set to fewer images."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from unlearn.models.base import Classifier
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Sampled, warm_up
-from unlearn.strategies.retain_set import Condensed, divide, mix, packed
+from unlearn.stages.samples import SampleSource, warm_up
+from unlearn.strategies.retain_set import Condensed, mix_images, pack_clusters, split_clusters
 from unlearn.training.trainer import Numerics
 
-TOGETHER = 512  # images mixed at a time
+IMAGES_PER_PACK = 512  # images mixed at a time
 
 
 @dataclass(frozen=True)
 class Condense(Stage):
-    """The retain set condensed, as a strategy reads it: real images of it, and mixtures of others.
+    """The retain set as a strategy reads it, condensed: some real images, and mixtures of the others.
 
-    Its files: `condensed.safetensors` (for each image, by data set index: `labels` and `index` int64 [m], `condensed`
-    bool [m]; a mixture goes by the index of its cluster's member nearest to the mean feature; `images` uint8
-    [c, channels, h, w] holds the mixtures alone, since the real ones are in the data set) and `counts.json`: how many
-    images of how many, and how many of them are mixtures.
+    Files: `condensed.safetensors` and `counts.json`.
+    - For each of m images, ordered by data set index: `labels` and `index` int64 [m], `condensed` bool [m]. A mixture
+      has the index of the cluster member that is nearest to the mean feature.
+    - `images` uint8 [c, channels, h, w] holds only the mixtures; the data set has the real images.
+    - The counts: `images` of the condensed set, `of` the retain set, and `condensed`, the number of mixtures.
     """
 
     settings: Condensed
     original: ModelStage
-    forget: Sampled
-    retain: Sampled
+    forget: SampleSource
+    retain: SampleSource
     seed: int
     numerics: Numerics
 
@@ -56,49 +57,53 @@ class Condense(Stage):
 
         model = self.original.load(context)
         retain, forget = self.retain.load(context), self.forget.load(context)
-        known = torch.cat([features(model, each).cpu() for each in (retain, forget)])
+        all_features = torch.cat([features(model, data).cpu() for data in (retain, forget)])
         labels = torch.cat([retain.labels, forget.labels]).cpu()
-        clusters = self.settings.assign(known, labels, self._stream)
-        kept, alike = divide(known, clusters, len(retain))
-        images = self._mixtures(model, retain, known, alike, tick)
-        positions = torch.cat([kept, *(members[:1] for members in alike)])
-        condensed = torch.arange(len(positions)) >= len(kept)
+        clusters = self.settings.assign_clusters(all_features, labels, self._clustering_seed)
+        kept, mixed = split_clusters(all_features, clusters, len(retain))
+        mixtures = self._mix_clusters(model, retain, all_features, mixed, tick)
+        positions = torch.cat([kept, *(members[:1] for members in mixed)])
+        is_mixture = torch.arange(len(positions)) >= len(kept)
         index = retain.index.cpu()[positions]
         order = index.argsort()
-        said = {"labels": labels[positions][order], "index": index[order], "condensed": condensed[order]}
-        pixels = images[index[condensed].argsort()]
-        write_tensors(folder / "condensed.safetensors", {"images": pixels} | said)
-        counts = {"images": len(positions), "of": len(retain), "condensed": len(alike)}
+        tensors = {
+            "images": mixtures[index[is_mixture].argsort()],
+            "labels": labels[positions][order],
+            "index": index[order],
+            "condensed": is_mixture[order],
+        }
+        write_tensors(folder / "condensed.safetensors", tensors)
+        counts = {"images": len(positions), "of": len(retain), "condensed": len(mixed)}
         write_json(folder / "counts.json", counts)
 
     def size(self, context: BuildContext) -> int:
-        """How many images the retain set has, of which fewer are left."""
+        """Return the number of images in the retain set before condensing."""
         return int(context.get(self).json("counts.json")["of"])
 
     def load(self, context: BuildContext) -> ImageSource:
-        """Images, labels and data set indices, on the training device; memory holds the mixtures alone."""
-        found = read_tensors(context.get(self), "condensed.safetensors")
+        """Return images, labels and data set indices, on the training device; only mixtures are held in memory."""
         retain = self.retain.load(context)
-        said = {name: tensor.to(retain.index.device) for name, tensor in found.items()}
-        left = retain.take(torch.searchsorted(retain.index, said["index"]))
-        return left.replaced(said["index"][said["condensed"]], said["images"])
+        tensors = read_tensors(context.get(self), "condensed.safetensors")
+        condensed = {name: tensor.to(retain.index.device) for name, tensor in tensors.items()}
+        images = retain.take(torch.searchsorted(retain.index, condensed["index"]))
+        return images.replaced(condensed["index"][condensed["condensed"]], condensed["images"])
 
-    def _stream(self, label: int) -> int:
+    def _clustering_seed(self, label: int) -> int:
         return stream_seed(self.seed, f"condense/{label}", "unlearned")
 
-    def _mixtures(
-        self, model: Classifier, retain: ImageSource, known: Tensor, clusters: Sequence[Tensor], tick: Tick
+    def _mix_clusters(
+        self, model: Classifier, retain: ImageSource, all_features: Tensor, clusters: Sequence[Tensor], tick: Tick
     ) -> Tensor:
-        """One image for each cluster, uint8 [c, channels, h, w]."""
-        made = [torch.empty((0, *retain.shape), dtype=torch.uint8)]
+        """Mix each cluster to one image, uint8 [c, channels, h, w]."""
+        mixtures = [torch.empty((0, *retain.shape), dtype=torch.uint8)]
         nearest = [members[: self.settings.mixed] for members in clusters]
-        packs = list(packed(nearest, TOGETHER))
-        means = iter([known[members].mean(0) for members in clusters])
+        packs = list(pack_clusters(nearest, IMAGES_PER_PACK))
+        means = iter([all_features[members].mean(0) for members in clusters])
         for pack, pixels in zip(packs, retain.batches([torch.cat(pack) for pack in packs]), strict=True):
-            tick(sum(map(len, made)), len(clusters))
+            tick(sum(map(len, mixtures)), len(clusters))
             images, targets = pixels.float() / 255, torch.stack([next(means) for _ in pack]).to(pixels.device)
-            of = torch.cat([torch.full((len(members),), row) for row, members in enumerate(pack)])
-            member = (of == torch.arange(len(pack))[:, None]).to(pixels.device)
-            weights = self.settings.weigh(images, member, targets, lambda mixed: model.features(mixed)[0])
-            made.append(mix(weights, images).mul(255).round().clamp(0, 255).to(torch.uint8).cpu())
-        return torch.cat(made)
+            row = torch.cat([torch.full((len(members),), row) for row, members in enumerate(pack)])
+            membership = (row == torch.arange(len(pack))[:, None]).to(pixels.device)  # bool [clusters, images]
+            weights = self.settings.fit_weights(images, membership, targets, lambda mixed: model.features(mixed)[0])
+            mixtures.append(mix_images(weights, images).mul(255).round().clamp(0, 255).to(torch.uint8).cpu())
+        return torch.cat(mixtures)

@@ -1,32 +1,43 @@
-"""What a run costs beyond its own models, told before it begins."""
+"""Print how much time the models for metrics and attacks will take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearn.core.progress import duration
+from unlearn.core.progress import format_duration
 from unlearn.stages.base import BuildContext, Stage
 
 
 @dataclass(frozen=True)
-class Extra:
-    """Models that metrics and attacks ask for; each takes a `share` of what the run's own takes."""
+class ExtraModels:
+    """Models of one kind that metrics and attacks ask for."""
 
-    what: str
+    name: str
     trained: Sequence[Stage]
     unlearned: Sequence[Stage]
-    share: float = 1.0
+    relative_cost: float = 1.0  # of one of them, as a fraction of the run's own training or unlearning
 
 
-def say_cost(extra: Extra, training: Sequence[Stage], unlearning: Sequence[Stage], context: BuildContext) -> None:
-    """How much of it is still to be done, and about how long that takes, where the store can tell by this run's own
-    `training` and `unlearning`."""
-    for work, stages, alike in (("training", extra.trained, training), ("unlearning", extra.unlearned, unlearning)):
+def announce_cost(
+    models: ExtraModels, training: Sequence[Stage], unlearning: Sequence[Stage], context: BuildContext
+) -> None:
+    """Print how many models are still to train and unlearn, and about how long that takes.
+
+    Args:
+        models: what metrics and attacks ask for.
+        training: the stages of the run's own training, by whose `seconds` in the store the time is estimated.
+        unlearning: the same for unlearning.
+        context: its store is only read.
+    """
+    for work, stages, own_stages in (
+        ("training", models.trained, training),
+        ("unlearning", models.unlearned, unlearning),
+    ):
         count = sum(context.peek(stage) is None for stage in stages)
         if count:
-            took = [entry.seconds for stage in alike if (entry := context.peek(stage))]
-            known = took and len(took) == len(alike)
-            long = duration(count * extra.share * sum(took))
-            long = f"about {long} one by one" if known else "how long one takes is not known yet"
-            context.console.say(f"  {extra.what:<28} {count} {work}{'s' * (count > 1)} to come, {long}")
+            seconds = [entry.seconds for stage in own_stages if (entry := context.peek(stage))]
+            is_known = seconds and len(seconds) == len(own_stages)
+            duration = format_duration(count * models.relative_cost * sum(seconds))
+            estimate = f"about {duration} one by one" if is_known else "how long one takes is not known yet"
+            context.console.say(f"  {models.name:<28} {count} {work}{'s' * (count > 1)} to come, {estimate}")

@@ -1,4 +1,4 @@
-"""Errors of torch that a setting mends, as one line that names the setting."""
+"""Turn errors of PyTorch that a setting can fix into one line that names the setting."""
 
 from __future__ import annotations
 
@@ -11,52 +11,55 @@ import torch
 from unlearn.core.errors import UnlearnError, first_line
 from unlearn.core.memory import is_out_of_memory
 
-REPEATABLE = re.compile(r"(\w+) does not have a deterministic implementation|[Dd]eterministic behavior was enabled")
+NOT_DETERMINISTIC = re.compile(
+    r"(\w+) does not have a deterministic implementation|[Dd]eterministic behavior was enabled"
+)
 GIB = 2**30
 
 
 @contextmanager
-def explained(label: str, remedy: str, device: str) -> Iterator[None]:
-    """Name the stage and the remedy where memory runs out, or where an operation does not repeat bit for bit.
+def explain_torch_errors(label: str, remedy: str, device: str) -> Iterator[None]:
+    """Name the stage and the remedy when memory runs out or an operation is not deterministic.
 
     Args:
-        label: what progress calls the stage.
-        remedy: what makes it need less memory.
-        device: `cuda` or `cpu`, on which it runs.
+        label: name of the stage in progress lines.
+        remedy: instruction that makes the stage need less memory.
+        device: device it runs on, `cuda` or `cpu`.
 
     Raises:
-        UnlearnError: in place of those errors of torch.
+        UnlearnError: in place of such an error of PyTorch.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = _told(error, remedy, device)
-        if told is None:
+        message = _explain(error, remedy, device)
+        if message is None:
             raise
-        raise UnlearnError(f"{label}: {told}") from None
+        raise UnlearnError(f"{label}: {message}") from None
 
 
-def _told(error: BaseException, remedy: str, device: str) -> str | None:
+def _explain(error: BaseException, remedy: str, device: str) -> str | None:
     if is_out_of_memory(error):
-        return f"expected a stage that fits into the memory of {_memory(device)}, got {_tried(error)}; {remedy}"
-    refused = REPEATABLE.search(str(error))
-    if refused is None:
+        memory, allocation = _describe_memory(device), _describe_allocation(error)
+        return f"expected a stage that fits into the memory of {memory}, got {allocation}; {remedy}"
+    match = NOT_DETERMINISTIC.search(str(error))
+    if match is None:
         return None
-    operation = refused[1] or first_line(error)
+    operation = match[1] or first_line(error)
     return (
         f"trainer.deterministic: expected operations that repeat bit for bit on {device}, got {operation}; "
         "set trainer.deterministic=false, use trainer=cpu, or another model"
     )
 
 
-def _memory(device: str) -> str:
+def _describe_memory(device: str) -> str:
     if device != "cuda":
         return "this machine"
     free, total = torch.cuda.mem_get_info()
     return f"{torch.cuda.get_device_name()} ({free / GIB:.1f} of {total / GIB:.1f} GiB free)"
 
 
-def _tried(error: BaseException) -> str:
-    """`Tried to allocate 20.00 GiB`, where torch says so: the rest of its message speaks of its allocator."""
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
-    return f"out of memory at {asked[1]} more" if asked else "out of memory"
+def _describe_allocation(error: BaseException) -> str:
+    """Return the size that PyTorch tried to allocate, if its message has one; the rest is about its allocator."""
+    size = re.search(r"[Tt]ried to allocate ([\d.]+ ?\w+)", str(error))
+    return f"out of memory at {size[1]} more" if size else "out of memory"

@@ -1,4 +1,4 @@
-"""Tensors and JSON in an artefact's folder: no pickle."""
+"""Read and write tensors and JSON in an artifact's folder, without pickle."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from unlearn.core.types import Predictions
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file; tensors are copied to the CPU.
+    """Write a safetensors file; tensors are copied to the CPU.
 
     Raises:
-        OSError: it could not be written.
+        OSError: the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        # A copy each: the file format refuses weights that share memory, as a net of one's own may have them.
+        # Clone each: the format refuses tensors that share memory, as those of a user-supplied net may.
         save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
         raise OSError(str(error)) from error
 
 
 def read_tensors(entry: Entry, name: str) -> dict[str, Tensor]:
-    """A safetensors file of an artefact, on the CPU.
+    """Read a safetensors file of an artifact, onto the CPU.
 
     Raises:
         StoreError: the file is damaged.
@@ -43,20 +43,20 @@ def read_tensors(entry: Entry, name: str) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
-        raise StoreError(f"paths.store: expected tensors in {path}, got another content: {error}") from error
+        raise StoreError(f"paths.store: expected tensors in {path}, got other content: {error}") from error
     return tensors
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Readable JSON; NaN is refused."""
+    """Write indented JSON; NaN raises ValueError."""
     path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """One file: logits, labels, index."""
+    """Write logits, labels and data set index to one file."""
     write_tensors(path, vars(predictions))
 
 
 def read_predictions(entry: Entry) -> Predictions:
-    """The inverse of `write_predictions`."""
+    """Read what `write_predictions` wrote."""
     return Predictions(**read_tensors(entry, "predictions.safetensors"))

@@ -1,4 +1,4 @@
-"""Where the original's training stood some epochs before its end."""
+"""The stage that repeats the first epochs of the original's training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from unlearn.stages.train import Train
 
 @dataclass(frozen=True)
 class History(Stage):
-    """The first `epochs` of a training, done again bit for bit: it changes no weight of the original.
+    """The original after its first `epochs` epochs, trained again bit for bit; the original itself does not change.
 
-    Its files: `model.safetensors`, and `last.ckpt` with the optimizer too, a checkpoint of Lightning's that is read
-    without running any code; after no epochs there is none.
+    Files: `model.safetensors`, and after one epoch or more `last.ckpt`, a Lightning checkpoint that includes the
+    optimizer and is read without running any code.
     """
 
     original: Train
@@ -37,14 +37,14 @@ class History(Stage):
         if self.epochs == 0:
             classifier = self.original.initial(context)
         else:
-            kept = Partial(folder / "last.ckpt", every=0)
-            classifier, _ = self.original.fit(context, tick, kept, self.epochs)
+            checkpoint = Partial(folder / "last.ckpt", every=0)
+            classifier, _ = self.original.fit(context, tick, checkpoint, self.epochs)
         write_tensors(folder / "model.safetensors", classifier.state_dict())
 
     def load(self, context: BuildContext) -> Classifier:
-        """The weights, frozen, in eval mode, on the training device."""
+        """Return the model, frozen, in eval mode, on the training device."""
         return self.original.restore(self, context)
 
     def checkpoint(self, context: BuildContext) -> Path | None:
-        """From where to go on; None: from the weights alone."""
+        """Return the checkpoint to resume from; None after no epochs, where the weights are all there is."""
         return context.get(self).file("last.ckpt") if self.epochs else None

@@ -1,4 +1,4 @@
-"""From a stage's fields to plain JSON that says everything that determines its result, code included."""
+"""Turn a stage's fields into canonical JSON that holds everything that determines its result, code included."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from unlearn.core.user_code import statements, syntax
+from unlearn.core.user_code import iter_statements, parse_without_docstrings
 
-# Shared words and helpers, on which no result hangs alone, and what the stages' versions cover.
+# Modules left out of code hashes: shared types and helpers that determine no result by themselves, and code whose
+# changes are covered by the `version` of a stage.
 NOT_HASHED = tuple(
     f"unlearn.{room}"
     for room in (
@@ -37,77 +38,83 @@ NOT_HASHED = tuple(
 
 @runtime_checkable
 class Identified(Protocol):
-    """A dataclass that knows better than its fields what it stands for."""
+    """A dataclass that adds to its key what its fields do not hold."""
 
     def identity(self) -> dict[str, Any]:
-        """What the key holds besides the fields that are not run-time ones."""
+        """Return entries of the key that are added to, or replace, those of the fields."""
 
 
-def canonical(value: Any) -> Any:
-    """Plain JSON for a field: run-time fields left out, code hashes put in, stages by their key.
+def canonicalize(value: Any) -> Any:
+    """Return the canonical JSON of a field's value: without run-time fields, with code hashes, and with stages by key.
 
     Raises:
-        TypeError: a value that has no canonical form.
+        TypeError: the value has no canonical form.
     """
     if hasattr(type(value), "key"):
         return {"stage": value.key}
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         code = {} if kind.__module__.startswith(NOT_HASHED) else {"code": code_hash(kind.__module__)}
-        return {"class": kind.__qualname__} | code | canonical_fields(value)
+        return {"class": kind.__qualname__} | code | canonicalize_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {str(name): canonical(item) for name, item in value.items()}
+        return {str(name): canonicalize(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
+        return [canonicalize(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"no canonical form for {value!r}")
 
 
-def canonical_fields(value: Any) -> dict[str, Any]:
-    """Plain JSON for each field of a dataclass that is not a run-time one, nor a later one at its default, and for what
-    it says of itself."""
-    plain = {f.name: item for f in fields(value) if not _left_out(f, item := getattr(value, f.name))}
-    own = value.identity() if isinstance(value, Identified) else {}
-    return {name: canonical(item) for name, item in (plain | own).items()}
+def canonicalize_fields(value: Any) -> dict[str, Any]:
+    """Return the canonical JSON of a dataclass's fields and of its `identity`.
+
+    Run-time fields are left out, and so are later additions at their default, so that older keys stay valid.
+    """
+    plain = {f.name: item for f in fields(value) if not _is_left_out(f, item := getattr(value, f.name))}
+    identity = value.identity() if isinstance(value, Identified) else {}
+    return {name: canonicalize(item) for name, item in (plain | identity).items()}
 
 
-def _left_out(spec: Field[Any], item: Any) -> bool:
-    """A run-time field, or one that came later and says nothing new."""
+def _is_left_out(spec: Field[Any], item: Any) -> bool:
+    """Whether a field is a run-time one, or a later addition at its default."""
     return bool(spec.metadata.get("runtime")) or (bool(spec.metadata.get("added")) and item == spec.default)
 
 
 @cache
 def code_hash(module: str) -> str:
-    """Hash of the syntax trees of a module and of those of this package that it imports, comments and docstrings aside.
+    """Hash the code of a module and of the modules of this package that it imports, at any depth.
 
-    Editing a strategy, metric, attack or model thus recomputes what it made, and nothing else.
+    Comments and docstrings do not count. An edit of a strategy, metric, attack or model thus recomputes its own
+    results and nothing else.
+
+    Returns:
+        The first 16 hexadecimal digits of SHA-256.
     """
-    seen: dict[str, str] = {}
-    _collect(module, seen)
-    text = "\n".join(f"# {name}\n{seen[name]}" for name in sorted(seen))
+    sources: dict[str, str] = {}
+    _collect_sources(module, sources)
+    text = "\n".join(f"# {name}\n{sources[name]}" for name in sorted(sources))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _collect(module: str, seen: dict[str, str]) -> None:
-    if module in seen or module.startswith(NOT_HASHED):
+def _collect_sources(module: str, sources: dict[str, str]) -> None:
+    if module in sources or module.startswith(NOT_HASHED):
         return
-    seen[module], imported = _read(module)
-    for each in imported:
-        _collect(each, seen)
+    sources[module], imported = _parse_module(module)
+    for name in imported:
+        _collect_sources(name, sources)
 
 
 @cache
-def _read(module: str) -> tuple[str, tuple[str, ...]]:
-    """A module's code, and what it imports of this package."""
-    tree = syntax(_source(module))
-    inner = [node.module or "" for node in statements(tree) if isinstance(node, ast.ImportFrom)]
-    return ast.unparse(tree), tuple(name for name in inner if name.startswith("unlearn."))
+def _parse_module(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return a module's normalised code, and the modules of this package that it imports."""
+    tree = parse_without_docstrings(_read_source(module))
+    imported = [node.module or "" for node in iter_statements(tree) if isinstance(node, ast.ImportFrom)]
+    return ast.unparse(tree), tuple(name for name in imported if name.startswith("unlearn."))
 
 
-def _source(module: str) -> str:
+def _read_source(module: str) -> str:
     spec = importlib.util.find_spec(module) if module not in sys.modules else sys.modules[module].__spec__
     if spec is None or spec.origin is None:
         raise TypeError(f"no source for the module {module}")

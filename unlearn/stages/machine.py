@@ -1,4 +1,4 @@
-"""What a number was measured with: versions, hardware, the commit."""
+"""Versions, hardware and commit that a number was measured with."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ PACKAGES = (
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Installed versions by package, with Python's and the git commit this package stands in."""
-    found = {"python": platform.python_version(), "commit": _commit()}
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages and of Python, and the git commit of this package."""
+    versions = {"python": platform.python_version(), "commit": _commit()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
-def machine(settings: TrainerSettings) -> dict[str, Any]:
-    """Processor, cores, threads, device and how many of them; timings are compared only where these are equal."""
+def describe_machine(settings: TrainerSettings) -> dict[str, Any]:
+    """Return processor, cores, threads, device and device count. Timings compare only where all of these are equal."""
     device = settings.device
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -62,13 +62,13 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    """Of the checkout this file belongs to; an installed copy may lie in somebody else's."""
+    """Return the commit of the checkout of this file; "unknown" for an installed copy, even inside another checkout."""
     here = Path(__file__).resolve()
-    asked = (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--abbrev=12"])
+    commands = (["ls-files", "--error-unmatch", here.name], ["describe", "--always", "--dirty", "--abbrev=12"])
     try:
         answers = [
-            subprocess.run(["git", *each], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True)
-            for each in asked
+            subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, timeout=5, check=True)
+            for command in commands
         ]
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -1,4 +1,4 @@
-"""`checkpoint=` names a file, the key of a model in the store, or the report of a run."""
+"""Find the weights that `checkpoint.file` names: a file, a key in the store, or the report of a run."""
 
 from __future__ import annotations
 
@@ -14,51 +14,57 @@ from unlearn.core.errors import DataError, nearest
 from unlearn.models.checkpoints.content import expected, refuse_missing
 
 MODEL = "model.safetensors"
-KEY = re.compile(r"[0-9a-f]{8,64}")  # of a model in the store, or how it begins
-LARGEST = 256 * 2**20  # bytes of a report
+KEY = re.compile(r"[0-9a-f]{8,64}")  # of a model in the store, or a prefix of it
+LARGEST_REPORT = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file of weights, and which state dict to read from it; None: the one that fits."""
+class WeightsSource:
+    """A file of weights, and the state dict to read from it (None: the one that fits)."""
 
     path: Path
     entry: str | None
 
 
-def find_source(file: str, entry: str | None, store: str) -> Source:
-    """Where the weights that `checkpoint.file` names lie.
+def find_source(file: str, entry: str | None, store: str) -> WeightsSource:
+    """Find the weights that `checkpoint.file` names.
 
     Args:
-        file: a file of weights, the folder or the report of a run, a key of the store or how it begins.
-        entry: of a report: the model to read, by its name among the report's artefacts (unless given, the unlearned
-            one). Of a file of weights: returned.
-        store: the folder of the store.
+        file: a file of weights, the folder or the report of a run, or a key of the store or a prefix of it.
+        entry: for a report, the model to read, by its name among the report's artifacts (by default the unlearned
+            model). For a file of weights, the state dict, which is returned unchanged.
+        store: folder of the store.
 
     Raises:
-        DataError: there is no such file, key or model.
+        DataError: the file, key or model does not exist.
         StoreError: the model in the store is damaged.
     """
     try:
-        return _source(Path(file), file, entry, store)
-    except OSError as error:  # a name too long, a folder or file that may not be read
+        return _find(Path(file), file, entry, store)
+    except OSError as error:  # a name that is too long, a folder or file without read permission
         raise expected("a readable file", Path(file), error.strerror or str(error)) from error
 
 
-def _source(path: Path, file: str, entry: str | None, store: str) -> Source:
+def _find(path: Path, file: str, entry: str | None, store: str) -> WeightsSource:
     if not path.exists() and KEY.fullmatch(file):
-        return Source(_model_of(file, [store]), entry)
+        return WeightsSource(_find_model(file, [store]), entry)
     path = next((path / name for name in ("report.json", MODEL) if path.is_dir() and (path / name).is_file()), path)
     refuse_missing(path)
     if not _is_json(path):
-        return Source(path, entry)
-    report = _report(path)
-    names = [name for name in report["artifacts"] if any(_folders(_key(report, name), _stores(report, store)))]
+        return WeightsSource(path, entry)
+    return _find_in_report(path, entry, store)
+
+
+def _find_in_report(path: Path, entry: str | None, store: str) -> WeightsSource:
+    """Find a model among the artifacts of a report: the named one, or what the run measured as `unlearned`."""
+    report = _read_report(path)
+    stores = _store_folders(report, store)
+    names = [name for name in report["artifacts"] if any(_model_folders(_artifact_key(report, name), stores))]
     name = entry or ("blended" if "blended" in names else "unlearned")
     if name not in names:
         shown = ", ".join(names) or "a model: the store has none of the report's"
         raise DataError(f"checkpoint.entry: expected one of {shown}{nearest(name, names)}, got {name!r} in {path}")
-    return Source(_model_of(_key(report, name), _stores(report, store)), None)
+    return WeightsSource(_find_model(_artifact_key(report, name), stores), None)
 
 
 def _is_json(path: Path) -> bool:
@@ -66,9 +72,9 @@ def _is_json(path: Path) -> bool:
         return file.read(64).lstrip()[:1] == b"{"
 
 
-def _report(path: Path) -> dict[str, Any]:
+def _read_report(path: Path) -> dict[str, Any]:
     try:
-        report = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else None
+        report = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_REPORT else None
     except (ValueError, RecursionError):
         report = None
     if not isinstance(report, dict) or not isinstance(report.get("artifacts"), dict):
@@ -76,28 +82,28 @@ def _report(path: Path) -> dict[str, Any]:
     return report
 
 
-def _key(report: dict[str, Any], name: str) -> str:
+def _artifact_key(report: dict[str, Any], name: str) -> str:
     entry = report["artifacts"][name]
     key = entry.get("key") if isinstance(entry, dict) else None
     return key if isinstance(key, str) and KEY.fullmatch(key) else "none"
 
 
-def _stores(report: dict[str, Any], store: str) -> list[str]:
-    """This run's, then that of the report's run."""
+def _store_folders(report: dict[str, Any], store: str) -> list[str]:
+    """Return the store of this run, then that of the report's run."""
     config = report.get("config")
     paths = config.get("paths") if isinstance(config, dict) else None
-    other = paths.get("store") if isinstance(paths, dict) else None
-    return [store, *([other] if isinstance(other, str) else [])]
+    report_store = paths.get("store") if isinstance(paths, dict) else None
+    return [store, *([report_store] if isinstance(report_store, str) else [])]
 
 
-def _folders(key: str, stores: list[str]) -> Iterator[Path]:
-    """Of models with a key that begins so."""
+def _model_folders(key: str, stores: list[str]) -> Iterator[Path]:
+    """Yield the folders of models whose key starts with `key`."""
     for store in stores:
         yield from (path.parent for path in sorted(Path(store).glob(f"*/{key}*/{MODEL}")))
 
 
-def _model_of(key: str, stores: list[str]) -> Path:
-    folders = list(_folders(key, stores))
+def _find_model(key: str, stores: list[str]) -> Path:
+    folders = list(_model_folders(key, stores))
     keys = sorted({folder.name for folder in folders})
     if len(keys) != 1:
         got = f"{len(keys)} ({', '.join(name[:16] for name in keys[:5])})" if keys else "none"

@@ -1,4 +1,4 @@
-"""Move the forget set slightly: SPD-GAN in either reading, or what the marker is held against."""
+"""The stage that perturbs the forget set: SPD-GAN as marker or probe, or a control of the marker."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Curve, ImageSource, Subset
 from unlearn.spd_gan.look import CHUNK
-from unlearn.spd_gan.options import Gan, Noise, noisy, noisy_like, quantise
+from unlearn.spd_gan.options import Gan, Noise, add_noise, add_noise_like, quantise
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Samples, augmentation, warm_up
+from unlearn.stages.samples import Samples, make_augmentation, warm_up
 from unlearn.stages.train import Train
 from unlearn.training.trainer import Numerics
 
@@ -28,12 +28,22 @@ if TYPE_CHECKING:
     from unlearn.spd_gan.direct import Direct
     from unlearn.spd_gan.networks import Generator
 
-EXAMPLES = 8  # images kept for the report, of forget; half as many of holdout
+EXAMPLES = 8  # forget images kept for the report, and half as many of holdout
 
 
 @dataclass(frozen=True)
-class Moved:
-    """D_f' and the holdout set moved alike, uint8 [n, c, h, w], and what it took."""
+class CleanImages:
+    """The forget set and the holdout set before perturbation, with their pixels, uint8 [n, c, h, w]."""
+
+    forget: ImageSource
+    holdout: ImageSource
+    forget_pixels: Tensor
+    holdout_pixels: Tensor
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """D_f' and the holdout set perturbed in the same way, uint8 [n, c, h, w], with the training curve and generator."""
 
     forget: Tensor
     holdout: Tensor
@@ -43,19 +53,21 @@ class Moved:
 
 @dataclass(frozen=True)
 class Perturb(Stage):
-    """The perturbed forget set D_f', the holdout set moved alike, and D_f under random noise as large (the controls).
+    """The perturbed forget set D_f', and its controls: perturbed holdout images, and D_f with random noise as large.
 
-    Its files: `moved.safetensors` (uint8 images with their data set indices), `generator.safetensors` (empty without
-    one), `curve.json` (empty for random noise), and `examples.safetensors`, which the report shows without reading the
-    data: the first forget images `clean` and `moved` uint8 [m, c, h, w], their `labels` and `index`, and the same of
-    holdout, `holdout_clean` and so on.
+    Files:
+    - `moved.safetensors`: uint8 images with their data set indices.
+    - `generator.safetensors`: empty without a generator.
+    - `curve.json`: empty for random noise.
+    - `examples.safetensors`, which the report shows without reading the data: the first forget images `clean` and
+      `moved` uint8 [m, c, h, w], their `labels` and `index`, and the same of holdout, as `holdout_clean` and so on.
     """
 
     settings: Gan | Noise | Direct
     forget: Samples
     retain: Samples
     holdout: Samples
-    guide: ModelStage | None  # trained on D_r for the marker, the original for the probe; None for the noise control
+    guide: ModelStage | None  # marker: trained on D_r; probe: the original; noise control: None
     seed: int
     numerics: Numerics
 
@@ -72,35 +84,36 @@ class Perturb(Stage):
 
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         forget, holdout = self.forget.load(context), self.holdout.load(context)
-        clean, others = _pixels(forget), _pixels(holdout)
+        clean = CleanImages(forget, holdout, _read_pixels(forget), _read_pixels(holdout))
         if isinstance(self.settings, Noise):
-            found = Moved(self._noisy("forget", clean), self._noisy("holdout", others))
+            perturbed = Perturbed(
+                self._add_noise("forget", clean.forget_pixels), self._add_noise("holdout", clean.holdout_pixels)
+            )
         elif isinstance(self.settings, Gan):
-            generator, curve = self._train(self.settings, forget, context, tick)
-            found = Moved(_generated(generator, clean), _generated(generator, others), curve, generator.state_dict())
+            generator, curve = self._train_generator(self.settings, forget, context, tick)
+            images = (_generate(generator, pixels) for pixels in (clean.forget_pixels, clean.holdout_pixels))
+            perturbed = Perturbed(*images, curve, generator.state_dict())
         else:
-            labels = torch.cat([forget.labels, holdout.labels])
-            found = self._direct(self.settings, torch.cat([clean, others]), labels, forget.index, context, tick)
-        self._write(folder, forget, holdout, clean, others, found)
+            perturbed = self._optimise_pixels(self.settings, clean, context, tick)
+        self._write(folder, clean, perturbed)
 
-    def _write(
-        self, folder: Path, forget: ImageSource, holdout: ImageSource, clean: Tensor, others: Tensor, found: Moved
-    ) -> None:
-        draws = stream(self.seed, "noisy_forget", "spd_gan")
-        pairs = zip(torch.split(clean, CHUNK), torch.split(found.forget, CHUNK), strict=True)
-        noise = torch.cat([noisy_like(a, b, draws) for a, b in pairs])
-        tensors = {"forget": found.forget, "holdout": found.holdout, "noisy_forget": noise}
-        indices = {"forget_index": forget.index, "holdout_index": holdout.index}
+    def _write(self, folder: Path, clean: CleanImages, perturbed: Perturbed) -> None:
+        generator = stream(self.seed, "noisy_forget", "spd_gan")
+        chunks = zip(torch.split(clean.forget_pixels, CHUNK), torch.split(perturbed.forget, CHUNK), strict=True)
+        noise = torch.cat([add_noise_like(before, after, generator) for before, after in chunks])
+        tensors = {"forget": perturbed.forget, "holdout": perturbed.holdout, "noisy_forget": noise}
+        indices = {"forget_index": clean.forget.index, "holdout_index": clean.holdout.index}
         write_tensors(folder / "moved.safetensors", tensors | indices)
-        shown = _first(EXAMPLES, forget, clean, found.forget)
-        control = _first(EXAMPLES // 2, holdout, others, found.holdout)
-        write_tensors(
-            folder / "examples.safetensors", shown | {f"holdout_{name}": each for name, each in control.items()}
-        )
-        write_tensors(folder / "generator.safetensors", found.generator)
-        write_json(folder / "curve.json", found.curve)
+        examples = _take_examples(EXAMPLES, clean.forget, clean.forget_pixels, perturbed.forget)
+        controls = _take_examples(EXAMPLES // 2, clean.holdout, clean.holdout_pixels, perturbed.holdout)
+        examples |= {f"holdout_{name}": tensor for name, tensor in controls.items()}
+        write_tensors(folder / "examples.safetensors", examples)
+        write_tensors(folder / "generator.safetensors", perturbed.generator)
+        write_json(folder / "curve.json", perturbed.curve)
 
-    def _train(self, settings: Gan, forget: ImageSource, context: BuildContext, tick: Tick) -> tuple[Generator, Curve]:
+    def _train_generator(
+        self, settings: Gan, forget: ImageSource, context: BuildContext, tick: Tick
+    ) -> tuple[Generator, Curve]:
         from unlearn.spd_gan.losses import Guide
         from unlearn.training.prediction import features
         from unlearn.training.spd_gan import train_spd_gan
@@ -108,63 +121,65 @@ class Perturb(Stage):
         assert self.guide is not None, "SPD-GAN needs a guide"
         classifier, retain = self.guide.load(context), self.retain.load(context)
         # Classes without a retained sample (class-wise forgetting) get the mean of their clean forget samples.
-        lost = ~torch.isin(forget.labels, retain.labels)
-        known = torch.cat([features(classifier, retain), features(classifier, forget)[lost]])
-        labels = torch.cat([retain.labels, forget.labels[lost]])
-        guide = Guide.of(classifier, known, labels, self.forget.population.dataset.classes)
+        is_lost = ~torch.isin(forget.labels, retain.labels)
+        known_features = torch.cat([features(classifier, retain), features(classifier, forget)[is_lost]])
+        labels = torch.cat([retain.labels, forget.labels[is_lost]])
+        guide = Guide.of(classifier, known_features, labels, self.forget.population.dataset.classes)
         return train_spd_gan(settings, guide, forget, self.seed, context.hardware, tick)
 
-    def _direct(
-        self, settings: Direct, clean: Tensor, labels: Tensor, index: Tensor, context: BuildContext, tick: Tick
-    ) -> Moved:
-        """`index` is that of the forget set, whose images come first."""
+    def _optimise_pixels(self, settings: Direct, clean: CleanImages, context: BuildContext, tick: Tick) -> Perturbed:
+        """Perturb forget and holdout together, without a generator."""
         from unlearn.data.loaders import Loader, batches_of
-        from unlearn.spd_gan.direct import Scene
+        from unlearn.spd_gan.direct import PixelTask
 
-        guide, n = self.guide, len(index)
+        guide, index = self.guide, clean.forget.index
         assert isinstance(guide, Train), "the marker's guide is trained here"
-        augment = augmentation(self.forget.population.dataset)
+        augment = make_augmentation(self.forget.population.dataset)
+        pixels = torch.cat([clean.forget_pixels, clean.holdout_pixels])
 
         def batches(marked: Tensor, epoch: int) -> Iterator[Batch]:
             train = Samples(Subset.TRAIN, self.forget.population).load(context).replaced(index, marked)
             return Loader(train, guide.recipe.batch_size, self.seed, "spd_gan", augment).batches(epoch)
 
-        scene = Scene(
-            clean=clean,
-            labels=labels,
-            forgotten=n,
-            epsilon=settings.bound(clean.shape[1]),
+        task = PixelTask(
+            clean=pixels,
+            labels=torch.cat([clean.forget.labels, clean.holdout.labels]),
+            forgotten=len(index),
+            epsilon=settings.bound(pixels.shape[1]),
             guide=guide.load(context),
-            fresh=lambda: guide.fresh("init/spd_gan", self.seed).to(clean.device),
+            fresh=lambda: guide.fresh("init/spd_gan", self.seed).to(pixels.device),
             recipe=guide.recipe,
             batches=batches,
-            steps=batches_of(len(self.retain.load(context)) + n, guide.recipe.batch_size),
+            steps=batches_of(len(self.retain.load(context)) + len(index), guide.recipe.batch_size),
             seed=self.seed,
             draws=stream(self.seed, "start", "spd_gan"),
             tick=tick,
         )
-        pixels, curve = settings.move(scene)
-        moved = quantise(clean, pixels)
-        return Moved(moved[:n], moved[n:], curve)
+        optimised, curve = settings.perturb(task)
+        images = quantise(pixels, optimised)
+        return Perturbed(images[: len(index)], images[len(index) :], curve)
 
-    def _noisy(self, name: str, clean: Tensor) -> Tensor:
-        draws, epsilon = stream(self.seed, f"noise/{name}", "spd_gan"), self.settings.bound(clean.shape[1])
+    def _add_noise(self, name: str, clean: Tensor) -> Tensor:
+        generator, epsilon = stream(self.seed, f"noise/{name}", "spd_gan"), self.settings.bound(clean.shape[1])
         return torch.cat(
-            [noisy(a, torch.full((len(a),), epsilon, device=a.device), draws) for a in torch.split(clean, CHUNK)]
+            [
+                add_noise(a, torch.full((len(a),), epsilon, device=a.device), generator)
+                for a in torch.split(clean, CHUNK)
+            ]
         )
 
 
-def _pixels(data: ImageSource) -> Tensor:
-    """All images, uint8 [n, c, h, w]."""
-    everything = torch.arange(len(data), device=data.labels.device)
-    return torch.cat(list(data.batches(torch.split(everything, CHUNK))))
+def _read_pixels(data: ImageSource) -> Tensor:
+    """Read all images, uint8 [n, c, h, w]."""
+    positions = torch.arange(len(data), device=data.labels.device)
+    return torch.cat(list(data.batches(torch.split(positions, CHUNK))))
 
 
 @torch.no_grad()
-def _generated(generator: Generator, clean: Tensor) -> Tensor:
-    return torch.cat([quantise(each, generator(each.float() / 255)) for each in torch.split(clean, CHUNK)])
+def _generate(generator: Generator, clean: Tensor) -> Tensor:
+    return torch.cat([quantise(pixels, generator(pixels.float() / 255)) for pixels in torch.split(clean, CHUNK)])
 
 
-def _first(most: int, data: ImageSource, clean: Tensor, moved: Tensor) -> dict[str, Tensor]:
-    whole = {"clean": clean, "moved": moved, "labels": data.labels, "index": data.index}
-    return {name: each[:most].clone() for name, each in whole.items()}
+def _take_examples(count: int, data: ImageSource, clean: Tensor, moved: Tensor) -> dict[str, Tensor]:
+    tensors = {"clean": clean, "moved": moved, "labels": data.labels, "index": data.index}
+    return {name: tensor[:count].clone() for name, tensor in tensors.items()}

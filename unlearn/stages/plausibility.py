@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from unlearn.core.errors import DataError, some
+from unlearn.core.errors import DataError, abbreviate
 from unlearn.core.types import Predictions, Subset
 from unlearn.data.datasets.base import Dataset
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.stages.base import BuildContext
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.files import read_predictions
@@ -72,7 +72,7 @@ def knowledge_of(train: Predictions, validation: Predictions) -> Knowledge:
     limit = expected + NORMAL * math.sqrt(expected * (1 - expected) / n)
     order = _best_order(confusion)
     matched = float(confusion[order, torch.arange(classes)].sum() / n)
-    known, unseen = correct(train).mean().item(), correct(validation).mean().item()
+    known, unseen = is_correct(train).mean().item(), is_correct(validation).mean().item()
     margin = max(MARGIN, NORMAL * math.sqrt(unseen * (1 - unseen) / len(validation.labels)))
     return Knowledge(known, n, limit, matched, tuple(order.tolist()), unseen, margin)
 
@@ -116,7 +116,7 @@ def _order(known: Knowledge, names: Sequence[str]) -> str:
         for output, label in enumerate(known.order)
         if output != label
     ]
-    return f"{known.matched:.3f} would be right if {some(moved)}"
+    return f"{known.matched:.3f} would be right if {abbreviate(moved)}"
 
 
 def _numbers(values: Sequence[float]) -> str:

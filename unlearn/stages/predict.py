@@ -1,4 +1,4 @@
-"""One forward pass of a model over a subset, kept for every metric and attack."""
+"""The stage that predicts a subset with a model, shared by all metrics and attacks."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from unlearn.core.progress import Tick
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_predictions
 from unlearn.stages.invert import Probes
-from unlearn.stages.model import Finished
-from unlearn.stages.samples import Samples, load
+from unlearn.stages.model import LoadableModel
+from unlearn.stages.samples import Samples, load_dataset
 
 
 @dataclass(frozen=True)
 class Predict(Stage):
-    """Its file: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n])."""
+    """The predictions of a model on a subset.
 
-    model: Finished
+    File: `predictions.safetensors` (logits float32 [n, C], labels and data set index int64 [n]).
+    """
+
+    model: LoadableModel
     samples: Samples | Probes
 
-    version = 2  # logits round as those of channels last; those of one report must be of one kind
-    announced = False
+    version = 2  # logits are rounded as in channels last; a report must not mix both
+    is_announced = False
 
     @property
     def label(self) -> str:
         return f"predict {self.model.role} on {self.samples.subset}"
 
     def prepare(self, context: BuildContext) -> None:
-        load(self.samples.population.dataset, context)
+        load_dataset(self.samples.population.dataset, context)
 
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         from unlearn.training.prediction import predict

@@ -1,4 +1,4 @@
-"""Models that stay on the GPU between the stages that read them."""
+"""Cache of models that stay on the GPU between stages."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 
 from unlearn.models.base import Classifier
 
-MOST = 4  # as many as most runs have roles (our choice)
+CAPACITY = 4  # the number of roles in most runs [ours]
 
 
 @dataclass
 class ResidentModels:
-    """The models that were read last, by their stage's key.
+    """The models used last, by the key of their stage.
 
-    A reader gets a copy, made on the device, so that it may do with it what it likes. On a CPU nothing is kept: there
-    reading a file costs no more than a copy.
+    A caller gets a copy, made on the device, which it may change. On a CPU nothing is kept, because there reading the
+    file costs no more than a copy.
     """
 
-    models: dict[str, Classifier] = field(default_factory=dict)  # the one that was asked for last comes last
+    models: dict[str, Classifier] = field(default_factory=dict)  # in order of last use
 
     def get(self, key: str, read: Callable[[], Classifier]) -> Classifier:
-        """The model of that key, read where it is not kept."""
+        """Return a copy of the model with this key; `read` loads it if it is not in the cache."""
         model = self.models.pop(key, None) or read()
         if not model.mean.is_cuda:
             return model
         self.models[key] = model
-        if len(self.models) > MOST:
+        if len(self.models) > CAPACITY:
             del self.models[next(iter(self.models))]
         return copy.deepcopy(model)
 
     def clear(self) -> None:
-        """Keep none of them."""
+        """Empty the cache."""
         self.models.clear()

@@ -1,4 +1,4 @@
-"""Which samples a stage works on: a rule in its key, images when they are needed."""
+"""The samples of a stage: a rule that enters its key, and the images, loaded when they are needed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from unlearn.stages.files import read_predictions, read_tensors, write_tensors
 if TYPE_CHECKING:
     from unlearn.data.augmentation import Augmentation
 
-LOOKED_AT = 64  # images of a streamed part, for the pin
-RIGHT = {Subset.CORRECTED, Subset.RELABELLED}  # under the labels that a request asks for
-BY_REQUEST = {Subset.FORGET, Subset.RETAIN} | RIGHT
-MOVED = {  # what SPD-GAN made -> whose images they replace, and their name in its artefact
+PINNED_IMAGES = 64  # of a streamed part, hashed to notice changed data
+WITH_CORRECTED_LABELS = {Subset.CORRECTED, Subset.RELABELLED}
+DEPEND_ON_REQUEST = {Subset.FORGET, Subset.RETAIN} | WITH_CORRECTED_LABELS
+PERTURBED = {  # perturbed subset -> the subset whose images are replaced, and their name in SPD-GAN's artifact
     Subset.PERTURBED_FORGET: (Subset.FORGET, "forget"),
     Subset.NOISY_FORGET: (Subset.FORGET, "noisy_forget"),
     Subset.PERTURBED_HOLDOUT: (Subset.HOLDOUT, "holdout"),
@@ -35,180 +35,183 @@ MOVED = {  # what SPD-GAN made -> whose images they replace, and their name in i
 }
 
 
-class Sampled(Protocol):
-    """Images that a model learns or forgets, by a rule that tells which."""
+class SampleSource(Protocol):
+    """Images that a model learns or forgets, selected by a rule."""
 
     @property
     def population(self) -> Population:
-        """What they are taken from."""
+        """The population that they are selected from."""
 
     def load(self, context: BuildContext) -> ImageSource:
-        """Images, labels and data set indices, on the training device."""
+        """Return images, labels and data set indices, on the training device."""
 
 
-class Subsets(Protocol):
-    """What gives each subset its samples."""
+class SubsetSources(Protocol):
+    """A mapping from each subset to its samples."""
 
-    def __getitem__(self, subset: Subset) -> Sampled: ...
+    def __getitem__(self, subset: Subset) -> SampleSource: ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A subset, named by just what determines it, so that stages share what they can.
-
-    `forget` is None where the subset does not depend on who is forgotten; `ranking` holds a proxy's predictions on D
-    for a rule that needs them; `moved` is the stage that perturbs the subset.
-    """
+    """A subset, with only the fields that determine it, so that as many stages as possible share it."""
 
     subset: Subset
     population: Population
-    forget: Forget | None = None
-    ranking: Stage | None = None
-    moved: Stage | None = None
+    forget: Forget | None = None  # None where the subset does not depend on the request
+    ranking: Stage | None = None  # a proxy's predictions on D, for a request that ranks records
+    perturbed_by: Stage | None = None
 
     def load(self, context: BuildContext) -> ImageSource:
-        """Images, labels and data set indices, on the training device."""
-        contents = load(self.population.dataset, context)
+        """Return images, labels and data set indices, on the training device."""
+        contents = load_dataset(self.population.dataset, context)
         labels = self._labels(contents.train.labels)
-        source, index = self._where(contents, context)
-        found = source.relabelled(labels).take(index) if source is contents.train else source.take(index)
-        if self.moved is not None:
-            of, name = MOVED[self.subset]
-            moved = read_tensors(context.get(self.moved), "moved.safetensors")
-            found = found.replaced(moved[f"{of}_index"], moved[name])
-        return found.to(context.hardware.device)
+        part, positions = self._select(contents, context)
+        samples = part.relabelled(labels).take(positions) if part is contents.train else part.take(positions)
+        if self.perturbed_by is not None:
+            replaced, name = PERTURBED[self.subset]
+            images = read_tensors(context.get(self.perturbed_by), "moved.safetensors")
+            samples = samples.replaced(images[f"{replaced}_index"], images[name])
+        return samples.to(context.hardware.device)
 
     def identity(self) -> dict[str, Any]:
-        """What a request asks for besides whom it names, where there is more and the subset depends on it."""
-        asked = None if self.forget is None else self.forget.digest(self.population.dataset)
-        return {} if asked is None else {"asked": asked}
+        """Return the digest of a request that asks for more than records to forget, such as corrected labels."""
+        digest = None if self.forget is None else self.forget.digest(self.population.dataset)
+        return {} if digest is None else {"asked": digest}
 
     def _labels(self, clean: Tensor) -> Tensor:
-        """Of the whole training part, int64 [n]."""
-        if self.subset not in RIGHT:
+        """Return the labels of the whole training part, int64 [n]."""
+        if self.subset not in WITH_CORRECTED_LABELS:
             return self.population.labels(clean)
-        assert self.forget is not None, f"{self.subset} depends on what is corrected"
+        assert self.forget is not None, f"{self.subset} needs a request that corrects labels"
         return self.population.corrected(self.forget, clean)
 
-    def _where(self, contents: Contents, context: BuildContext) -> tuple[ImageSource, Tensor]:
-        """The part of the data set that holds the subset, and where in it."""
+    def _select(self, contents: Contents, context: BuildContext) -> tuple[ImageSource, Tensor]:
+        """Return the part of the data set that holds the subset, and positions int64 [n] in it."""
         drawn = self.population.draw()
-        aside = contents.train if drawn.test is None else contents.test
-        everywhere = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
-        holdout = (aside, drawn.holdout)
-        whoever = {
+        unseen = contents.train if drawn.test is None else contents.test  # the part of validation and holdout
+        test = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
+        holdout = (unseen, drawn.holdout)
+        independent = {  # subsets that do not depend on the request
             Subset.TRAIN: (contents.train, drawn.member),
             Subset.CORRECTED: (contents.train, drawn.member),
-            Subset.VALIDATION: (aside, drawn.validation),
+            Subset.VALIDATION: (unseen, drawn.validation),
             Subset.HOLDOUT: holdout,
             Subset.PERTURBED_HOLDOUT: holdout,
-            Subset.TEST: (contents.test, everywhere),
+            Subset.TEST: (contents.test, test),
         }
         if self.subset is Subset.VALIDATION and contents.validation is not None:
             return contents.validation, drawn.validation
-        if self.subset in whoever:
-            return whoever[self.subset]
+        if self.subset in independent:
+            return independent[self.subset]
         split = self.split(contents, context)
         return contents.train, split.retain if self.subset is Subset.RETAIN else split.forget
 
     def split(self, contents: Contents, context: BuildContext) -> ForgetSplit:
-        """Who is in which subset."""
-        assert self.forget is not None, f"{self.subset} depends on who is forgotten"
+        """Return the split of the training part into forget, retain, validation and holdout."""
+        assert self.forget is not None, f"{self.subset} needs a request"
         loss = None if self.ranking is None else cross_entropy(read_predictions(context.get(self.ranking)))
         return ForgetSplit.draw(self.population, self.forget, contents.train.labels, contents.subclass, loss)
 
 
 @dataclass(frozen=True)
 class DataView:
-    """Who is forgotten out of what, and how the forgotten are perturbed: gives every subset its `Samples`."""
+    """The data of a run, which returns the `Samples` of any subset: data set, request, split seed, perturbation."""
 
     dataset: Dataset
     forget: Forget
     seed: int
     trained_on: TrainedOn | None = None
     ranking: Stage | None = None
-    moved: Stage | None = None  # SPD-GAN, in either reading
-    marks: bool = False  # the marker: models are trained on what it moved
+    perturbed_by: Stage | None = None  # SPD-GAN, as marker or probe
+    marks: bool = False  # the marker: models are trained on perturbed images
 
     def __getitem__(self, subset: Subset) -> Samples:
         population = Population.of(self.dataset, self.seed, self.forget, self.trained_on)
         if self.marks and subset in {Subset.FORGET, Subset.HOLDOUT}:
             subset = Subset(f"perturbed_{subset}")
-        if subset in MOVED and (self.marks or subset is not Subset.TRAIN):
-            return Samples(subset, population, self.forget, self.ranking, self.moved)
+        if subset in PERTURBED and (self.marks or subset is not Subset.TRAIN):
+            return Samples(subset, population, self.forget, self.ranking, self.perturbed_by)
         if subset is Subset.CLEAN_FORGET:
             subset = Subset.FORGET
-        if subset in BY_REQUEST:
+        if subset in DEPEND_ON_REQUEST:
             return Samples(subset, population, self.forget, self.ranking)
         return Samples(subset, population)
 
 
 @dataclass(frozen=True)
 class Split(Stage):
-    """The record of who is in which subset, for the books: nothing reads it.
+    """The indices of every subset, as a record for audits and purges; no model is built from it.
 
-    Its file: `split.safetensors`, indices int64 into the training part of forget, retain, validation, holdout and the
-    records whose label is wrong by label noise, and into the test part of test. Beside a checkpoint validation and
-    holdout may come from the test part: they are then called `validation_of_test` and `holdout_of_test`. A validation
-    split of its own is `validation_of_val`. Of a request
-    that corrects labels it tells whose, as `forget`, and no label: a purge leaves the record where it is [ours].
+    File: `split.safetensors`, int64 indices by subset.
+    - `forget`, `retain`, `validation`, `holdout` and `mislabelled` (records with label noise) index the training part,
+      `test` indexes the test part.
+    - With a checkpoint, validation and holdout may come from the test part: `validation_of_test`, `holdout_of_test`. A
+      validation part of the data set is `validation_of_val`.
+    - For a request that corrects labels, `forget` holds the indices of its records and no labels, because a purge
+      keeps these records [ours].
     """
 
     forget: Samples
 
-    announced = False
+    is_announced = False
 
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
-        contents = load(self.forget.population.dataset, context)
+        contents = load_dataset(self.forget.population.dataset, context)
         clean = contents.train.labels
-        wrong = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
+        mislabelled = (self.forget.population.labels(clean) != clean).nonzero()[:, 0]
         split, drawn = dict(vars(self.forget.split(contents, context))), self.forget.population.draw()
-        of = "" if drawn.test is None else "_of_test"
-        of_validation = of if contents.validation is None else "_of_val"
-        aside = {f"{name}{of}": split.pop(name) for name, of in (("validation", of_validation), ("holdout", of))}
+        suffix = "" if drawn.test is None else "_of_test"
+        suffixes = {"validation": suffix if contents.validation is None else "_of_val", "holdout": suffix}
+        unseen = {f"{name}{suffix}": split.pop(name) for name, suffix in suffixes.items()}
         test = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
-        write_tensors(folder / "split.safetensors", split | aside | {"test": test, "mislabelled": wrong})
+        write_tensors(folder / "split.safetensors", split | unseen | {"test": test, "mislabelled": mislabelled})
 
 
-def augmentation(dataset: Dataset) -> Augmentation:
-    """The data set's, as the loader takes it."""
+def make_augmentation(dataset: Dataset) -> Augmentation:
+    """Return the augmentation of a data set, for its loader."""
     from unlearn.data.augmentation import Augmentation
 
     return Augmentation(dataset.crop_padding, dataset.flip, dataset.flip_alternates, dataset.crop_fill)
 
 
 def warm_up(dataset: Dataset, context: BuildContext) -> None:
-    """What any stage may be the first to pay for and none is to be charged with: imports and reading data."""
+    """Import Lightning and read the data, so that no stage's `seconds` include it."""
     import pytorch_lightning  # noqa: F401
 
-    load(dataset, context)
+    load_dataset(dataset, context)
 
 
-_held: list[tuple[Dataset, Contents, str]] = []  # the data set read last, for the other stages and cells
+_contents_cache: list[tuple[Dataset, Contents, str]] = []  # the data set read last, its contents and their digest
 
 
-def load(dataset: Dataset, context: BuildContext) -> Contents:
-    """A data set as far as its `limit` at least, held between stages and cells; content that its key does not tell is
-    pinned in the store, all of it."""
-    source, wanted = dataset.source(), int(dataset.records[-1]) + 1
-    if not (_held and _held[0][0] == source and len(_held[0][1].train) >= wanted):
+def load_dataset(dataset: Dataset, context: BuildContext) -> Contents:
+    """Load the records of a data set up to its `limit`, or return them from the cache of the last data set.
+
+    The store pins a digest of content that the key does not determine.
+
+    Raises:
+        StoreError: the content differs from what earlier artifacts in the store were built from.
+    """
+    source, count = dataset.source(), int(dataset.records[-1]) + 1
+    if not (_contents_cache and _contents_cache[0][0] == source and len(_contents_cache[0][1].train) >= count):
         contents = source.load()
-        digest = "" if source.pin is None else _digest(contents)
-        _held[:] = [(source, contents.first(wanted), digest)]
-    _, contents, digest = _held[0]
+        digest = "" if source.pin is None else _hash_contents(contents)
+        _contents_cache[:] = [(source, contents.first(count), digest)]
+    _, contents, digest = _contents_cache[0]
     if source.pin is not None:
-        looked_at = "" if isinstance(contents.train, Images) else "-streamed"
-        context.store.pin(source.pin + looked_at, digest)
+        suffix = "" if isinstance(contents.train, Images) else "-streamed"
+        context.store.pin(source.pin + suffix, digest)
     return contents
 
 
-def _digest(contents: Contents) -> str:
-    """Of all labels, and of all images in memory; of a part that is streamed, of some."""
+def _hash_contents(contents: Contents) -> str:
+    """Hash all labels, all images in memory, and some images of a streamed part."""
     digest = hashlib.sha256()
     for part in (contents.train, contents.test):
         n = len(part)
-        looked_at = torch.arange(n) if isinstance(part, Images) else torch.arange(0, n, max(1, n // LOOKED_AT))
-        for pixels in part.batches(torch.split(looked_at, 4096)):
+        positions = torch.arange(n) if isinstance(part, Images) else torch.arange(0, n, max(1, n // PINNED_IMAGES))
+        for pixels in part.batches(torch.split(positions, 4096)):
             digest.update(pixels.numpy())  # type: ignore[arg-type]  # a buffer
         digest.update(part.labels.numpy())  # type: ignore[arg-type]
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Gradients of a model, and what else is summed over its samples."""
+"""The stage that computes parameter scores: gradients and other sums over samples."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from unlearn.core.types import ImageSource
 from unlearn.functional.parameter_scores import Need, Scores
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_tensors
-from unlearn.stages.model import Finished
-from unlearn.stages.samples import Sampled, warm_up
+from unlearn.stages.model import LoadableModel
+from unlearn.stages.samples import SampleSource, warm_up
 
 SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Score(Stage):
-    """A statistic of a model on one subset, shared by all strategies, metrics and cells that need it.
+    """A parameter score of a model on one subset, shared by all strategies, metrics and cells that need it.
 
-    Its file: `scores.safetensors`, by parameter name.
+    File: `scores.safetensors`, by parameter name.
     """
 
     need: Need
-    model: Finished
-    samples: Sampled
+    model: LoadableModel
+    samples: SampleSource
 
     @property
     def label(self) -> str:
@@ -46,17 +46,19 @@ class Score(Stage):
         write_tensors(folder / "scores.safetensors", self._compute(self.need.samples, context, tick))
 
     def _compute(self, samples: int | None, context: BuildContext, tick: Tick) -> Scores:
-        """On at most so many samples, evenly spaced."""
+        """Compute the score on at most `samples` samples, evenly spaced; None: on all."""
         model = self.model.load(context).requires_grad_(True)
-        return self.need.statistic.compute(model, _told(evenly_spaced(self.samples.load(context), samples), tick))
+        return self.need.statistic.compute(
+            model, _iter_with_progress(evenly_spaced(self.samples.load(context), samples), tick)
+        )
 
     def load(self, context: BuildContext) -> Scores:
-        """By name, on the training device."""
+        """Return the scores by parameter name, on the training device."""
         tensors = read_tensors(context.get(self), "scores.safetensors")
         return {name: tensor.to(context.hardware.device) for name, tensor in tensors.items()}
 
 
-def _told(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
+def _iter_with_progress(data: ImageSource, tick: Tick) -> Iterator[tuple[Tensor, Tensor]]:
     for done, batch in enumerate(iter_batches(data, SCORING_BATCH)):
         tick(done * SCORING_BATCH, len(data))
         yield batch.images, batch.labels

@@ -1,4 +1,4 @@
-"""Shadow models as attacks see them, and what they cost."""
+"""Shadow models: what attacks read of them, and what they cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unlearn.core.types import Subset
 from unlearn.metrics.evidence import Metric
 from unlearn.stages.blend import FinalModel
-from unlearn.stages.cost import Extra
+from unlearn.stages.cost import ExtraModels
 from unlearn.stages.evaluate import ShadowView
 from unlearn.stages.predict import Predict
 from unlearn.stages.shadow import ShadowDataView
@@ -17,33 +17,33 @@ from unlearn.stages.train import Train
 
 @dataclass(frozen=True)
 class ShadowModel:
-    """One shadow model, and what the unlearning under test makes of it, where an attack asks for that."""
+    """A shadow model, and the model that the strategy makes of it where an attack asks for that."""
 
-    scenario: ShadowDataView
+    data: ShadowDataView
     trained: Train
     unlearned: FinalModel | None
 
     def view(self, metric: Metric) -> ShadowView:
-        """What an attack reads of it."""
+        """Plan what an attack reads of it: predictions of the unlearned model if there is one."""
         model = self.trained if self.unlearned is None else self.unlearned
-        predictions = {subset: Predict(model, self.scenario.scenario[subset]) for subset in metric.subsets}
-        return ShadowView(
-            predictions, self.scenario.half, self.scenario.part(Subset.FORGET) if self.unlearned else None
-        )
+        predictions = {subset: Predict(model, self.data.run_data[subset]) for subset in metric.subsets}
+        forget_set = self.data.forget_set(Subset.FORGET) if self.unlearned else None
+        return ShadowView(predictions, self.data.train_set, forget_set)
 
 
-def trained_once(shadows: Sequence[ShadowModel]) -> tuple[Train, ...]:
-    """Each as it was trained, whatever attacks ask for it."""
-    return tuple({each.trained.key: each.trained for each in shadows}.values())
+def collect_trained_models(shadows: Sequence[ShadowModel]) -> tuple[Train, ...]:
+    """Return the training stages, each once even if several attacks ask for it."""
+    return tuple({shadow.trained.key: shadow.trained for shadow in shadows}.values())
 
 
-def unlearned_once(shadows: Sequence[ShadowModel]) -> tuple[FinalModel, ...]:
-    """Those that the strategy then made forget, for this run alone."""
-    made = (each.unlearned for each in shadows if each.unlearned is not None)
-    return tuple({stage.key: stage for stage in made}.values())
+def collect_unlearned_models(shadows: Sequence[ShadowModel]) -> tuple[FinalModel, ...]:
+    """Return the models after unlearning, each once even if several attacks ask for it."""
+    models = (shadow.unlearned for shadow in shadows if shadow.unlearned is not None)
+    return tuple({model.key: model for model in models}.values())
 
 
-def extra(shadows: Sequence[ShadowModel]) -> Extra:
-    """What they cost: each learns, and forgets, about half of what the original does."""
-    half = shadows[0].scenario.half.share if shadows else 1.0
-    return Extra("shadow models", trained_once(shadows), unlearned_once(shadows), half)
+def extra_models(shadows: Sequence[ShadowModel]) -> ExtraModels:
+    """List the models for the cost estimate; each learns, and forgets, about half of what the original does."""
+    relative_size = shadows[0].data.train_set.relative_size if shadows else 1.0
+    trained, unlearned = collect_trained_models(shadows), collect_unlearned_models(shadows)
+    return ExtraModels("shadow models", trained, unlearned, relative_size)

@@ -1,4 +1,4 @@
-"""Models that a run would have made from other seeds, for metrics that look at many models of a kind."""
+"""Models from other seeds, for metrics that compare groups of models."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unlearn.stages.blend import FinalModel
-from unlearn.stages.cost import Extra
+from unlearn.stages.cost import ExtraModels
 from unlearn.stages.train import Train
 
 
 @dataclass(frozen=True)
 class SeedReplica:
-    """An original of another seed of training, and what the unlearning under test makes of it by that same seed.
+    """An original trained from another seed, and the model that the strategy makes of it from the same seed.
 
-    Who is forgotten, and SPD-GAN's images of them, are the run's own: all models are asked about the same samples.
+    The forget set and SPD-GAN's images are the run's own, so that metrics compare all models on the same samples.
     """
 
     original: Train
     unlearned: FinalModel
 
 
-def extra(siblings: Sequence[SeedReplica]) -> Extra:
-    """What they cost."""
-    return Extra("models of other seeds", [s.original for s in siblings], [s.unlearned for s in siblings])
+def extra_models(replicas: Sequence[SeedReplica]) -> ExtraModels:
+    """List the models of the replicas, for the cost estimate."""
+    originals, unlearned = [r.original for r in replicas], [r.unlearned for r in replicas]
+    return ExtraModels("models of other seeds", originals, unlearned)

@@ -1,4 +1,4 @@
-"""Stages in order, and shadow models at once where that is faster."""
+"""Build stages in order, and train shadow models together where that is faster."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from unlearn.core.errors import DivergenceError
-from unlearn.core.memory import is_out_of_memory, release
+from unlearn.core.memory import is_out_of_memory, release_cuda_memory
 from unlearn.core.types import Images, Role
 from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.train import Train
 
-FEWEST = 4  # models in a group: fewer gain nothing (our choice)
+MIN_GROUP = 4  # models; fewer together are not faster than one by one [ours]
 
 
 def build(stages: Sequence[Stage], context: BuildContext) -> None:
-    """All of them, in their order.
+    """Build stages in their order.
 
-    Retrained models are never trained at once: their seconds are what unlearning's cost is held against.
+    Retrained models are never trained together, because the cost of unlearning is compared with their seconds.
     """
     shadows = [stage for stage in stages if isinstance(stage, Train) and stage.role is Role.SHADOW]
     for stage in stages:
@@ -29,67 +29,73 @@ def build(stages: Sequence[Stage], context: BuildContext) -> None:
 
 
 def train_together(stages: Iterable[Train], context: BuildContext) -> None:
-    """Build those that are missing and can be stacked, in groups; what is left trains alone when it is needed.
+    """Train the missing stages in groups where their nets can be stacked; the others train alone when needed.
 
-    `stages` differ in samples and seed alone. Artefacts, keys and curves are those of training one by one, numbers to
-    rounding; `seconds` are each model's share of its group's. What is interrupted loses its group.
+    Artifacts, keys and curves are the same as from training one by one, numbers up to rounding. The `seconds` of a
+    group are divided evenly among its models. An interruption loses the work of the current group.
+
+    Args:
+        stages: they differ only in samples and seed.
+        context: builds the inputs and stores the models.
     """
-    missing = [stage for stage in stages if _lonely(stage, context)]
-    if len(missing) < FEWEST:
+    missing = [stage for stage in stages if _can_be_stacked(stage, context)]
+    if len(missing) < MIN_GROUP:
         return
-    for needed in (needed for stage in missing for needed in inputs(stage)):
-        context.get(needed)
+    for stage in missing:
+        for source in inputs(stage):
+            context.get(source)
     missing[0].prepare(context)
     size = _group_size(missing[:2], context)
     for group in _groups(missing, size, context) if size else ():
-        with context.store.claim(group[0].kind, [stage.key for stage in group]) as free:
-            ours = [stage for stage in group if stage.key in free]
+        with context.store.claim(group[0].kind, [stage.key for stage in group]) as claimed:
+            stages_here = [stage for stage in group if stage.key in claimed]
             try:
-                if len(ours) >= FEWEST:
-                    _train(ours, context)
+                if len(stages_here) >= MIN_GROUP:
+                    _train_group(stages_here, context)
             except DivergenceError:
-                continue  # who it was, and when, is told when it trains alone
+                continue  # the model that diverges reports it when it trains alone
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-        release()  # one by one they need less memory
+        release_cuda_memory()  # after running out of memory, models train one by one, which needs less
 
 
-def _lonely(stage: Train, context: BuildContext) -> bool:
-    """Whether it is to be trained, from its start, in the one way that a stack does it."""
-    plain = stage.numerics == stage.numerics.plain and not context.hardware.detect_anomaly
-    whole = stage.recipe.epochs > 0 and stage.recipe.patience is None and stage.recipe.optimizer != "muon"
-    return plain and whole and not context.peek(stage) and not context.store.partial(stage.key).exists()
+def _can_be_stacked(stage: Train, context: BuildContext) -> bool:
+    """Whether a stage is missing, unstarted, and has no setting that stacked training does not support."""
+    is_plain = stage.numerics == stage.numerics.plain and not context.hardware.detect_anomaly
+    is_stackable = stage.recipe.epochs > 0 and stage.recipe.patience is None and stage.recipe.optimizer != "muon"
+    return is_plain and is_stackable and not context.peek(stage) and not context.store.partial(stage.key).exists()
 
 
-def _group_size(two: Sequence[Train], context: BuildContext) -> int:
-    from unlearn.training.stackable import agree, group_size
+def _group_size(pair: Sequence[Train], context: BuildContext) -> int:
+    """Measure on two models how many train fastest together; 0 if they cannot be stacked."""
+    from unlearn.training.stackable import group_size, is_stackable
 
-    loaders = [stage.loader(context) for stage in two]
+    loaders = [stage.loader(context) for stage in pair]
     if not all(isinstance(loader.data, Images) for loader in loaders):
         return 0
-    models, batches = [stage.initial(context) for stage in two], [next(loader.batches(0)) for loader in loaders]
+    models, batches = [stage.initial(context) for stage in pair], [next(loader.batches(0)) for loader in loaders]
     size = group_size(models[0], batches[0])
-    return size if size and agree(models, batches) else 0
+    return size if size and is_stackable(models, batches) else 0
 
 
-def _groups(stages: Sequence[Train], most: int, context: BuildContext) -> Iterator[list[Train]]:
-    """Those of equally many samples, shared out evenly; two halves of an odd number differ by one."""
-    sizes: dict[int, list[Train]] = {}
+def _groups(stages: Sequence[Train], max_size: int, context: BuildContext) -> Iterator[list[Train]]:
+    """Group stages with equally many samples, in groups of even size; halves of an odd pool differ by one sample."""
+    by_size: dict[int, list[Train]] = {}
     for stage in stages:
-        sizes.setdefault(len(stage.samples.load(context)), []).append(stage)
-    for alike in sizes.values():
-        count = math.ceil(len(alike) / most)
-        yield from (alike[number::count] for number in range(count))
+        by_size.setdefault(len(stage.samples.load(context)), []).append(stage)
+    for same_size in by_size.values():
+        count = math.ceil(len(same_size) / max_size)
+        yield from (same_size[number::count] for number in range(count))
 
 
-def _train(stages: Sequence[Train], context: BuildContext) -> None:
+def _train_group(stages: Sequence[Train], context: BuildContext) -> None:
     from unlearn.training.stacked import fit_stacked
 
     label = f"train {len(stages)} shadow models"
     start = time.perf_counter()
     with context.console.working(label) as tick:
-        models, loaders = [each.initial(context) for each in stages], [each.loader(context) for each in stages]
+        models, loaders = [stage.initial(context) for stage in stages], [stage.loader(context) for stage in stages]
         curves = fit_stacked(models, loaders, stages[0].recipe, stages[0].validation.load(context), tick)
     seconds = time.perf_counter() - start
     for stage, model, curve in zip(stages, models, curves, strict=True):

@@ -1,4 +1,4 @@
-"""Train a classifier from scratch: original, retrained, fresh and guide differ in index set and role alone."""
+"""The stage that trains a classifier from scratch."""
 
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from unlearn.models.base import Classifier
 from unlearn.stages.base import BuildContext
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
-from unlearn.stages.samples import Sampled, augmentation
+from unlearn.stages.samples import SampleSource, make_augmentation
 from unlearn.training.trainer import Numerics, TrainerSettings
 
 if TYPE_CHECKING:
     from unlearn.data.loaders import Loader, Rows
     from unlearn.training.partial import Partial, Progress
 
-INITIAL_IMAGES = 5000  # at most, evenly spaced, for a net that takes its first values from the data
+INITIAL_IMAGES = 5000  # at most, for a net that initialises values from the data
 INITIAL_BATCH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(ModelStage):
-    """A model trained on `samples`. Its files: `model.safetensors`, `curve.json`.
+    """A model trained on `samples`; the roles (original, retrained, fresh, ...) differ only in samples and seed.
 
-    Interrupted, it goes on from its last epoch, bit for bit; `seconds` are then those of all attempts. (SPD-GAN and
-    unlearning are short, and start anew.) On several devices it costs the start of as many processes too.
+    Files: `model.safetensors` and `curve.json`. An interrupted training resumes after its last epoch, bit for bit, and
+    `seconds` adds up all attempts. (SPD-GAN and unlearning are short, and restart.) Training on several devices
+    includes the time to start as many processes.
     """
 
-    validation: Sampled
+    validation: SampleSource
     recipe: Recipe
     numerics: Numerics
 
@@ -63,44 +64,51 @@ class Train(ModelStage):
         return "lower train.batch_size, or use trainer.precision=bf16-mixed or more trainer.devices"
 
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
-        kept = self._kept(context)
-        earlier = self._earlier(kept, context)
+        checkpoint = self._checkpoint(context)
+        progress = self._read_progress(checkpoint, context)
         try:
             if self.devices > 1:
-                self._spread(context, tick)
-            classifier, curve = self.fit(context, tick)  # after several devices nothing is left to train
+                self._train_on_devices(context, tick)
+            classifier, curve = self.fit(context, tick)  # after several devices it only reads their last epoch
         except DivergenceError:
-            kept.drop()  # it would diverge again
+            checkpoint.drop()  # it would diverge again
             raise
         self.write(folder, classifier, curve)
         if skipped := int(curve[-1].get("skipped_steps", 0)) if curve else 0:
-            context.tell(self, f"{skipped} steps were skipped: their gradients were too large for float16")
-        if earlier.epochs:
-            context.notes[self.key] = {"resumed_from_epoch": earlier.epochs, "seconds": earlier.seconds}
+            context.log(self, f"{skipped} steps were skipped: their gradients were too large for float16")
+        if progress.epochs:
+            context.notes[self.key] = {"resumed_from_epoch": progress.epochs, "seconds": progress.seconds}
 
     def write(self, folder: Path, classifier: Classifier, curve: Curve) -> None:
-        """The artefact's files."""
+        """Write the artifact's files."""
         write_tensors(folder / "model.safetensors", classifier.state_dict())
         write_json(folder / "curve.json", curve)
 
     def initial(self, context: BuildContext) -> Classifier:
-        """What training starts from, on the training device."""
+        """Return the model that training starts from, on the training device."""
         classifier = self.fresh(f"init/{self.role}", self.seed).to(context.hardware.device)
         self.model.load_published(classifier.net)
-        self.model.initialise_from_data(classifier.net, self._normalised(classifier, context))
+        self.model.initialise_from_data(classifier.net, self._iter_normalised(classifier, context))
         return classifier
 
-    def _normalised(self, classifier: Classifier, context: BuildContext) -> Iterator[Tensor]:
-        """Some of the training images, as the net gets them; nothing is read before the first batch is asked for."""
+    def _iter_normalised(self, classifier: Classifier, context: BuildContext) -> Iterator[Tensor]:
+        """Yield batches of some normalised training images; nothing is read until the first batch."""
         for batch in iter_batches(evenly_spaced(self.samples.load(context), INITIAL_IMAGES), INITIAL_BATCH):
-            yield classifier.normalised(batch.images)
+            yield classifier.normalise(batch.images)
 
     def fit(
-        self, context: BuildContext, tick: Tick, kept: Partial | None = None, epochs: int | None = None
+        self, context: BuildContext, tick: Tick, checkpoint: Partial | None = None, epochs: int | None = None
     ) -> tuple[Classifier, Curve]:
-        """The trained model and its curve, alone or as one of several processes; after some `epochs`, or all.
+        """Train, alone or as one of several processes.
 
-        `kept` is where it leaves its last epoch; None: among the store's unfinished work.
+        Args:
+            context: the store and the hardware.
+            tick: reports progress.
+            checkpoint: where to write each epoch's checkpoint; None: with the store's unfinished work.
+            epochs: stop after so many; None: after all of the recipe's.
+
+        Returns:
+            The trained model and its curve.
         """
         from unlearn.data.loaders import PairedLoader, Share
         from unlearn.training.classifier import ClassifierModule
@@ -110,45 +118,45 @@ class Train(ModelStage):
         share = Share(rank(), world_size()) if world_size() > 1 else None
         loader = PairedLoader({"train": self.loader(context, share)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
-        kept = kept or self._kept(context)
-        curve = module.run(context.hardware, self.validation.load(context), tick, kept, epochs)
+        checkpoint = checkpoint or self._checkpoint(context)
+        curve = module.run(context.hardware, self.validation.load(context), tick, checkpoint, epochs)
         return classifier, curve
 
     def loader(self, context: BuildContext, rows: Rows | None = None) -> Loader:
-        """The batches that it learns from."""
+        """Return the loader of its training batches; `rows` limits it to one process's rows."""
         from unlearn.data.loaders import Loader
 
-        data, augment = self.samples.load(context), augmentation(self.samples.population.dataset)
+        data, augment = self.samples.load(context), make_augmentation(self.samples.population.dataset)
         return Loader(data, self.recipe.batch_size, self.seed, self.role, augment, rows)
 
-    def _kept(self, context: BuildContext) -> Partial:
+    def _checkpoint(self, context: BuildContext) -> Partial:
         from unlearn.training.partial import Partial
 
         return Partial(context.store.partial(self.key) / "last.ckpt", context.hardware.checkpoint_every)
 
-    def _earlier(self, kept: Partial, context: BuildContext) -> Progress:
-        """What earlier attempts left; what cannot be used is dropped."""
+    def _read_progress(self, checkpoint: Partial, context: BuildContext) -> Progress:
+        """Return the progress of earlier attempts; an unusable checkpoint is deleted."""
         from unlearn.training.partial import Progress
 
         try:
-            earlier = kept.read()
+            progress = checkpoint.read()
         except StoreError as error:
-            context.tell(self, f"starts anew: {error}")
-            kept.drop()
+            context.log(self, f"restarts: {error}")
+            checkpoint.drop()
             return Progress()
-        if earlier.epochs:
-            context.tell(self, f"resumed at epoch {earlier.epochs}")
-        return earlier
+        if progress.epochs:
+            context.log(self, f"resumed at epoch {progress.epochs}")
+        return progress
 
-    def _spread(self, context: BuildContext, tick: Tick) -> None:
-        """Train in as many processes as devices; the last epoch's checkpoint stays."""
+    def _train_on_devices(self, context: BuildContext, tick: Tick) -> None:
+        """Train in one process per device; they leave the last epoch's checkpoint."""
         from unlearn.training.ranks import run_ranks
 
-        work = partial(_train, self, context.store.root, context.hardware)
+        work = partial(_train_in_process, self, context.store.root, context.hardware)
         run_ranks(work, self.devices, context.hardware.device, tick)
 
 
-def _train(stage: Train, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
-    """What each process does; its inputs are all in the store."""
+def _train_in_process(stage: Train, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
+    """Train as one of several processes; all inputs are in the store already."""
     hardware.apply()
     stage.fit(BuildContext(ArtifactStore(store), hardware, Console(io.StringIO())), tick)

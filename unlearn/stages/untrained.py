@@ -1,4 +1,4 @@
-"""A net that knows nothing."""
+"""The stage that makes an untrained net."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from unlearn.stages.model import ModelStage
 
 @dataclass(frozen=True)
 class Untrained(Stage):
-    """The original's architecture with random weights, also where the original began with published ones.
+    """The original's architecture with random weights, even where the original starts from published weights.
 
-    Its file: `model.safetensors`.
+    File: `model.safetensors`.
     """
 
     original: ModelStage
     seed: int
 
-    announced = False
+    is_announced = False
 
     @property
     def role(self) -> Role:
@@ -34,5 +34,5 @@ class Untrained(Stage):
         write_tensors(folder / "model.safetensors", self.original.fresh("init/untrained", self.seed).state_dict())
 
     def load(self, context: BuildContext) -> Classifier:
-        """The net, frozen, in eval mode, on the training device."""
+        """Return the net, frozen, in eval mode, on the training device."""
         return self.original.restore(self, context)

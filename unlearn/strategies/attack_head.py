@@ -1,4 +1,4 @@
-"""A small attacker that tells members from non-members by a model's outputs, and can be differentiated."""
+"""A small differentiable attacker that separates members from non-members by a model's outputs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,53 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.core.batch import Batch, iter_batches
+from unlearn.core.batch import iter_batches
 from unlearn.core.types import ImageSource
 
 BATCH_SIZE = 256
 
 
 class AttackHead(nn.Module):
-    """One hidden layer over a standardised view of outputs; gives the logit of membership."""
+    """A network with one hidden layer that reads standardised features and returns the logit of membership."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, views: Tensor, hidden: int, generator: torch.Generator) -> None:
-        """For views [n, d] like these; weights are drawn from `generator` (He et al. 2015), biases are 0."""
+    def __init__(self, features: Tensor, hidden: int, generator: torch.Generator) -> None:
+        """Initialise the weights (He et al. 2015; biases are 0) and the standardisation.
+
+        Args:
+            features: float32 [n, d], samples of what the head will read; their mean and deviation standardise it.
+            hidden: the number of hidden units.
+            generator: the stream that weights are drawn from.
+        """
         super().__init__()
-        std = views.std(0, correction=0)
-        self.register_buffer("mean", views.mean(0))
+        std = features.std(0, correction=0)
+        self.register_buffer("mean", features.mean(0))
         self.register_buffer("std", torch.where(std > 0, std, 1.0))
-        self.first = nn.Linear(views.shape[1], hidden, device="meta").to_empty(device=views.device)  # draws nothing
-        self.last = nn.Linear(hidden, 1, device="meta").to_empty(device=views.device)
+        self.first = nn.Linear(features.shape[1], hidden, device="meta").to_empty(device=features.device)  # no draws
+        self.last = nn.Linear(hidden, 1, device="meta").to_empty(device=features.device)
         for layer in (self.first, self.last):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, views: Tensor) -> Tensor:
-        """Logits [n] of views [n, d]."""
-        hidden = self.first((views - self.mean) / self.std).relu()
+    def forward(self, features: Tensor) -> Tensor:
+        """Return membership logits [n] of features [n, d]."""
+        hidden = self.first((features - self.mean) / self.std).relu()
         logits: Tensor = self.last(hidden)[:, 0]
         return logits
 
 
-def view(logits: Tensor, labels: Tensor) -> Tensor:
-    """What the attacker sees, float32 [n, C + 1]: log-probabilities in falling order, then the loss in nats."""
+def attack_features(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return what the attacker reads: the sorted log-probabilities, highest first, then the loss in nats.
+
+    Args:
+        logits: [n, C].
+        labels: int64 [n].
+
+    Returns:
+        float32 [n, C + 1].
+    """
     log_p = F.log_softmax(logits.float(), dim=1)
     loss = -log_p.gather(1, labels[:, None])
     return torch.cat([log_p.sort(dim=1, descending=True).values, loss], dim=1)
@@ -53,31 +67,40 @@ def train_head(
     lr: float,
     generator: torch.Generator,
 ) -> AttackHead:
-    """Fit by binary cross-entropy: Adam, every sample in each step. The head is frozen and on the data's device.
+    """Fit an attack head by binary cross-entropy: Adam, with all samples in every step.
 
     It is fitted on the CPU, so that one stream gives the same head on every device.
+
+    Args:
+        model: the attacked model, in eval mode.
+        members: samples that the model was trained on.
+        others: samples that it was not trained on.
+        hidden: the number of hidden units.
+        epochs: Adam steps.
+        lr: Adam's learning rate.
+        generator: the stream that weights are drawn from.
+
+    Returns:
+        The head, frozen, in eval mode, on the device of the data.
     """
-    seen = [_views(model, data) for data in (members, others)]
-    views = torch.cat(seen).cpu()
-    truth = (torch.arange(len(views)) < len(members)).float()
-    head = AttackHead(views, hidden, generator)
+    features = torch.cat([_features(model, data) for data in (members, others)]).cpu()
+    is_member = (torch.arange(len(features)) < len(members)).float()
+    head = AttackHead(features, hidden, generator)
     optimizer = torch.optim.Adam(head.parameters(), lr)
     for _ in range(epochs):
         optimizer.zero_grad()
-        F.binary_cross_entropy_with_logits(head(views), truth).backward()  # type: ignore[no-untyped-call]
+        F.binary_cross_entropy_with_logits(head(features), is_member).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     optimizer.zero_grad()
     return head.to(members.labels.device).eval().requires_grad_(False)
 
 
-def losses(model: nn.Module, data: ImageSource) -> Tensor:
-    """Cross-entropy of each sample [n] in nats, for a model in eval mode."""
-    return _views(model, data)[:, -1]
+def sample_losses(model: nn.Module, data: ImageSource) -> Tensor:
+    """Return the cross-entropy of each sample [n] in nats, for a model in eval mode."""
+    return _features(model, data)[:, -1]
 
 
 @torch.no_grad()
-def _views(model: nn.Module, data: ImageSource) -> Tensor:
-    def of(batch: Batch) -> Tensor:
-        return view(model(batch.images), batch.labels)
-
-    return torch.cat([of(batch) for batch in iter_batches(data, BATCH_SIZE)])
+def _features(model: nn.Module, data: ImageSource) -> Tensor:
+    batches = iter_batches(data, BATCH_SIZE)
+    return torch.cat([attack_features(model(batch.images), batch.labels) for batch in batches])

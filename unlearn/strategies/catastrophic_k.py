@@ -9,4 +9,4 @@ from unlearn.strategies.last_layers import LastLayers
 
 @dataclass(frozen=True)
 class CatastrophicK(LastLayers):
-    """CF-k (Goel et al. 2022): the last k layers are fine-tuned on the retain set from where they are."""
+    """CF-k (Goel et al. 2022): fine-tune the last `k` layers on the retain set, from the original's weights."""

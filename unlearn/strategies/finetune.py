@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
+from torch import nn
+
+from unlearn.core.errors import Problem
+from unlearn.functional.parameter_scores import Need
 from unlearn.strategies.base import Context, Edit, Masks
-from unlearn.strategies.iterative import Selective
 from unlearn.strategies.repair import Repair
+from unlearn.strategies.selection import All, Selection, check_trainable, fraction_or_count, trainable_mask
 
 
 @dataclass(frozen=True)
-class Finetune(Selective, Repair):
-    """No edit, only `Repair`: by default plain fine-tuning on the retain set, the baseline "FT" of many tables.
+class Finetune(Repair):
+    """Fine-tuning without an edit (`Repair` alone): by default on the retain set, the baseline "FT" of many tables.
 
-    The control for every perturbation: what of its effect is fine-tuning? Of `selection` only the best `k` move.
+    It is the control for every perturbation: how much of the effect is fine-tuning? Only the weights that `selection`
+    ranks among the first `k` may change; all others end bit-identical.
     """
 
-    def trainable_masks(self, context: Context, edit: Edit) -> Masks | None:
-        return self.movable(context)
+    selection: Selection = field(default_factory=All)
+    k: float | int = fraction_or_count(1.0)  # of the eligible weights, those that may change
+
+    def needs(self) -> tuple[Need, ...]:
+        return self.selection.needs()
+
+    def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:
+        yield from check_trainable(self.selection, self.k, net)
+
+    def trainable_mask(self, context: Context, edit: Edit) -> Masks | None:
+        del edit
+        return trainable_mask(self.selection, self.k, context)

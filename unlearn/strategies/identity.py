@@ -1,4 +1,4 @@
-"""Nothing at all."""
+"""The original, unchanged."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from unlearn.strategies.base import Strategy
 
 @dataclass(frozen=True)
 class Identity(Strategy):
-    """The original, unchanged: the control whose every difference from the original is zero."""
+    """Return the original unchanged: the control, for which every difference from the original is zero."""
 
-    corrects_labels = True  # it corrects none: the control of those that do
+    corrects_labels = True  # it corrects none, but is the control of strategies that do
 
     @property
     def reads_retain(self) -> bool:

@@ -1,9 +1,9 @@
-"""Is the forget set still remembered? Asked while a strategy fine-tunes."""
+"""The memory gate: a weight that falls to 0 once a model no longer remembers the forget set."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,42 +15,43 @@ from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.types import ImageSource, Subset
 from unlearn.strategies.base import Context
 
-EVERY = 10  # steps between two checks
-BATCHES = 2  # images of each set in one check, in batches of the recipe: a check costs a tenth of the steps between
-FEWEST = 128  # images of a check: its error, up to 0.05, evens out over the checks
-REFERENCES, QUERIES = 2000, 1000  # retain images that vote on labels, and images that are asked about, at most
-NEIGHBOURS, SIDE = 5, 8  # voters per image, compared as SIDE x SIDE pixels
-WIDE_OPEN = 0.1  # accuracy beyond what unseen images score, from which on the gate is fully open
-KEPT = 0.5  # of the difference of earlier checks, which smooths their errors
-CERTAIN = 3.0  # standard errors: a smaller disagreement of the votes says nothing
+CHECK_INTERVAL = 10  # steps between two checks
+CHECK_BATCHES = 2  # batches of each set in a check, which then costs a tenth of the steps between two checks
+MIN_CHECK_SAMPLES = 128  # images of each set in a check; its error, up to 0.05, averages out over the checks
+MAX_VOTERS, MAX_QUERIES = 2000, 1000  # retain images that vote on labels, and images that are voted on
+NEIGHBOURS, SIDE = 5, 8  # voters per image, and the side in pixels at which images are compared
+FULLY_OPEN = 0.1  # accuracy above that of unseen images from which on the gate is fully open
+SMOOTHING = 0.5  # weight of earlier checks in the running mean
+SIGNIFICANT = 3.0  # standard errors; votes that differ by less count as equal
 
 
 class MemoryGate:
-    """Open as far as more of the forget set is classified correctly than unseen images would be [ours].
+    """Measures how much a model still remembers the forget set, 0 to 1 [ours].
 
-    What unseen images would score is read from the validation set, weighted so that its classes are as frequent as in
-    the forget set: the higher of what the original and the present model score. (By the present model alone a push that
-    harms both sets would never end.) It is 0 for a class that the retain set lacks, and chance where the labels of D_f
-    are wrong, which `wrong_label_fraction` estimates. So neither a net nor a data set needs a threshold.
+    The opening is 1 while forget accuracy exceeds that of unseen images by `FULLY_OPEN` or more, and falls in
+    proportion to 0 where the two are equal, on a running mean of the difference. (A gate that is either open or closed
+    overshoots, since a push forgets faster than fine-tuning remembers.)
 
-    A gate that is either open or shut overshoots: a push forgets faster than fine-tuning remembers. So it shuts in
-    proportion over the last `WIDE_OPEN` of accuracy, on a running mean of the difference.
+    The accuracy of unseen images comes from the validation set, weighted so that its classes are as frequent as in the
+    forget set: the higher of the accuracies of the original and the present model. (With the present model alone a push
+    that harms both sets would never end.) It is 0 for a class that the retain set lacks, and chance for wrong labels of
+    D_f, whose fraction `wrong_label_fraction` estimates. So no threshold has to suit a net or a data set.
 
     Args:
         context: the forget, retain and validation sets, and the stream that samples are drawn from.
-        batch_size: of the retain set in a step, on which the size of a check depends.
-        every: how many calls pass between two checks; the first call checks.
+        batch_size: retain samples in a step; a check uses a multiple of it.
+        every: calls between two checks; the first call checks.
 
     Example:
         >>> opening = MemoryGate(context, batch_size=64).opening  # doctest: +SKIP
         >>> loss = retain_loss - opening(model) * forget_loss  # doctest: +SKIP
     """
 
-    def __init__(self, context: Context, batch_size: int, every: int = EVERY) -> None:
+    def __init__(self, context: Context, batch_size: int, every: int = CHECK_INTERVAL) -> None:
         self.forget, self.validation = context.data[Subset.FORGET], context.data[Subset.VALIDATION]
         self.every = every
-        self._samples = max(FEWEST, BATCHES * batch_size)
-        self._draws = context.generator("memory gate")
+        self._samples = max(MIN_CHECK_SAMPLES, CHECK_BATCHES * batch_size)
+        self._draws = context.generator("memory make_gate")
         self._calls = 0
         self._excess: float | None = None
         retain = context.data[Subset.RETAIN]
@@ -58,23 +59,24 @@ class MemoryGate:
         self._known = known.double().mean().item()  # the fraction of the forget set whose class the retain set has
         self._weights = class_weights(self.validation.labels.cpu(), self.forget.labels[known].cpu())
         self._classes = len(torch.unique(retain.labels))
-        self._original = context.original  # in eval mode, as contexts have it
-        self._before: float | None = None  # its validation accuracy, once it was asked for
-        named = self.forget.take(known.nonzero()[:, 0])
-        self._wrong = wrong_label_fraction(retain, self.validation, named) if len(named) else 0.0
+        self._original = context.original  # in eval mode
+        self._before: float | None = None  # the original's validation accuracy, once computed
+        voted = self.forget.take(known.nonzero()[:, 0])
+        self._wrong = wrong_label_fraction(retain, self.validation, voted) if len(voted) else 0.0
 
     def opening(self, model: nn.Module) -> float:
-        """How much `model` still remembers, 0 to 1; called once a step, it checks at every `every`-th call."""
+        """Return how much `model` still remembers, 0 to 1. Call it once a step; it checks at every `every`-th call."""
         if self._calls % self.every == 0:
-            found = self._measure(model)
-            self._excess = found if self._excess is None else KEPT * self._excess + (1 - KEPT) * found
+            excess = self._measure(model)
+            previous = excess if self._excess is None else self._excess
+            self._excess = SMOOTHING * previous + (1 - SMOOTHING) * excess
         self._calls += 1
-        return min(1.0, max(0.0, self._excess or 0.0) / WIDE_OPEN)
+        return min(1.0, max(0.0, self._excess or 0.0) / FULLY_OPEN)
 
     def _measure(self, model: nn.Module) -> float:
-        """Accuracy on forget samples beyond what unseen images score."""
+        """Return the accuracy on forget samples minus that of unseen images."""
         if self._before is None:
-            self._before = self._validation_accuracy(self._original, QUERIES)
+            self._before = self._validation_accuracy(self._original, MAX_QUERIES)
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         forget, _ = self._correct(model, self.forget, self._samples)
@@ -84,76 +86,87 @@ class MemoryGate:
         return forget.mean().item() - self._unseen(max(accuracy, self._before))
 
     def _validation_accuracy(self, model: nn.Module, most: int) -> float:
-        """Of a model in eval mode, on at most so many images, weighted by class."""
+        """Return the accuracy (0-1) of a model in eval mode on at most `most` images, weighted by class."""
         hits, chosen = self._correct(model, self.validation, most)
         weights = self._weights[chosen]
         return (weights @ hits).item() / max(weights.sum().item(), 1e-12)
 
     def _unseen(self, accuracy: float) -> float:
-        """What a model of that validation accuracy would score on D_f without having seen it."""
+        """Return the accuracy on D_f of a model of that validation accuracy that was not trained on D_f."""
         by_chance = (1 - accuracy) / max(1, self._classes - 1)
         return self._known * ((1 - self._wrong) * accuracy + self._wrong * by_chance)
 
     @torch.no_grad()
     def _correct(self, model: nn.Module, data: ImageSource, most: int) -> tuple[Tensor, Tensor]:
-        """Which of at most so many samples are classified correctly, float64 [n], and their positions int64 [n]."""
+        """Return for at most `most` samples 1.0 if classified correctly, float64 [n], and their positions int64 [n]."""
         chosen = torch.randperm(len(data), generator=self._draws)[:most]
-        batches = iter_batches(data.take(chosen.to(data.labels.device)), FEWEST)
+        batches = iter_batches(data.take(chosen.to(data.labels.device)), MIN_CHECK_SAMPLES)
         hits = [model(images).argmax(1) == labels for images, labels, _ in batches]
         return torch.cat(hits).cpu().double(), chosen
 
 
-def prepare_gate(forget_while: str) -> None:
-    """Import what a gate needs, before its time is taken."""
+def import_gate(forget_while: str) -> None:
+    """Import what a gate needs, before the time of the strategy is measured."""
     if forget_while == "remembered":
         import sklearn.neighbors  # noqa: F401
 
 
-def gate(context: Context, forget_while: str, batch_size: int) -> Callable[[nn.Module], float]:
-    """What a forget term is multiplied by at each step: 1 with `always`, a gate's opening with `remembered`."""
+def make_gate(context: Context, forget_while: str, batch_size: int) -> Callable[[nn.Module], float]:
+    """Return the factor of a forget term, as a function of the model.
+
+    Args:
+        context: the data that a gate reads.
+        forget_while: `always` (the factor is 1) or `remembered` (the opening of a `MemoryGate`).
+        batch_size: retain samples in a step.
+    """
     return MemoryGate(context, batch_size).opening if forget_while == "remembered" else lambda model: 1.0
 
 
 def wrong_label_fraction(retain: ImageSource, validation: ImageSource, forget: ImageSource) -> float:
-    """The fraction of the labels of `forget` that are wrong, 0 to 1, estimated without any trained model [ours].
+    """Estimate the fraction of the labels of `forget` that are wrong, without a trained model [ours].
 
     The retain images nearest to an image in pixels vote on its label. Votes agree with validation labels at a rate a,
-    with wrong labels at (1 - a) / (classes - 1), and with those of `forget` at a rate b between the two. The estimate
-    is 0 unless b is below a by `CERTAIN` standard errors, so that chance does not make labels wrong.
+    with wrong labels at a rate (1 - a) / (classes - 1), and with those of `forget` at a rate b between the two. The
+    estimate is 0 unless b is below a by `SIGNIFICANT` standard errors, so that chance alone makes no label wrong.
+
+    Returns:
+        The fraction, 0 to 1.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    references, classes = evenly_spaced(retain, REFERENCES), len(torch.unique(retain.labels))
+    references, classes = evenly_spaced(retain, MAX_VOTERS), len(torch.unique(retain.labels))
     if classes < 2:
         return 0.0
     voters = KNeighborsClassifier(min(NEIGHBOURS, len(references)))
     voters.fit(_thumbnails(references), references.labels.cpu().numpy())
-    queries = [evenly_spaced(data, QUERIES) for data in (validation, forget)]
+    queries = [evenly_spaced(data, MAX_QUERIES) for data in (validation, forget)]
     a, b = (float(voters.score(_thumbnails(data), data.labels.cpu().numpy())) for data in queries)
     error = math.sqrt(sum(rate * (1 - rate) / len(data) for rate, data in zip((a, b), queries, strict=True)))
     by_chance = (1 - a) / (classes - 1)
-    if a <= by_chance or a - b <= CERTAIN * error:
+    if a <= by_chance or a - b <= SIGNIFICANT * error:
         return 0.0
     return min(1.0, (a - b) / (a - by_chance))
 
 
 def _thumbnails(data: ImageSource) -> npt.NDArray[np.float32]:
-    """Every image as float32 [n, c * SIDE * SIDE], on the CPU."""
-    pixels: npt.NDArray[np.float32] = torch.cat(list(_shrunk(data))).cpu().numpy()
+    """Return every image, shrunk to SIDE x SIDE pixels, as float32 [n, c * SIDE * SIDE] on the CPU."""
+    batches = iter_batches(data, MIN_CHECK_SAMPLES)
+    small = [F.adaptive_avg_pool2d(batch.images, SIDE).flatten(1) for batch in batches]
+    pixels: npt.NDArray[np.float32] = torch.cat(small).cpu().numpy()
     return pixels
 
 
-def _shrunk(data: ImageSource) -> Iterator[Tensor]:
-    for batch in iter_batches(data, FEWEST):
-        yield F.adaptive_avg_pool2d(batch.images, SIDE).flatten(1)
+def class_weights(labels: Tensor, target: Tensor) -> Tensor:
+    """Return sample weights under which the classes of `labels` are as frequent as those of `target`.
 
+    Args:
+        labels: int64 [n].
+        target: int64 [m].
 
-def class_weights(labels: Tensor, wanted: Tensor) -> Tensor:
-    """Weights float64 [n] under which classes among `labels` int64 [n] are as frequent as among `wanted`.
-
-    All weights are 1 where `wanted` has no class of `labels`.
+    Returns:
+        float64 [n]; all 1 if `target` has no class of `labels`.
     """
-    classes = int(torch.cat([labels, wanted]).max()) + 1
-    have, want = (torch.bincount(each, minlength=classes).double() for each in (labels, wanted))
-    weights = (want / have.clamp(min=1))[labels]
+    classes = int(torch.cat([labels, target]).max()) + 1
+    counts, target_counts = (torch.bincount(values, minlength=classes).double() for values in (labels, target))
+    weights = (target_counts / counts.clamp(min=1))[labels]
     return weights if weights.any() else torch.ones_like(weights)

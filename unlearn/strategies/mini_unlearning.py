@@ -1,4 +1,4 @@
-"""Replaying the end of training without the forgotten."""
+"""Repeat the end of training without the forgotten samples."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from torch import Tensor, nn
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Subset
 from unlearn.core.validation import at_least
-from unlearn.strategies.base import Batches, Context, Edit, Phase, task
+from unlearn.strategies.base import Batches, Context, Edit, Phase, task_loss
 from unlearn.strategies.iterative import Iterative
 
 
 @dataclass(frozen=True)
 class MiniUnlearning(Iterative):
-    """After Mini-Unlearning (2024), whose update rule is not public: this one is ours.
+    """Repeat the last epochs of the original's training without D_f.
 
-    It goes back to the weights and the optimizer of the original's training `replayed` epochs before its end, and does
-    these epochs again: the same batches in the same order and augmentation, without the rows of D_f, each loss still
-    divided by the size of the whole batch; dropout has the same seed, but draws for fewer rows. All epochs are the
-    original's training without D_f, from the original's own initialisation: not `retrained`, which has another.
-    `recipe` is that of the training. The state at that epoch is an artefact of the original, made by training up to
-    there once more; that is not counted as unlearning, since whoever plans for it keeps the state while training.
+    After Mini-Unlearning (2024), whose update rule is not public: this rule is ours.
+
+    It restores the weights and the optimizer state of `replayed` epochs before the end of training, and repeats these
+    epochs: the same batches in the same order and augmentation, without the rows of D_f. Each loss is still divided by
+    the size of the whole batch; dropout has the same seed, but draws for fewer rows. With all epochs it is the
+    original's training without D_f from the original's initialisation, unlike `retrained`, which has another.
+
+    Its cost leaves out how the state is obtained: the state is an artifact of the original, made by training up to that
+    epoch once more, since whoever plans for this strategy saves the state during training.
     """
 
-    recipe: Recipe = field(default_factory=Recipe)
-    replayed: int = at_least(1, 5)  # of the training's epochs
+    recipe: Recipe = field(default_factory=Recipe)  # that of the original's training
+    replayed: int = at_least(1, 5)  # number of training epochs to repeat
 
     @property
     def reads_retain(self) -> bool:
@@ -43,4 +46,4 @@ class MiniUnlearning(Iterative):
         )
 
     def _loss(self, model: nn.Module, batches: Batches, _: int) -> Tensor:
-        return task(model, batches, Subset.TRAIN, self.recipe.label_smoothing)
+        return task_loss(model, batches, Subset.TRAIN, self.recipe.label_smoothing)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from unlearn.strategies.perturbation import Perturbation
-from unlearn.strategies.selection import Random, Selection, amount
+from unlearn.strategies.selection import Random, Selection, fraction_or_count
 
 
 @dataclass(frozen=True)
 class RandomK(Perturbation):
-    """Random-k (Zuo et al. 2025): perturb a random fraction k of the parameters [S], then fine-tune [S].
+    """Random-k (Zuo et al. 2025): perturb a random fraction `k` of the parameters [S], then fine-tune [S].
 
-    The defaults are ours, those of `TopK`: the same number of weights, chosen at random.
+    The defaults are those of `TopK` [ours]: the same number of weights, chosen at random.
     """
 
     selection: Selection = field(default_factory=Random)
-    k: float | int = amount(0.1)
+    k: float | int = fraction_or_count(0.1)  # of the eligible weights, those that are perturbed

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from unlearn.core.recipe import Recipe
-from unlearn.strategies.relabelling import Relabelling
-from unlearn.strategies.selection import Saliency, Selection, amount
+from unlearn.core.types import ImageSource, Subset
+from unlearn.core.validation import one_of, positive
+from unlearn.strategies.base import Context, Loss
+from unlearn.strategies.iterative import Objective
+from unlearn.strategies.memory_gate import import_gate
+from unlearn.strategies.relabelling import relabelled_data, relabelling_loss
+from unlearn.strategies.selection import Saliency, Selection, fraction_or_count
 
 
 @dataclass(frozen=True)
-class Salun(Relabelling):
-    """`Relabelling` of the weights that are salient for D_f alone; all others end bit-identical (Fan et al. 2024).
+class Salun(Objective):
+    """SalUn (Fan et al. 2024): train the weights that are salient for D_f on wrong labels for D_f.
 
-    `Relabelling` says how our labels differ from the authors' code.
+    Minimises CE(D_r) + w g CE(D_f, wrong labels) over the weights under SalUn's mask, the fraction `k` with the largest
+    |sum over D_f of dCE/dw|; all other weights end bit-identical. An epoch is a pass over D_r.
+
+    Ours: a wrong label is drawn once per sample, and w defaults to n_f / n_r (see `relabelled_data` and
+    `relabelling_loss` for how the authors' code differs).
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.013, schedule="cosine"))
     selection: Selection = field(default_factory=Saliency)
-    k: float | int = amount(0.5)
+    k: float | int = fraction_or_count(0.5)
+    forget_while: str = one_of("remembered", "always")  # when the term on D_f acts: g is the memory gate, or 1
+    forget_weight: float | None = positive(None)  # w; null: n_f / n_r
+
+    def prepare(self) -> None:
+        import_gate(self.forget_while)
+
+    def data(self, context: Context) -> Mapping[Subset, ImageSource]:
+        return relabelled_data(context)
+
+    def loss(self, context: Context) -> Loss:
+        recipe = self.recipe
+        return relabelling_loss(
+            context, recipe.batch_size, recipe.label_smoothing, self.forget_while, self.forget_weight
+        )

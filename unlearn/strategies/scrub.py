@@ -1,4 +1,4 @@
-"""Away from the original on the forget set, back to it on the retain set."""
+"""SCRUB: move away from the original on the forget set, and back towards it on the retain set."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource, Subset
 from unlearn.core.validation import at_least, positive
 from unlearn.functional.divergence import kl
-from unlearn.strategies.base import Batches, Context, Edit, Loss, Phase, outputs
+from unlearn.strategies.base import Batches, Context, Edit, Loss, Phase, compute_logits
 from unlearn.strategies.iterative import Objective
 
 
 @dataclass(frozen=True)
 class Scrub(Objective):
-    """SCRUB (Kurmanji et al. 2023): the original p_0 teaches on D_r, and is disobeyed on D_f.
+    """SCRUB (Kurmanji et al. 2023): follow the original p_0 on D_r, and diverge from it on D_f.
 
-    Each of the first `msteps` epochs begins with a pass over D_f that minimises -T^2 KL(p_0^T || p^T); every epoch
-    ends with one over D_r that minimises alpha T^2 KL(p_0^T || p^T) + gamma CE. p^T is softmax(logits / T).
+    Each of the first `msteps` epochs begins with a pass over D_f that minimises -T^2 KL(p_0^T || p^T). Every epoch ends
+    with a pass over D_r that minimises alpha T^2 KL(p_0^T || p^T) + gamma CE. p^T is softmax(logits / T), T the
+    temperature.
 
     Forget batches pass batch normalisation by its running statistics, which retain batches keep up to date [ours].
 
-    On weights that are still the original's the divergence has no gradient, so without batch normalisation or dropout
-    the first pass over D_f leaves them where they are, but for weight decay and rounding. Adam, which enlarges what is
-    small, gets away. It is the default, at 1e-3: on digits, class-wise, the published 5e-4 left forget accuracy at 0.70
-    by Adam and at 1 by SGD [ours].
+    Trap: at the original's weights the divergence has no gradient. Without batch normalisation or dropout the first
+    pass over D_f changes them only by weight decay and rounding. Adam, which enlarges small gradients, leaves that
+    point, so it is the default, with a rate of 1e-3: on digits, class-wise, the published 5e-4 left forget accuracy at
+    0.70 with Adam and at 1 with SGD [ours].
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6, optimizer="adam", lr=1e-3))
-    temperature: float = positive(4.0)
-    alpha: float = at_least(0, 0.5)  # weight of the teacher on D_r
-    gamma: float = at_least(0, 1.0)  # weight of the labels on D_r
-    msteps: int = at_least(0, 3)  # epochs that begin with D_f
+    temperature: float = positive(4.0)  # T
+    alpha: float = at_least(0, 0.5)  # weight of the divergence from the original on D_r
+    gamma: float = at_least(0, 1.0)  # weight of the cross-entropy on D_r
+    msteps: int = at_least(0, 3)  # number of epochs that begin with a pass over D_f
 
     def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
         for phase in super().phases(context, edit):
             yield replace(phase, passes=self.passes)
 
     def passes(self, epoch: int) -> tuple[Subset, ...]:
-        """What an epoch goes through, in this order."""
+        """Return the subsets that an epoch goes through, in this order."""
         return (Subset.FORGET, Subset.RETAIN) if epoch < self.msteps else (Subset.RETAIN,)
 
     def data(self, context: Context) -> Mapping[Subset, ImageSource]:
@@ -52,9 +53,9 @@ class Scrub(Objective):
         def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
             ((subset, batch),) = batches.items()
             with torch.no_grad():
-                taught = context.original(batch.images)
-            logits = outputs(model, batch.images, running_statistics=subset == Subset.FORGET)
-            distance = self.temperature**2 * batch.mean(kl(taught, logits, self.temperature))
+                targets = context.original(batch.images)
+            logits = compute_logits(model, batch.images, running_statistics=subset == Subset.FORGET)
+            distance = self.temperature**2 * batch.mean(kl(targets, logits, self.temperature))
             if subset == Subset.FORGET:
                 return -distance
             return self.alpha * distance + self.gamma * batch.cross_entropy(logits, self.recipe.label_smoothing)

@@ -10,26 +10,26 @@ from torch import nn
 from unlearn.core.validation import at_least, positive
 from unlearn.functional.parameter_scores import Need
 from unlearn.strategies.base import Context, Edit, Masks, Strategy
-from unlearn.strategies.dampening import NEEDS, factor, importances
+from unlearn.strategies.dampening import NEEDS, compute_importances, dampening_factor
 
 
 @dataclass(frozen=True)
 class Ssd(Strategy):
-    """Selective synaptic dampening (Foster et al. 2024): where I_f > alpha I, theta <- min(lambda I / I_f, 1) theta.
+    """Selective synaptic dampening (Foster et al. 2024): shrink the weights that matter mostly to D_f.
 
-    I and I_f are the mean per-sample squared gradients of the cross-entropy on D and D_f, artefacts of the original
-    that all alphas share. Nothing is fine-tuned.
+    Where I_f > alpha I, theta <- min(lambda I / I_f, 1) theta. I and I_f are the mean per-sample squared gradients of
+    the cross-entropy on D and D_f, artifacts of the original that all values of alpha share. Nothing is fine-tuned.
 
-    The authors' code squares batch-mean gradients, so its importances depend on the batch size; ours do not [C]. The
-    ratio I_f / I is then another one as well: a published alpha does not carry over.
+    Trap: a published alpha does not carry over. The authors' code squares batch-mean gradients, so its importances and
+    the ratio I_f / I depend on the batch size; ours do not [C].
 
-    D holds D_f, so I_f / I is at most n / n_f: an alpha from there on selects nothing. The paper's 10 is for a class
-    of 20 or more; the default is for a tenth of D [ours].
+    D holds D_f, so I_f / I is at most n / n_f: a larger alpha selects nothing. The paper's 10 is for one class of 20 or
+    more; the default is for a tenth of D [ours].
     """
 
-    alpha: float = positive(4.0)  # how many times as important to D_f an entry must be
+    alpha: float = positive(4.0)  # select entries with I_f > alpha I
     dampening: float = at_least(0, 1.0)  # lambda
-    refresh_bn: bool = False  # estimate batch normalisation's running statistics anew, on the retain set [ours]
+    refresh_bn: bool = False  # estimate batch normalisation's running statistics again, on the retain set [ours]
 
     @property
     def reads_retain(self) -> bool:
@@ -41,10 +41,10 @@ class Ssd(Strategy):
     @torch.no_grad()
     def edit(self, model: nn.Module, context: Context) -> Edit:
         masks: Masks = {}
-        found = importances(model, context.scores)
+        importances = compute_importances(model, context.scores)
         for name, p in model.named_parameters():
-            everyone, forget = found[name]
+            everyone, forget = importances[name]
             masks[name] = forget > self.alpha * everyone
-            dampened = p * factor(everyone, forget, self.dampening)
+            dampened = p * dampening_factor(everyone, forget, self.dampening)
             p[masks[name]] = dampened[masks[name]].to(p.dtype)  # indexing leaves all other bits alone
         return Edit(masks, self.refresh_bn)

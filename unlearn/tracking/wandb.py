@@ -17,7 +17,7 @@ from typing import Any
 from unlearn.core.errors import first_line
 from unlearn.core.validation import one_of, positive
 from unlearn.pipeline.config import Page, RunConfig
-from unlearn.pipeline.plan import Outcome, Plan, plan
+from unlearn.pipeline.plan import Outcome, Plan, make_plan
 from unlearn.report.assemble import stages
 from unlearn.report.inversion import recovery
 from unlearn.report.page import render
@@ -161,14 +161,14 @@ def _started(init: Callable[..., Any], mode: str) -> Any:
 
 def identity(todo: Plan, group: str | None) -> str:
     """The same for the same results of the same group: 16 hexadecimal digits."""
-    keys = [group, todo.judged.key, *sorted(reading.stage.key for reading in todo.evaluations)]
+    keys = [group, todo.final_model.key, *sorted(reading.stage.key for reading in todo.evaluations)]
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 
 def _identity(job: Job, lists: bool, classes: Collection[str]) -> dict[str, Any]:
     """Who a run is, as `wandb.init` takes it, without these names of classes. A sweep agent has named its run
     already."""
-    todo, strategy = plan(job.config), job.choices["strategy"]
+    todo, strategy = make_plan(job.config), job.choices["strategy"]
     settings = {name: value for name, value in job.composed["strategy"].items() if type(value) in (int, float)}
     shown = (settings | {"seed": job.config.seed}).items()
     return {

@@ -18,28 +18,29 @@ class Frozen:
 
     Args:
         model: on the device it is trained on, its weights laid out as for training.
-        movable: by parameter name, bool of the parameter's shape: the entries that may change.
+        trainable_mask: by parameter name, bool of the parameter's shape: the entries that may change.
     """
 
-    def __init__(self, model: nn.Module, movable: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: nn.Module, trainable_mask: Mapping[str, Tensor]) -> None:
         self._parameters = dict(model.named_parameters())
         self._bits = [_bits(p.detach()) for p in self._parameters.values()]
         # laid out as the parameter, or the kernels for many tensors would not take them
-        self._movable = [
-            torch.empty_like(bits).copy_(movable[name]) for name, bits in zip(self._parameters, self._bits, strict=True)
+        self._trainable_masks = [
+            torch.empty_like(bits).copy_(trainable_mask[name])
+            for name, bits in zip(self._parameters, self._bits, strict=True)
         ]
-        self._held = [bits * (1 - mask) for bits, mask in zip(self._bits, self._movable, strict=True)]
+        self._held = [bits * (1 - mask) for bits, mask in zip(self._bits, self._trainable_masks, strict=True)]
 
     def mask_gradients(self) -> None:
         """Set the gradient of what may not move to 0."""
-        pairs = zip(self._parameters.values(), self._movable, strict=True)
+        pairs = zip(self._parameters.values(), self._trainable_masks, strict=True)
         taken = [(_bits(p.grad), mask) for p, mask in pairs if p.grad is not None]
         if taken:
             torch._foreach_mul_([bits for bits, _ in taken], [mask for _, mask in taken])
 
     def restore(self) -> None:
         """Put back what may not move."""
-        torch._foreach_mul_(self._bits, self._movable)
+        torch._foreach_mul_(self._bits, self._trainable_masks)
         torch._foreach_add_(self._bits, self._held)
 
 

@@ -32,7 +32,7 @@ def lay_out_weights(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def refused(model: nn.Module, shape: tuple[int, int, int]) -> Iterator[Problem]:
+def check_channels_last(model: nn.Module, shape: tuple[int, int, int]) -> Iterator[Problem]:
     """A model, on the meta device, that takes images but not with channels last."""
     tried = model.to_empty(device="cpu").eval()  # on the meta device it would not lay out as it does here
     for buffer in tried.buffers():
@@ -50,7 +50,7 @@ def refused(model: nn.Module, shape: tuple[int, int, int]) -> Iterator[Problem]:
 
 
 @torch.no_grad()
-def suits(model: nn.Module, forward: Callable[[Tensor], object], shape: tuple[int, int, int]) -> bool:
+def prefers_channels_last(model: nn.Module, forward: Callable[[Tensor], object], shape: tuple[int, int, int]) -> bool:
     """Whether `forward` of a `model` in eval mode is faster and works with channels last, for images of that shape.
 
     It is faster where there are convolutions, on a CPU; on other devices that has not been measured. A net of one's

@@ -51,8 +51,10 @@ class Partial:
             versions, epochs, seconds = (checkpoint[OURS][name] for name in ("versions", "epochs", "seconds"))
         except Exception as error:  # the reader raises whatever a damaged file leads it to
             raise StoreError(f"a damaged checkpoint ({type(error).__name__}: {first_line(error)})") from error
-        if versions != made_by():
-            raise StoreError(f"a checkpoint of other versions ({_listed(versions)}; here {_listed(made_by())})")
+        if versions != library_versions():
+            raise StoreError(
+                f"a checkpoint of other versions ({_listed(versions)}; here {_listed(library_versions())})"
+            )
         return Progress(epochs, seconds)
 
     def drop(self) -> None:
@@ -60,7 +62,7 @@ class Partial:
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
-def made_by() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """The versions that the content of a checkpoint hangs on."""
     return {"torch": str(torch.__version__), "pytorch-lightning": version("pytorch-lightning")}
 

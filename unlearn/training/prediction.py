@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.memory import Pieces
+from unlearn.core.memory import MicroBatches
 from unlearn.core.types import ImageSource, Predictions
 from unlearn.models.base import Classifier
-from unlearn.training.layout import channels_last, suits
+from unlearn.training.layout import channels_last, prefers_channels_last
 from unlearn.training.precision import tf32
 
 BATCH_SIZE = 512  # on a GPU, and where the batches are what is averaged over
@@ -64,14 +64,14 @@ def features(model: Classifier, data: ImageSource) -> Tensor:
 
 def _passed(model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSource) -> Iterator[Tensor]:
     """What `forward` makes of each batch, in order; in smaller batches once memory has run out."""
-    arrange, pieces = _arrangement(model, forward, data), Pieces()
+    arrange, pieces = _arrangement(model, forward, data), MicroBatches()
     size = CPU_BATCH_SIZE if data.labels.device.type == "cpu" else BATCH_SIZE
     for pixels in data.batches(torch.split(torch.arange(len(data), device=data.labels.device), size)):
-        yield from pieces.results(lambda part: forward(arrange(part.float().div_(255))), pixels)
+        yield from pieces.map(lambda part: forward(arrange(part.float().div_(255))), pixels)
 
 
 def _arrangement(
     model: nn.Module, forward: Callable[[Tensor], Tensor], data: ImageSource
 ) -> Callable[[Tensor], Tensor]:
     """How its images are to lie."""
-    return channels_last if suits(model, forward, data.shape) else lambda images: images
+    return channels_last if prefers_channels_last(model, forward, data.shape) else lambda images: images

@@ -22,7 +22,7 @@ from unlearn.core.types import Curve, ImageSource
 from unlearn.data.loaders import PairedLoader, SerialLoader
 from unlearn.training.finite import all_finite
 from unlearn.training.layout import channels_last, lay_out_weights
-from unlearn.training.partial import OURS, Partial, made_by
+from unlearn.training.partial import OURS, Partial, library_versions
 from unlearn.training.precision import CountingScaler
 from unlearn.training.prediction import predict
 from unlearn.training.trainer import TrainerSettings, fit
@@ -147,7 +147,7 @@ class RecipeModule(pl.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of."""
         checkpoint[OURS] = {
-            "versions": made_by(),
+            "versions": library_versions(),
             "epochs": self.current_epoch + 1,
             "seconds": self._earlier + time.perf_counter() - self._began,
             "curve": self.curve,

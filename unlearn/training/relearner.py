@@ -12,9 +12,9 @@ from unlearn.core.batch import Batch
 from unlearn.core.progress import Tick
 from unlearn.core.types import Curve, ImageSource, Subset
 from unlearn.data.loaders import PairedLoader
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.metrics.evidence import Relearning
-from unlearn.strategies.base import task
+from unlearn.strategies.base import task_loss
 from unlearn.training.prediction import predict
 from unlearn.training.recipe_module import RecipeModule
 from unlearn.training.trainer import TrainerSettings
@@ -43,7 +43,7 @@ class RelearnerModule(RecipeModule):
         return self.seen
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
-        return task(self.model, batch, Subset.FORGET, self.recipe.label_smoothing)  # type: ignore[arg-type]
+        return task_loss(self.model, batch, Subset.FORGET, self.recipe.label_smoothing)  # type: ignore[arg-type]
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Look at it if it is time to."""
@@ -51,11 +51,11 @@ class RelearnerModule(RecipeModule):
             return  # float16 skipped a step: nothing has changed since the last look
         step = self.steps_taken
         self.tell(step, self.how.steps)
-        if self.how.due(step):
+        if self.how.is_due(step):
             self.trainer.should_stop = self._look(step) or step >= self.how.steps
 
     def _look(self, step: int) -> bool:
         with torch.no_grad():
-            accuracy = correct(predict(self.model, self.forget)).mean().item()
+            accuracy = is_correct(predict(self.model, self.forget)).mean().item()
         self.seen.append({"step": step, "forget_accuracy": accuracy})
         return self.back(accuracy)

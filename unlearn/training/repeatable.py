@@ -42,7 +42,7 @@ MOST = 50_000_000  # parameters of a net that is tried on the CPU
 SAID = re.compile(r"(.+?)(?:_out)?(?:_cuda)? does not have a deterministic implementation")
 
 
-def raising_operations(net: nn.Module, shape: tuple[int, int, int]) -> set[str]:
+def find_nondeterministic_operations(net: nn.Module, shape: tuple[int, int, int]) -> set[str]:
     """Operations of a training step that raise on a CUDA device in deterministic mode, by torch's names.
 
     A step with two images of that shape is recorded: on the CPU, or for a net of many parameters on the meta device,

@@ -15,7 +15,7 @@ from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Curve, ImageSource
 from unlearn.data.loaders import Loader, StepLoader
-from unlearn.spd_gan.look import LOOKS, look
+from unlearn.spd_gan.look import SHIFT_NAMES, measure_shift
 from unlearn.spd_gan.losses import Guide
 from unlearn.spd_gan.networks import Generator
 from unlearn.spd_gan.options import Gan
@@ -56,7 +56,7 @@ class SpdGanModule(pl.LightningModule):
 
         moved = self.generator(clean)
         if step % self._stride == 0:
-            self._looks.append(look(self.guide.classifier, clean, moved, labels))
+            self._looks.append(measure_shift(self.guide.classifier, clean, moved, labels))
         term = self.settings.loss(moved, labels, self.guide)
         loss_g = 0.5 * (self.discriminator(moved) - 1).square().mean()
         self._update(generator_step, loss_g + self.settings.term_weight * term)
@@ -79,7 +79,7 @@ class SpdGanModule(pl.LightningModule):
         if not history.isfinite().all():
             step = int((~history.isfinite()).any(1).nonzero()[0, 0])
             raise DivergenceError(f"spd_gan: the loss was not finite at step {step}; lower spd_gan.lr")
-        names = ("discriminator_loss", "generator_loss", "term", *LOOKS)
+        names = ("discriminator_loss", "generator_loss", "term", *SHIFT_NAMES)
         kept = torch.cat([history[:: self._stride], torch.stack(self._looks).cpu()], 1).tolist()
         return [
             {"step": row * self._stride, **dict(zip(names, values, strict=True))} for row, values in enumerate(kept)

@@ -34,7 +34,7 @@ def group_size(model: nn.Module, batch: Batch) -> int:
     return 0 if work > MOST_WORK[device] else min(MOST, int(TOGETHER[device]) // max(1, work))
 
 
-def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
+def is_stackable(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
     """Whether a net can be stacked: models alone and stacked, a batch each: gradients, with dropout, and buffers.
 
     False where vmap refuses it or would run it model by model, or where it keeps or draws what a stack cannot see.
@@ -54,7 +54,7 @@ def agree(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
             labels = torch.stack([batch.labels for batch in batches])
             loss = cross_entropies(stack(images), labels, 0.0).sum()
             loss.backward()  # type: ignore[no-untyped-call]
-            stack.hand_back()
+            stack.copy_to_models()
         return all(_agree(stack, number, model) for number, model in enumerate(alone))
     except Exception:  # a net of one's own may fail in any way; trained alone it does not
         return False

@@ -65,7 +65,7 @@ class Stack:
             self._states = [torch.Generator(self._device).manual_seed(seed).get_state() for seed in seeds]
 
     @torch.no_grad()
-    def hand_back(self) -> None:
+    def copy_to_models(self) -> None:
         """Give the models what became of them."""
         stacked = self.parameters | self.buffers
         for number, model in enumerate(self.models):
@@ -153,7 +153,7 @@ def fit_stacked(
         for curve, (loss_, row) in zip(curves, rows, strict=True):
             curve.append(head | {"loss": loss_} | row)
         tick(epoch + 1, recipe.epochs)
-    stack.hand_back()
+    stack.copy_to_models()
     for model in models:
         model.eval()
     return curves

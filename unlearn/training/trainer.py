@@ -67,7 +67,7 @@ class TrainerSettings:
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             yield Problem(f"{key}.precision", "32 or bf16-mixed where there is no CUDA device", self.precision)
 
-    def lacking(self) -> Iterator[str]:
+    def find_missing_devices(self) -> Iterator[str]:
         """What is asked for and this machine does not have."""
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if self.accelerator == "gpu" and not there:
@@ -90,7 +90,7 @@ class TrainerSettings:
             device=self.device,
         )
 
-    def settled(self, net: Callable[[], Any], shape: tuple[int, ...]) -> TrainerSettings:
+    def with_threads(self, net: Callable[[], Any], shape: tuple[int, ...]) -> TrainerSettings:
         """With the number of threads that `net()`, for images of `shape`, is worth, unless one is set.
 
         A GPU waits for one thread, and a machine with fewer cores shares them out: both keep the numbers, and thus the
@@ -112,7 +112,7 @@ class TrainerSettings:
         Raises:
             UnlearnError: a GPU was asked for and there is none, or more of them than there are.
         """
-        for problem in self.lacking():
+        for problem in self.find_missing_devices():
             raise UnlearnError(problem)
         torch.set_num_threads(self.threads or 1)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need

@@ -13,7 +13,7 @@ from unlearn.core.batch import Batch
 from unlearn.core.types import ImageSource, Role, Subset
 from unlearn.data.augmentation import Augmentation
 from unlearn.data.loaders import Loader, PairedLoader, SerialLoader, Share, Without
-from unlearn.functional.estimates import correct
+from unlearn.functional.estimates import is_correct
 from unlearn.strategies.base import Phase
 from unlearn.training.frozen import Frozen
 from unlearn.training.prediction import predict
@@ -50,8 +50,8 @@ class UnlearnerModule(RecipeModule):
     def on_train_start(self) -> None:
         """Note the time, what may not move, and what the model scores before the first epoch."""
         self._started, self._first = time.perf_counter(), self.steps_taken
-        self._frozen = None if self.phase.movable is None else Frozen(self.model, self.phase.movable)
-        self._before = self._accuracies() if self.phase.budget.watches else {}
+        self._frozen = None if self.phase.trainable_mask is None else Frozen(self.model, self.phase.trainable_mask)
+        self._before = self._accuracies() if self.phase.budget.needs_accuracies else {}
         for norm in self._frozen_norms():
             norm.eval()
 
@@ -71,7 +71,7 @@ class UnlearnerModule(RecipeModule):
         """Stop where accuracies say that it is enough."""
         super().on_train_epoch_end()
         if self._before and self.ended is None:
-            self._end(self.phase.budget.spent(self._before, self._accuracies(), self._retained_share()))
+            self._end(self.phase.budget.reached_limit(self._before, self._accuracies(), self._retained_share()))
 
     def _end(self, reached: str | None) -> None:
         if reached is not None:
@@ -89,7 +89,7 @@ class UnlearnerModule(RecipeModule):
 
     def _accuracies(self) -> dict[Subset, float]:
         watched = {subset: self.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
-        return {subset: correct(predict(self.model, data)).mean().item() for subset, data in watched.items()}
+        return {subset: is_correct(predict(self.model, data)).mean().item() for subset, data in watched.items()}
 
     def _retained_share(self) -> float:
         """How much of the forget set is of classes that the retain set has as well."""
@@ -98,11 +98,13 @@ class UnlearnerModule(RecipeModule):
 
     def _frozen_norms(self) -> list[nn.Module]:
         """Those of which nothing moves, or, where they have no weights, nothing registered before them."""
-        if self.phase.movable is None:
+        if self.phase.trainable_mask is None:
             return []
         frozen, moved = list[nn.Module](), False
         for name, module in self.model.named_modules():
-            own = [self.phase.movable[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)]
+            own = [
+                self.phase.trainable_mask[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)
+            ]
             moves = any(bool(mask.any()) for mask in own)
             moved = moved or moves
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (moves if own else moved):
@@ -110,7 +112,7 @@ class UnlearnerModule(RecipeModule):
         return frozen
 
 
-def batches_of(
+def build_loader(
     phase: Phase, number: int, seed: int, augmentation: Augmentation | None = None
 ) -> PairedLoader | SerialLoader:
     """The loader of a strategy's phase, the process's share of it where several train together."""
@@ -123,7 +125,7 @@ def batches_of(
     return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)
 
 
-def replay_of(
+def build_replay_loader(
     phase: Phase, forget: ImageSource, seed: int, role: str, augmentation: Augmentation | None = None
 ) -> PairedLoader:
     """The batches of a training that had that seed and role, without the rows of the forget set."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from unlearn.core.memory import release
+from unlearn.core.memory import release_cuda_memory
 from unlearn.core.recipe import Recipe
 from unlearn.training.layout import channels_last
 from unlearn.training.precision import tf32
@@ -32,7 +32,7 @@ def warm_up_once(settings: TrainerSettings, name: tuple[Any, ...], work: Callabl
     with torch.random.fork_rng(devices=[]), suppress(RuntimeError, MemoryError):
         work()
         torch.cuda.synchronize()
-    release()
+    release_cuda_memory()
 
 
 def training_step(model: nn.Module, recipe: Recipe, shape: tuple[int, int, int], settings: TrainerSettings) -> None:

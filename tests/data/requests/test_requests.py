@@ -214,7 +214,7 @@ def test_random_follows_its_seed() -> None:
     [
         (Random(count=149), None),
         (Random(count=150), "forget.count: expected fewer than all 150 images"),
-        (Random(share=None), "forget.share: expected a share in (0, 1), or a forget.count"),
+        (Random(share=None), "forget.share: expected a fraction in (0, 1), or a forget.count"),
         (ClassWise(9), None),
         (ClassWise(10), "forget.class_index: expected a class from 0 to 9, got 10"),
     ],

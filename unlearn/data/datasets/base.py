@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.core.errors import Problem, as_one_line
 from unlearn.core.types import Images, ImageSource
-from unlearn.core.validation import added, at_least, one_of, share
+from unlearn.core.validation import added, at_least, fraction, one_of
 
 Part = tuple[Tensor, Tensor]  # images uint8 [n, c, h, w], labels int64 [n]
 
@@ -38,9 +38,9 @@ class Dataset(ABC):
     """Labelled images in a training and a test part; indices count in the part they belong to."""
 
     limit: int | None = None  # only the first images of the training part take part; null: all
-    validation: float = share(0.05, zero=False)  # of the training part
-    holdout: float = share(0.10, zero=False)  # of the training part
-    label_noise: float = share(0.0)  # of the training part gets a wrong label, uniformly drawn among the others
+    validation: float = fraction(0.05, zero=False)  # of the training part
+    holdout: float = fraction(0.10, zero=False)  # of the training part
+    label_noise: float = fraction(0.0)  # of the training part gets a wrong label, uniformly drawn among the others
     crop_padding: int = at_least(0, 0)  # pixels; 0: no random crop while training
     flip: bool = False  # mirror left-right at random while training
     crop_fill: str = added(one_of("zeros", "reflect"))  # what a crop shows beyond the image's border

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from unlearn.core.validation import share
+from unlearn.core.validation import fraction
 from unlearn.data.datasets.base import Contents, Dataset, resident
 
 
@@ -26,8 +26,8 @@ class Digits(Dataset):
     test_size = 360
     normalisation = ((0.305,), (0.376,))
 
-    validation: float = share(0.10, zero=False)
-    holdout: float = share(0.15, zero=False)
+    validation: float = fraction(0.10, zero=False)
+    holdout: float = fraction(0.15, zero=False)
 
     def load(self) -> Contents:
         from sklearn.datasets import load_digits

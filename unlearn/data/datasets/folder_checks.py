@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
-from unlearn.core.errors import Problem, some
+from unlearn.core.errors import Problem, abbreviate
 from unlearn.data.datasets.folder import Listing, all_of
 
 
@@ -34,10 +34,10 @@ def linked(listed: Iterable[tuple[str, Listing]]) -> Iterator[Problem]:
     """
     for folder, found in listed:
         if found.loops:
-            loops = some([f"{folder}/{loop}" for loop in found.loops])
+            loops = abbreviate([f"{folder}/{loop}" for loop in found.loops])
             yield Problem("dataset.root", "no link to a folder that it lies in", loops)
         elif found.repeated:
-            twice = some([f"{folder}/{name}, which is {first}" for name, first in found.repeated])
+            twice = abbreviate([f"{folder}/{name}, which is {first}" for name, first in found.repeated])
             yield Problem("dataset.root", "no folder twice, as by links", twice)
 
 
@@ -53,8 +53,8 @@ def misplaced(parts: Mapping[str, tuple[str, Listing]]) -> Iterator[Problem]:
         if part != "train" and strange:
             alike = (name for other in strange for name in known if name.casefold() == other.casefold())
             near = "".join(dict.fromkeys(f" (nearest: {name})" for name in alike))
-            expected = f"{part} classes among those of {trained}: {some(known)}{near}"
-            yield Problem("dataset.root", expected, some(strange))
+            expected = f"{part} classes among those of {trained}: {abbreviate(known)}{near}"
+            yield Problem("dataset.root", expected, abbreviate(strange))
     for (one, (first, mine)), (other, (second, theirs)) in combinations(parts.items(), 2):
         if mine.folders & theirs.folders:
             shared = min(mine.folders & theirs.folders)

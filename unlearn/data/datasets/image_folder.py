@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearn.core.errors import Problem, counted, nearest, some
+from unlearn.core.errors import Problem, abbreviate, nearest, pluralize
 from unlearn.core.types import Images
-from unlearn.core.validation import at_least, runtime, share
+from unlearn.core.validation import at_least, fraction, runtime
 from unlearn.data.datasets.base import Contents
 from unlearn.data.datasets.fingerprint import digests, fingerprint
 from unlearn.data.datasets.folder import MOST_OTHERS, Listing, is_flat, listing, nested_root
@@ -39,7 +39,9 @@ class ImageFolder(Own):
     train: str | None = runtime(None)  # folder of the training part, in `root`; null: train, or a flat root itself
     test: str | None = runtime(None)  # folder of the test part; null: test, or val, or a part drawn from a flat root
     val: str | None = runtime(None)  # folder of a validation split of its own; null: validation is drawn from train
-    test_fraction: float | None = runtime(share(None, zero=False))  # of each class is drawn for the test; null: test is
+    test_fraction: float | None = runtime(
+        fraction(None, zero=False)
+    )  # of each class is drawn for the test; null: test is
     test_seed: int = runtime(at_least(0, 0))  # of that draw
 
     @property
@@ -165,7 +167,9 @@ class ImageFolder(Own):
                 got = f"{folder}, with more than {MOST_OTHERS:,} other files"
                 yield Problem(f"dataset.{part if getattr(self, part) else 'root'}", "a folder of images", got)
             elif found.closed:
-                yield Problem("dataset.root", "folders that can be read", some([f"{folder}/{e}" for e in found.closed]))
+                yield Problem(
+                    "dataset.root", "folders that can be read", abbreviate([f"{folder}/{e}" for e in found.closed])
+                )
             elif not self._holds(name):
                 yield Problem(f"dataset.{'val' if part == 'val' else 'root'}", layout, self._instead(name))
             elif not found.classes:
@@ -202,7 +206,7 @@ class ImageFolder(Own):
             yield Problem(
                 "dataset.root",
                 "readable images",
-                f"{len(broken)} of {counted(count, 'file')} unreadable: {some(broken)}",
+                f"{len(broken)} of {pluralize(count, 'file')} unreadable: {abbreviate(broken)}",
             )
 
     # What is there
@@ -212,7 +216,7 @@ class ImageFolder(Own):
         if self._drawn_fraction is not None:
             return "the test part is drawn from the same folder"
         hidden = self._train.hidden
-        return f"torchvision counts {counted(len(hidden), 'hidden image')} ({some(hidden)})" if hidden else None
+        return f"torchvision counts {pluralize(len(hidden), 'hidden image')} ({abbreviate(hidden)})" if hidden else None
 
     @property
     def class_trouble(self) -> str | None:
@@ -228,7 +232,7 @@ class ImageFolder(Own):
         for part, (_, found) in self._folders.items():
             without = [name for name in self._train.classes if not found.sizes[name]]
             if without:
-                yield f"no image in the {part} part of {counted(len(without), 'class', 'classes')}: {some(without)}"
+                yield f"no image in the {part} part of {pluralize(len(without), 'class', 'classes')}: {abbreviate(without)}"
             if passed := found.passed_over():
                 yield f"passed over in the {part} part: {passed}"
         if self.index_trouble:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlearn.core.errors import ConfigError, DataError, Problem, UnlearnError, some
-from unlearn.core.user_code import argument_problems, load, place, source_hash
+from unlearn.core.errors import ConfigError, DataError, Problem, UnlearnError, abbreviate
+from unlearn.core.user_code import argument_problems, error_location, load_function, source_hash
 from unlearn.data.datasets.own import Own, fit
 from unlearn.data.stream import Stream
 
@@ -69,7 +69,7 @@ class Python(Own):
         yield from super().problems(key)
         yield from argument_problems(self.arguments, f"{key}.arguments")
         try:
-            load(self.factory, f"{key}.factory")
+            load_function(self.factory, f"{key}.factory")
         except ConfigError as error:
             yield from error.problems
 
@@ -113,7 +113,9 @@ class Decode:
             image = item[0] if isinstance(item, tuple | list) else item
             return fit(_pixels(image), self.channels, self.size)
         except Exception as error:  # a data set of one's own may fail in any way
-            raise DataError(f"dataset.factory: expected images or bytes, got {place(error)} as image {i}") from error
+            raise DataError(
+                f"dataset.factory: expected images or bytes, got {error_location(error)} as image {i}"
+            ) from error
 
 
 def _pixels(image: Any) -> Tensor:
@@ -131,12 +133,12 @@ def _made(factory: str, arguments: str) -> tuple[Pairs, Pairs]:
     Raises:
         DataError: it raised, or gave something else.
     """
-    build = load(factory, "dataset.factory")
+    build = load_function(factory, "dataset.factory")
     try:
         train, test = build(**json.loads(arguments))
         return _pairs(train), _pairs(test)
     except Exception as error:  # a function of one's own may fail in any way
-        raise DataError(f"dataset.factory: expected {CONTRACT}, got {place(error)}") from error
+        raise DataError(f"dataset.factory: expected {CONTRACT}, got {error_location(error)}") from error
 
 
 def _pairs(part: Any) -> Pairs:
@@ -165,6 +167,6 @@ def _unfit(parts: tuple[Pairs, Pairs]) -> Iterator[Problem]:
         return
     known, asked = (sorted(set(labels.tolist())) for labels in (train, test))
     if len(known) < 2 or known != list(range(len(known))):
-        yield Problem("dataset.factory", "two or more classes, labelled 0 to C - 1", some(known))
+        yield Problem("dataset.factory", "two or more classes, labelled 0 to C - 1", abbreviate(known))
     elif not set(asked) <= set(known):
-        yield Problem("dataset.factory", f"test labels from 0 to {known[-1]}", some(asked))
+        yield Problem("dataset.factory", f"test labels from 0 to {known[-1]}", abbreviate(asked))

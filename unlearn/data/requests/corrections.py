@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from unlearn.core.errors import DataError, Problem, some
+from unlearn.core.errors import DataError, Problem, abbreviate
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.requests.classes import class_number
 from unlearn.data.requests.records.content import decode, read_bytes
@@ -38,7 +38,7 @@ class Corrections:
 
     def of(self, labels: Tensor, positions: list[int]) -> str:
         """Labels at some positions, each with its record and its place in the file."""
-        return some([f"{labels[i]} for record {self._shown(i)}" for i in positions])
+        return abbreviate([f"{labels[i]} for record {self._shown(i)}" for i in positions])
 
     def _shown(self, position: int) -> str:
         return f"{self.records.named[position]} ({self.records.where[position]})"
@@ -55,7 +55,7 @@ class Corrections:
         """
         off = (self.wrong != labels).nonzero()[:, 0].tolist()
         if off:
-            shown = some([f"{self.wrong[i]} for record {self._shown(i)}, trained on as {labels[i]}" for i in off])
+            shown = abbreviate([f"{self.wrong[i]} for record {self._shown(i)}, trained on as {labels[i]}" for i in off])
             raise DataError(f"{key}: expected as `wrong` the label that the original was trained on, got {shown}")
 
 

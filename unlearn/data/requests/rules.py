@@ -9,9 +9,9 @@ import torch
 from omegaconf import MISSING
 from torch import Tensor
 
-from unlearn.core.errors import Problem, nearest, some
+from unlearn.core.errors import Problem, abbreviate, nearest
 from unlearn.core.random_streams import stream
-from unlearn.core.validation import at_least, checked, share
+from unlearn.core.validation import at_least, checked, fraction
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.population import Candidates, Population
 from unlearn.data.requests.base import Forget
@@ -22,7 +22,7 @@ from unlearn.data.requests.classes import class_number
 class Counted(Forget):
     """A rule that takes a share of D, or a number of images."""
 
-    share: float | None = share(0.1, zero=False)  # of D
+    share: float | None = fraction(0.1, zero=False)  # of D
     count: int | None = at_least(1, None)  # of images; given, it replaces share
 
     def wanted(self, n: int) -> int:
@@ -35,7 +35,7 @@ class Counted(Forget):
     def check(self, population: Population) -> Iterator[Problem | str]:
         members = population.members
         if self.share is None and self.count is None:
-            yield Problem("forget.share", "a share in (0, 1), or a forget.count", None)
+            yield Problem("forget.share", "a fraction in (0, 1), or a forget.count", None)
         elif self.wanted(members) >= members:
             key, got = ("share", self.share) if self.count is None else ("count", self.count)
             yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", got)
@@ -83,7 +83,7 @@ class ClassWise(Forget):
 
     def check(self, population: Population) -> Iterator[Problem | str]:
         dataset, got = population.dataset, self.class_index
-        named = f", or one of {some(dataset.class_names)}" if dataset.class_names else ""
+        named = f", or one of {abbreviate(dataset.class_names)}" if dataset.class_names else ""
         expected = f"a class from 0 to {dataset.classes - 1}{named}"
         try:
             if not 0 <= class_number(got, dataset) < dataset.classes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from unlearn.core.errors import DataError, nearest, some
+from unlearn.core.errors import DataError, abbreviate, nearest
 from unlearn.models.checkpoints.state_dicts import StateDict
 from unlearn.models.checkpoints.tensors import StoredTensor
 
@@ -62,7 +62,7 @@ def find_match(state_dicts: Sequence[StateDict], net: nn.Module, entry: str | No
     chosen = [match for match in fitting if entry is None or _is_called(match, entry)]
     beside = [match.label for match in complete if _lies_beside(match) and (entry is None or _is_called(match, entry))]
     if beside and not chosen:
-        got = f"what training keeps beside them, under {some(beside)}"
+        got = f"what training keeps beside them, under {abbreviate(beside)}"
         raise DataError(f"checkpoint: expected the weights of this net, got {got}")
     if not chosen:
         raise _misfit(matches, entry, wanted)
@@ -176,7 +176,7 @@ def _misfit(matches: Sequence[Match], entry: str | None, wanted: Mapping[str, Te
     if not called:
         labels = [match.label or "all of the file" for match in matches]
         near = nearest(entry or "", labels)
-        return DataError(f"checkpoint.entry: expected one of {some(labels)}{near}, got {entry!r}")
+        return DataError(f"checkpoint.entry: expected one of {abbreviate(labels)}{near}, got {entry!r}")
     closest = min(called, key=lambda match: (len(match.differences), -len(match.state_dict.tensors)))
     more = len(closest.differences) - SHOWN
     shown = ", ".join(closest.differences[:SHOWN]) + (f" and {more} others" if more > 0 else "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.core.errors import some
+from unlearn.core.errors import abbreviate
 from unlearn.models.checkpoints.containers import Content, read_content
 from unlearn.models.checkpoints.content import CONVERT, expected
 from unlearn.models.checkpoints.tensors import Storages, StoredTensor, stored_tensor
@@ -30,7 +30,7 @@ class StateDict:
     def __str__(self) -> str:
         """`122 tensors under state_dict (conv1.weight [64, 3, 7, 7], …)`."""
         where = f" under {'/'.join(self.path)}" if self.path else ""
-        shown = some([f"{name} {list(t.shape)}" for name, t in [*self.tensors.items()][:SHOWN]])
+        shown = abbreviate([f"{name} {list(t.shape)}" for name, t in [*self.tensors.items()][:SHOWN]])
         more = ", ..." if len(self.tensors) > SHOWN else ""
         return f"{len(self.tensors)} tensors{where} ({shown}{more})"
 
@@ -115,9 +115,9 @@ def _described(payload: Any) -> str:
         return f"no tensors, but objects or code ({_named(payload)}), which is not run"
     names = [str(name) for name, _ in items_of(payload)]
     objects = [_named(item) for _, item in items_of(payload) if isinstance(item, Instance | Global)]
-    code = f"; its objects or code ({some(list(dict.fromkeys(objects)))}) are not run" if objects else ""
+    code = f"; its objects or code ({abbreviate(list(dict.fromkeys(objects)))}) are not run" if objects else ""
     if isinstance(payload, dict):
-        return f"no tensors, only {some(names) if names else 'nothing'}{code}"
+        return f"no tensors, only {abbreviate(names) if names else 'nothing'}{code}"
     return f"no tensors, but a {type(payload).__name__}{code}"
 
 

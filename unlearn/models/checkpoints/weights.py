@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from unlearn.core.errors import DataError, some
+from unlearn.core.errors import DataError, abbreviate
 from unlearn.models.checkpoints.containers import read_content
 from unlearn.models.checkpoints.content import expected
 from unlearn.models.checkpoints.described import Normalisation, compare_classes, compare_normalisation, read_values
@@ -33,7 +33,7 @@ class Weights:
             read = self.entry or "what lies at its top"
             yield f"{file} holds several models: {read} was read, not {also} (checkpoint.entry chooses)."
         if self.surplus:
-            yield f"{file} also holds what this net does not have, which was left out: {some(self.surplus)}."
+            yield f"{file} also holds what this net does not have, which was left out: {abbreviate(self.surplus)}."
 
 
 def read_weights(

@@ -8,7 +8,7 @@ from itertools import combinations
 from math import sqrt
 from statistics import fmean, stdev
 
-from unlearn.functional.estimates import LEVEL, holm, two_sided
+from unlearn.functional.estimates import LEVEL, adjust_by_holm, two_sided_p_value
 from unlearn.report.sweep.scenario import Row, Spread
 
 GAP, FLOOR = "average_gap", "average_noise_floor"
@@ -72,7 +72,7 @@ def _is_in(row: Row, rows: Sequence[Row]) -> bool:
 def _wins(pairs: Sequence[tuple[Row, Row]]) -> list[tuple[Row, Row]]:
     """Winner and loser of each pair that the tests tell apart."""
     gaps = [differences(one, other) for one, other in pairs]
-    adjusted = holm([p_value(values) for values in gaps])
+    adjusted = adjust_by_holm([p_value(values) for values in gaps])
     return [
         (one, other) if fmean(values) > 0 else (other, one)
         for (one, other), values, p in zip(pairs, gaps, adjusted, strict=True)
@@ -92,7 +92,7 @@ def p_value(values: Sequence[float]) -> float:
     mean, spread = fmean(values), stdev(values)
     if spread <= TIE:
         return 0.0 if abs(mean) > TIE else 1.0
-    return two_sided(mean / spread * sqrt(len(values)), len(values) - 1)
+    return two_sided_p_value(mean / spread * sqrt(len(values)), len(values) - 1)
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from unlearn.core.progress import printable
+from unlearn.core.progress import escape_control
 
 DEEPEST = 50  # levels of a report
 Check = tuple[str, Callable[[Any], bool]]
@@ -77,14 +77,14 @@ ENTRIES: Mapping[str, Check] = {
 def _verdict_faults(verdict: Any) -> Iterator[str]:
     """Of the answers of a run, of which the words are counted."""
     if not isinstance(verdict, dict):
-        yield f"verdict: expected answers by question, got {printable(str(verdict))[:60]}"
+        yield f"verdict: expected answers by question, got {escape_control(str(verdict))[:60]}"
         return
     for question, answer in verdict.items():
-        place = f"verdict.{printable(question)}"
+        place = f"verdict.{escape_control(question)}"
         if not isinstance(answer, dict):
-            yield f"{place}: expected an answer, got {printable(str(answer))[:60]}"
+            yield f"{place}: expected an answer, got {escape_control(str(answer))[:60]}"
         elif not isinstance(answer.get("finding", ""), str):
-            yield f"{place}.finding: expected a word, got {printable(str(answer['finding']))[:60]}"
+            yield f"{place}.finding: expected a word, got {escape_control(str(answer['finding']))[:60]}"
 
 
 def _unread(report: Mapping[str, Any]) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _unread(report: Mapping[str, Any]) -> Iterator[str]:
     for name, number in report["metrics"].items():
         evaluations = report["statistics"].get(name, {}).get("readings", [])
         if number is not None and any("value" in each and each["value"] is None for each in evaluations):
-            yield f"statistics.{printable(name)}.evaluations: expected a number in each, got null"
+            yield f"statistics.{escape_control(name)}.evaluations: expected a number in each, got null"
 
 
 def faults(report: Mapping[str, Any]) -> Iterator[str]:
@@ -105,7 +105,7 @@ def faults(report: Mapping[str, Any]) -> Iterator[str]:
             continue
         wrong = next((name for name, value in entries.items() if not accepts(value)), None)
         if wrong is not None:
-            yield f"{part}.{printable(wrong)}: expected {expected}, got {printable(str(entries[wrong]))[:60]}"
+            yield f"{part}.{escape_control(wrong)}: expected {expected}, got {escape_control(str(entries[wrong]))[:60]}"
     if isinstance(report["seeds"], dict) and not _seeds(report["seeds"]):
         yield "seeds: expected an integer for each, and a list of them for baseline, got others"
     yield from _verdict_faults(report.get("verdict", {}))
@@ -125,7 +125,7 @@ def _shallow(value: Any, left: int) -> bool:
 def disarmed(value: Any) -> Any:
     """The same JSON in which no text, and no name, moves a terminal's cursor."""
     if isinstance(value, dict):
-        return {printable(name): disarmed(item) for name, item in value.items()}
+        return {escape_control(name): disarmed(item) for name, item in value.items()}
     if isinstance(value, list):
         return [disarmed(item) for item in value]
-    return printable(value) if isinstance(value, str) else value
+    return escape_control(value) if isinstance(value, str) else value

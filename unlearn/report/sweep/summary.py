@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from unlearn.core.errors import format_error, some
+from unlearn.core.errors import abbreviate, format_error
 from unlearn.report.sweep.page import render
 from unlearn.report.sweep.read import Cell, Found, ReportError, read
 from unlearn.report.sweep.scenario import Row, group
@@ -56,10 +56,10 @@ def _notes(found: Found, rows: Sequence[Row], older: int) -> Iterator[str]:
     )
     idle = list(dict.fromkeys(row.label for row in rows if any("selection" in c.report["notes"] for c in row.cells)))
     if idle:
-        yield f"Selected weights with a score of 0, which were taken by their place alone: {some(idle)}."
+        yield f"Selected weights with a score of 0, which were taken by their place alone: {abbreviate(idle)}."
     unsolved = list(dict.fromkeys(row.label for row in rows if any("solver" in c.report["notes"] for c in row.cells)))
     if unsolved:
-        yield f"Conjugate gradients stopped before they reached their tolerance: {some(unsolved)}."
+        yield f"Conjugate gradients stopped before they reached their tolerance: {abbreviate(unsolved)}."
     yield from (f"Left out: {words}." for words in found.left_out)
     if older:
         yield f"Left out: {older} of the same setting and seeds as a newer report, with other keys."

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
-from unlearn.core.errors import some
+from unlearn.core.errors import abbreviate
 from unlearn.data.datasets.base import Dataset
 
 WILD = "*?["
@@ -110,7 +110,9 @@ class Names:
         drawn = sorted(self.in_test) if self.is_drawn else []
         cut = [drawn[i] for i in self._within(text, "test", drawn)]
         if cut:
-            raise LookupError(f"{len(cut)} of its {len(cut) + len(found)} files are of the test part: {some(cut)}")
+            raise LookupError(
+                f"{len(cut)} of its {len(cut) + len(found)} files are of the test part: {abbreviate(cut)}"
+            )
         return found
 
     def _within(self, text: str, part: str, names: Sequence[str]) -> list[int]:
@@ -153,7 +155,7 @@ class Names:
 
     def _only(self, found: Sequence[int]) -> list[int]:
         if len(found) > 1:
-            raise LookupError(f"it fits {len(found)} files: {some([self.paths[i] for i in found])}")
+            raise LookupError(f"it fits {len(found)} files: {abbreviate([self.paths[i] for i in found])}")
         return list(found)
 
 

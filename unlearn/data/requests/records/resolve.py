@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from unlearn.core.errors import DataError, Problem, some
+from unlearn.core.errors import DataError, Problem, abbreviate
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.requests.records.names import Names
 from unlearn.data.requests.records.read import read_records
@@ -34,7 +34,7 @@ class Listed:
 
     def at(self, positions: Sequence[int]) -> str:
         """The records at some positions, with their places in the file."""
-        return some([f"{self.index[i]} ({self.where[i]})" for i in positions])
+        return abbreviate([f"{self.index[i]} ({self.where[i]})" for i in positions])
 
     def taken(self, order: Tensor) -> Listed:
         """The records at these positions, in this order."""
@@ -88,7 +88,7 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
     """
     by_index = [record for record in records if isinstance(record.index, int) and record.file is None]
     if by_index and dataset.index_trouble:
-        shown = some([f"{record.index} ({record.where})" for record in by_index])
+        shown = abbreviate([f"{record.index} ({record.where})" for record in by_index])
         expected = f"names of files, not indices, since {dataset.index_trouble}"
         raise DataError(f"{key}: expected {expected}, got {shown} in {path}")
     names = Names(dataset)
@@ -104,7 +104,7 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
             reason = str(error) or (_hint(record, names) if len(wrong) < SHOWN else "")
             wrong.append(f"{record.name!r} ({record.where}{reason and f': {reason}'})")
     if wrong:
-        raise DataError(f"{key}: expected records of the training part, got {some(wrong)} in {path}")
+        raise DataError(f"{key}: expected records of the training part, got {abbreviate(wrong)} in {path}")
     index = torch.tensor([index for index, _ in found], dtype=torch.int64)
     return Listed(index, tuple(record.name for _, record in found), tuple(record.where for _, record in found))
 
@@ -149,7 +149,9 @@ def _as_read(record: Record, names: Names) -> list[int]:
     listed = [item for item in (record.index, record.file) if item is not None]
     index, *others = [[item] if isinstance(item, int) else names.find(item) for item in listed]
     if others and index != others[0]:
-        raise LookupError(f"the file {record.file!r} has index {some(others[0])}; leave one of the two columns out")
+        raise LookupError(
+            f"the file {record.file!r} has index {abbreviate(others[0])}; leave one of the two columns out"
+        )
     return index
 
 
@@ -180,7 +182,7 @@ def record_problems(listed: Listed, path: Path, dataset: Dataset, key: str) -> I
         f"{index} ({listed.where[i]} and {listed.where[i + 1]})" for i, (index, after) in pairs if index == after
     ]
     if repeated:
-        yield Problem(key, "each record once", f"repeated {some(repeated)}")
+        yield Problem(key, "each record once", f"repeated {abbreviate(repeated)}")
     foreign = (~torch.isin(listed.index, dataset.records)).nonzero()[:, 0].tolist()
     if foreign:
         last = int(dataset.records[-1])
