@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import omegaconf.base
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -39,6 +40,7 @@ SMALL = (
 )
 
 config.register()
+omegaconf.base.parse = cache(omegaconf.base.parse)  # without it, parsing `${...}` again and again takes minutes
 
 
 def write_images(root: Path, n: int = 6, size: tuple[int, int] = (10, 9), nested: bool = False) -> Path:

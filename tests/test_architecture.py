@@ -165,7 +165,13 @@ def test_the_store_knows_no_torch() -> None:
 
 def test_holdout_is_for_attacks() -> None:
     # Attacks learn from shadow models, which are trained on half of it: `test_shadow.py` sees that nothing else does.
-    makers = {"core/types.py", "stages/samples.py", "stages/shadow.py", "pipeline/plan_stages.py", "pipeline/evaluations.py"}
+    makers = {
+        "core/types.py",
+        "stages/samples.py",
+        "stages/shadow.py",
+        "pipeline/plan_stages.py",
+        "pipeline/evaluations.py",
+    }
     readers = files_of("attacks") | {"metrics/spd_gan_controls.py", "metrics/unlearning_degree_holdout.py"}
     assert {name_of(path) for path in FILES if "HOLDOUT" in words(path)} <= makers | readers
     spelled = {name_of(path) for path in FILES if any("holdout" in word.lower() for word in words(path))}

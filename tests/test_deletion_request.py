@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import unlearn
 from conftest import write_images
 
 from unlearn.cli.arguments import quote_paths
@@ -56,11 +55,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_elsewhere(folder / "photos", folder / "resnet18.pt")
     (folder / "request.txt").write_text("# by mail\n" + "\n".join(REQUEST) + "\n")
     return folder
-
-
-def unlearn(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "unlearn", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_three_models_numbers_and_the_page(desk: Path) -> None:

@@ -26,7 +26,9 @@ def rows() -> Iterator[Row]:
             if sum(int(mask.sum()) for mask in way.values()) != count:
                 raise AssertionError("not exactly K")
         pair = compare(
-            lambda count=count: random_k_mask(like, count, 0), lambda count=count: rival(like, count), clock=time.process_time
+            lambda count=count: random_k_mask(like, count, 0),
+            lambda count=count: rival(like, count),
+            clock=time.process_time,
         )
         yield Row(name, "torch.randperm", 1e3 * pair.ours, 1e3 * pair.rival, "ms", pair.ratio, goal, clock="cpu")
 

@@ -25,7 +25,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.training.classifier import ClassifierModule
-from unlearn.training.stackable import is_stackable, group_size
+from unlearn.training.stackable import group_size, is_stackable
 from unlearn.training.stacked import fit_stacked
 from unlearn.training.trainer import TrainerSettings
 

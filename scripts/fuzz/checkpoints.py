@@ -32,6 +32,8 @@ from unlearn.models.checkpoints.weights import read_weights
 
 PATIENCE = 20.0  # seconds
 NORMALISATION = ((0.5,), (0.5,))
+CLASSES = ("a", "b", "c")
+BESIDE = ("beside", "mean", "std", "classes", "class_to_idx", "idx_to_class", "config")  # keys next to weights
 
 
 class Call:
@@ -67,7 +69,7 @@ def payload(draw: random.Random, trace: Path) -> Any:
         state[draw.choice([name, "extra", "normalize.mean", ""])] = draw.choice(odd(trace))
     wrapped: Any = draw.choice([state, OrderedDict(state), [state], (state, state), net(), {0: state, None: 1}])
     for key in draw.sample(["state_dict", "model", "ema", "7", ""], draw.randrange(3)):
-        wrapped = {key: wrapped, "beside": draw.choice(odd(trace))}
+        wrapped = {key: wrapped, draw.choice(BESIDE): draw.choice(odd(trace))}
     return wrapped
 
 
@@ -89,6 +91,10 @@ def odd(trace: Path) -> list[Any]:
         np.ones(3),
         np.array(["a"]),
         argparse.Namespace(a=loop),
+        argparse.Namespace(mean=[0.5, "x"], std=float("inf"), classes={"a": loop, "b": 0}),
+        {"mean": [], "std": [2**70], "a": "0", "b": 1.0, (): ("a", "a")},
+        {0: "b", 1: "a", "2": "c", None: "d"},
+        ["c", "b", "\x1b[2J\n"],
         2**70,
         None,
         loop,
@@ -152,7 +158,7 @@ def outcome(path: Path) -> str:
     """How reading ended."""
     start = time.perf_counter()
     try:
-        read_weights(path, net(), NORMALISATION)
+        read_weights(path, net(), NORMALISATION, None, CLASSES)
         ended = "read"
     except DataError as error:
         ended = "refused" if "\n" not in str(error) and "weights_only" not in str(error) else f"bad message: {error}"

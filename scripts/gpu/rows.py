@@ -238,7 +238,12 @@ def select(share: float) -> None:
         for mask in found.values():
             mask.to(DEVICE)
 
-    row(f"the largest {share:.0%} of {ENTRIES:.0e}", "times/s", lambda: seconds(lambda: top_k_mask(scores, count)), rivals)
+    row(
+        f"the largest {share:.0%} of {ENTRIES:.0e}",
+        "times/s",
+        lambda: seconds(lambda: top_k_mask(scores, count)),
+        rivals,
+    )
 
 
 ROWS: dict[str, Callable[[Images], None]] = {

@@ -69,14 +69,14 @@ def _changes(module: cst.Module) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
 
 
 class _Visitor(cst.CSTVisitor):
-    """Collects the nodes that run; annotations do not."""
+    """Collects the nodes that decide what is computed: not annotations, nor decorators, which freeze and remember."""
 
     def __init__(self) -> None:
         super().__init__()
         self.nodes: list[cst.CSTNode] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        if isinstance(node, cst.Annotation):
+        if isinstance(node, cst.Annotation | cst.Decorator):
             return False
         self.nodes.append(node)
         return True

@@ -26,7 +26,7 @@ from unlearn.attacks.roc import auc, balanced_accuracy, clopper_pearson, measure
 from unlearn.attacks.selection import Selection
 from unlearn.core.plugins import find_options
 from unlearn.core.types import Measurement, Predictions, Role, Subset
-from unlearn.functional.gradient_inversion import Reconstructions, ForgottenImage
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
 from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence, Shadow
 from unlearn.strategies.base import Strategy
 
@@ -281,7 +281,10 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
 def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> ModelEvidence:
     every = {Subset.FORGET: members, Subset.RETAIN: retain}
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
-    nothing = Reconstructions(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)), ForgottenImage(image, 0, 1, image, image)
+    nothing = (
+        Reconstructions(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)),
+        ForgottenImage(image, 0, 1, image, image),
+    )
     found = {subset: every.get(subset, others) for subset in attack.subsets}
     return ModelEvidence(found, recovered=nothing if attack.recovery else None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.attacks.feature_recovery import FeatureRecovery, mse, ssim
 from unlearn.core.types import Measurement
-from unlearn.functional.gradient_inversion import Reconstructions, ForgottenImage
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
 from unlearn.metrics.evidence import Evidence, ModelEvidence
 
 CONTROLS = [f"{control}_{of}" for control in ("class_mean", "nearest") for of in ("mse", "ssim")]

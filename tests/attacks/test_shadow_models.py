@@ -90,7 +90,9 @@ def by_hand() -> ShadowStatistics:
     """Two samples, four models; of the second sample the margins lie twice as far apart."""
     shadows = torch.tensor([[3.0, 6.0], [5.0, 10.0], [0.0, 0.0], [2.0, 4.0]], dtype=torch.float64)
     learnt = torch.tensor([[True, True], [True, True], [False, False], [False, False]])
-    return ShadowStatistics(torch.tensor([4.0, 2.0], dtype=torch.float64), shadows, learnt, learnt, torch.tensor([True, False]))
+    return ShadowStatistics(
+        torch.tensor([4.0, 2.0], dtype=torch.float64), shadows, learnt, learnt, torch.tensor([True, False])
+    )
 
 
 def test_the_ratio_by_hand() -> None:
@@ -168,7 +170,9 @@ def test_without_gamma_the_ranking_is_that_of_the_gain() -> None:
     gain = torch.randn(100, generator=torch.Generator().manual_seed(0)).double()
     masks = torch.ones(4, 100, dtype=torch.bool)
     found = ShadowStatistics(gain, torch.zeros(4, 100).double(), masks, masks, torch.arange(100) < 40)
-    areas = [measure_scores(each, found, 0.5, 100, seed=0)["auc"].value for each in (gain, fraction_outscored(found, 1.0))]
+    areas = [
+        measure_scores(each, found, 0.5, 100, seed=0)["auc"].value for each in (gain, fraction_outscored(found, 1.0))
+    ]
     assert areas[0] == areas[1]
 
 
@@ -248,7 +252,9 @@ def test_a_rate_has_an_interval_where_there_are_enough_non_members() -> None:
     draws = torch.Generator().manual_seed(0)
     scores = torch.cat([torch.randn(300, generator=draws) + 1, torch.randn(1200, generator=draws)]).double()
     mask = torch.ones(1, 1500, dtype=torch.bool)
-    told = measure_scores(scores, ShadowStatistics(scores, scores[None], mask, mask, torch.arange(1500) < 300), 0.0, 200, seed=0)
+    told = measure_scores(
+        scores, ShadowStatistics(scores, scores[None], mask, mask, torch.arange(1500) < 300), 0.0, 200, seed=0
+    )
     value, interval = told["tpr_at_1pct_fpr"].value, told["tpr_at_1pct_fpr"].interval
     assert value is not None
     assert interval is not None

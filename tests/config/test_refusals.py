@@ -290,6 +290,32 @@ def test_a_file_of_ones_own_is_named_with_what_is_wrong(text: str, problem: str,
     assert "mine" in line
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("010", "got 010 on line 3, which is read in base 8"),
+        ("-0_17", "got -0_17 on line 3, which is read in base 8"),
+        ("1:30", "got 1:30 on line 3, which is read in base 60"),
+        ("[1, 2:03.5]", "got 2:03.5 on line 3, which is read in base 60"),
+    ],
+)
+def test_a_number_that_yaml_reads_otherwise_than_it_is_written_is_refused(
+    value: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"{HEADER}train:\n  epochs: {value}\n")
+    (line,) = refused(f"--config-dir={tmp_path}", "+experiment=mine")
+    assert line == (f"--config-dir: experiment/mine.yaml: expected a number in base 10, or text in quotes, {problem}")
+
+
+@pytest.mark.parametrize("value", ["10", "0x0A", "1_0", "0"])
+def test_a_number_that_means_what_is_written_is_read(value: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"{HEADER}seed: {value}\nstrategy: {{}}\n# 010\n")
+    (run,) = checked(f"--config-dir={tmp_path}", "+experiment=mine").configs
+    assert run.seed == int(value, 0)
+
+
 def test_a_pipe_and_a_link_to_itself_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     os.mkfifo(tmp_path / "experiment" / "pipe.yaml")

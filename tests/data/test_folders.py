@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from unlearn.core.errors import DataError
+from unlearn.core.validation import problems
+from unlearn.data.datasets import folder
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.population import Population
 from unlearn.data.requests.listed import Indices
@@ -251,6 +253,21 @@ def loop_through_another(root: Path) -> None:
     (root / "train/dog/to_cat").symlink_to("../cat")
 
 
+def link_beside_what_it_leads_to(root: Path) -> None:
+    (root / "train/cat/dogs").symlink_to("../dog")
+
+
+def chain_of_links(root: Path) -> None:
+    """Each folder holds two links to the next: 2^20 paths to the last."""
+    for number in range(20):
+        (root / f"pool/{number}").mkdir(parents=True)
+        for name in "ab":
+            (root / f"pool/{number}/{name}").symlink_to(f"../{number + 1}")
+    (root / "pool/20").mkdir()
+    picture().save(root / "pool/20/one.png")
+    (root / "train/cat/chain").symlink_to("../../pool/0")
+
+
 def class_of_the_test_alone(root: Path) -> None:
     shutil.copytree(root / "test/cat", root / "test/yak")
 
@@ -284,7 +301,9 @@ def no_test(root: Path) -> None:
         (thread, ["train/dog/9000.png (sides of 1 and 1000000 pixels"]),
         (pipe, ["train/dog/9000.png (not a regular file)"]),
         (loop, ["no link to a folder that it lies in", "train/dog/loop"]),
-        (loop_through_another, ["train/cat/to_dog/to_cat", "train/dog/to_cat/to_dog"]),
+        (loop_through_another, ["no link to a folder that it lies in", "to_dog/to_cat"]),
+        (link_beside_what_it_leads_to, ["no folder twice, as by links", "train/dog, which is cat/dogs"]),
+        (chain_of_links, ["no folder twice, as by links", "train/cat/chain/b, which is cat/chain/a"]),
         (class_of_the_test_alone, ["test classes among those of train: cat, dog, owl", "'yak'"]),
         (class_in_another_case, ["(nearest: cat)", "'Cat'"]),
         (nested, ["which lies deeper: dataset.root=", "photos/photos"]),
@@ -314,6 +333,38 @@ def test_a_folder_is_not_read_as_two_parts(photos: Path, settings: dict[str, str
     (photos / "link").symlink_to("train")
     found = complaints(ImageFolder(root=str(photos), workers=0, **settings))  # type: ignore[arg-type]
     assert any("a folder of other images than dataset." in problem for problem in found), found
+
+
+def test_a_part_is_not_the_whole_disk_nor_around_another(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder.os, "walk", lambda *_, **__: pytest.fail("listed"))
+    disk, home = (complaints(ImageFolder(root=str(photos), test=test)) for test in ("/", str(Path.home())))
+    assert disk[0].startswith("dataset.test: expected a folder of images for the test part, got '/, which is the disk'")
+    assert home[0].endswith("which is the home folder'")
+    (around,) = complaints(ImageFolder(root=str(photos), test="."))
+    expected = "dataset.test: expected a folder of other images than dataset.train"
+    assert around == f"{expected}, got '{photos}, which holds {photos}/train'"
+
+
+def test_a_folder_of_other_files_is_not_read_to_its_end(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "MOST_OTHERS", 5)
+    for number in range(200):
+        (photos / f"test/{number}.txt").touch()
+    (found,) = complaints(ImageFolder(root=str(photos)))
+    assert found.startswith("dataset.root: expected a folder of images, got")
+
+
+def test_the_store_lies_outside_of_the_images(photos: Path) -> None:
+    dataset = ImageFolder(root=str(photos))
+    assert dataset.part_around(str(photos / "train/cat/artifacts")) == "train"
+    assert dataset.part_around(str(photos / "test")) == ""
+    assert dataset.part_around(str(photos / "artifacts")) == ""
+
+
+@pytest.mark.parametrize(("side", "accepted"), [(11_585, True), (11_586, False)])
+def test_a_side_too_long_for_any_image_is_said_of_the_setting(photos: Path, side: int, accepted: bool) -> None:
+    found = [str(problem) for problem in problems(ImageFolder(root=str(photos), size_px=side), "dataset")]
+    assert bool(found) is not accepted
+    assert not found or found == ["dataset.size_px: expected an integer from 4 to 11,585, got 11586"]
 
 
 def test_broken_files_are_looked_at_again_once_they_change(photos: Path) -> None:
@@ -364,6 +415,12 @@ def test_a_flat_folder_gives_a_test_part_by_its_seed(photos: Path) -> None:
     assert one.identity() == again.identity() != other.identity()
     assert one.index_trouble == "the test part is drawn from the same folder"
     assert any("0.2 of each class, seed 0" in remark for remark in one.remarks())
+
+
+def test_links_in_a_flat_folder_are_refused_as_in_any_other(photos: Path) -> None:
+    (photos / "train/cat/dogs").symlink_to("../dog")
+    (found,) = complaints(ImageFolder(root=str(photos / "train"), test_fraction=0.5, train="."))
+    assert found == f"dataset.root: expected no folder twice, as by links, got '{photos}/train/dog, which is cat/dogs'"
 
 
 def test_a_test_part_is_drawn_on_request(photos: Path) -> None:

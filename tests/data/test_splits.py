@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -158,6 +159,33 @@ def test_a_checkpoint_trained_on_all_takes_validation_and_holdout_from_the_test_
     assert (len(drawn.validation), len(drawn.holdout)) == (36, 54)  # 10 and 15 % of 360
     assert drawn.test is not None
     assert len(drawn.test) == 270
+
+
+@pytest.mark.parametrize(("missing", "from_training"), [(0, True), (1, False)])
+def test_validation_and_holdout_are_drawn_from_the_training_part_as_long_as_it_has_enough(
+    missing: int, from_training: bool
+) -> None:
+    dataset = Digits(limit=200)
+    aside = sum(dataset.aside)
+    with trained(list(range(200 - aside + missing))) as seen:
+        drawn = Population.of(dataset, 0, Random(share=0.1), seen).draw()
+    assert (drawn.test is None) is from_training
+    if from_training:
+        assert torch.cat([drawn.validation, drawn.holdout]).sort().values.tolist() == list(range(200 - aside, 200))
+
+
+def digest(indices: list[int]) -> str:
+    return hashlib.sha256(torch.tensor(indices).numpy()).hexdigest()  # type: ignore[arg-type]
+
+
+def test_the_identity_of_a_population_is_who_is_meant(tmp_path: Path) -> None:
+    assert Population.of(Digits(), 0, Random(share=0.1)).identity() == {"reserved": None, "trained_on": None}
+    (tmp_path / "earlier.txt").write_text("8\n2\n")
+    with naming([5, 3]) as request, trained([3, 4, 5]) as seen:
+        found = Population.of(Digits(), 0, request, seen).identity()
+        assert found == {"reserved": digest([3, 5]), "trained_on": digest([3, 4, 5])}
+        later = Population.of(Digits(), 0, request, TrainedOn(seen.listed, str(tmp_path / "earlier.txt")))
+        assert later.identity() == found | {"kept_out": digest([2, 8])}
 
 
 def test_another_seed_draws_others_around_a_checkpoint() -> None:

@@ -495,7 +495,9 @@ def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
     run: Run, finished: Finished, tmp_path: Path
 ) -> None:
     bare = ("spd_gan=off", "metrics=[accuracy]", "attacks=none", "baseline=none", *WRECK, "blend=mix")
-    held, free = (run(tmp_path, *bare, each).outcome.plan.final_model for each in ("blend.drop=0.1", "blend.target=0.01"))
+    held, free = (
+        run(tmp_path, *bare, each).outcome.plan.final_model for each in ("blend.drop=0.1", "blend.target=0.01")
+    )
     idle = run(tmp_path, *bare[:4], "strategy=identity", "blend=mix").outcome.plan.final_model
     catalogue = Catalogue.read(tmp_path)
     shares = [

@@ -151,7 +151,8 @@ def test_a_failed_download_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, er
 
 def test_weights_are_keyed_by_the_content_they_name() -> None:
     plain, default, first, second = (
-        canonicalize(Torchvision("resnet50", weights)) for weights in (None, "DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2")
+        canonicalize(Torchvision("resnet50", weights))
+        for weights in (None, "DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2")
     )
     assert plain["weights"] is None
     assert first["weights"] == "resnet50-0676ba61.pth"

@@ -60,7 +60,9 @@ LONG = "supercalifragilistic" * 8
 
 @pytest.fixture(scope="module")
 def report(finished: Finished) -> dict[str, Any]:
-    return assemble(finished.outcome, config.to_plain_dict(finished.composed), {"dataset": "digits", "strategy": "top_k"})
+    return assemble(
+        finished.outcome, config.to_plain_dict(finished.composed), {"dataset": "digits", "strategy": "top_k"}
+    )
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from reports import report, write
+from verdicts import report as measured
 
 from unlearn.report.note import FAILED, NOTE, Note
 from unlearn.report.sweep.read import ReportError
@@ -89,3 +90,25 @@ def test_names_move_no_cursor_and_make_no_markup(tmp_path: Path) -> None:
     assert "](http" not in outside
     rows = list(csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines()))
     assert not [cell for row in rows for cell in row.values() if cell.startswith("=")]
+
+
+def test_the_verdicts_counted_are_those_of_the_numbers(tmp_path: Path) -> None:
+    numbers = measured(1.0, [0.40, 0.41, 0.39], 0.9)
+    found = report() | {name: numbers[name] for name in ("judged_by", "chance")}
+    for part in ("metrics", "statistics", "seeds"):
+        found[part] = found[part] | numbers[part]
+    found["verdict"] = {"forgotten": {"finding": "forgotten"}, "utility": {"finding": "kept"}}
+    summarise([write(tmp_path, found)], tmp_path, io.StringIO())
+    text = (tmp_path / "sweep.md").read_text()
+    assert "Of 1 runs: 1 not forgotten; utility 1 unmeasured." in text
+    assert "1 forgotten" not in text
+    assert "kept" not in text
+
+
+def test_numbers_that_no_verdict_can_be_read_off_are_refused(tmp_path: Path) -> None:
+    numbers = measured(1.0, [0.40, 0.41], 0.9)
+    numbers["statistics"]["gap/forget_accuracy"]["original"] = None
+    found = report() | {"judged_by": ["forget_accuracy"]}
+    found |= {part: found[part] | numbers[part] for part in ("metrics", "statistics", "seeds")}
+    with pytest.raises(ReportError, match="lack or contradict"):
+        summarise([write(tmp_path, found)], tmp_path, io.StringIO())

@@ -13,7 +13,7 @@ from scipy import stats
 
 from unlearn import config
 from unlearn.core.types import Predictions, Role, Subset
-from unlearn.functional.estimates import paired_interval, paired_fraction_interval
+from unlearn.functional.estimates import paired_fraction_interval, paired_interval
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
 from unlearn.pipeline.evaluations import Evaluation

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from unlearn.core.errors import DataError, DivergenceError
-from unlearn.report.publishable import publishable, publishable_error, publishable_report, without_records
+from unlearn.report.publishable import (
+    publishable,
+    publishable_error,
+    publishable_report,
+    without_classes,
+    without_records,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +89,24 @@ def test_names_of_records_are_taken_out_of_texts() -> None:
     notes = {"notes": {"left": "cat/jane 7.png remains in test, and jane 7.png", "n": 3}}
     assert without_records(notes, {"cat/jane 7.png"}) == {
         "notes": {"left": "(withheld) remains in test, and (withheld)", "n": 3}
+    }
+
+
+def test_names_of_classes_are_taken_out_of_config_command_and_notes() -> None:
+    told = {
+        "config": {"forget": {"class_index": "jane doe", "share": 0.1}, "seed": 3},
+        "command": "unlearn forget=class_wise 'forget.class_index=jane doe' +forget.subclass=7,ann seed=3",
+        "notes": {"checkpoint": "output 3 is jane doe, output 1 is 7; janette stays", "split": "3 of ann"},
+        "metrics": {"unlearned/forget_accuracy": 0.5},
+    }
+    found = without_classes(told, {"jane doe", "ann", "7"})
+    assert found == {
+        "config": {"forget": {"class_index": "(withheld)", "share": 0.1}, "seed": 3},
+        "command": "unlearn forget=class_wise 'forget.class_index=(withheld)' '+forget.subclass=(withheld)' seed=3",
+        "notes": {"checkpoint": "output 3 is (withheld), output 1 is 7; janette stays", "split": "3 of (withheld)"},
+        "metrics": {"unlearned/forget_accuracy": 0.5},
+    }
+    assert without_classes(told, ()) == told | {"command": without_classes(told, ())["command"]}
+    assert without_classes({"config": {"forget": {"class_index": 3}}}, {"cat"})["config"]["forget"] == {
+        "class_index": 3
     }

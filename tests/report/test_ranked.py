@@ -10,7 +10,9 @@ from unlearn.attacks.roc import MembershipScores, auc, tpr_at
 from unlearn.report.ranked import AT_ONCE, POINTS, RESAMPLES, area_difference, as_curves, curve, mistakes
 
 
-def drawn(seed: int, shift: float = 1.0, members: int = 150, others: int = 250, levels: int = 10**6) -> MembershipScores:
+def drawn(
+    seed: int, shift: float = 1.0, members: int = 150, others: int = 250, levels: int = 10**6
+) -> MembershipScores:
     generator = np.random.default_rng(seed)
     found = generator.normal(shift, 1, members), generator.normal(0, 1, others)
     return MembershipScores(*((each * levels // 8).astype(np.float64) for each in found))
@@ -41,7 +43,12 @@ def test_points_are_few_and_reach_both_ends(others: int) -> None:
 
 
 def test_a_perfect_attack_and_a_guess() -> None:
-    found = as_curves([("original", 0, MembershipScores(np.ones(9), np.zeros(9))), ("unlearned", 0, MembershipScores(*2 * [np.zeros(9)]))])
+    found = as_curves(
+        [
+            ("original", 0, MembershipScores(np.ones(9), np.zeros(9))),
+            ("unlearned", 0, MembershipScores(*2 * [np.zeros(9)])),
+        ]
+    )
     assert (found["members"], found["non_members"]) == (9, 9)
     perfect, guess = (model["tpr"] for model in found["models"])
     assert set(perfect) == {1.0}
@@ -101,7 +108,9 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
     for seed in range(100):
         generator = np.random.default_rng(seed)
         common = generator.normal(1, 1, 80), generator.normal(0, 1, 120)
-        mine, theirs = (MembershipScores(*(each + generator.normal(0, 0.7, len(each)) for each in common)) for _ in range(2))
+        mine, theirs = (
+            MembershipScores(*(each + generator.normal(0, 0.7, len(each)) for each in common)) for _ in range(2)
+        )
         low, high = area_difference(mine, [theirs], seed).interval or (1.0, 0.0)
         held += low <= 0 <= high
     assert held >= 89
@@ -110,7 +119,9 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
 def test_resamples_are_shared_by_models_and_are_those_that_are_drawn() -> None:
     """Against areas of samples that are picked out one draw after another, ties included."""
     generator = np.random.default_rng(0)
-    mine, one, two = (MembershipScores(generator.normal(1, 1, 30).round(1), generator.normal(0, 1, 40).round(1)) for _ in "abc")
+    mine, one, two = (
+        MembershipScores(generator.normal(1, 1, 30).round(1), generator.normal(0, 1, 40).round(1)) for _ in "abc"
+    )
     drawn, draws = list[float](), np.random.default_rng(3)
     for _ in range(RESAMPLES // AT_ONCE):
         inside, outside = draws.integers(0, 30, (AT_ONCE, 30)), draws.integers(0, 40, (AT_ONCE, 40))

@@ -36,7 +36,9 @@ def class_wise(run: Run, finished: Finished) -> Finished:
 
 @pytest.fixture(scope="module")
 def report(class_wise: Finished) -> Report:
-    return assemble(class_wise.outcome, config.to_plain_dict(class_wise.composed), {"strategy": "top_k", "dataset": "digits"})
+    return assemble(
+        class_wise.outcome, config.to_plain_dict(class_wise.composed), {"strategy": "top_k", "dataset": "digits"}
+    )
 
 
 def test_the_second_accuracy_is_that_of_the_other_classes(class_wise: Finished, report: Report) -> None:

@@ -250,6 +250,25 @@ def test_single_records_leave_for_public_data_or_on_request(
     assert (tmp_path / "wandb/report/report.html").read_text().count("data:image/png") == 36 * shown
 
 
+class Named(Private):
+    """Its classes are named after people."""
+
+    class_names = ("jane doe", "ann", *map(str, range(2, 10)))
+
+
+@pytest.mark.parametrize("records", [None, True])
+def test_a_class_leaves_under_its_name_on_request_alone(
+    again: Finished, report: Report, tmp_path: Path, records: bool | None
+) -> None:
+    job = job_of(again, tmp_path)
+    job = replace(job, config=replace(again.config, dataset=Named()))
+    job = replace(job, composed=job.composed | {"forget": {"class_index": "jane doe"}})
+    notes = report["notes"] | {"checkpoint": "0.9 would be right if output 1 is jane doe"}
+    command = "unlearn forget=class_wise 'forget.class_index=jane doe'"
+    found = track(job, again, report | {"config": job.composed, "command": command, "notes": notes}, records)
+    assert ("jane doe" in found.said()) is bool(records)
+
+
 def test_public_images_and_predictions_are_tables(tracked: Tracked) -> None:
     assert tracked.summary["spd_gan/nrows"] == 8 + 4
     (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/spd_gan*.json")

@@ -19,7 +19,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.training.classifier import ClassifierModule
-from unlearn.training.stackable import MOST, MOST_WORK, is_stackable, group_size
+from unlearn.training.stackable import MOST, MOST_WORK, group_size, is_stackable
 from unlearn.training.stacked import fit_stacked
 from unlearn.training.trainer import TrainerSettings
 

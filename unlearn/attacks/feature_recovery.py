@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearn.attacks.base import Attack
 from unlearn.core.types import Measurement
 from unlearn.core.validation import at_least, positive
-from unlearn.functional.gradient_inversion import Reconstructions, Recovery, ForgottenImage
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions, Recovery
 from unlearn.metrics.evidence import Evidence
 
 WINDOW = 7  # side of the SSIM window, in pixels

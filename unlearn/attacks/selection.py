@@ -12,7 +12,7 @@ from unlearn.attacks.threshold import entropy
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.estimates import is_correct, mean, keep_retained_classes
+from unlearn.functional.estimates import is_correct, keep_retained_classes, mean
 from unlearn.metrics.evidence import Evidence
 
 

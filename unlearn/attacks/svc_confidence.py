@@ -12,7 +12,7 @@ from unlearn.attacks.members import sort_by_index, too_few_reason
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.estimates import confidence, mean, keep_retained_classes
+from unlearn.functional.estimates import confidence, keep_retained_classes, mean
 from unlearn.metrics.evidence import Evidence
 
 

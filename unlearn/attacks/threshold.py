@@ -17,7 +17,7 @@ from unlearn.attacks.roc import RANKING, Floats, MembershipScores, balanced_accu
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import at_least
-from unlearn.functional.estimates import confidence, is_correct, cross_entropy
+from unlearn.functional.estimates import confidence, cross_entropy, is_correct
 from unlearn.metrics.evidence import Evidence
 
 Bools = npt.NDArray[np.bool_]

@@ -8,7 +8,7 @@ from typing import Any
 from unlearn.core.artifact_store import Entry
 from unlearn.core.plugins import find_options
 from unlearn.core.types import Measurement, Subset
-from unlearn.functional.gradient_inversion import Reconstructions, ForgottenImage
+from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
 from unlearn.metrics.evidence import Evidence, Metric, ModelEvidence
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.files import read_predictions

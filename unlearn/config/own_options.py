@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ HEADER = "# @package _global_"
 ACROSS = ("experiment", "preset", "sweep")  # whose options set keys of several groups
 LARGEST = 1 << 20  # bytes
 MOST = 100_000  # values, aliases written out
+NUMBERS = {  # of YAML 1.1, which mean something else than they look like -> in what
+    re.compile(r"[-+]?0[0-7_]+"): "base 8",
+    re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"): "base 60",
+}
 
 
 def refuse_primary(folder: Path, ours: Path) -> None:
@@ -31,22 +36,22 @@ def refuse_primary(folder: Path, ours: Path) -> None:
         raise ConfigError([f"--config-dir: expected {expected}, got {mine}, which no run reads"])
 
 
-def refuse_endless(folder: Path, groups: list[str]) -> None:
-    """Refuse what Hydra would read without end: pipes, devices, aliases of aliases.
+def refuse_misread(folder: Path, groups: list[str]) -> None:
+    """Refuse what Hydra would read without end (pipes, devices, aliases of aliases) or as another number.
 
     Raises:
         ConfigError: naming each such file, and folders that cannot be read.
     """
-    if found := [*_faults(folder, groups, endless=True)]:
+    if found := [*_faults(folder, groups, alone=True)]:
         raise ConfigError(found)
 
 
 def explained(folder: Path, groups: list[str]) -> list[str]:
     """All that is wrong with the files, for a composition that failed."""
-    return [*_faults(folder, groups, endless=False)]
+    return [*_faults(folder, groups, alone=False)]
 
 
-def _faults(folder: Path, groups: list[str], endless: bool) -> Iterator[str]:
+def _faults(folder: Path, groups: list[str], alone: bool) -> Iterator[str]:
     for group in groups:
         try:
             files = sorted((folder / group).rglob("*.yaml"))
@@ -55,11 +60,11 @@ def _faults(folder: Path, groups: list[str], endless: bool) -> Iterator[str]:
             return
         for path in files:
             name = path.relative_to(folder).as_posix()
-            if fault := _endless(path) or ("" if endless else _malformed(path, group)):
+            if fault := _misread(path) or ("" if alone else _malformed(path, group)):
                 yield f"--config-dir: {name}: {fault}"
 
 
-def _endless(path: Path) -> str:
+def _misread(path: Path) -> str:
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):
@@ -73,7 +78,24 @@ def _endless(path: Path) -> str:
         return ""  # malformed, which is no danger
     if root is not None and _size(root, {}) > MOST:
         return "expected values that end, got aliases that contain themselves or one another"
-    return ""
+    return next(_other_numbers(root), "")
+
+
+def _other_numbers(root: Any) -> Iterator[str]:
+    """Numbers that YAML 1.1 reads otherwise than they are written, `010` as 8 and `1:30` as 90."""
+    nodes, seen = [root], set[int]()
+    for node in nodes:  # grows
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.CollectionNode):
+            nodes += [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        elif isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
+            base = next((base for form, base in NUMBERS.items() if form.fullmatch(node.value)), None)
+            if base is not None:
+                line = node.start_mark.line + 1
+                got = f"{node.value} on line {line}, which is read in {base}"
+                yield f"expected a number in base 10, or text in quotes, got {got}"
 
 
 def _size(node: Any, sizes: dict[int, float]) -> float:

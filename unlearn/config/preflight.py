@@ -19,7 +19,7 @@ from unlearn.config.folders import check_distinct_folders, check_job_name, resol
 from unlearn.config.grid import Cell, Grid
 from unlearn.config.option_folders import TOP_GROUPS
 from unlearn.config.overriding import cell_overrides, check_hydra_settings, describe_unreadable
-from unlearn.config.own_options import refuse_endless, refuse_primary
+from unlearn.config.own_options import refuse_misread, refuse_primary
 from unlearn.config.schema import CONF, instantiate
 from unlearn.core.errors import ConfigError, Problem
 from unlearn.pipeline.checks import check_machine
@@ -74,7 +74,7 @@ def _check_config_dir(config_dir: str) -> None:
     if not os.path.isdir(config_dir):  # noqa: PTH112  # Path's raises for some names
         raise ConfigError([Problem("--config-dir", "a folder", config_dir)])
     refuse_primary(Path(config_dir), CONF)
-    refuse_endless(Path(config_dir), TOP_GROUPS)
+    refuse_misread(Path(config_dir), TOP_GROUPS)
 
 
 def build_grid(command: CommandLine, composer: CellComposer) -> Grid:

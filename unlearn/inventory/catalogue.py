@@ -12,7 +12,7 @@ from typing import Any
 
 from unlearn.core.artifact_meta import DIGEST, META, SHA256, MetaError, read_meta
 from unlearn.core.artifact_store import Entry
-from unlearn.core.errors import StoreError, as_one_line, abbreviate
+from unlearn.core.errors import StoreError, abbreviate, as_one_line
 from unlearn.inventory.specs import references
 
 ASIDE = ("building", "partial")  # folders of the unfinished, each named by its key

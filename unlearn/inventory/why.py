@@ -34,7 +34,9 @@ def stages(runs: Iterable[RunConfig]) -> list[Stage]:
     found: dict[str, Stage] = {}
     for config in runs:
         graph = make_plan(config)
-        after = () if config.until == BASELINE else (graph.final_model, *(reading.stage for reading in graph.evaluations))
+        after = (
+            () if config.until == BASELINE else (graph.final_model, *(reading.stage for reading in graph.evaluations))
+        )
         for stage in (*graph.shared_stages, *after):
             _visit(stage, found)
     return list(found.values())

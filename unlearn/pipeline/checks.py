@@ -52,7 +52,7 @@ def options_with(package: str, base: type, attribute: str) -> str:
 def _check_data(config: RunConfig) -> list[Problem | str]:
     """Check the data set, then the model on it, then the checkpoint for both."""
     dataset = config.dataset
-    if problems := list(dataset.check()):
+    if problems := list(dataset.check()) or list(_check_store(config)):
         return problems
     features = config.spd_gan.features or config.retain.features
     if problems := list(config.model.check(dataset.shape, dataset.classes, features)):
@@ -60,6 +60,13 @@ def _check_data(config: RunConfig) -> list[Problem | str]:
     if config.trained_on is None:
         return []
     return [*config.trained_on.check(dataset), *_check_checkpoint(config, config.checkpoint)]
+
+
+def _check_store(config: RunConfig) -> Iterator[Problem]:
+    """Refuse a store inside a folder of images: its own images would be read as data."""
+    if part := config.dataset.part_around(config.paths.store):
+        expected = f"a folder outside of the {part} part"
+        yield Problem("paths.store", expected, f"{config.paths.store}, in {config.dataset.folder(part)}")
 
 
 def _check_net(config: RunConfig) -> Iterator[Problem | str]:
@@ -150,7 +157,8 @@ def _read_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> None:
     """
     normalisation = tuple(tuple(values) for values in config.dataset.normalisation)
     source = find_source(checkpoint.file, checkpoint.entry, config.paths.store)
-    key = (file_sha256(source.path), source.entry, normalisation, *net_cache_key(config))
+    key = (file_sha256(source.path), source.entry, config.dataset.class_names, normalisation, *net_cache_key(config))
     if key not in _readable_checkpoints:
-        read_weights(source.path, build_empty_net(config), config.dataset.normalisation, source.entry)
+        net, dataset = build_empty_net(config), config.dataset
+        read_weights(source.path, net, dataset.normalisation, source.entry, dataset.class_names)
         _readable_checkpoints.add(key)

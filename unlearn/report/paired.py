@@ -12,7 +12,7 @@ from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import MembershipScores
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Role
-from unlearn.functional.estimates import mean, paired_interval, paired_fraction_interval
+from unlearn.functional.estimates import mean, paired_fraction_interval, paired_interval
 from unlearn.metrics.base import SampleMean
 from unlearn.pipeline.evaluations import Evaluation
 from unlearn.pipeline.plan import Outcome

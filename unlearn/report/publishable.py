@@ -12,6 +12,7 @@ from unlearn.core.errors import DivergenceError, first_line
 
 PRIVATE = ("paths", "cluster", "hydra")  # where and on what it ran: they name people and machines, and no result
 LISTS = (("forget", "file"), ("checkpoint", "trained_on"))  # keys of files that list records
+CLASSES = (("forget", "class_index"), ("forget", "subclass"))  # keys that hold names of classes
 WITHHELD = "(withheld)"
 START = r"(?:file://|~[\w.-]*|[A-Za-z]:|\\)?[/\\]"  # of a path that is not relative
 QUOTED = re.compile(rf"(['\"]){START}(?:[^'\"]*[/\\])?([^'\"/\\]+)\1")  # may hold blanks
@@ -75,6 +76,45 @@ def without_records(value: Any, names: Collection[str]) -> Any:
         for part in (name, name.rpartition("/")[2]):
             value = value.replace(part, WITHHELD)
     return value
+
+
+def without_classes(report: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A report whose config, command and notes hold none of the names of classes; numbers of classes stay.
+
+    Args:
+        report: as `publishable_report` gives it, or the part of it that is there.
+        names: of classes and subclasses; a folder of images may be named after a person.
+    """
+    told = dict(report)
+    if "config" in told:
+        told["config"] = config_without_classes(told["config"], names)
+    if "command" in told:
+        words = shlex.split(told["command"])
+        told["command"] = shlex.join(_without_class(word, names) for word in words)
+    if "notes" in told:
+        spelled = sorted((name for name in names if re.search(r"[^\W\d_]", name)), key=len, reverse=True)
+        if spelled:
+            any_name = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, spelled))})(?!\w)")
+            told["notes"] = {key: any_name.sub(WITHHELD, note) for key, note in told["notes"].items()}
+    return told
+
+
+def config_without_classes(config: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A run's config in which no setting is the name of a class."""
+    told = dict(config)
+    for group, name in CLASSES:
+        settings = told.get(group)
+        if isinstance(settings, Mapping) and str(settings.get(name)) in names:
+            told[group] = {**settings, name: WITHHELD}
+    return told
+
+
+def _without_class(word: str, names: Collection[str]) -> str:
+    key, _, value = word.partition("=")
+    is_class = tuple(key.lstrip("+~").split(".")) in CLASSES and any(
+        part.strip("'\" ") in names for part in value.split(",")
+    )
+    return f"{key}={WITHHELD}" if is_class else word
 
 
 def _names_a_file(value: object) -> bool:

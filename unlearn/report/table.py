@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from unlearn.core.errors import pluralize, abbreviate
+from unlearn.core.errors import abbreviate, pluralize
 from unlearn.core.progress import escape_control
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict

@@ -74,7 +74,9 @@ class Direct(Perturbing, ABC):
         parts = zip(*(torch.split(each, CHUNK) for each in (pixel_task.pixels, moved, pixel_task.labels)), strict=True)
         return torch.cat(
             [
-                (now + size * _slope(net, now, labels)).clamp(clean - pixel_task.epsilon, clean + pixel_task.epsilon).clamp(0, 1)
+                (now + size * _slope(net, now, labels))
+                .clamp(clean - pixel_task.epsilon, clean + pixel_task.epsilon)
+                .clamp(0, 1)
                 for clean, now, labels in parts
             ]
         )

@@ -40,8 +40,8 @@ class Checkpoint(ModelStage):
 
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         classifier = self.fresh("init/overwritten", 0)
-        path, normalisation = Path(self.file), self.samples.population.dataset.normalisation
-        weights = read_weights(path, classifier.net, normalisation, self.entry)
+        path, dataset = Path(self.file), self.samples.population.dataset
+        weights = read_weights(path, classifier.net, dataset.normalisation, self.entry, dataset.class_names)
         classifier.net.load_state_dict(weights.state)
         write_tensors(folder / "model.safetensors", classifier.state_dict())
         notes = list(weights.notes(path.name))

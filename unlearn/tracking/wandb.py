@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,14 @@ from unlearn.report.assemble import stages
 from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import examples, may_show
-from unlearn.report.publishable import publishable_config, publishable_error, publishable_report, without_records
+from unlearn.report.publishable import (
+    config_without_classes,
+    publishable_config,
+    publishable_error,
+    publishable_report,
+    without_classes,
+    without_records,
+)
 from unlearn.report.write import write, write_text
 from unlearn.tracking.base import Job, Log, Logger, curves
 from unlearn.tracking.figures import log_curves, summary, words
@@ -94,7 +101,7 @@ class Wandb(Logger):
             project=self.project,
             entity=self.entity,
             settings=settings,
-            **_identity(job, bool(self.records)),
+            **_identity(job, bool(self.records), () if self._may_show(job) else _classes(job)),
         )
         return _without_import_hooks(_started(init, self.mode))
 
@@ -104,7 +111,8 @@ class Wandb(Logger):
             step = log_curves(run, curves(outcome))
             run.summary.update(summary(report) | words(report))
             told = publishable_report(report, lists=bool(self.records))
-            told = told if self._may_show(job) else without_records(told, _names(job))
+            if not self._may_show(job):
+                told = without_classes(without_records(told, _names(job)), _classes(job))
             run.notes = "\n".join(text for key, text in told["notes"].items() if key not in told["metrics"])
             shown = replace(job.config, report=Page(images=self.records))
             if report["curves"]:
@@ -119,7 +127,13 @@ class Wandb(Logger):
 
 def _names(job: Job) -> frozenset[str]:
     """Of all records, as paths."""
-    return frozenset(name for part in ("train", "test") for name in job.config.dataset.names(part))
+    return frozenset(name for part in ("train", "test", "val") for name in job.config.dataset.names(part))
+
+
+def _classes(job: Job) -> frozenset[str]:
+    """Names of classes and subclasses."""
+    dataset = job.config.dataset
+    return frozenset((*dataset.class_names, *dataset.subclasses))
 
 
 def _without_import_hooks(run: Any) -> Any:
@@ -151,8 +165,9 @@ def identity(todo: Plan, group: str | None) -> str:
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 
-def _identity(job: Job, lists: bool) -> dict[str, Any]:
-    """Who a run is, as `wandb.init` takes it. A sweep agent has named its run already."""
+def _identity(job: Job, lists: bool, classes: Collection[str]) -> dict[str, Any]:
+    """Who a run is, as `wandb.init` takes it, without these names of classes. A sweep agent has named its run
+    already."""
     todo, strategy = make_plan(job.config), job.choices["strategy"]
     settings = {name: value for name, value in job.composed["strategy"].items() if type(value) in (int, float)}
     shown = (settings | {"seed": job.config.seed}).items()
@@ -163,7 +178,7 @@ def _identity(job: Job, lists: bool) -> dict[str, Any]:
         "job_type": strategy,
         "name": " ".join([strategy, *(f"{name}={value}" for name, value in shown)]),
         "tags": [f"{group}={job.choices[group]}" for group in ("dataset", "model", "forget", "spd_gan")],
-        "config": publishable_config(job.composed, lists)
+        "config": config_without_classes(publishable_config(job.composed, lists), classes)
         | {"choices": dict(job.choices), "keys": {name: stage.key for name, stage in stages(todo).items()}},
     }
 

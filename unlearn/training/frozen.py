@@ -26,7 +26,8 @@ class Frozen:
         self._bits = [_bits(p.detach()) for p in self._parameters.values()]
         # laid out as the parameter, or the kernels for many tensors would not take them
         self._trainable_masks = [
-            torch.empty_like(bits).copy_(trainable_mask[name]) for name, bits in zip(self._parameters, self._bits, strict=True)
+            torch.empty_like(bits).copy_(trainable_mask[name])
+            for name, bits in zip(self._parameters, self._bits, strict=True)
         ]
         self._held = [bits * (1 - mask) for bits, mask in zip(self._bits, self._trainable_masks, strict=True)]
 

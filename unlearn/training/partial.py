@@ -52,7 +52,9 @@ class Partial:
         except Exception as error:  # the reader raises whatever a damaged file leads it to
             raise StoreError(f"a damaged checkpoint ({type(error).__name__}: {first_line(error)})") from error
         if versions != library_versions():
-            raise StoreError(f"a checkpoint of other versions ({_listed(versions)}; here {_listed(library_versions())})")
+            raise StoreError(
+                f"a checkpoint of other versions ({_listed(versions)}; here {_listed(library_versions())})"
+            )
         return Progress(epochs, seconds)
 
     def drop(self) -> None:

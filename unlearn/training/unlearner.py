@@ -102,7 +102,9 @@ class UnlearnerModule(RecipeModule):
             return []
         frozen, moved = list[nn.Module](), False
         for name, module in self.model.named_modules():
-            own = [self.phase.trainable_mask[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)]
+            own = [
+                self.phase.trainable_mask[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)
+            ]
             moves = any(bool(mask.any()) for mask in own)
             moved = moved or moves
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (moves if own else moved):

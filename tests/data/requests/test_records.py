@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import tarfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,15 @@ def saved(save: Callable[[io.BytesIO], object]) -> bytes:
 
 def npy(array: np.ndarray) -> bytes:
     return saved(lambda file: np.save(file, array))
+
+
+def tarred(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        entry = tarfile.TarInfo("list.txt")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return file.getvalue()
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -133,6 +143,7 @@ def test_what_means_one_thing_is_read(
         ("both.json", '{"indices": [1], "files": ["a"]}', ["one of indices and files"]),
         ("two_columns.csv", f"file,path\n{CAT},{DOG}\n", ["both 'file' and 'path'"]),
         ("columns.csv", "who,age\nx,3\n", ["the columns 'who', 'age'"]),
+        ("nine.csv", "a,b,c,d,e,f,g,h,i\n", ["the columns 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', none of them"]),
         ("missing.csv", "file,label\n,cat\n", ["no record on line 2"]),
         ("number.csv", "file\n7\n", ["'7' (line 2"]),
         ("folder.txt", "cat\n", ["'cat' (line 1"]),
@@ -146,6 +157,9 @@ def test_what_means_one_thing_is_read(
         ("cut.npy", npy(np.arange(9))[:-9], ["an unreadable array"]),
         ("two.npy", npy(np.arange(2)) + npy(np.arange(3)), ["152 more bytes behind the array"]),
         ("dict.pt", saved(lambda file: torch.save({"a": 1}, file)), ["a dict, not a tensor of integers"]),
+        ("two.npz", saved(lambda file: np.savez(file, a=np.arange(2))), ["a zip archive (as .npz and .xlsx are)"]),
+        ("list.tar", tarred(b"7\n"), ["a tar archive: unpack it first"]),
+        ("list.txt", npy(np.arange(2)), ["a NumPy array: name it .npy"]),
         ("code.pt", saved(lambda file: torch.save(Path("x"), file)), ["one that holds more than a tensor"]),
     ],
 )
@@ -156,6 +170,62 @@ def test_what_is_not_clear_is_refused_with_its_line(
     assert found.startswith(f"{KEY}: expected ")
     assert "\n" not in found
     assert all(word in found for word in words), found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("split.csv", f"file,split\n{CAT},train\n{DOG},test\n", ["'split' with train (line 2), test (line 3)"]),
+        ("test.csv", "index,Split\n7,test\n43,test\n", ["'Split' with test (line 2), where all rows count"]),
+        ("zero.csv", "index;forget\n7;0\n", ["'forget' with 0 (line 2)", "leave out the rows that are not meant"]),
+        ("marks.csv", "index,forget\n7,x\n43,\n", ["'forget' with x (line 2), nothing (line 3)"]),
+        ("keep.csv", "index,keep\n7,yes\n", ["'keep' with yes (line 2)"]),
+        ("is_test.tsv", "index\tisTest\n7\tTrue\n", ["'isTest' with true (line 2)"]),
+        ("flag.csv", "index,consent\n7,1.0\n43,0.0\n", ["'consent' with 1.0 (line 2), 0.0 (line 3)"]),
+        ("sides.csv", "index,label\n7,forget\n43,retain\n", ["'label' with forget (line 2), retain (line 3)"]),
+        ("not.csv", "index,do_not_delete\n7,1\n", ["'do_not_delete' with 1 (line 2)"]),
+        (
+            "rows.json",
+            '[{"index": 7, "forget": true},\n{"index": 43, "forget": false}]',
+            ["true (line 1), false (line 2)"],
+        ),
+        ("lacks.jsonl", '{"index": 7, "forget": true}\n{"index": 43}', ["true (line 1), nothing (line 2)"]),
+        ("lists.json", '{"indices": [7, 43], "forget": [1, 0]}', ["'forget' with 1 (item 1), 0 (item 2)"]),
+        ("one.json", '{"indices": [7, 43], "split": "test"}', ["'split' with test (item 1)"]),
+    ],
+)
+def test_a_column_that_leaves_rows_out_is_refused(
+    photos: ImageFolder, tmp_path: Path, name: str, content: str, words: list[str]
+) -> None:
+    (found,) = map(str, list_problems(write(tmp_path, name, content), photos, KEY))
+    assert found.startswith(f"{KEY}: expected a list of records, got the column ")
+    assert found.endswith(f" in {tmp_path / name}")
+    assert all(word in found for word in words), found
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("all.csv", f"file,split,forget,keep\n{CAT},train,1,0\n{DOG},train,1,0\n"),
+        ("class.csv", f"file,label,class_id\n{CAT},0,0\n{DOG},1,1\n"),
+        ("words.csv", f"file,reason,deleted_at\n{CAT},no consent,2024\n{DOG},left,2025\n"),
+        ("empty.csv", f"file,forget\n{CAT},\n{DOG},\n"),
+        ("all.json", f'[{{"file": "{CAT}", "forget": true, "n": {{}}}}, {{"file": "{DOG}", "forget": true, "n": []}}]'),
+        ("lists.json", '{"indices": [7, 43], "split": "train", "forget": [1, 1]}'),
+    ],
+)
+def test_a_column_that_leaves_no_row_out_is_passed_over(
+    photos: ImageFolder, tmp_path: Path, name: str, content: str
+) -> None:
+    assert find_records(write(tmp_path, name, content), photos, KEY).index.tolist() == [7, 43]
+
+
+def test_corrections_of_another_part_are_refused(photos: ImageFolder, tmp_path: Path) -> None:
+    path = write(tmp_path, "relabel.csv", f"file,wrong,right,split\n{CAT},0,1,train\n{DOG},1,0,test\n")
+    (found,) = map(str, correction_problems(path, photos, KEY))
+    assert "the column 'split' with train (line 2), test (line 3)" in found
+    path = write(tmp_path, "relabel.csv", f"file,wrong,right\n{CAT},0,1\n{DOG},1,0\n")
+    assert list(correction_problems(path, photos, KEY)) == []
 
 
 @pytest.fixture

@@ -263,6 +263,129 @@ def test_a_normalisation_in_the_file_must_be_the_data_sets(tmp_path: Path, name:
 # What is refused
 
 
+CHANNELS = [0.5], [0.25]
+MOMENTS = {"mean": torch.tensor([0.5]).view(1, 1, 1), "std": torch.tensor([0.25]).view(1, 1, 1)}
+NORMALISED = {  # a file -> where it says that pixels have mean 0.5
+    "robustness": (STATE | {f"normalizer.new_{key}": value for key, value in MOMENTS.items()}, "normalizer.new_mean"),
+    "underscore": (STATE | {f"_{key}": value for key, value in MOMENTS.items()}, "_mean"),
+    "letters": (STATE | {"mu": MOMENTS["mean"], "sigma": MOMENTS["std"]}, "mu"),
+    "an attribute": (under("net.") | {f"pre.x_{key}": value for key, value in MOMENTS.items()}, "pre.x_mean"),
+    "outer tensors": ({"state_dict": STATE} | MOMENTS, "mean"),
+    "outer lists": ({"state_dict": STATE, "mean": [0.5], "std": (0.25,)}, "mean"),
+    "outer numbers": ({"state_dict": STATE, "mean": 127.5, "std": 63.75}, "mean"),
+    "array": ({"net": STATE, "mean": np.array([0.5]), "std": np.array([0.25])}, "mean"),
+    "config": ({"state_dict": STATE, "config": {"mean": [0.5], "std": [0.25]}}, "config/mean"),
+    "argparse": ({"model": STATE, "args": argparse.Namespace(mean=[0.5], std=[0.25])}, "args/mean"),
+    "a group": ({"model": {"net": STATE, "normalize": MOMENTS}}, "model/normalize/mean"),
+}
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_a_normalisation_is_compared_wherever_the_file_keeps_it(tmp_path: Path, name: str) -> None:
+    payload, place = NORMALISED[name]
+    path = saved(tmp_path / "weights.pt", payload)
+    assert same(read_weights(path, net(), CHANNELS).state, STATE)
+    with pytest.raises(DataError, match=rf"^dataset.mean: expected \[0.5\], as {place} in .* says, got \[0.4\]$"):
+        read_weights(path, net(), ([0.4], [0.25]))
+    with pytest.raises(DataError, match=r"^dataset.std: expected \[0.25\], as "):
+        read_weights(path, net(), ([0.5], [0.3]))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        STATE | {"loss_mean": torch.tensor([0.9]), "loss_std": torch.tensor([0.1])},
+        STATE | {"aux.bn.running_mean": torch.tensor([0.9]), "aux.bn.running_std": torch.tensor([0.1])},
+        {"state_dict": STATE, "args": argparse.Namespace(std=0.02)},
+        {"state_dict": STATE, "accuracy": {"mean": 0.91, "std": 0.01}},
+        {"state_dict": STATE, "mean": [0.9, 0.9], "std": [0.1, 0.1]},
+        {"state_dict": STATE, "optimizer": {"mean": [0.9], "std": [0.1]}},
+    ],
+)
+def test_other_means_are_no_normalisation(tmp_path: Path, payload: Any) -> None:
+    assert same(read_weights(saved(tmp_path / "weights.pt", payload), net(), CHANNELS).state, STATE)
+
+
+NAMES = ("cat", "dog", "fire truck", "owl")
+OTHERS = [*NAMES[:3], "yak"]
+SWAPPED = ["cat", "owl", "fire truck", "dog"]
+SAYS = {  # spellings of a list of classes
+    "class_to_idx": lambda names: {"class_to_idx": {name: i for i, name in reversed([*enumerate(names)])}},
+    "idx_to_class": lambda names: {"idx_to_class": dict(enumerate(names))},
+    "id2label": lambda names: {"id2label": {str(i): name for i, name in enumerate(names)}},
+    "classes": lambda names: {"classes": list(names)},
+    "class_names": lambda names: {"class_names": tuple(names)},
+    "meta/categories": lambda names: {"meta": {"categories": list(names)}},
+    "args/classes": lambda names: {"args": argparse.Namespace(classes=list(names))},
+}
+
+
+@pytest.mark.parametrize("place", SAYS)
+def test_the_classes_of_a_file_are_the_data_sets_in_their_order(tmp_path: Path, place: str) -> None:
+    def refusal(names: list[str]) -> str:
+        path = saved(tmp_path / "weights.pt", {"state_dict": STATE, "epoch": 3} | SAYS[place](names))
+        with pytest.raises(DataError) as caught:
+            read_weights(path, net(), None, None, NAMES)
+        return str(caught.value).replace(str(path), "FILE")
+
+    expected = "checkpoint: expected the data set's classes in their order, got"
+    assert refusal(SWAPPED) == (
+        f"{expected} the same classes in another order as {place} in FILE: class 1 is 'owl', not 'dog'"
+    )
+    assert refusal(OTHERS).startswith(
+        f"{expected} another set of classes as {place} in FILE: class 3 is 'yak', not 'owl' (same classes under other"
+    )
+    assert f"as {place} in FILE: 3 classes, not 4" in refusal([*NAMES[:3]])
+    path = saved(tmp_path / "weights.pt", {"state_dict": STATE} | SAYS[place](["Cat", "dog", "fire_truck", "owl"]))
+    assert same(read_weights(path, net(), None, None, NAMES).state, STATE)
+    path = saved(tmp_path / "weights.pt", {"state_dict": STATE} | SAYS[place](SWAPPED))
+    assert same(read_weights(path, net(), None).state, STATE)  # for a data set whose classes have no names
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"classes": 4},
+        {"labels": ["a", "b", "a"]},
+        {"labels": ["loss", "accuracy"]},
+        {"classes": [0, 1, 2, 3]},
+        {"class_to_idx": {}},
+    ],
+)
+def test_what_names_no_classes_is_not_compared(tmp_path: Path, beside: dict[str, Any]) -> None:
+    path = saved(tmp_path / "weights.pt", {"state_dict": STATE} | beside)
+    assert same(read_weights(path, net(), None, None, NAMES).state, STATE)
+
+
+def test_the_classes_of_another_model_in_the_file_are_not_compared(tmp_path: Path) -> None:
+    payload = {"a": {"net": STATE, "classes": list(NAMES)}, "b": {"net": dict(ZEROS), "classes": SWAPPED}}
+    path = saved(tmp_path / "weights.pt", payload)
+    assert same(read_weights(path, net(), None, "a", NAMES).state, STATE)
+    with pytest.raises(DataError, match="in another order as b/classes"):
+        read_weights(path, net(), None, "b", NAMES)
+
+
+@pytest.mark.parametrize(("value", "accepted"), [(7.0, True), (7.5, False), (1e30, False), (-3.0, True)])
+def test_a_counter_may_be_a_whole_number_as_a_float(tmp_path: Path, value: float, accepted: bool) -> None:
+    path = saved(tmp_path / "weights.pt", STATE | {"1.num_batches_tracked": torch.tensor(value)})
+    if accepted:
+        counter = read(path).state["1.num_batches_tracked"]
+        assert counter.dtype == torch.int64
+        assert counter.item() == value
+    else:
+        assert "expected 1.num_batches_tracked as finite torch.int64, got torch.float32" in refusal(path)
+
+
+def test_archives_of_other_kinds_are_called_what_they_are(tmp_path: Path) -> None:
+    import tarfile
+
+    np.savez(tmp_path / "weights.npz", **{name: tensor.numpy() for name, tensor in STATE.items()})
+    assert "got NumPy's archive of arrays (.npz: 0.weight.npy, " in refusal(tmp_path / "weights.npz")
+    with tarfile.open(tmp_path / "weights.tar", "w") as archive:
+        archive.add(saved(tmp_path / "weights.pt", STATE), "weights.pt")
+    assert refusal(tmp_path / "weights.tar").endswith("got a tar archive: unpack it first")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

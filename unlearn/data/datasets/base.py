@@ -165,6 +165,11 @@ class Dataset(ABC):
         """The folder that the `names` of a part lie in."""
         return part
 
+    def part_around(self, path: str) -> str:
+        """The part in one of whose folders a path lies; empty if there is none."""
+        del path
+        return ""
+
     def prefixes(self, part: str) -> Sequence[str]:
         """What may stand before a path that `names` gives, nothing included."""
         del part

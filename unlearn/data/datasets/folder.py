@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from unlearn.core.random_streams import stream
 
+MOST_OTHERS = 100_000  # files that are no images: where there are more, and few images, no data set lies
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")  # what torchvision takes
 
 
@@ -28,8 +29,10 @@ class Listing:
     hidden: tuple[str, ...] = ()  # image files that torchvision counts: their name, or a folder's, starts with a dot
     others: tuple[str, ...] = ()  # files that are no images by their suffix, and files outside of class folders
     loops: tuple[str, ...] = ()  # links to a folder that they lie in; not followed
+    repeated: tuple[tuple[str, str], ...] = ()  # folders met twice, by both their names; read once
     closed: tuple[str, ...] = ()  # folders that cannot be read
     folders: frozenset[str] = frozenset()  # their real paths
+    is_whole: bool = True  # False: it holds so many other files that it was not read to its end
 
     @property
     def empty(self) -> tuple[str, ...]:
@@ -68,7 +71,7 @@ class Listing:
             tuple(file for place, file in enumerate(self.files) if (place in chosen) is drawn)
             for drawn in (False, True)
         )
-        return Listing(self.classes, train, self.hidden, self.others), Listing(self.classes, test)
+        return replace(self, files=train), Listing(self.classes, test)
 
 
 @cache
@@ -76,6 +79,8 @@ def listing(folder: str) -> Listing:
     """What lies in the folder of one part; hidden folders and files of other kinds are passed over."""
     if not os.path.isdir(folder):  # noqa: PTH112  # asked for each name: a Path is slow
         return Listing()
+    if all_of(folder):
+        return Listing(is_whole=False)
     walk = _Walk(folder)
     places = sorted(walk.places(), key=lambda place: (_class(place[0]), place[0]))  # by class, as torchvision
     classes = sorted(name for name in walk.top if not name.startswith("."))
@@ -90,8 +95,14 @@ def listing(folder: str) -> Listing:
                 others.append(path)
             else:
                 (hidden if concealed or name.startswith(".") else files).append(path)
-    passed = tuple(hidden), tuple(others), tuple(walk.loops), tuple(walk.closed)
-    return Listing(tuple(classes), tuple(files), *passed, frozenset(walk.folders))
+    passed = tuple(hidden), tuple(others), tuple(walk.loops), _shortest_first(walk.repeated), tuple(walk.closed)
+    return Listing(tuple(classes), tuple(files), *passed, frozenset(walk.folders), walk.is_whole)
+
+
+def all_of(folder: str) -> str:
+    """`the disk` or `the home folder`, if that is what a folder is: more than a data set, and slow to list."""
+    places = {os.path.realpath("/"): "the disk", os.path.realpath(Path.home()): "the home folder"}
+    return places.get(os.path.realpath(folder), "")
 
 
 @cache
@@ -108,28 +119,41 @@ def nested_root(root: Path, train: str) -> Path | None:
     return inner[0] if len(inner) == 1 else None
 
 
+def _shortest_first(repeated: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(repeated, key=lambda names: (names[0].count("/"), names)))
+
+
 def _class(place: str) -> str:
     return place.partition("/")[0]
 
 
 @dataclass
 class _Walk:
-    """`os.walk` with links followed, but for those that lead back to where they lie."""
+    """`os.walk` with links followed, but for those that lead back to where they lie; each folder is read once, since
+    links that lead to links would multiply it."""
 
     root: str
     top: list[str] = field(default_factory=list)  # folders in the root
     loops: list[str] = field(default_factory=list)
+    repeated: list[tuple[str, str]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
-    folders: set[str] = field(default_factory=set)
+    folders: dict[str, str] = field(default_factory=dict)  # real paths -> the name under which each was read
+    is_whole: bool = True
 
     def places(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Each folder, relative to the root, and the names of its files."""
+        images = others = 0
         trails: dict[str, tuple[str, ...]] = {
             self.root: (os.path.realpath(self.root),)
         }  # real paths of the folders that lead to a folder
         for folder, inner, names in os.walk(self.root, followlinks=True, onerror=self._refused):
             trail = trails.pop(folder)
-            self.folders.add(trail[-1])
+            if trail[-1] in self.folders:
+                self.repeated.append((self._relative(folder), self.folders[trail[-1]]))
+                inner.clear()
+                continue
+            self.folders[trail[-1]] = self._relative(folder)
+            inner.sort()
             for name in list(inner):
                 path = f"{folder.rstrip('/')}/{name}"
                 real = os.path.realpath(path) if os.path.islink(path) else f"{trail[-1].rstrip('/')}/{name}"  # noqa: PTH114
@@ -141,6 +165,11 @@ class _Walk:
             if folder == self.root:
                 self.top = list(inner)
             yield self._relative(folder), names
+            here = sum(name.lower().endswith(SUFFIXES) for name in names)
+            images, others = images + here, others + len(names) - here
+            if others > max(MOST_OTHERS, 10 * images):
+                self.is_whole = False
+                return
 
     def _relative(self, path: str) -> str:
         return path[len(self.root) :].lstrip("/")

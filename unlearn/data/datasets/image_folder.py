@@ -6,19 +6,19 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unlearn.core.errors import Problem, pluralize, nearest, abbreviate
+from unlearn.core.errors import Problem, abbreviate, nearest, pluralize
 from unlearn.core.types import Images
 from unlearn.core.validation import at_least, fraction, runtime
 from unlearn.data.datasets.base import Contents
 from unlearn.data.datasets.fingerprint import digests, fingerprint
-from unlearn.data.datasets.folder import Listing, is_flat, listing, nested_root
+from unlearn.data.datasets.folder import MOST_OTHERS, Listing, is_flat, listing, nested_root
+from unlearn.data.datasets.folder_checks import lies_in, linked, misplaced, too_wide
 from unlearn.data.datasets.own import Own
 from unlearn.data.datasets.pictures import Decode, unreadable
 from unlearn.data.stream import Stream
@@ -39,7 +39,9 @@ class ImageFolder(Own):
     train: str | None = runtime(None)  # folder of the training part, in `root`; null: train, or a flat root itself
     test: str | None = runtime(None)  # folder of the test part; null: test, or val, or a part drawn from a flat root
     val: str | None = runtime(None)  # folder of a validation split of its own; null: validation is drawn from train
-    test_fraction: float | None = runtime(fraction(None, zero=False))  # of each class is drawn for the test; null: test is
+    test_fraction: float | None = runtime(
+        fraction(None, zero=False)
+    )  # of each class is drawn for the test; null: test is
     test_seed: int = runtime(at_least(0, 0))  # of that draw
 
     @property
@@ -110,6 +112,17 @@ class ImageFolder(Own):
         return *folders, self._drawn_fraction, self.test_seed
 
     @property
+    def _places(self) -> dict[str, str]:
+        """Real path of each part's folder; nothing in it is listed."""
+        names = {"train": self.train_folder, "test": self.test_folder} | ({} if self.val is None else {"val": self.val})
+        return {part: os.path.realpath(self._place(name)) for part, name in names.items()}
+
+    @property
+    def _listed(self) -> list[tuple[str, Listing]]:
+        """Folder and content of each part."""
+        return [(self._place(name), found) for name, found in self._folders.values()]
+
+    @property
     def _folders(self) -> dict[str, tuple[str, Listing]]:
         """Folder and content of each part."""
         parts = {"train": (self.train_folder, self._train), "test": (self.test_folder, self._test)}
@@ -133,7 +146,9 @@ class ImageFolder(Own):
     # What is wrong
 
     def check(self) -> Iterator[Problem | str]:
-        found = list(self._missing()) or list(self._misplaced()) or list(self._unreadable())
+        found = list(too_wide(self._places, {"train": self.train, "test": self.test, "val": self.val}))
+        found = found or list(linked(self._listed)) or list(self._missing())
+        found = found or list(misplaced(self._folders)) or list(self._unreadable())
         yield from found
         if not found:
             yield from super().check()
@@ -148,8 +163,13 @@ class ImageFolder(Own):
             return
         for part, (name, found) in self._folders.items():
             folder = self._place(name)
-            if found.closed:
-                yield Problem("dataset.root", "folders that can be read", abbreviate([f"{folder}/{e}" for e in found.closed]))
+            if not found.is_whole:
+                got = f"{folder}, with more than {MOST_OTHERS:,} other files"
+                yield Problem(f"dataset.{part if getattr(self, part) else 'root'}", "a folder of images", got)
+            elif found.closed:
+                yield Problem(
+                    "dataset.root", "folders that can be read", abbreviate([f"{folder}/{e}" for e in found.closed])
+                )
             elif not self._holds(name):
                 yield Problem(f"dataset.{'val' if part == 'val' else 'root'}", layout, self._instead(name))
             elif not found.classes:
@@ -173,25 +193,6 @@ class ImageFolder(Own):
         near = nearest(name, sorted(path.name for path in root.iterdir() if path.is_dir()))
         draw = "" if name == self.train_folder else "; dataset.test_fraction=0.2 draws a test part"
         return f"{self.root} without {name}{near}{draw}"
-
-    def _misplaced(self) -> Iterator[Problem]:
-        """Folders that are read twice, and classes that only the test knows."""
-        parts = self._folders
-        for part, (name, found) in parts.items():
-            if found.loops:
-                loops = abbreviate([f"{self._place(name)}/{loop}" for loop in found.loops])
-                yield Problem("dataset.root", "no link to a folder that it lies in", loops)
-            strange = sorted(set(found.classes) - set(parts["train"][1].classes))
-            if part != "train" and strange:
-                known = parts["train"][1].classes
-                near = "".join(dict.fromkeys(f" (nearest: {e})" for s in strange for e in known if _alike(e, s)))
-                expected = f"{part} classes among those of {self.train_folder}: {abbreviate(known)}{near}"
-                yield Problem("dataset.root", expected, abbreviate(strange))
-        for (one, (first, mine)), (other, (second, theirs)) in combinations(parts.items(), 2):
-            if mine.folders & theirs.folders:
-                shared = min(mine.folders & theirs.folders)
-                got = f"{second!r}, which shares {shared} with dataset.{one} ({first!r})"
-                yield Problem(f"dataset.{other}", f"a folder of other images than dataset.{one}", got)
 
     def _unreadable(self) -> Iterator[Problem]:
         """Images that cannot be read: decoded where they will be held in memory, by their headers otherwise."""
@@ -246,6 +247,11 @@ class ImageFolder(Own):
 
     def folder(self, part: str) -> str:
         return self._folders[part][0]
+
+    def part_around(self, path: str) -> str:
+        real = os.path.realpath(path)
+        around = (p for p, (_, found) in self._folders.items() if any(lies_in(real, each) for each in found.folders))
+        return next(around, "")
 
     def digests(self, part: str) -> Sequence[bytes]:
         name, found = self._folders[part]
@@ -304,7 +310,3 @@ def _prefixes(root: str, part: str, here: str) -> tuple[str, ...]:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _alike(one: str, other: str) -> bool:
-    return one.casefold() == other.casefold()

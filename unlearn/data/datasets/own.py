@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from unlearn.data.stream import Stream
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # what torchvision's models are published with
 MIB = 2**20
+MOST_PIXELS = 2**27  # of an image once it is resized, before it is cropped
+LONGEST_SIDE = math.isqrt(MOST_PIXELS)
 PIXEL_UNITS: dict[str, tuple[str, Callable[[float], bool]]] = {  # of pixels from 0 to 1, not to 255
     "mean": ("a finite number in [0, 1]", lambda v: 0 <= v <= 1),
     "std": ("a finite number in (0, 1]", lambda v: 0 < v <= 1),
@@ -33,7 +36,7 @@ class Own(Dataset):
     same bytes.
     """
 
-    size_px: int = at_least(4, 32)
+    size_px: int = checked(32, f"an integer from 4 to {LONGEST_SIDE:,}", lambda v: 4 <= v <= LONGEST_SIDE)
     channels: int = checked(3, "1 (grey) or 3 (colour)", lambda v: v in (1, 3))
     mean: list[float] | None = None  # per channel, of pixels in [0, 1]; null: ImageNet's (of its mean if grey)
     std: list[float] | None = None

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from unlearn.core.errors import DataError, first_line
 from unlearn.data.datasets.fingerprint import THREADS, memory_of, remember
-from unlearn.data.datasets.own import fit
+from unlearn.data.datasets.own import MOST_PIXELS, fit
 
 SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
-MOST_PIXELS = 2**27  # of an image that is resized, before it is cropped
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unlearn.core.errors import ConfigError, DataError, Problem, UnlearnError, abbreviate
-from unlearn.core.user_code import argument_problems, load_function, error_location, source_hash
+from unlearn.core.user_code import argument_problems, error_location, load_function, source_hash
 from unlearn.data.datasets.own import Own, fit
 from unlearn.data.stream import Stream
 
@@ -113,7 +113,9 @@ class Decode:
             image = item[0] if isinstance(item, tuple | list) else item
             return fit(_pixels(image), self.channels, self.size)
         except Exception as error:  # a data set of one's own may fail in any way
-            raise DataError(f"dataset.factory: expected images or bytes, got {error_location(error)} as image {i}") from error
+            raise DataError(
+                f"dataset.factory: expected images or bytes, got {error_location(error)} as image {i}"
+            ) from error
 
 
 def _pixels(image: Any) -> Tensor:

@@ -129,7 +129,7 @@ def _columns(table: Table, dataset: Dataset) -> tuple[list[Record], list[int], l
     if missing:
         there = table.columns or next((cells for _, cells in table.rows), ())
         raise ValueError(f"no column {', '.join(missing)} among {', '.join(map(repr, there[:8])) or 'none'}")
-    records = table.records()
+    records = table.records(LABELS)
     wrong, right = (
         [_label(cells[place or 0], column, line, dataset) for line, cells in table.cells()]
         for column, place in zip(LABELS, places, strict=True)

@@ -9,7 +9,7 @@ import torch
 from omegaconf import MISSING
 from torch import Tensor
 
-from unlearn.core.errors import Problem, nearest, abbreviate
+from unlearn.core.errors import Problem, abbreviate, nearest
 from unlearn.core.random_streams import stream
 from unlearn.core.validation import at_least, checked, fraction
 from unlearn.data.datasets.base import Dataset

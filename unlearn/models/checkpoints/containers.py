@@ -73,6 +73,8 @@ def _archive(path: Path) -> Content:
     found = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(found) != 1:
         files = ", ".join(archive.namelist()[:4])
+        if files and all(name.endswith(".npy") for name in archive.namelist()):
+            raise expected("weights", path, f"NumPy's archive of arrays (.npz: {files}): load it, and save {CONVERT}")
         raise expected("weights", path, f"a zip archive without data.pkl ({files}): unpack it, or save {CONVERT}")
     storages = _ZipStorages(archive, found[0].removesuffix("data.pkl"), size)
     pickled = storages.content("data.pkl")

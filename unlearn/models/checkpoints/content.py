@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
 from enum import Enum
 from functools import lru_cache
@@ -61,9 +60,18 @@ def kind_of(path: Path) -> Kind:
             raise expected("weights", path, name)
     if text := _text(head):
         raise expected("weights", path, text)
-    if tarfile.is_tarfile(io.BytesIO(head)):
+    if _is_tar(head):
         raise expected("weights", path, "a tar archive: unpack it first")
     return Kind.PICKLE
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether it begins with the header of a member, whose checksum is right."""
+    try:
+        tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "replace")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _text(head: bytes) -> str | None:

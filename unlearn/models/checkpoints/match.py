@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from unlearn.core.errors import DataError, nearest, abbreviate
+from unlearn.core.errors import DataError, abbreviate, nearest
 from unlearn.models.checkpoints.state_dicts import StateDict
 from unlearn.models.checkpoints.tensors import StoredTensor
 
@@ -17,7 +17,7 @@ COUNTER = "num_batches_tracked"  # of batch normalisation; files from before tor
 WRAPPERS = {"module", "_orig_mod"}  # parts of names: data parallel, torch.compile
 COUNTS = {"total_ops", "total_params", COUNTER}  # what a profiler leaves in every layer
 AVERAGED = re.compile(r"(^|[^a-z])(ema|swa|avg|averaged?|teacher|momentum|shadow|target)([^a-z]|$)")
-BESIDE = re.compile(  # what training keeps beside the weights, with their names and shapes
+LYING_BESIDE = re.compile(  # what training keeps beside the weights, with their names and shapes
     r"(^|[^a-z])(optim|optimi[sz]ers?|grads?|gradients?|fishers?|hessians?|(max_)?exp_avgs?(_sqs?)?|square_avgs?)([^a-z]|$)"
     r"|^momentums?$|(^|[^a-z])momentum_buffers?([^a-z]|$)"
 )
@@ -152,7 +152,7 @@ def _is_averaged(match: Match) -> bool:
 
 def _lies_beside(match: Match) -> bool:
     """Whether a key around it says that it holds gradients, or a state of the optimizer."""
-    return any(BESIDE.search(part.lower()) for part in re.split(r"[/.]", match.label))
+    return any(LYING_BESIDE.search(part.lower()) for part in re.split(r"[/.]", match.label))
 
 
 def _is_called(match: Match, entry: str) -> bool:

@@ -43,7 +43,15 @@ def read_state_dicts(path: Path) -> list[StateDict]:
     Raises:
         DataError: the file is missing, damaged or of another kind, or holds no tensors.
     """
-    content = read_content(path)
+    return state_dicts_of(read_content(path), path)
+
+
+def state_dicts_of(content: Content, path: Path) -> list[StateDict]:
+    """The same of a file that is read already.
+
+    Raises:
+        DataError: it holds no tensors.
+    """
     found = [each for each in _walk(content) if each.tensors]
     if not found:
         raise expected("weights", path, f"{_described(content.payload)}; where it was made, save {CONVERT}")
@@ -60,7 +68,7 @@ def _walk(content: Content) -> Iterator[StateDict]:
         seen.add(id(value))
         if isinstance(value, Instance) and isinstance(value.state, dict):
             yield StateDict(path, dict(_of_module(value, content.storages)))
-        items = _items(value)
+        items = items_of(value)
         tensors = {str(name): stored_tensor(item, content.storages) for name, item in items}
         yield StateDict(path, {name: tensor for name, tensor in tensors.items() if tensor is not None})
         if len(path) < DEEPEST:
@@ -72,8 +80,8 @@ def _holds(value: Any) -> bool:
     return isinstance(value, dict | list | tuple | Instance)
 
 
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    """What a container holds, by key or number."""
+def items_of(value: Any) -> list[tuple[Any, Any]]:
+    """What a container of a file holds, by key or number; nothing of what is none."""
     if isinstance(value, Instance):
         attributes = value.state if isinstance(value.state, dict) and not _is_module(value) else {}
         return [*value.items.items(), *attributes.items(), *enumerate(value.elements)]
@@ -93,7 +101,7 @@ def _of_module(module: Instance, storages: Storages) -> Iterator[tuple[str, Stor
         prefix, each = waiting.pop()
         visited += 1
         groups = [each.state[name] for name in MODULE] if _is_module(each) else [each.state]
-        for name, value in (item for group in groups for item in _items(group)):
+        for name, value in (item for group in groups for item in items_of(group)):
             tensor = stored_tensor(value, storages)
             if tensor is not None:
                 yield f"{prefix}{name}", tensor
@@ -105,8 +113,8 @@ def _described(payload: Any) -> str:
     """What holds no tensors."""
     if isinstance(payload, Instance | Global):
         return f"no tensors, but objects or code ({_named(payload)}), which is not run"
-    names = [str(name) for name, _ in _items(payload)]
-    objects = [_named(item) for _, item in _items(payload) if isinstance(item, Instance | Global)]
+    names = [str(name) for name, _ in items_of(payload)]
+    objects = [_named(item) for _, item in items_of(payload) if isinstance(item, Instance | Global)]
     code = f"; its objects or code ({abbreviate(list(dict.fromkeys(objects)))}) are not run" if objects else ""
     if isinstance(payload, dict):
         return f"no tensors, only {abbreviate(names) if names else 'nothing'}{code}"

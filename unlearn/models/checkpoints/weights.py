@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.core.errors import DataError, abbreviate
-from unlearn.models.checkpoints.containers import damaged
+from unlearn.models.checkpoints.containers import read_content
 from unlearn.models.checkpoints.content import expected
-from unlearn.models.checkpoints.match import Match, find_match
-from unlearn.models.checkpoints.state_dicts import read_state_dicts
-from unlearn.models.checkpoints.tensors import StoredTensor
-
-# Names of buffers that a net which normalises its own input has, by what they hold.
-NORMALISATION = re.compile(
-    r"(^|\.)((\w*(norm|preproc|transform|scal|standard)\w*)\.)?((pixel|image|img|input|data|norm)_)?(?P<moment>mean|std)$",
-    re.IGNORECASE,
-)
-TOLERANCE = 0.002  # published means are rounded to three digits
-GREY_LEVELS = 255.0
-
-Normalisation = tuple[Sequence[float], Sequence[float]]
+from unlearn.models.checkpoints.described import Normalisation, compare_classes, compare_normalisation, read_values
+from unlearn.models.checkpoints.match import find_match
+from unlearn.models.checkpoints.state_dicts import state_dicts_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,13 @@ class Weights:
             yield f"{file} also holds what this net does not have, which was left out: {abbreviate(self.surplus)}."
 
 
-def read_weights(path: Path, net: nn.Module, normalisation: Normalisation | None, entry: str | None = None) -> Weights:
+def read_weights(
+    path: Path,
+    net: nn.Module,
+    normalisation: Normalisation | None,
+    entry: str | None = None,
+    class_names: Sequence[str] = (),
+) -> Weights:
     """The weights of `net` from the file at `path`: safetensors, what `torch.save` wrote, or a pickle of arrays.
 
     The format is found by content, the state dict wherever it lies, its names under any prefix. Nothing in the file is
@@ -56,58 +51,38 @@ def read_weights(path: Path, net: nn.Module, normalisation: Normalisation | None
     Args:
         path: a checkpoint that somebody else wrote.
         net: names, shapes and types are read; it may be on the meta device.
-        normalisation: mean and standard deviation of the data set, per channel; buffers of the file that hold such
-            must agree. None: they are not compared.
+        normalisation: mean and standard deviation of the data set, per channel; what the file holds of such, in
+            buffers or beside the state dict, must agree. None: they are not compared.
         entry: which state dict, where there are several that fit.
+        class_names: of the data set; what the file holds of such must agree, in this order. Empty: not compared.
 
     Raises:
         DataError: the file is missing, damaged or of another kind, or its tensors are not the net's, not finite, or
-            were trained with another normalisation.
+            were trained with another normalisation or other classes.
 
     Example:
         >>> read_weights(Path("resnet18.pth.tar"), net, None).entry  # doctest: +SKIP
         'state_dict/module'
     """
-    match = find_match(read_state_dicts(path), net, entry)
+    content = read_content(path)
+    match = find_match(state_dicts_of(content, path), net, entry)
     wanted = net.state_dict()
     for name, tensor in match.tensors.items():  # in place: the net's dict also carries the versions that some nets need
-        wanted[name] = _cast(name, _values(tensor, path), wanted[name], path)
+        wanted[name] = _cast(name, read_values(tensor, path), wanted[name], path)
     if normalisation is not None:
-        _compare(match, normalisation, path)
+        compare_normalisation(match, content, normalisation, path)
+    compare_classes(match, content, class_names, path)
     return Weights(wanted, match.label, tuple(match.surplus), match.others)
-
-
-def _values(tensor: StoredTensor, path: Path) -> Tensor:
-    try:
-        return tensor.read().detach()
-    except Exception as error:  # the readers raise whatever a damaged file leads them to
-        raise damaged(path, error) from error
 
 
 def _cast(name: str, tensor: Tensor, like: Tensor, path: Path) -> Tensor:
     if not tensor.isfinite().all():
         raise expected("finite weights", path, f"others in {name}")
+    exact = tensor.to(like.dtype) if tensor.is_floating_point() and not like.is_floating_point() else tensor
+    if torch.equal(exact.to(tensor.dtype), tensor):  # num_batches_tracked, after a cast of all buffers
+        tensor = exact
     same_kind = tensor.is_floating_point() == like.is_floating_point() and not tensor.is_complex()
     cast = tensor.to(like.dtype) if same_kind else tensor
     if not same_kind or not cast.isfinite().all():
         raise DataError(f"checkpoint: expected {name} as finite {like.dtype}, got {tensor.dtype} that is not")
     return cast.contiguous().to(like.device)
-
-
-def _compare(match: Match, normalisation: Normalisation, path: Path) -> None:
-    """Raise if the file holds another normalisation than the data set's.
-
-    Raises:
-        DataError: it does; the message gives both.
-    """
-    for ours, key in zip(normalisation, ("mean", "std"), strict=True):
-        for name, tensor in match.surplus.items():
-            found = NORMALISATION.search(name)
-            size = torch.Size(tensor.shape).numel()
-            if found is None or found["moment"].lower() != key or size not in (1, len(ours)):
-                continue
-            theirs = _values(tensor, path).double().flatten()
-            theirs = theirs / GREY_LEVELS if theirs.max() > 1.5 else theirs  # of pixels from 0 to 255
-            if not (theirs - torch.tensor([*ours], dtype=torch.float64)).abs().max() <= TOLERANCE:
-                shown = ", ".join(f"{value:.4g}" for value in theirs.expand(len(ours)).tolist())
-                raise DataError(f"dataset.{key}: expected [{shown}], as {name} in {path} says, got {[*ours]}")

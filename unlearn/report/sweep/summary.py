@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from unlearn.core.errors import format_error, abbreviate
+from unlearn.core.errors import abbreviate, format_error
 from unlearn.report.sweep.page import render
 from unlearn.report.sweep.read import Cell, Found, ReportError, read
 from unlearn.report.sweep.scenario import Row, group
@@ -30,7 +30,7 @@ def summarise(paths: Sequence[Path], into: Path, stream: TextIO) -> list[Path]:
     found = read(paths)
     try:
         texts = _texts(found, into, stream)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError) as error:
         wrong = f"which lack or contradict what they refer to ({format_error(error)})"
         raise ReportError(f"PATH: expected reports as unlearn writes them, got some {wrong}") from error
     return [write_text(text, into / name, "--into") for name, text in texts.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from unlearn.report.judgement import Forgetting, Utility
+from unlearn.report.judgement import Forgetting, Utility, judge
 from unlearn.report.phrases import listed
 from unlearn.report.retained import accuracy_name, graded
 from unlearn.report.sweep.compare import GAP, show
@@ -26,19 +26,15 @@ def verdict(scenario: ComparisonGroup) -> str:
 
 
 def word_counts(cells: Sequence[Cell]) -> str:
-    """`3 forgotten, 2 inconclusive; utility 5 kept`, from the verdict of each run."""
-    forgetting, utility = (_counts(cells, question, words) for question, words in WORDS.items())
+    """`3 forgotten, 2 inconclusive; utility 5 kept`, judged by the numbers of each run."""
+    judged = [judge(cell.report) for cell in cells if "judged_by" in cell.report]  # the words in a file are not read
+    forgetting = _counts([each.forgetting for each in judged], list(Forgetting))
+    utility = _counts([each.utility for each in judged], list(Utility))
     return "; ".join(part for part in (forgetting, f"utility {utility}" if utility else "") if part)
 
 
-WORDS: dict[str, list[Forgetting] | list[Utility]] = {
-    "forgotten": list(Forgetting),
-    "utility": list(Utility),
-}  # by the question of a run's verdict
-
-
-def _counts(cells: Sequence[Cell], question: str, words: Sequence[str]) -> str:
-    counts = Counter(cell.report.get("verdict", {}).get(question, {}).get("finding") for cell in cells)
+def _counts(found: Sequence[str], words: Sequence[str]) -> str:
+    counts = Counter(found)
     return ", ".join(f"{counts[word]} {word.replace('_', ' ')}" for word in words if counts[word])
 
 

@@ -17,6 +17,18 @@ MARKS = {  # UTF-32's first: its mark begins with UTF-16's
 }
 
 
+FORMATS = {  # first bytes -> what begins with them, and is no text
+    b"PK\x03\x04": "a zip archive (as .npz and .xlsx are): save one array as .npy, or the list as CSV",
+    b"\x93NUMPY": "a NumPy array: name it .npy",
+    b"\x1f\x8b": "a gzip file: name it .gz",
+    b"BZh": "a bzip2 file: unpack it first",
+    b"\xfd7zXZ\x00": "an xz file: unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it first",
+    b"PAR1": "a Parquet file: save the list as CSV",
+    b"\x80": "a pickle: save the list as text, CSV or .npy",
+}
+TAR = slice(257, 262), b"ustar"
+
 LIMIT = 256 * 2**20  # bytes: a few kilobytes of gzip can hold more than the memory does
 
 
@@ -45,6 +57,8 @@ def decode(content: bytes, path: Path, key: str) -> str:
     Raises:
         DataError: it is not such text; the message names the config's `key`, and the line.
     """
+    if kind := _format(content):
+        raise DataError(f"{key}: expected a readable text file, got {path}, {kind}")
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
         text = content.decode(encoding)
@@ -56,3 +70,11 @@ def decode(content: bytes, path: Path, key: str) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{key}: expected a readable text file, got a NUL byte on line {line} of {path}")
     return text
+
+
+def _format(content: bytes) -> str:
+    """What the bytes are, if they are a known format other than text."""
+    place, mark = TAR
+    if content[place] == mark:
+        return "a tar archive: unpack it first"
+    return next((name for start, name in FORMATS.items() if content.startswith(start)), "")

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
+from unlearn.data.requests.records.qualifiers import Cell, refuse_qualifiers, text_of
 from unlearn.data.requests.records.record import Record, columns_of, record
 from unlearn.data.requests.records.table import Table
 
@@ -36,7 +37,7 @@ def records_of_json(text: str) -> list[Record]:
     too.
 
     Raises:
-        ValueError, RecursionError: it is not such a list, or a key is given twice.
+        ValueError, RecursionError: it is not such a list, a key is given twice, or one leaves records out.
     """
     whole = DECODER.decode(text)
     lines, kind, start = Lines(text), "", _skip(text, 0)
@@ -48,22 +49,23 @@ def records_of_json(text: str) -> list[Record]:
             found = ", ".join(repr(key) for key, _, _ in keys[:8]) or "no keys"
             raise ValueError(f"a JSON object with {found}, where one of indices and files is needed,")
         kind, name = next(iter(held.items()))
+        _refuse_qualified_lists(whole, name)
         start, whole = next(
             (start, value) for (key, value), (_, _, start) in zip(whole, keys, strict=True) if key == name
         )
     if not isinstance(whole, list) or isinstance(whole, JsonObject):
         raise ValueError(f"a JSON {'object' if isinstance(whole, JsonObject) else type(whole).__name__}")
     places = (lines(position) for position in _items(text, start))
-    return [_record(item, kind, line) for item, line in zip(whole, places, strict=True)]
+    return _records([*zip(places, whole, strict=True)], kind)
 
 
 def records_of_json_lines(text: str) -> list[Record]:
     """The records of a file with an index, a name or an object a line; empty lines are skipped.
 
     Raises:
-        ValueError, RecursionError: a line holds something else, or a second value.
+        ValueError, RecursionError: a line holds something else, or a second value; or a key leaves records out.
     """
-    return [_record(item, "", line) for line, item in _values(text)]
+    return _records([*_values(text)], "")
 
 
 def table_of_json(text: str) -> Table:
@@ -132,6 +134,26 @@ def _values(text: str) -> Iterator[tuple[int, Any]]:
                 yield line, DECODER.decode(content)
             except ValueError as error:
                 raise ValueError(f"{error} on line {line}") from error
+
+
+def _records(items: list[tuple[int, Any]], kind: str) -> list[Record]:
+    """From items with their lines; a key that one of the objects lacks is a blank cell."""
+    records = [_record(item, kind, line) for line, item in items]
+    objects = [(f"line {line}", dict(item)) for line, item in items if isinstance(item, JsonObject)]
+    names = dict.fromkeys(name for _, values in objects for name in values if not columns_of([name]))
+    refuse_qualifiers({name: [(at, text_of(values.get(name)) or "") for at, values in objects] for name in names})
+    return records
+
+
+def _refuse_qualified_lists(whole: JsonObject, held: str) -> None:
+    """Refuse an object with the records under `held` and, under another key, which of them are meant."""
+    columns: dict[str, list[Cell]] = {}
+    for name, value in whole:
+        values = value if isinstance(value, list) and not isinstance(value, JsonObject) else [value]
+        texts = enumerate(map(text_of, values), 1)
+        columns[name] = [(f"item {number}", text) for number, text in texts if text is not None]
+    del columns[held]
+    refuse_qualifiers(columns)
 
 
 def _record(item: Any, kind: str, line: int) -> Record:

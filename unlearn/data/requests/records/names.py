@@ -85,7 +85,7 @@ class Names:
         folder = place.rpartition("/")[0]
         pool = [name for name in self.paths if name.rpartition("/")[0] == folder] or self.paths
         same = [name for name in pool if name.casefold() == place.casefold()]
-        return next(iter(same or get_close_matches(place, pool[:COMPARED], n=1, cutoff=0.5)), "")
+        return next(iter(same or get_close_matches(place, pool[:COMPARED], cutoff=0.5)), "")
 
     def _exact(self, text: str) -> list[int]:
         path = PurePosixPath(text).as_posix()
@@ -110,7 +110,9 @@ class Names:
         drawn = sorted(self.in_test) if self.is_drawn else []
         cut = [drawn[i] for i in self._within(text, "test", drawn)]
         if cut:
-            raise LookupError(f"{len(cut)} of its {len(cut) + len(found)} files are of the test part: {abbreviate(cut)}")
+            raise LookupError(
+                f"{len(cut)} of its {len(cut) + len(found)} files are of the test part: {abbreviate(cut)}"
+            )
         return found
 
     def _within(self, text: str, part: str, names: Sequence[str]) -> list[int]:

@@ -149,7 +149,9 @@ def _as_read(record: Record, names: Names) -> list[int]:
     listed = [item for item in (record.index, record.file) if item is not None]
     index, *others = [[item] if isinstance(item, int) else names.find(item) for item in listed]
     if others and index != others[0]:
-        raise LookupError(f"the file {record.file!r} has index {abbreviate(others[0])}; leave one of the two columns out")
+        raise LookupError(
+            f"the file {record.file!r} has index {abbreviate(others[0])}; leave one of the two columns out"
+        )
     return index
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from unlearn.data.requests.records.qualifiers import refuse_qualifiers
 from unlearn.data.requests.records.record import COLUMNS, Record, columns_of, record
 
 DELIMITERS = ",;\t"
@@ -45,17 +46,27 @@ class Table:
                 raise ValueError(f"{last + 1} values under {len(self.columns)} column names on line {line}")
             yield line, (*cells, *[""] * len(self.columns))[: len(self.columns)]
 
-    def records(self) -> list[Record]:
+    def records(self, known: Collection[str] = ()) -> list[Record]:
         """What the columns `index` and `file` hold, in the order of the rows.
 
+        Args:
+            known: names of columns, in lower case, that the caller reads.
+
         Raises:
-            ValueError: a row holds no record.
+            ValueError: a row holds no record, or another column leaves rows out.
         """
         held = columns_of(self.columns)
         places = {kind: self.columns.index(name) for kind, name in held.items()}
+        rows = list(self.cells())
+        others = {
+            name: [(f"line {line}", cells[place]) for line, cells in rows]
+            for place, name in enumerate(self.columns)
+            if place not in places.values() and name.lower() not in known
+        }
+        refuse_qualifiers(others)
         return [
             record(f"line {line}", **{kind: cells[place] for kind, place in places.items()}, declared=True)
-            for line, cells in self.cells()
+            for line, cells in rows
         ]
 
 
