@@ -34,7 +34,7 @@ from unlearn.data.datasets.published import Mnist
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import PNG, Sentence, pictured, sentence
-from unlearn.inventory.why import stages, why
+from unlearn.inventory.why import explain_stages, list_stages
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.plan import Plan
 from unlearn.report.assemble import assemble
@@ -525,7 +525,7 @@ def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
 
 def judged(store: Path, data: Dataset, *records: int, remove_undecided: bool = False) -> Sentence:
     catalogue = Catalogue.read(store)
-    return sentence(catalogue, Members(catalogue, data, torch.tensor(records)), remove_undecided)
+    return plan_purge(catalogue, Members(catalogue, data, torch.tensor(records)), remove_undecided)
 
 
 def test_shadow_models_go_if_they_learnt_one_of_the_records(run: Run, tmp_path: Path) -> None:
@@ -582,7 +582,7 @@ def test_without_a_split_who_was_where_is_not_known(store: Path, finished: Finis
     }
 
 
-class Own(NamedTuple):
+class UserDataset(NamedTuple):
     """Photos, a request for one of them, and a run that was planned on them."""
 
     photos: Path
@@ -600,24 +600,24 @@ class Own(NamedTuple):
 
 
 @pytest.fixture
-def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Own]:
+def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> Callable[..., UserDataset]:
     """`own(*overrides)`: a toy run on a folder of images, of which only the split is built."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     photos, request = write_images(tmp_path / "photos"), tmp_path / "one.txt"
     request.write_text("train/digit0/0.png\n")
 
-    def go(*overrides: str) -> Own:
+    def go(*overrides: str) -> UserDataset:
         data = ["dataset=image_folder", f"dataset.root={photos}", "train.epochs=1", "strategy.recipe.epochs=1"]
         settings = config.instantiate(composed(*data, "forget=indices", f"forget.file={request}", *overrides))
         build_context = BuildContext(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
         plan = pipeline.make_plan(settings)
         build_context.get(plan.split)
-        return Own(photos, request, plan, build_context)
+        return UserDataset(photos, request, plan, build_context)
 
     return go
 
 
-def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callable[..., Own]) -> None:
+def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callable[..., UserDataset]) -> None:
     ours = own()
     original = ours.build_context.get(ours.plan.original).key
     assert ours.going(0) == {original}
@@ -631,7 +631,7 @@ def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callabl
 
 
 def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
-    own: Callable[..., Own], tmp_path: Path
+    own: Callable[..., UserDataset], tmp_path: Path
 ) -> None:
     net = own().plan.original.fresh("init/elsewhere", 0).net
     save_file(net.state_dict(), tmp_path / "mine.safetensors")

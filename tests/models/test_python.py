@@ -79,18 +79,21 @@ def test_arguments_may_stand_in_an_option_of_ones_own(tmp_path: Path, argument: 
         ("def g(shape, classes): pass", ["model.factory", "expected a function of own"]),
         ("def f(shape): pass", ["takes 1 positional argument but 2 were given"]),
         ("\ndef f(shape, classes):\n    return {}['a']", ["1 x 8 x 8", "KeyError: 'a', in own", ".py line 5"]),
-        ("def f(shape, classes): return 3", ["expected an nn.Module, came a int"]),
-        ("def f(shape, classes): return nn.Linear", ["expected an nn.Module, came a type"]),
+        ("def f(shape, classes): return 3", ["expected an nn.Module, got a int"]),
+        ("def f(shape, classes): return nn.Linear", ["expected an nn.Module, got a type"]),
         ("def f(shape, classes): return nn.Flatten()", ["no parameters to train"]),
         ("def f(shape, classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))", ["lazy layers"]),
-        ("def f(shape, classes): return nn.Linear(8, 10)", ["[n, 10] expected for n = 2 images, came [2, 1, 8, 10]"]),
-        ("def f(shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(64, 9))", ["came [2, 9]"]),
+        (
+            "def f(shape, classes): return nn.Linear(8, 10)",
+            ["logits of shape [n, 10] for n = 2 images, got [2, 1, 8, 10]"],
+        ),
+        ("def f(shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(64, 9))", ["got [2, 9]"]),
         ("def f(shape, classes): return nn.Sequential(nn.Flatten(), nn.Linear(63, 10))", ["mat1 and mat2 shapes"]),
         ("def f(shape, classes): return nn.LSTM(8, 10)", ["ValueError: LSTM: Expected input"]),
         (
             "class f(nn.Flatten):\n  def __init__(s, *a): super().__init__(); s.p = nn.Parameter(torch.ones(1))\n"
             "  def forward(s, x): return (super().forward(x)[:, :10],)",
-            ["came a tuple"],
+            ["got a tuple"],
         ),
         (
             "class f(nn.Flatten):\n  def __init__(s, *a): super().__init__(); s.p = nn.Parameter(torch.ones(1))\n"

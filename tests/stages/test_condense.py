@@ -16,7 +16,7 @@ from unlearn import config
 from unlearn.core.types import Images, Subset
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
-from unlearn.inventory.purge import sentence
+from unlearn.inventory.purge import plan_purge
 from unlearn.pipeline import plan as pipeline
 from unlearn.report.assemble import assemble
 from unlearn.stages.condense import Condense
@@ -188,7 +188,7 @@ def test_a_purge_takes_it_with_the_images_it_was_made_of(condensed: Finished, pa
     split = read_tensors(condensed.context.get(condensed.outcome.plan.split), "split.safetensors")
     catalogue = Catalogue.read(condensed.store)
     member = Members(catalogue, condensed.config.dataset, split[part][:1])
-    told = sentence(catalogue, member, False)
+    told = plan_purge(catalogue, member, False)
     own = stage_of(condensed).key
     found = [removal.why for removal in told.going if removal.what.key == own]
     assert told.undecided == ()

@@ -12,7 +12,7 @@ import torch
 from unlearn.core.types import Role, Subset
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import PARTS, Members
-from unlearn.inventory.purge import sentence
+from unlearn.inventory.purge import plan_purge
 from unlearn.stages.files import read_predictions, read_tensors
 from unlearn.strategies.finetune import Finetune
 
@@ -66,7 +66,7 @@ def test_corrected_accuracy_comes_with_the_request_and_is_taken_under_the_right_
 def judged(found: Finished, record: int) -> tuple[set[str], set[str]]:
     """Labels of what a purge of the record takes, and of what it cannot decide."""
     catalogue = Catalogue.read(found.store)
-    told = sentence(catalogue, Members(catalogue, found.config.dataset, torch.tensor([record])), False)
+    told = plan_purge(catalogue, Members(catalogue, found.config.dataset, torch.tensor([record])), False)
     return {each.label for each in told.going}, {item.label for item, _ in told.undecided}
 
 

@@ -17,7 +17,7 @@ from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.digits import Digits
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
-from unlearn.inventory.purge import Fate, Judge
+from unlearn.inventory.purge import Fate, PurgePolicy
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.config import Page
 from unlearn.pipeline.plan import Plan
@@ -174,7 +174,7 @@ def test_a_purge_takes_what_shows_the_record(inverted: Finished) -> None:
     split = inverted.outcome.plan.split
     requested = split.forget.split(load(inverted.config.dataset, inverted.context), inverted.context).forget
     catalogue = Catalogue.read(inverted.store)
-    judge = Judge(catalogue, Members(catalogue, inverted.config.dataset, requested))
+    judge = PurgePolicy(catalogue, Members(catalogue, inverted.config.dataset, requested))
     kinds = ("forgotten", "recover", "probes")
     fates = {(item.kind, judge.of(item.key).fate) for item in catalogue.items.values() if item.kind in kinds}
     assert fates == {(kind, Fate.GOES) for kind in kinds}

@@ -18,10 +18,11 @@ from unlearn.core.errors import ConfigError, DataError
 from unlearn.core.progress import Console
 from unlearn.core.types import Predictions, Role
 from unlearn.data.datasets.digits import Digits
+from unlearn.pipeline.plan import build_shared
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import BuildContext
 from unlearn.stages.own_models import find_source
-from unlearn.stages.plausibility import describe, knowledge_of
+from unlearn.stages.plausibility import describe, measure_knowledge
 
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run
@@ -37,7 +38,7 @@ def predictions(labels: Tensor, predicted: Tensor, classes: int = 4) -> Predicti
 def about(labels: Tensor, predicted: Tensor, unseen: float = 0.9) -> str | None:
     aside = torch.arange(1000) % 4
     wrong = torch.arange(1000) >= 1000 * unseen
-    known = knowledge_of(predictions(labels, predicted), predictions(aside, (aside + wrong) % 4))
+    known = measure_knowledge(predictions(labels, predicted), predictions(aside, (aside + wrong) % 4))
     return describe(known, Digits())
 
 
@@ -50,13 +51,13 @@ def test_a_net_that_knows_its_training_data_is_not_mentioned() -> None:
 
 
 def test_chance_is_that_of_predictions_independent_of_the_labels() -> None:
-    known = knowledge_of(predictions(LABELS, LABELS.roll(0).flip(0)), predictions(LABELS, LABELS))
+    known = measure_knowledge(predictions(LABELS, LABELS.roll(0).flip(0)), predictions(LABELS, LABELS))
     assert known.chance == pytest.approx(0.25 + 1.645 * (0.25 * 0.75 / 400) ** 0.5)
     unequal = torch.tensor([0] * 90 + [1] * 10)
-    always = knowledge_of(predictions(unequal, torch.zeros(100, dtype=torch.int64)), predictions(LABELS, LABELS))
+    always = measure_knowledge(predictions(unequal, torch.zeros(100, dtype=torch.int64)), predictions(LABELS, LABELS))
     assert (always.accuracy, always.is_chance) == (0.9, True)  # the largest class, always
     half = torch.tensor([0] * 90 + [1] * 5 + [0] * 5)
-    assert not knowledge_of(predictions(unequal, half), predictions(LABELS, LABELS)).is_chance
+    assert not measure_knowledge(predictions(unequal, half), predictions(LABELS, LABELS)).is_chance
 
 
 def test_another_order_of_the_classes_is_named() -> None:
@@ -69,11 +70,11 @@ def test_another_order_of_the_classes_is_named() -> None:
 
 def test_two_classes_that_changed_places_are_named_although_half_is_right() -> None:
     swapped = torch.tensor([1, 0, 2, 3])[LABELS]
-    known = knowledge_of(predictions(LABELS, swapped), predictions(LABELS, LABELS))
+    known = measure_knowledge(predictions(LABELS, swapped), predictions(LABELS, LABELS))
     assert (known.is_chance, known.is_permuted, known.order) == (False, True, (1, 0, 2, 3))
     few = LABELS.clone()
     few[:40] = swapped[:40]  # 0.95 right: a few errors are no order
-    assert not knowledge_of(predictions(LABELS, few), predictions(LABELS, LABELS)).is_permuted
+    assert not measure_knowledge(predictions(LABELS, few), predictions(LABELS, LABELS)).is_permuted
 
 
 @pytest.mark.parametrize(("right", "unseen", "low"), [(0.49, 0.4, True), (0.51, 0.5, False), (0.7, 0.9, True)])

@@ -134,11 +134,11 @@ def test_a_forget_set_of_one_image_passes_batch_normalisation() -> None:
 
 def test_a_purge_leaves_curves(relearned: Finished) -> None:
     from unlearn.inventory.members import Members
-    from unlearn.inventory.purge import Fate, Judge
+    from unlearn.inventory.purge import Fate, PurgePolicy
 
     catalogue = Catalogue.read(relearned.store)
     members = Members(catalogue, relearned.config.dataset, torch.arange(300))
-    told = {Judge(catalogue, members).of(item.key).fate for item in catalogue.items.values() if item.kind == "relearn"}
+    told = {PurgePolicy(catalogue, members).of(item.key).fate for item in catalogue.items.values() if item.kind == "relearn"}
     assert told == {Fate.STAYS}
 
 

@@ -48,7 +48,7 @@ def test_a_stage_is_not_charged_with_the_first_step(
         return [stage.load(context) for stage in (stages.retrained[0], stages.original)][1].state_dict()
 
     expected = built("plain")
-    monkeypatch.setattr(warm_up, "_pays", lambda settings: True)
+    monkeypatch.setattr(warm_up, "_is_needed", lambda settings: True)
     monkeypatch.setattr(warm_up, "_done", set())
     monkeypatch.setattr(warm_up, "training_step", noted_step)
     monkeypatch.setattr(Train, "build", noted_build)
@@ -76,7 +76,7 @@ def test_the_step_is_of_the_batch_size_and_precision_of_the_training(precision: 
 
 
 def test_what_fails_there_is_left_to_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_up, "_pays", lambda settings: True)
+    monkeypatch.setattr(warm_up, "_is_needed", lambda settings: True)
     monkeypatch.setattr(warm_up, "_done", set())
     state, calls = torch.get_rng_state(), list[int]()
 

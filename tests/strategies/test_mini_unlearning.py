@@ -15,7 +15,7 @@ from unlearn.config import instantiate
 from unlearn.core.errors import ConfigError
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Images, Subset
-from unlearn.data.loaders import Without
+from unlearn.data.loaders import ExcludedSamples
 from unlearn.stages.history import History
 from unlearn.stages.samples import make_augmentation
 from unlearn.stages.train import Train
@@ -98,7 +98,7 @@ def test_without_anyone_forgotten_it_ends_as_the_original(replayed: Finished, re
 
 
 def test_rows_of_the_forgotten_leave_and_losses_stay_divided_by_the_whole_batch() -> None:
-    rows = Without(torch.tensor([False, True, False, False, True]))
+    rows = ExcludedSamples(torch.tensor([False, True, False, False, True]))
     kept, weights = rows.of(torch.tensor([4, 2, 1, 0]))
     assert torch.arange(4)[kept].tolist() == [1, 3]
     assert weights is not None

@@ -31,7 +31,7 @@ LOG = "unlearn.log"  # Hydra's log in the folder of each job: `hydra.job.name` i
 
 
 class JobResult(NamedTuple):
-    """What a sweep needs to know about a job: how many artifacts it built and reused, and the value of its objective."""
+    """The result of a job for its sweep: how many artifacts it built and reused, and the value of its objective."""
 
     built: int
     reused: int

@@ -41,7 +41,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Ite
 
     Args:
         titles: The titles of the columns.
-        rows: The cells of each row.
+        rows: The cells of leftover row.
         right: Titles of the columns to align on the right.
     """
     is_right = [title in set(right) for title in titles]
@@ -75,7 +75,10 @@ def as_json(catalogue: Catalogue, items: Sequence[Item]) -> dict[str, Any]:
         | {"created": item.created, "used": item.used, "seconds": item.meta.get("seconds")}
         for item in items
     ]
-    left_over = [{"kind": l.kind, "key": l.key, "bytes": l.bytes, "used": l.used} for l in catalogue.leftovers]
+    left_over = [
+        {"kind": leftover.kind, "key": leftover.key, "bytes": leftover.bytes, "used": leftover.used}
+        for leftover in catalogue.leftovers
+    ]
     return {"artefacts": artifacts, "left_over": left_over}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.core.plugins import find_options
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.datasets.own import Own
+from unlearn.data.datasets.own import UserDataset
 from unlearn.data.requests.base import Forget
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.stages.files import read_tensors
@@ -36,7 +36,7 @@ NOBODY = -1
 LOOKS = {
     "test",
     "val",
-    *(spec.name for spec in fields(Own)),
+    *(spec.name for spec in fields(UserDataset)),
 }  # of one's own data: not whose pictures the training part holds
 
 
@@ -50,7 +50,7 @@ class Members:
         kinds = find_options("unlearn.data.datasets", Dataset).values()
         requests = find_options("unlearn.data.requests", Forget).values()
         self.relabelling = {kind.__qualname__ for kind in requests if issubclass(kind, Forget) and kind.relabels}
-        self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, Own)}
+        self.own = {kind.__qualname__ for kind in kinds if issubclass(kind, UserDataset)}
         self.dataset = self._whose(canonicalize(dataset))
         self.hits: dict[str, dict[str, bool]] = {}  # by population, and by whom of it is forgotten
         self.pools: dict[str, Tensor] = {}  # by population: who of its pool is requested, bool [n]

@@ -64,7 +64,7 @@ def _check_data(config: RunConfig) -> list[Problem | str]:
 
 def _check_store(config: RunConfig) -> Iterator[Problem]:
     """Refuse a store inside a folder of images: its own images would be read as data."""
-    if part := config.dataset.part_around(config.paths.store):
+    if part := config.dataset.find_part(config.paths.store):
         expected = f"a folder outside of the {part} part"
         yield Problem("paths.store", expected, f"{config.paths.store}, in {config.dataset.folder(part)}")
 

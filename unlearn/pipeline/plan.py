@@ -26,7 +26,7 @@ from unlearn.stages.copies import Copies
 from unlearn.stages.cost import announce_cost
 from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
-from unlearn.stages.plausibility import OwnData
+from unlearn.stages.plausibility import PlausibilityCheck
 from unlearn.stages.samples import Split
 from unlearn.stages.shadow_model import ShadowModel, collect_trained_models, collect_unlearned_models
 from unlearn.stages.sibling import SeedReplica
@@ -102,11 +102,11 @@ class Plan:
     evaluations: tuple[Evaluation, ...]
 
     @property
-    def own_data(self) -> OwnData | None:
+    def own_data(self) -> PlausibilityCheck | None:
         """A checkpoint and its training data; None for an original that is trained here."""
         if not isinstance(self.original, Checkpoint):
             return None
-        return OwnData(self.original, self.split.forget)
+        return PlausibilityCheck(self.original, self.split.forget)
 
     @property
     def setup_stages(self) -> tuple[Stage, ...]:

@@ -12,7 +12,7 @@ from unlearn.data.population import Population
 from unlearn.pipeline.plan import Outcome
 from unlearn.spd_gan.direct import Direct
 from unlearn.spd_gan.options import Noise, Perturbing
-from unlearn.stages.plausibility import OwnData
+from unlearn.stages.plausibility import PlausibilityCheck
 from unlearn.strategies.base import Budget
 from unlearn.strategies.iterative import Iterative
 
@@ -45,7 +45,7 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
     return f"Fine-tuning went through all of its {strategy.recipe.epochs} epochs; its budget ({asked}) was not reached."
 
 
-def _checkpoint_notes(own_data: OwnData, outcome: Outcome) -> dict[str, str]:
+def _checkpoint_notes(own_data: PlausibilityCheck, outcome: Outcome) -> dict[str, str]:
     original, context = own_data.original, outcome.context
     about = (
         f"The original is a checkpoint, {Path(original.file).name}, trained elsewhere; the retrained models "

@@ -11,7 +11,7 @@ from typing import Any
 
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DataError, nearest
-from unlearn.models.checkpoints.content import expected, refuse_missing
+from unlearn.models.checkpoints.content import expected, require_file
 
 MODEL = "model.safetensors"
 KEY = re.compile(r"[0-9a-f]{8,64}")  # of a model in the store, or a prefix of it
@@ -49,7 +49,7 @@ def _find(path: Path, file: str, entry: str | None, store: str) -> WeightsSource
     if not path.exists() and KEY.fullmatch(file):
         return WeightsSource(_find_model(file, [store]), entry)
     path = next((path / name for name in ("report.json", MODEL) if path.is_dir() and (path / name).is_file()), path)
-    refuse_missing(path)
+    require_file(path)
     if not _is_json(path):
         return WeightsSource(path, entry)
     return _find_in_report(path, entry, store)

@@ -129,7 +129,7 @@ class Perturb(Stage):
 
     def _optimise_pixels(self, settings: Direct, clean: CleanImages, context: BuildContext, tick: Tick) -> Perturbed:
         """Perturb forget and holdout together, without a generator."""
-        from unlearn.data.loaders import Loader, batches_of
+        from unlearn.data.loaders import Loader, count_batches
         from unlearn.spd_gan.direct import PixelTask
 
         guide, index = self.guide, clean.forget.index
@@ -150,7 +150,7 @@ class Perturb(Stage):
             fresh=lambda: guide.fresh("init/spd_gan", self.seed).to(pixels.device),
             recipe=guide.recipe,
             batches=batches,
-            steps=batches_of(len(self.retain.load(context)) + len(index), guide.recipe.batch_size),
+            steps=count_batches(len(self.retain.load(context)) + len(index), guide.recipe.batch_size),
             seed=self.seed,
             draws=stream(self.seed, "start", "spd_gan"),
             tick=tick,

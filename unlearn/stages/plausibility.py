@@ -55,7 +55,7 @@ class Knowledge:
         return self.accuracy < LOW or self.accuracy < self.validation - self.margin
 
 
-def knowledge_of(train: Predictions, validation: Predictions) -> Knowledge:
+def measure_knowledge(train: Predictions, validation: Predictions) -> Knowledge:
     """Measure it [ours].
 
     Chance is that of predictions as frequent as these and independent of the labels, plus 1.645 standard deviations of
@@ -124,7 +124,7 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
-class OwnData:
+class PlausibilityCheck:
     """A checkpoint, and what it was trained on by `forget` and retain, whose predictions metrics read too."""
 
     original: Checkpoint
@@ -138,7 +138,7 @@ class OwnData:
             halves = (Samples(Subset.TRAIN, population),)
         known = [self._predictions(each, context) for each in halves]
         train = Predictions(*(torch.cat(parts) for parts in zip(*(vars(each).values() for each in known), strict=True)))
-        return knowledge_of(train, self._predictions(Samples(Subset.VALIDATION, population), context))
+        return measure_knowledge(train, self._predictions(Samples(Subset.VALIDATION, population), context))
 
     def _predictions(self, samples: Samples, context: BuildContext) -> Predictions:
         return read_predictions(context.get(Predict(self.original, samples)))

@@ -25,7 +25,7 @@ from unlearn.stages.samples import SampleSource, make_augmentation
 from unlearn.training.trainer import Numerics, TrainerSettings
 
 if TYPE_CHECKING:
-    from unlearn.data.loaders import Loader, Rows
+    from unlearn.data.loaders import Loader, RowSelection
     from unlearn.training.partial import Partial, Progress
 
 INITIAL_IMAGES = 5000  # at most, for a net that initialises values from the data
@@ -110,19 +110,19 @@ class Train(ModelStage):
         Returns:
             The trained model and its curve.
         """
-        from unlearn.data.loaders import PairedLoader, Share
+        from unlearn.data.loaders import PairedLoader, RankShard
         from unlearn.training.classifier import ClassifierModule
         from unlearn.training.ranks import rank, world_size
 
         classifier = self.initial(context)
-        share = Share(rank(), world_size()) if world_size() > 1 else None
+        share = RankShard(rank(), world_size()) if world_size() > 1 else None
         loader = PairedLoader({"train": self.loader(context, share)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
         checkpoint = checkpoint or self._checkpoint(context)
         curve = module.run(context.hardware, self.validation.load(context), tick, checkpoint, epochs)
         return classifier, curve
 
-    def loader(self, context: BuildContext, rows: Rows | None = None) -> Loader:
+    def loader(self, context: BuildContext, rows: RowSelection | None = None) -> Loader:
         """Return the loader of its training batches; `rows` limits it to one process's rows."""
         from unlearn.data.loaders import Loader
 
