@@ -38,9 +38,9 @@ from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import UnlearnError
 from unlearn.core.progress import Console
 from unlearn.inventory.catalogue import Catalogue
-from unlearn.inventory.removals import gone
-from unlearn.inventory.verify import problems
-from unlearn.inventory.why import stages, why
+from unlearn.inventory.removals import read_removals
+from unlearn.inventory.verify import find_problems
+from unlearn.inventory.why import explain_stages, list_stages
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.config import RunConfig
 from unlearn.stages.base import BuildContext, Stage
@@ -89,7 +89,7 @@ def _base(root: Path) -> Base:
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         run = config.instantiate(compose("config", SMALL))
     pipeline.run(run, BuildContext(ArtifactStore(root), run.trainer, Console(io.StringIO())))
-    return Base(root, run, stages([run]))
+    return Base(root, run, list_stages([run]))
 
 
 def _case(base: Base, root: Path, name: str, draw: random.Random) -> str:
@@ -124,7 +124,7 @@ def _complaints(base: Base, root: Path, edited: list[Path]) -> Iterator[str]:
         yield from _tool(root, "show", path.name)
     with contextlib.suppress(UnlearnError):
         catalogue = Catalogue.read(root)
-        list(describe_answers(why(catalogue, base.stages, gone(root))))
+        list(describe_answers(explain_stages(catalogue, base.stages, read_removals(root))))
         yield from _disagreements(base, root, catalogue)
 
 
@@ -146,7 +146,7 @@ def _disagreements(base: Base, root: Path, catalogue: Catalogue) -> Iterator[str
         item = catalogue.items.get(stage.key)
         if item is None or item.kind != stage.kind:
             continue
-        damaged = bool(problems(item))
+        damaged = bool(find_problems(item))
         try:
             kept = store.lookup(stage.kind, stage.key) is not None
         except UnlearnError:

@@ -502,7 +502,7 @@ def piped(option: str) -> Callable[[Desk], tuple[str, ...]]:
         (pointing("--indices"), ["--indices: expected a readable text file", "other"]),
         (
             pointing("--indices", "a.png\n"),
-            ["--indices: expected indices, since the record does not tell in which data", "names of files"],
+            ["--indices: expected indices, since the record does not name its data set", "file names"],
         ),
         (pointing("--indices", ""), ["--indices: expected indices of the training part, got none", "other"]),
     ],

@@ -232,4 +232,4 @@ def test_a_function_that_ends_the_process_is_told(tmp_path: Path) -> None:
     (tmp_path / "quits.py").write_text("import sys\ndef net(shape, classes): sys.exit(3)\n")
     done = unlearn("model=python", "model.factory=quits:net", cwd=tmp_path)
     assert done.returncode == 2
-    assert "a function of your own ended the process, with status 3" in done.stderr
+    assert "a user-supplied function ended the process with exit status 3" in done.stderr

@@ -31,7 +31,7 @@ TYPED = ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=0,1,2"]
 
 def checked(*overrides: str) -> tuple[Grid, Grid]:
     found = preflight(CommandLine(list(overrides), True, None))
-    return found.whole, found.part
+    return found.full_grid, found.grid
 
 
 def test_cells_have_the_numbers_that_hydra_gives_them() -> None:
@@ -63,10 +63,10 @@ def test_cells_are_handed_to_launchers_as_hydra_composes_them(typed: list[str]) 
         loader = GlobalHydra.instance().config_loader()
         mode = ["hydra.mode=MULTIRUN"]
         master = loader.load_configuration("config", [*typed, *mode], RunMode.MULTIRUN)
-        slow = {cell: launched(master, loader, cell) for cell in found.whole.launched}
+        slow = {cell: launched(master, loader, cell) for cell in found.full_grid.cells_by_launch_overrides}
         elsewhere = ["strategy=random_k", "strategy.k=0.3"]
-        with config.handed_over(found.compose):
-            assert {cell: launched(master, loader, cell) for cell in found.whole.launched} == slow
+        with config.launch_with(found.compose):
+            assert {cell: launched(master, loader, cell) for cell in found.full_grid.cells_by_launch_overrides} == slow
             assert "k: 0.3" in launched(master, loader, elsewhere)
     assert ConfigLoaderImpl.load_sweep_config is own
     assert found.compose(elsewhere) is None
@@ -91,29 +91,29 @@ def test_an_order_that_hydra_would_draw_anew_is_refused(values: str) -> None:
 @pytest.mark.parametrize("count", range(1, 7))
 def test_blocks_have_just_the_cells_asked_for(count: int) -> None:
     for wanted in combinations(range(6), count):
-        found = [cell for block in GRID.blocks(wanted) for cell in block.cells]
+        found = [cell for block in GRID.split_into_blocks(wanted) for cell in block.cells]
         assert sorted(found) == sorted(GRID.cells[number] for number in wanted)
 
 
 @given(st.sets(st.integers(0, 23), min_size=1))
 def test_blocks_of_larger_grids_too(wanted: set[int]) -> None:
     grid = Grid(tuple(Axis(name, tuple("abcd"[:n])) for name, n in (("x", 4), ("y", 3), ("z", 2))), True)
-    found = [cell for block in grid.blocks(wanted) for cell in block.cells]
+    found = [cell for block in grid.split_into_blocks(wanted) for cell in block.cells]
     assert sorted(found) == sorted(grid.cells[number] for number in wanted)
 
 
 def test_blocks_are_few_where_cells_stand_together() -> None:
-    assert [block.arguments(GRID, TYPED) for block in GRID.blocks([1, 2, 4, 5])] == [
+    assert [block.arguments(GRID, TYPED) for block in GRID.split_into_blocks([1, 2, 4, 5])] == [
         ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=1,2"]
     ]
-    assert [block.arguments(GRID, TYPED) for block in GRID.blocks([0, 5])] == [
+    assert [block.arguments(GRID, TYPED) for block in GRID.split_into_blocks([0, 5])] == [
         ["-m", "train.epochs=2", "strategy=random_k", "seed=0"],
         ["-m", "train.epochs=2", "strategy=top_k", "seed=2"],
     ]
 
 
 def test_a_narrowed_grid_keeps_the_axes_that_matter() -> None:
-    fewer = GRID.narrowed([cell[-1] for cell in GRID.cells])
+    fewer = GRID.narrow([cell[-1] for cell in GRID.cells])
     assert fewer.arguments(GRID, TYPED) == ["-m", "train.epochs=2", "seed=0,1,2", "strategy=random_k"]
 
 

@@ -11,12 +11,12 @@ from conftest import Compose
 
 from unlearn import config
 from unlearn.cli.arguments import move_flags_first, quote_paths
-from unlearn.config.preflight import Checked
+from unlearn.config.preflight import CheckedCommand
 from unlearn.config.surroundings import check_surroundings
 from unlearn.core.errors import ConfigError
 
 
-def checked(*words: str) -> Checked:
+def checked(*words: str) -> CheckedCommand:
     return config.preflight(config.CommandLine.parse(move_flags_first(quote_paths(list(words)))))
 
 
@@ -39,7 +39,7 @@ def refused(*words: str) -> list[str]:
         ("seed=${oc.env:HOME}", "seed: expected a reference to a value of its type"),
         ("baseline.seeds=${seed}", "baseline.seeds: expected a reference to a list, got '${seed}'"),
         ("baseline=[]", "baseline: expected a value, got none"),
-        ("hydra.run.dir=${nope}", "hydra.run.dir: expected a value that is there"),
+        ("hydra.run.dir=${nope}", "hydra.run.dir: expected a reference that can be resolved"),
         ("metrics.accuracy=3", "metrics.accuracy: expected null or false, which switch it off"),
         ("attacks=null", "attacks: expected one of default"),
         ("spd_gan=false", "spd_gan: expected one of error_minimising, marker, noise, off, pgd, probe (nearest: off)"),
@@ -144,7 +144,7 @@ def test_what_is_switched_off_is_not_in_the_reported_config(composed: Compose) -
         ("seed=range(0,0)", "seed: expected at least one value, got 'range(0,0)', which has none"),
         ("seed=range(0,1000000000)", "-m: expected at most 10,000 cells, got 1,000,000,000 (1,000,000,000 of seed)"),
         ("seed=range(0,9,0)", "seed: expected a range with finite ends and a step other than 0, got 'range(0,9,0)'"),
-        ("seed=shuffle(1,2)", "seed: expected an order that repeats, got shuffle(…): Hydra draws another"),
+        ("seed=shuffle(1,2)", "seed: expected an order that repeats, got shuffle(…): Hydra draws a new one each time"),
     ],
 )
 def test_a_grid_has_cells_and_not_too_many(word: str, problem: str) -> None:
@@ -207,7 +207,7 @@ def test_cells_with_folders_of_their_own_are_taken(words: list[str]) -> None:
 
 def test_a_log_needs_a_name_of_a_file() -> None:
     (line,) = refused("hydra.job.name=a/b")
-    assert line == "hydra.job.name: expected a name of a file, without folders, of up to 250 bytes, got 'a/b'"
+    assert line == "hydra.job.name: expected a file name, without folders, of up to 250 bytes, got 'a/b'"
 
 
 def test_a_primary_config_of_ones_own_is_not_passed_over(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_the_other_suffix_is_named(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yml").write_text(HEADER)
     (line,) = refused("--config-dir", str(tmp_path), "+experiment=mine")
-    assert "mine.yml would be, were it named mine.yaml" in line
+    assert "rename mine.yml to mine.yaml" in line
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")

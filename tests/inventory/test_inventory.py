@@ -33,7 +33,7 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.published import Mnist
 from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.members import Members
-from unlearn.inventory.purge import PNG, Sentence, pictured, sentence
+from unlearn.inventory.purge import PNG, PurgePlan, find_pictures, plan_purge
 from unlearn.inventory.why import explain_stages, list_stages
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.plan import Plan
@@ -523,7 +523,7 @@ def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
     assert (strangers.going, strangers.undecided) == ((), ())
 
 
-def judged(store: Path, data: Dataset, *records: int, remove_undecided: bool = False) -> Sentence:
+def judged(store: Path, data: Dataset, *records: int, remove_undecided: bool = False) -> PurgePlan:
     catalogue = Catalogue.read(store)
     return plan_purge(catalogue, Members(catalogue, data, torch.tensor(records)), remove_undecided)
 
@@ -567,7 +567,7 @@ def test_whatever_holds_pictures_outside_the_store_is_found(tmp_path: Path) -> N
         write_text("", tmp_path / "0" / "wandb" / "staged" / name).write_bytes(PNG + b"...")
     write_text("{}", tmp_path / "1" / "wandb" / "offline-run" / "predictions.table.json")
     write_text("no picture", tmp_path / "2" / "wandb" / "run.log")
-    found = {str(path.relative_to(tmp_path)) for path in pictured([tmp_path])}
+    found = {str(path.relative_to(tmp_path)) for path in find_pictures([tmp_path])}
     assert found == {"0/pictures.json", "0/report.html", "0/wandb", "1/wandb", "sweep.html"}
 
 

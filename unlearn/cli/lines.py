@@ -41,7 +41,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]], right: Ite
 
     Args:
         titles: The titles of the columns.
-        rows: The cells of leftover row.
+        rows: The cells of each row.
         right: Titles of the columns to align on the right.
     """
     is_right = [title in set(right) for title in titles]

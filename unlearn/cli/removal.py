@@ -14,11 +14,11 @@ from unlearn.cli.lines import format_size, print_table
 from unlearn.core.errors import ConfigError, Problem, pluralize
 from unlearn.core.progress import Console
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
-from unlearn.inventory.gc import DAY, Rules, artefacts, leftovers, needed_by, still_unused
-from unlearn.inventory.removals import Removal, record, remove, sweep_locks
+from unlearn.inventory.gc import DAY, Rules, drop_recently_used, find_leftovers, find_needed_keys, find_unneeded
+from unlearn.inventory.removals import Removal, record, remove, remove_stale_locks
 
 if TYPE_CHECKING:
-    from unlearn.inventory.purge import Sentence
+    from unlearn.inventory.purge import PurgePlan
     from unlearn.pipeline.config import RunConfig
 
 
@@ -40,16 +40,16 @@ def gc(store: Path, arguments: Namespace) -> int:
         raise ConfigError([Problem("--older-than", "a number of days >= 0", days)])
     before = time.time() - DAY * (1 if days is None else days)
     has_rules = arguments.keep or arguments.keep_kind or days is not None
-    needed = needed_by(catalogue, arguments.keep) if has_rules else None
+    needed = find_needed_keys(catalogue, arguments.keep) if has_rules else None
     rules = Rules(before, needed, frozenset(arguments.keep_kind), frozenset(arguments.drop_kind))
-    going = [*leftovers(catalogue, None if days is None else before), *artefacts(catalogue, rules)]
+    going = [*find_leftovers(catalogue, None if days is None else before), *find_unneeded(catalogue, rules)]
     if arguments.dry_run:
         return _print_removals(going, "would be removed")
-    going = list(still_unused(going, before))
+    going = list(drop_recently_used(going, before))
     if any(isinstance(removal.what, Item) for removal in going):
         record(store, "gc", going, {})
     in_use = _remove(store, going)
-    print(f"{pluralize(sweep_locks(store, catalogue.locks), 'lock file')} without a holder removed as well")
+    print(f"{pluralize(remove_stale_locks(store, catalogue.locks), 'lock file')} without a holder removed as well")
     return int(bool(in_use))
 
 
@@ -65,11 +65,11 @@ def purge(store: Path, arguments: Namespace, run: RunConfig) -> int:
         The exit status: 1 if the purge is not complete, else 0.
     """
     from unlearn.inventory.members import Members
-    from unlearn.inventory.purge import pictured, sentence
+    from unlearn.inventory.purge import find_pictures, plan_purge
 
     catalogue, requested = Catalogue.read(store), run.forget.requested(run.dataset)
-    judged = sentence(catalogue, Members(catalogue, run.dataset, requested), arguments.undecided == "remove")
-    pages = list(pictured(arguments.reports))
+    judged = plan_purge(catalogue, Members(catalogue, run.dataset, requested), arguments.undecided == "remove")
+    pages = list(find_pictures(arguments.reports))
     in_use = [] if arguments.dry_run else _carry_out(store, catalogue, judged, len(requested))
     if arguments.dry_run:
         _print_removals(judged.going, "would be removed")
@@ -81,7 +81,7 @@ def purge(store: Path, arguments: Namespace, run: RunConfig) -> int:
     return int(bool(in_use or judged.undecided))
 
 
-def _carry_out(store: Path, catalogue: Catalogue, judged: Sentence, records: int) -> list[Removal]:
+def _carry_out(store: Path, catalogue: Catalogue, judged: PurgePlan, records: int) -> list[Removal]:
     """Record and remove; returns the artifacts in use, which stay.
 
     The record is written first, so that it also explains what a killed purge leaves.
@@ -90,14 +90,14 @@ def _carry_out(store: Path, catalogue: Catalogue, judged: Sentence, records: int
     details = {"records": records, "kept": kept, "undecided": [item.key for item, _ in judged.undecided]}
     path = record(store, "purge", judged.going, details | {"complete": False})
     in_use = _remove(store, judged.going)
-    sweep_locks(store, catalogue.locks)
+    remove_stale_locks(store, catalogue.locks)
     done = [removal for removal in judged.going if removal not in in_use]
     record(store, "purge", done, details | {"complete": not (in_use or judged.undecided)}, path)
     print(f"recorded in {path}")
     return in_use
 
 
-def _count_kept(judged: Sentence) -> Counter[tuple[str, str]]:
+def _count_kept(judged: PurgePlan) -> Counter[tuple[str, str]]:
     return Counter((item.kind, why) for item, why in judged.stays)
 
 
@@ -125,7 +125,7 @@ def _print_undecided(undecided: Sequence[tuple[Item, str]]) -> None:
         print(f"undecided: {item.kind} {item.label} {item.key[:BEGINNING]}: {why}")
     if undecided:
         print(
-            "NOT COMPLETE: undecided artifacts stay; inspect them (unlearn-store show KEY), or add --undecided remove"
+            "NOT COMPLETE: undecided artifacts stay; look at them (unlearn-store show KEY), or add --undecided remove"
         )
 
 

@@ -24,7 +24,7 @@ from unlearn.core.artifact_meta import META
 from unlearn.core.errors import ConfigError, UnlearnError, pluralize
 from unlearn.core.progress import Console, escape_control
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
-from unlearn.inventory.removals import gone
+from unlearn.inventory.removals import read_removals
 
 if TYPE_CHECKING:
     from unlearn.pipeline.config import RunConfig
@@ -102,18 +102,14 @@ def _gc_options(gc: ArgumentParser) -> None:
     older = "remove only what was not built or used for so many days (default: 1, so that running jobs are safe)"
     gc.add_argument("--keep", **repeated, type=Path, metavar="PATH", help=keep)
     gc.add_argument("--keep-kind", **repeated, metavar="KIND", help="keep this kind, and its inputs")
-    gc.add_argument(
-        "--drop-kind", **repeated, metavar="KIND", help="remove this kind, even if a listed report needs it"
-    )
+    gc.add_argument("--drop-kind", **repeated, metavar="KIND", help="remove this kind, even if a report needs it")
     gc.add_argument("--older-than", type=float, metavar="DAYS", help=older)
     gc.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 
 
 def _purge_options(purge: ArgumentParser) -> None:
     reports = "look in this folder for pages and W&B copies that contain pictures (may be repeated)"
-    undecided = (
-        "what to do with artifacts of which it is unknown whether they were derived (default: keep, exit status 1)"
-    )
+    undecided = "what to do with artifacts that may or may not be derived from them (default: keep, exit status 1)"
     purge.add_argument("--request", required=True, metavar="FILE", help="the records, in the format of forget.file")
     purge.add_argument("--reports", action="append", type=Path, default=[], metavar="DIR", help=reports)
     purge.add_argument("--undecided", choices=("keep", "remove"), default="keep", help=undecided)
@@ -148,16 +144,18 @@ def _ls(arguments: Namespace, _: list[str]) -> int:
 
 def _show(arguments: Namespace, _: list[str]) -> int:
     catalogue = Catalogue.read(_store_folder(arguments))
-    print(*describe_artifact(catalogue, catalogue.find(arguments.key).intact(), gone(catalogue.root)), sep="\n")
+    print(
+        *describe_artifact(catalogue, catalogue.find(arguments.key).intact(), read_removals(catalogue.root)), sep="\n"
+    )
     return 0
 
 
 def _why(arguments: Namespace, overrides: list[str]) -> int:
-    from unlearn.inventory.why import stages, why
+    from unlearn.inventory.why import explain_stages, list_stages
 
     runs = _read_configs(overrides)
     catalogue = Catalogue.read(_store_folder(arguments, runs))
-    print(*describe_answers(why(catalogue, stages(runs), gone(catalogue.root))), sep="\n")
+    print(*describe_answers(explain_stages(catalogue, list_stages(runs), read_removals(catalogue.root))), sep="\n")
     return 0
 
 
@@ -170,18 +168,18 @@ def _read_configs(overrides: list[str]) -> list[RunConfig]:
 
 
 def _verify(arguments: Namespace, _: list[str]) -> int:
-    from unlearn.inventory.verify import purged, verify
+    from unlearn.inventory.verify import find_purged_inputs, find_store_problems
 
     catalogue = Catalogue.read(_store_folder(arguments))
-    known = gone(catalogue.root)
+    known = read_removals(catalogue.root)
     with Console().working("verify (MB)") as tick:
-        problems = list(verify(catalogue, known, tick))
+        problems = list(find_store_problems(catalogue, known, tick))
     for problem in problems:
         print(escape_control(problem))
     if older := sum(bool(item.meta) and not item.has_digest for item in catalogue.items.values()):
         note = "their seconds, labels and hardware cannot be checked, everything else was: no damage"
         print(f"{pluralize(older, 'artifact')} written before {META} had a digest: {note}")
-    for how, items in purged(catalogue, known).items():
+    for how, items in find_purged_inputs(catalogue, known).items():
         print(f"{pluralize(len(items), 'artifact')} made from what the {how} removed: no damage")
     total = format_size(sum(item.bytes for item in catalogue.items.values()))
     print(f"{pluralize(len(catalogue.items), 'artifact')}, {total}, {pluralize(len(problems), 'problem')}")
