@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.svm import SVC
 from table import Row, compare, run
 
-from unlearn.attacks.logistic import _judged
+from unlearn.attacks.logistic import judge_members
 from unlearn.attacks.members import loss_classifier
 from unlearn.attacks.roc import RATES, _tpr, auc, measure_ranking
 
@@ -32,7 +32,7 @@ def rows() -> Iterator[Row]:
 
     def whole() -> None:
         measure_ranking(members, others, 1000, 0)
-        _judged(scores, truth, 10, 0.5, 0)
+        judge_members(scores, truth, 10, 0.5, 0)
 
     def rival() -> None:
         SVC(C=3, gamma="auto").fit(scores[:, None], truth).predict(scores[:, None])

@@ -21,7 +21,7 @@ from unlearn.core.artifact_meta import DIGEST, META, add_digest, spec_key
 from unlearn.core.artifact_store import NOTED, ArtifactStore, Entry
 from unlearn.core.errors import StoreError
 from unlearn.inventory.catalogue import Catalogue
-from unlearn.inventory.verify import problems
+from unlearn.inventory.verify import find_problems
 
 SPEC = {"a": 1}
 KEY = spec_key(SPEC)
@@ -273,18 +273,18 @@ def test_damage_is_rebuilt_on_request(tmp_path: Path, damage: Callable[[Path], N
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_verify_finds_what_reads_refuse_and_rebuilding_mends_it(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     damage(make(ArtifactStore(tmp_path)).folder)
-    assert len(problems(Catalogue.read(tmp_path).items[KEY])) == 1
+    assert len(find_problems(Catalogue.read(tmp_path).items[KEY])) == 1
     make(ArtifactStore(tmp_path, rebuild_damaged=True))
-    assert problems(Catalogue.read(tmp_path).items[KEY]) == []
+    assert find_problems(Catalogue.read(tmp_path).items[KEY]) == []
 
 
 def test_a_file_that_does_not_belong_there_is_mended_too(tmp_path: Path) -> None:
     folder = make(ArtifactStore(tmp_path)).folder
     (folder / "notes.txt").touch()
-    assert problems(Catalogue.read(tmp_path).items[KEY]) == ["notes.txt: not one of its files"]
+    assert find_problems(Catalogue.read(tmp_path).items[KEY]) == ["notes.txt: not one of its files"]
     assert make(ArtifactStore(tmp_path)).reused  # nobody reads it
     assert not make(ArtifactStore(tmp_path, rebuild_damaged=True)).reused
-    assert problems(Catalogue.read(tmp_path).items[KEY]) == []
+    assert find_problems(Catalogue.read(tmp_path).items[KEY]) == []
 
 
 def test_a_claimed_artefact_that_is_damaged_is_free_on_request(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_an_entry_without_a_digest_is_read_as_before(tmp_path: Path) -> None:
     assert ArtifactStore(tmp_path).get("toy", KEY, refuse, dict).json("value.json") == 42
     assert ArtifactStore(tmp_path, rebuild_damaged=True).get("toy", KEY, refuse, dict).reused
     item = Catalogue.read(tmp_path).items[KEY]
-    assert (problems(item), item.has_digest) == ([], False)
+    assert (find_problems(item), item.has_digest) == ([], False)
     (folder / META).write_text(json.dumps(meta | {"spec": {"a": 2}}))
     with pytest.raises(StoreError, match="its spec does not match its key"):
         ArtifactStore(tmp_path).lookup("toy", KEY)

@@ -156,7 +156,7 @@ def test_records_have_torchvisions_numbers_and_pixels(photos: Path, change: Call
     assert complaints(dataset) == []
     names, labels = numbered_by_torchvision(photos / "train")
     assert list(dataset.names("train")) == names
-    assert dataset.index_trouble is None
+    assert dataset.index_ambiguity is None
     train = dataset.load().train
     assert train.labels.tolist() == labels
     pixels = torch.cat(list(train.batches([torch.arange(len(train))])))
@@ -355,9 +355,9 @@ def test_a_folder_of_other_files_is_not_read_to_its_end(photos: Path, monkeypatc
 
 def test_the_store_lies_outside_of_the_images(photos: Path) -> None:
     dataset = ImageFolder(root=str(photos))
-    assert dataset.part_around(str(photos / "train/cat/artifacts")) == "train"
-    assert dataset.part_around(str(photos / "test")) == ""
-    assert dataset.part_around(str(photos / "artifacts")) == ""
+    assert dataset.find_part(str(photos / "train/cat/artifacts")) == "train"
+    assert dataset.find_part(str(photos / "test")) == ""
+    assert dataset.find_part(str(photos / "artifacts")) == ""
 
 
 @pytest.mark.parametrize(("side", "accepted"), [(11_585, True), (11_586, False)])
@@ -413,7 +413,7 @@ def test_a_flat_folder_gives_a_test_part_by_its_seed(photos: Path) -> None:
     assert {name.partition("/")[0] for name in one.names("test")} == set(CLASSES)
     assert sorted([*one.names("train"), *one.names("test")]) == sorted(ImageFolder(root=str(photos)).names("train"))
     assert one.identity() == again.identity() != other.identity()
-    assert one.index_trouble == "the test part is drawn from the same folder"
+    assert one.index_ambiguity == "the test part is drawn from the same folder"
     assert any("0.2 of each class, seed 0" in remark for remark in one.remarks())
 
 

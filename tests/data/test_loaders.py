@@ -17,7 +17,7 @@ from unlearn.core.batch import Batch, iter_batches
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loaders import Loader, PairedLoader, Rows, Share, StepLoader, Without
+from unlearn.data.loaders import Loader, PairedLoader, RankShard, RowSelection, StepLoader, ExcludedSamples
 
 ALTERNATING = Augmentation(flip=True, flip_alternates=True)
 FILLS = ("zeros", "reflect")
@@ -93,15 +93,15 @@ def drawn_batch_by_batch(loader: Loader, epoch: int) -> Iterator[tuple[Tensor, .
     order = torch.randperm(len(data), generator=stream(loader.seed, "order", loader.role, epoch))
     draws = stream(loader.seed, "augment", loader.role, epoch)
     for chunk in order.tensor_split([step * loader.batch_size for step in range(1, len(loader))]):
-        own, weights = loader.rows.of(chunk) if loader.rows else (slice(None), None)
+        own, weights = loader.rows.select(chunk) if loader.rows else (slice(None), None)
         drawn = loader.augmentation.draw(len(chunk), draws)[:, own]
         images = loader.augmentation(data.images[chunk[own]], drawn).float() / 255
         yield images, data.labels[chunk[own]], weights if weights is None else weights.clone()
 
 
-@pytest.mark.parametrize("rows", [None, Share(1, 3), Without(torch.arange(37) % 5 == 0)])
+@pytest.mark.parametrize("rows", [None, RankShard(1, 3), ExcludedSamples(torch.arange(37) % 5 == 0)])
 @pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(2, True), Augmentation(1, crop_fill="reflect")])
-def test_a_pass_drawn_at_once_is_one_drawn_batch_by_batch(rows: Rows | None, augmentation: Augmentation) -> None:
+def test_a_pass_drawn_at_once_is_one_drawn_batch_by_batch(rows: RowSelection | None, augmentation: Augmentation) -> None:
     loader = Loader(noise(37), 8, 3, "train", augmentation, rows)
     for batch, expected in zip(loader.batches(2), drawn_batch_by_batch(loader, 2), strict=True):
         for tensor, same in zip(batch, expected, strict=True):
@@ -190,7 +190,7 @@ def test_rows_of_a_batch_take_their_turns_too() -> None:
     """A process that shares batches, or a replay without some samples, mirrors what the whole batch would."""
     whole = mirrored(Loader(data(60), 8, 0, "train", ALTERNATING), 3)
     lost = torch.arange(60) < 13
-    loader = Loader(data(60), 8, 0, "train", ALTERNATING, Without(lost))
+    loader = Loader(data(60), 8, 0, "train", ALTERNATING, ExcludedSamples(lost))
     labels = torch.cat([batch.labels for batch in loader.batches(3)])
     images = torch.cat([batch.images for batch in loader.batches(3)])
     assert torch.equal(images[:, 0, 0, 0] == 1, whole[labels])

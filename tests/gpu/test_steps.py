@@ -14,7 +14,7 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, ImageSource, Subset
 from unlearn.data.augmentation import Augmentation
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.loaders import Loader, PairedLoader, Share, Without
+from unlearn.data.loaders import Loader, PairedLoader, RankShard, ExcludedSamples
 from unlearn.data.stream import Stream
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
@@ -29,7 +29,7 @@ N = 32
 State = dict[str, Tensor]
 Train = Callable[[str, int], State]  # on "gpu" or "cpu", by batches of that size
 PLAIN, MOVED = Augmentation(), Augmentation(1, True, crop_fill="reflect")
-LOST = Without(torch.arange(N) % 9 == 0)
+LOST = ExcludedSamples(torch.arange(N) % 9 == 0)
 
 
 def digits() -> Images:
@@ -125,8 +125,8 @@ def more(long: Counter[str], short: Counter[str]) -> dict[str, int]:
     return {place: count for place, count in (long - short).items() if not place.startswith("outside")}
 
 
-@pytest.mark.parametrize("rows", [None, LOST, Share(1, 3)])
-def test_an_epoch_takes_the_device_no_blocking_copy(rows: Without | Share | None) -> None:
+@pytest.mark.parametrize("rows", [None, LOST, RankShard(1, 3)])
+def test_an_epoch_takes_the_device_no_blocking_copy(rows: ExcludedSamples | RankShard | None) -> None:
     loader = Loader(digits(), 8, 0, "original", MOVED, rows)
     expected = list(loader.batches(1))
     with simulated_cuda() as device:

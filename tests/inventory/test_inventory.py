@@ -160,8 +160,8 @@ def asked(filled: Path, composed: Compose) -> Callable[..., dict[str, list[str]]
     """`asked(*overrides)`: the misses of the small run with these overrides."""
 
     def go(*overrides: str) -> dict[str, list[str]]:
-        wanted = stages([config.instantiate(composed(*SMALL, *overrides))])
-        return misses("\n".join(describe_answers(why(Catalogue.read(filled), wanted, {}))))
+        wanted = list_stages([config.instantiate(composed(*SMALL, *overrides))])
+        return misses("\n".join(describe_answers(explain_stages(Catalogue.read(filled), wanted, {}))))
 
     return go
 

@@ -129,7 +129,7 @@ def test_without_a_second_half_of_retrained_models_the_floor_is_a_reason() -> No
     found = Klom().measure(Evidence(ModelEvidence(), retrained_models=population(drawn(0))))
     assert {each.value for each in found.values()} == {None}
     assert {each.reason for each in found.values()} == {
-        "its floor needs 16 or more baseline.seeds: 8 models beside the first 8"
+        "its floor needs 16 or more baseline.seeds: 8 models besides the first 8"
     }
 
 

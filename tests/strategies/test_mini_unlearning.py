@@ -99,13 +99,13 @@ def test_without_anyone_forgotten_it_ends_as_the_original(replayed: Finished, re
 
 def test_rows_of_the_forgotten_leave_and_losses_stay_divided_by_the_whole_batch() -> None:
     rows = ExcludedSamples(torch.tensor([False, True, False, False, True]))
-    kept, weights = rows.of(torch.tensor([4, 2, 1, 0]))
+    kept, weights = rows.select(torch.tensor([4, 2, 1, 0]))
     assert torch.arange(4)[kept].tolist() == [1, 3]
     assert weights is not None
     assert weights.tolist() == [0.25, 0.25]
-    nothing, weights = rows.of(torch.tensor([1, 4]))
+    nothing, weights = rows.select(torch.tensor([1, 4]))
     assert torch.arange(2)[nothing].tolist() == []
-    assert rows.of(torch.tensor([3, 0])) == (slice(None), None)
+    assert rows.select(torch.tensor([3, 0])) == (slice(None), None)
 
 
 def test_its_history_is_no_cost_of_unlearning(replayed: Finished) -> None:

@@ -20,7 +20,7 @@ from unlearn.core.progress import Tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loaders import Loader, PairedLoader, Share
+from unlearn.data.loaders import Loader, PairedLoader, RankShard
 from unlearn.models.base import Classifier
 from unlearn.training.classifier import ClassifierModule
 from unlearn.training.partial import Partial
@@ -44,7 +44,7 @@ def module(drawing: bool, recipe: Recipe = RECIPE) -> ClassifierModule:
     torch.manual_seed(0)
     extra = [nn.BatchNorm2d(4), nn.Dropout(0.3)] if drawing else []
     net = nn.Sequential(nn.Conv2d(1, 4, 3), *extra, nn.Tanh(), nn.Flatten(), nn.Linear(64, 3))
-    share = Share(rank(), world_size()) if world_size() > 1 else None
+    share = RankShard(rank(), world_size()) if world_size() > 1 else None
     loader = Loader(data(N, 0), recipe.batch_size, 0, "original", Augmentation(1, True), share)
     return ClassifierModule(Classifier(net, (0.5,), (0.5,)), recipe, PairedLoader({"train": loader}), 0, "original")
 
@@ -86,7 +86,7 @@ def test_ranks_agree_repeat_and_do_what_one_process_does(tmp_path: Path) -> None
 
 @given(n=st.integers(1, 40), world=st.integers(2, 9))
 def test_shares_are_the_batch(n: int, world: int) -> None:
-    shares = [Share(number, world).of(torch.arange(n)) for number in range(world)]
+    shares = [RankShard(number, world).select(torch.arange(n)) for number in range(world)]
     own = [positions[weights > 0].tolist() for positions, weights in shares]
     assert list(chain.from_iterable(own)) == list(range(n))
     assert max(map(len, own)) - min(map(len, own)) <= 1
@@ -99,11 +99,11 @@ def test_shares_are_the_batch(n: int, world: int) -> None:
 
 @pytest.mark.parametrize("n", [7, 8, 9])
 def test_shares_are_moved_as_the_batch_is(n: int) -> None:
-    def batches(share: Share | None) -> list[tuple[Tensor, ...]]:
+    def batches(share: RankShard | None) -> list[tuple[Tensor, ...]]:
         return list(Loader(data(n, 0), 4, 0, "train", Augmentation(2, True), share).batches(3))
 
     whole = batches(None)
-    shares = [batches(Share(number, 3)) for number in range(3)]
+    shares = [batches(RankShard(number, 3)) for number in range(3)]
     for step, batch in enumerate(whole):
         for part in (0, 1):
             own = [share[step][part][share[step][2] > 0] for share in shares]

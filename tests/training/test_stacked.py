@@ -19,7 +19,7 @@ from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn
 from unlearn.models.mlp import Mlp
 from unlearn.training.classifier import ClassifierModule
-from unlearn.training.stackable import MOST, MOST_WORK, group_size, is_stackable
+from unlearn.training.stackable import MAX_FLOPS, MAX_MODELS, group_size, is_stackable
 from unlearn.training.stacked import fit_stacked
 from unlearn.training.trainer import TrainerSettings
 
@@ -162,13 +162,13 @@ def test_stacking_is_for_small_steps() -> None:
         images = torch.zeros(size, *shape, dtype=torch.uint8)
         return Loader(type(data(1, 0))(images, torch.zeros(size, dtype=torch.int64), torch.arange(size)), size, 0, "x")
 
-    for shape, size, most in (((1, 8, 8), 16, MOST), ((1, 8, 8), 64, 9), ((1, 28, 28), 64, 0)):
+    for shape, size, most in (((1, 8, 8), 16, MAX_MODELS), ((1, 8, 8), 64, 9), ((1, 28, 28), 64, 0)):
         model = Classifier(Cnn().net(shape, 10), (0.5,), (0.5,))
         assert group_size(model, next(batch(shape, size).batches(0))) == most
     linear = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(1000, 100)), (0.5,), (0.5,))
-    images = batch((1, 10, 100), int(MOST_WORK["cpu"] / 2e5))  # 2 x 1000 x 100 operations a sample
+    images = batch((1, 10, 100), int(MAX_FLOPS["cpu"] / 2e5))  # 2 x 1000 x 100 operations a sample
     assert group_size(linear, next(images.batches(0)))
-    assert not group_size(linear, next(batch((1, 10, 100), int(MOST_WORK["cpu"] / 2e5) + 1).batches(0)))
+    assert not group_size(linear, next(batch((1, 10, 100), int(MAX_FLOPS["cpu"] / 2e5) + 1).batches(0)))
 
 
 def test_divergence_is_told() -> None:

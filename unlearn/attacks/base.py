@@ -16,7 +16,7 @@ class Attack(Metric):
     members: ClassVar[str] = "the forget set"  # what counts as member
     non_members: ClassVar[str] = "holdout samples of the forgotten classes"  # what counts as non-member
     direction: ClassVar[str]  # what indicates membership, and what a high value means
-    invalid_for: ClassVar[tuple[str, ...]] = ()  # strategies that train on the score it ranks by, and cannot be graded by it
+    invalid_for: ClassVar[tuple[str, ...]] = ()  # strategies that train on its score: it cannot grade them
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """Return by NAME the scores that `NAME_auc` ranks by; called only if that AUC is defined."""

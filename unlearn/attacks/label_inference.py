@@ -42,7 +42,7 @@ class LabelInference(Attack):
     references = (Role.ORIGINAL,)
     members = "the classes of the forget set"
     non_members = "all other classes"
-    direction = "the class that falls most is inferred; the higher success and margin, the more both models reveal of it"
+    direction = "the class that falls most is inferred; the higher success and margin, the more both models reveal"
 
     per_class: int = at_least(1, 16)  # probing images of each class
     steps: int = at_least(1, 100)  # optimisation steps for each image

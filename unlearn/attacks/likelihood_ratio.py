@@ -10,7 +10,13 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import MembershipScores
-from unlearn.attacks.shadow_models import ShadowStatistics, even_count, compute_statistics, measure_scores, undefined_measurements
+from unlearn.attacks.shadow_models import (
+    ShadowStatistics,
+    compute_statistics,
+    even_count,
+    measure_scores,
+    undefined_measurements,
+)
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least
@@ -60,7 +66,9 @@ class LikelihoodRatio(Attack):
 def log_ratio(statistics: ShadowStatistics, forgotten: bool, own_variance: bool) -> Tensor:
     """Return log N(phi; mu_in, v_in) - log N(phi; mu_out, v_out) of each sample, float64 [n]."""
     inside = statistics.forgot if forgotten else statistics.learnt
-    (mu_in, v_in), (mu_out, v_out) = (_fit_gaussian(statistics.shadows, mask, own_variance) for mask in (inside, ~statistics.learnt))
+    (mu_in, v_in), (mu_out, v_out) = (
+        _fit_gaussian(statistics.shadows, mask, own_variance) for mask in (inside, ~statistics.learnt)
+    )
     return _log_density(statistics.subject, mu_in, v_in) - _log_density(statistics.subject, mu_out, v_out)
 
 

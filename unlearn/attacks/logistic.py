@@ -82,12 +82,12 @@ def measure_by_loss(
         return {name: Measurement(None, n, reason=reason) for name in ("balanced_accuracy", *RANKING)}
     losses = np.concatenate([losses_in.numpy(), losses_out.numpy()])
     truth = np.arange(n) < len(losses_in)
-    recall, specificity = _judged(losses, truth, splits, test_share, seed)
+    recall, specificity = judge_members(losses, truth, splits, test_share, seed)
     judged = balanced_accuracy(recall, len(losses_in), specificity, len(losses_out))
     return measure_ranking(-losses[truth], -losses[~truth], bootstrap, seed) | {"balanced_accuracy": judged}
 
 
-def _judged(
+def judge_members(
     losses: Floats, truth: npt.NDArray[np.bool_], splits: int, test_share: float, seed: int
 ) -> tuple[float, float]:
     """Return the fractions of members and of non-members judged correctly, means over splits."""
@@ -96,7 +96,9 @@ def _judged(
     parts = StratifiedShuffleSplit(splits, test_size=test_share, random_state=seed).split(losses, truth)
     rates = []
     for fitted, scored in parts:
-        is_right = loss_classifier().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None]) == truth[scored]
+        is_right = (
+            loss_classifier().fit(losses[fitted, None], truth[fitted]).predict(losses[scored, None]) == truth[scored]
+        )
         rates.append((is_right[truth[scored]].mean(), is_right[~truth[scored]].mean()))
     recall, specificity = np.mean(rates, axis=0)
     return float(recall), float(specificity)

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack
 from unlearn.attacks.roc import MembershipScores
-from unlearn.attacks.shadow_models import ShadowStatistics, even_count, compute_statistics, measure_scores, undefined_measurements
+from unlearn.attacks.shadow_models import (
+    ShadowStatistics,
+    compute_statistics,
+    even_count,
+    measure_scores,
+    undefined_measurements,
+)
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
 from unlearn.core.validation import at_least, positive

@@ -68,7 +68,9 @@ def compute_statistics(evidence: Evidence, statistic: Callable[[Predictions], Te
     )
 
 
-def measure_scores(scores: Tensor, statistics: ShadowStatistics, threshold: float, resamples: int, seed: int) -> dict[str, Measurement]:
+def measure_scores(
+    scores: Tensor, statistics: ShadowStatistics, threshold: float, resamples: int, seed: int
+) -> dict[str, Measurement]:
     """Measure the `RANKING` numbers of scores, and `balanced_accuracy`.
 
     Args:

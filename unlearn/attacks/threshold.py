@@ -1,4 +1,4 @@
-"""Membership inference by a threshold on one number about each prediction."""
+"""Membership inference by a threshold on one number for each prediction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.members import FEWEST, sort_by_index, forget_and_peers, too_few_reason
+from unlearn.attacks.members import FEWEST, forget_and_peers, sort_by_index, too_few_reason
 from unlearn.attacks.roc import RANKING, Floats, MembershipScores, balanced_accuracy, measure_ranking
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Measurement, Predictions, Subset
@@ -26,31 +26,34 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Threshold(Attack):
-    """Who is a member, by a threshold that was fitted to other samples.
+    """Judge membership by a threshold that is fitted to other samples, for five signals.
 
-    Of `confidence` p_y, `entropy` -sum_j p_j ln p_j and `modified_entropy` -(1 - p_y) ln p_y - sum_{j != y} p_j ln(1 -
-    p_j), the threshold is that of the sample's class, the one of best balanced accuracy on retain against holdout, or
-    that of all classes together where the class has under four of either, as one that was forgotten whole.
-    `correctness` judges who is classified right a member, `loss` whose loss is at most the mean on retain. Holdout both
-    fits and is judged, hence in `folds`: no sample is judged by a threshold that it fitted; forget is judged by each
-    fold's, and counts by the share that call it a member.
+    - `confidence` p_y, `entropy` -sum_j p_j ln p_j and `modified_entropy` -(1 - p_y) ln p_y - sum_{j != y} p_j ln(1 -
+      p_j): each class has its own threshold, that of the best balanced accuracy on retain against holdout. A class with
+      fewer than four samples of either, for instance one that was removed, uses the threshold of all classes together.
+    - `correctness`: a sample is judged a member if it is classified correctly.
+    - `loss`: a sample is judged a member if its loss is at most the mean on retain.
+
+    Holdout samples both fit thresholds and are judged, so they are divided into `folds`: no sample is judged by a
+    threshold that it was fitted to. Forget samples are judged by the thresholds of every fold, and count by the
+    fraction of folds that judge them members.
 
     Numbers: for confidence, entropy and modified entropy `mia_NAME_auc`, `mia_NAME_tpr_at_1pct_fpr` and
-        `mia_NAME_tpr_at_01pct_fpr`, which rank forget before holdout; for all five `mia_NAME_balanced_accuracy`. The
-        loss ranks as confidence does: its AUC is that.
-    Range: 0 to 1; the rates are null with fewer than 10 / rate non-members.
+        `mia_NAME_tpr_at_01pct_fpr`, which rank forget against holdout; for all five `mia_NAME_balanced_accuracy`. The
+        loss ranks as confidence does, so it has the same AUC.
+    Range: 0 to 1; the true-positive rates are null with fewer than 10 / (false-positive rate) non-members.
     Reference: the retrained model's value, never 0.5.
-    Trap: under SPD-GAN's marker forget and holdout are marked and retain is not, so that thresholds see the mark.
-    Source: Song & Mittal, USENIX Security 2021; the loss's threshold Yeom et al. 2018; folds are ours.
+    Trap: under SPD-GAN's marker forget and holdout are marked and retain is not, so thresholds see the mark.
+    Source: Song & Mittal, USENIX Security 2021; the threshold on the loss: Yeom et al. 2018; folds are ours.
     """
 
     subsets = (Subset.FORGET, Subset.RETAIN, Subset.HOLDOUT)
     direction = (
-        "high confidence, low entropy, a low loss and a right answer speak for membership; the higher the AUC or the "
-        "accuracy, the better members are told"
+        "high confidence, low entropy, a low loss and a correct prediction indicate membership; the higher the AUC or "
+        "the accuracy, the better the attack identifies members"
     )
 
-    folds: int = at_least(2, 5)
+    folds: int = at_least(2, 5)  # parts of the holdout set, for fitting and judging
     bootstrap: int = at_least(100, 1000)  # resamples for intervals
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
@@ -62,64 +65,64 @@ class Threshold(Attack):
             return {name: Measurement(None, n, reason=reason) for name in KEYS}
         seed = stream_seed(evidence.seed, "threshold") % 2**32
         fold = _folds(holdout.labels.numpy(), self.folds, seed)
-        own = np.isin(holdout.labels.numpy(), members.labels.numpy())
+        is_peer = np.isin(holdout.labels.numpy(), members.labels.numpy())
         measured: dict[str, Measurement] = {}
         for name, signal in SIGNALS.items():
-            inside, fitted, outside = (signal.of(each) for each in (members, retain, holdout))
-            recall, spared = _judged(signal.rule, inside, fitted, outside, fold)
-            judged = balanced_accuracy(recall, len(members.labels), spared[own].mean(), len(peers.labels))
-            ranked = measure_ranking(inside.scores, outside.scores[own], self.bootstrap, seed) if signal.ranks else {}
-            measured |= {
-                f"mia_{name}_{what}": value for what, value in (ranked | {"balanced_accuracy": judged}).items()
-            }
+            inside, fitted, outside = (signal.scored(predictions) for predictions in (members, retain, holdout))
+            recall, spared = _judge(signal.rule, inside, fitted, outside, fold)
+            judged = balanced_accuracy(recall, len(members.labels), spared[is_peer].mean(), len(peers.labels))
+            ranked = (
+                measure_ranking(inside.scores, outside.scores[is_peer], self.bootstrap, seed) if signal.ranks else {}
+            )
+            measured |= {f"mia_{name}_{key}": value for key, value in (ranked | {"balanced_accuracy": judged}).items()}
         return measured
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
-        """By confidence and both entropies."""
+        """Return the scores of confidence and of both entropies."""
         pair = forget_and_peers(evidence.subject)
         return {
-            f"mia_{name}": MembershipScores(*(signal.of(each).scores for each in pair))
+            f"mia_{name}": MembershipScores(*(signal.scored(predictions).scores for predictions in pair))
             for name, signal in SIGNALS.items()
             if signal.ranks
         }
 
 
 class Scored(NamedTuple):
-    """Scores float64 [n], a high one speaking for membership, and labels int64 [n]."""
+    """Scores float64 [n], of which a high one indicates membership, and labels int64 [n]."""
 
     scores: Floats
     labels: Ints
 
     def where(self, mask: Bools) -> Scored:
-        """Those that `mask` [n] marks."""
+        """Return the samples that a mask bool [n] selects."""
         return Scored(self.scores[mask], self.labels[mask])
 
 
-Rule = Callable[[Scored, Scored], Callable[[Ints], Floats]]  # members, others: thresholds of labels
+Rule = Callable[[Scored, Scored], Callable[[Ints], Floats]]  # from members and others: the threshold of each label
 
 
 class Signal(NamedTuple):
-    """What speaks for membership, where one is judged a member, and whether it ranks as no other does."""
+    """A score that indicates membership, and the rule for its threshold."""
 
     score: Callable[[Predictions], Tensor]
     rule: Rule
-    ranks: bool
+    ranks: bool  # whether its ranking is measured; False if it equals that of another signal or has only two values
 
-    def of(self, predictions: Predictions) -> Scored:
-        """The scores of predictions."""
+    def scored(self, predictions: Predictions) -> Scored:
+        """Return the scores of predictions, with their labels."""
         return Scored(self.score(predictions).numpy(), predictions.labels.numpy())
 
 
 def entropy(predictions: Predictions) -> Tensor:
-    """Shannon's, of the prediction, in nats; float64 [n]."""
+    """Return the Shannon entropy of each prediction in nats, 0 to ln C; float64 [n]."""
     log_p = predictions.logits.double().log_softmax(1)
     return -(log_p.exp() * log_p).sum(1)
 
 
 def modified_entropy(predictions: Predictions) -> Tensor:
-    """-(1 - p_y) ln p_y - sum_{j != y} p_j ln(1 - p_j), 0 to infinity; float64 [n].
+    """Return -(1 - p_y) ln p_y - sum_{j != y} p_j ln(1 - p_j) of each prediction, 0 to infinity; float64 [n].
 
-    ln(1 - p_j) of the most probable class is summed from the others: 1 - p_j would be rounded to 0.
+    ln(1 - p_j) of the most probable class is computed as the sum of the others, since 1 - p_j would be rounded to 0.
     """
     log_p = predictions.logits.double().log_softmax(1)
     top, label = log_p.argmax(1, keepdim=True), predictions.labels[:, None]
@@ -130,56 +133,56 @@ def modified_entropy(predictions: Predictions) -> Tensor:
 
 
 def by_class(members: Scored, others: Scored) -> Callable[[Ints], Floats]:
-    """The best threshold of each class, or of all that both have together where it has under four of either."""
+    """Return the best threshold of each class; a class with under four of either uses that of all common classes."""
     both = np.intersect1d(members.labels, others.labels)
-    pooled = [each.where(np.isin(each.labels, both)) for each in (members, others)]
+    pooled = [group.where(np.isin(group.labels, both)) for group in (members, others)]
     thresholds = {}
     for label in both:
-        own = [each.where(each.labels == label).scores for each in (members, others)]
-        if min(map(len, own)) >= FEWEST:
-            thresholds[int(label)] = best_threshold(*own)
-    general = best_threshold(*(each.scores for each in pooled))
+        scores = [group.where(group.labels == label).scores for group in (members, others)]
+        if min(map(len, scores)) >= FEWEST:
+            thresholds[int(label)] = best_threshold(*scores)
+    general = best_threshold(*(group.scores for group in pooled))
     return lambda labels: np.array([thresholds.get(int(label), general) for label in labels])
 
 
 def best_threshold(members: Floats, others: Floats) -> float:
-    """The score from which on to say member for the best balanced accuracy, of those that occur; the lowest such."""
+    """Return the lowest of the scores from which on judging "member" gives the best balanced accuracy."""
     candidates = np.unique(np.concatenate([members, others]))
-    missed, spared = (np.searchsorted(np.sort(each), candidates) / len(each) for each in (members, others))
+    missed, spared = (np.searchsorted(np.sort(scores), candidates) / len(scores) for scores in (members, others))
     return float(candidates[np.argmax(spared - missed)])
 
 
 SIGNALS = {
     "correctness": Signal(is_correct, lambda members, others: lambda labels: np.ones(len(labels)), False),
     "confidence": Signal(confidence, by_class, True),
-    "entropy": Signal(lambda found: -entropy(found), by_class, True),
-    "modified_entropy": Signal(lambda found: -modified_entropy(found), by_class, True),
+    "entropy": Signal(lambda predictions: -entropy(predictions), by_class, True),
+    "modified_entropy": Signal(lambda predictions: -modified_entropy(predictions), by_class, True),
     "loss": Signal(
-        lambda found: -cross_entropy(found),
+        lambda predictions: -cross_entropy(predictions),
         lambda members, others: lambda labels: np.full(len(labels), members.scores.mean()),
         False,
     ),
 }
 KEYS = tuple(
-    f"mia_{name}_{what}"
+    f"mia_{name}_{key}"
     for name, signal in SIGNALS.items()
-    for what in ((*RANKING, "balanced_accuracy") if signal.ranks else ("balanced_accuracy",))
+    for key in ((*RANKING, "balanced_accuracy") if signal.ranks else ("balanced_accuracy",))
 )
 
 
-def _judged(rule: Rule, members: Scored, retain: Scored, holdout: Scored, fold: Ints) -> tuple[float, Bools]:
-    """The share of members judged so, the mean over folds; and which holdout samples are judged non-members, [n]."""
+def _judge(rule: Rule, members: Scored, retain: Scored, holdout: Scored, fold: Ints) -> tuple[float, Bools]:
+    """Return the fraction of members judged members (mean over folds), and which holdout samples are not, bool [n]."""
     recall, spared = list[float](), np.empty(len(holdout.scores), dtype=np.bool_)
     for number in np.unique(fold):
-        held = fold == number
-        thresholds = rule(retain, holdout.where(~held))
+        is_held_out = fold == number
+        thresholds = rule(retain, holdout.where(~is_held_out))
         recall.append((members.scores >= thresholds(members.labels)).mean())
-        spared[held] = holdout.scores[held] < thresholds(holdout.labels[held])
+        spared[is_held_out] = holdout.scores[is_held_out] < thresholds(holdout.labels[is_held_out])
     return float(np.mean(recall)), spared
 
 
 def _folds(labels: Ints, folds: int, seed: int) -> Ints:
-    """Which fold each sample is in, int64 [n]: a random part of each class."""
+    """Assign each sample to a fold, int64 [n]: a random part of each class."""
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), dtype=np.int64)
@@ -188,7 +191,7 @@ def _folds(labels: Ints, folds: int, seed: int) -> Ints:
 
 
 def _too_few_to_fit(retain: Predictions, holdout: Predictions) -> str | None:
-    """Why no threshold can be fitted, if so, not even from half of holdout."""
+    """Return why no threshold can be fitted, not even to half of the holdout set; or None."""
     shared = int(torch.isin(holdout.labels, retain.labels).sum())
     if len(retain.labels) >= FEWEST and shared >= 2 * FEWEST:
         return None

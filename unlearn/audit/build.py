@@ -1,10 +1,11 @@
-"""The audit record of a run: who was forgotten, by what, which models came of it, and what was measured."""
+"""Build the audit record of a run: forget set, strategy, models and measurements."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,23 @@ from unlearn.stages.model import ModelStage
 from unlearn.stages.unlearn import Unlearn
 
 Model = ModelStage | Unlearn | Blended
-HIDDEN = {Role.GUIDE, Role.PROXY}  # never reported
+UNREPORTED = {Role.GUIDE, Role.PROXY}
 
 
 def write_audit(outcome: Outcome, report: dict[str, Any], folder: Path) -> list[Path]:
-    """`audit.json`, and the key of its HMACs in `audit.key`, beside a report that is written already.
+    """Write `audit.json`, and the key of its HMACs to `audit.key`.
+
+    Args:
+        outcome: the finished run.
+        report: its report.
+        folder: folder that already contains `report.json`.
+
+    Returns:
+        The two paths.
 
     Raises:
         UnlearnError: the folder cannot be written.
-        StoreError: a model's file is not as it was built.
+        StoreError: a file of a model is damaged.
     """
     key = write_new_key(folder / KEY)
     record = assemble_record(outcome, report, hashlib.sha256((folder / "report.json").read_bytes()).hexdigest(), key)
@@ -39,25 +48,28 @@ def write_audit(outcome: Outcome, report: dict[str, Any], folder: Path) -> list[
 
 
 def assemble_record(outcome: Outcome, report: dict[str, Any], report_sha256: str, key: bytes) -> Record:
-    """The record as plain JSON, sealed with the key. It holds no index of a record; keys, however, stand for all that
-    determines an artefact, the request included."""
+    """Return the record as plain JSON, sealed with the key.
+
+    It contains no index of a forgotten record. But an artifact's key is a hash of everything that determines the
+    artifact, the request included: guesses at a small request can be tested against it.
+    """
     figures = Figures(report["metrics"], report["statistics"])
     record = {
         "schema_version": SCHEMA_VERSION,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "forgotten": _forgotten(outcome, key),
+        "forgotten": _forget_set_fields(outcome, key),
         "strategy": canonicalize(outcome.plan.unlearned.strategy),
-        "models": {name: _told(model, outcome.context) for name, model in _models(outcome.plan).items()},
+        "models": {name: _model_fields(model, outcome.context) for name, model in _models(outcome.plan).items()},
         "figures": {key: figure(figures, key) for key in report["metrics"] if not key.endswith(TIMES)},
         "readings": list(_readings(outcome)),
         "report_sha256": report_sha256,
         **{part: report[part] for part in ("choices", "config", "versions", "hardware", "command")},
     }
-    plain: Record = json.loads(json.dumps(record))  # as it will be read: tuples are lists, a role is its name
+    plain: Record = json.loads(json.dumps(record))  # as a reader gets it: lists for tuples, names for roles
     return plain | {SEAL: seal(plain, key)}
 
 
-def _forgotten(outcome: Outcome, key: bytes) -> dict[str, Any]:
+def _forget_set_fields(outcome: Outcome, key: bytes) -> dict[str, Any]:
     split = outcome.plan.split
     dataset = canonicalize(split.forget.population.dataset)
     indices = read_tensors(outcome.context.get(split), "split.safetensors")["forget"].tolist()
@@ -66,28 +78,28 @@ def _forgotten(outcome: Outcome, key: bytes) -> dict[str, Any]:
 
 
 def _models(plan: Plan) -> dict[str, Model]:
-    """All that were measured, and the unlearned one beneath a blend, by their name in the report."""
-    found = {name: stage for name, stage in stages(plan).items() if isinstance(stage, Model)}
-    return {name: model for name, model in found.items() if model.role not in HIDDEN}
+    """The measured models by their name in the report, and the unlearned model that a blend contains."""
+    models = {name: stage for name, stage in stages(plan).items() if isinstance(stage, Model)}
+    return {name: model for name, model in models.items() if model.role not in UNREPORTED}
 
 
-def _told(model: Model, context: BuildContext) -> dict[str, Any]:
+def _model_fields(model: Model, context: BuildContext) -> dict[str, Any]:
     entry = context.get(model)
-    hashes = {name: noted["sha256"] for name, noted in sorted(entry.meta["files"].items()) if entry.file(name)}
+    hashes = {name: file["sha256"] for name, file in sorted(entry.meta["files"].items()) if entry.file(name)}
     return {"role": model.role, "seed": model.seed, "kind": model.kind, "key": model.key, "files": hashes}
 
 
 def figure(figures: Figures, key: str) -> dict[str, Any]:
-    """A number with its interval, where it has one: its own, or that of the one reading it is."""
-    behind = figures.statistics[key]
-    evaluations = behind.get("readings", [])
-    interval = behind.get("interval") or (evaluations[0]["interval"] if len(evaluations) == 1 else None)
+    """Return a number and its interval; a number from a single reading has the interval of that reading."""
+    statistics = figures.statistics[key]
+    readings = statistics.get("readings", [])
+    interval = statistics.get("interval") or (readings[0]["interval"] if len(readings) == 1 else None)
     return {"value": figures.metrics[key], "interval": interval and list(interval)}
 
 
-def _readings(outcome: Outcome) -> Any:
-    """Every measurement of every model, those of retrained models against one another too."""
-    for reading, measured in outcome.measurements:
-        about = {"role": reading.role, "seed": reading.seed, "reference_seed": reading.reference_seed}
-        for metric, found in measured.items():
-            yield {"metric": metric} | about | {"key": reading.stage.key} | asdict(found)
+def _readings(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """Yield every measurement of every model, also those of retrained models against each other."""
+    for evaluation, measurements in outcome.measurements:
+        model = {"role": evaluation.role, "seed": evaluation.seed, "reference_seed": evaluation.reference_seed}
+        for metric, measurement in measurements.items():
+            yield {"metric": metric} | model | {"key": evaluation.stage.key} | asdict(measurement)

@@ -1,4 +1,4 @@
-"""An audit record as a file: what it must hold, its seal, and its key."""
+"""The file format of an audit record: its fields, its seal and its key."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from unlearn.report.write import write_text
 Record = dict[str, Any]
 SCHEMA_VERSION = 1
 RECORD, KEY = "audit.json", "audit.key"
-KEY_BYTES = 32  # as many as the hash has
+KEY_BYTES = 32  # as long as a SHA-256 hash
 SEAL = "seal"
-MAYBE = (int, float, NoneType)
+NUMBER_OR_NULL = (int, float, NoneType)
 FORGOTTEN = {"dataset": dict, "count": int, "hmac_sha256": str, "split": str}
 MODEL = {"role": str, "seed": int, "kind": str, "key": str, "files": dict}
 READING = {
     **{"metric": str, "role": str, "seed": int, "reference_seed": (int, NoneType), "key": str},
-    **{"value": MAYBE, "n": int, "standard_error": MAYBE, "interval": (list, NoneType), "reason": (str, NoneType)},
+    **{"value": NUMBER_OR_NULL, "n": int, "standard_error": NUMBER_OR_NULL, "interval": (list, NoneType), "reason": (str, NoneType)},
 }
-SHAPE = {  # of a record; `*` stands for any name
+SCHEMA = {  # types of the fields of a record; `*` stands for any name
     "schema_version": int,
     "time": str,
     "command": str,
@@ -37,7 +37,7 @@ SHAPE = {  # of a record; `*` stands for any name
     "choices": dict,
     "config": dict,
     "models": {"*": MODEL},
-    "figures": {"*": {"value": MAYBE, "interval": (list, NoneType)}},
+    "figures": {"*": {"value": NUMBER_OR_NULL, "interval": (list, NoneType)}},
     "readings": [READING],
     "report_sha256": str,
     "versions": dict,
@@ -47,36 +47,44 @@ SHAPE = {  # of a record; `*` stands for any name
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one spelling that is hashed: names sorted, no spaces, ASCII, numbers as Python writes them."""
+    """Encode a value as the JSON that is hashed: names sorted, no spaces, ASCII, numbers as Python writes them."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def keyed(key: bytes, value: Any) -> str:
-    """HMAC-SHA256 (RFC 2104) over the canonical JSON, in hexadecimal."""
+    """Return the HMAC-SHA256 (RFC 2104) of the canonical JSON, in hexadecimal."""
     return hmac.new(key, canonical_json(value), hashlib.sha256).hexdigest()
 
 
 def keyed_indices(key: bytes, dataset: Any, indices: Iterable[int]) -> str:
-    """Who was forgotten, as an HMAC over the data set and the sorted indices into its training part."""
+    """Return the HMAC of a forget set: over the data set and the sorted indices into its training part."""
     return keyed(key, {"dataset": dataset, "indices": sorted(indices)})
 
 
 def seal(record: Record, key: bytes | None) -> dict[str, str]:
-    """SHA-256 of all but the seal, which anyone can renew, and, with the key, an HMAC, which nobody else can."""
-    rest = {name: value for name, value in record.items() if name != SEAL}
-    found = {"sha256": hashlib.sha256(canonical_json(rest)).hexdigest()}
-    return found if key is None else found | {"hmac_sha256": keyed(key, rest)}
+    """Compute the seal of a record over all its other fields.
+
+    Args:
+        record: the record; a seal in it is ignored.
+        key: the HMAC key; None if unknown.
+
+    Returns:
+        `sha256`, which anyone can renew, and, with a key, `hmac_sha256`, which only a holder of the key can renew.
+    """
+    fields = {name: value for name, value in record.items() if name != SEAL}
+    hashes = {"sha256": hashlib.sha256(canonical_json(fields)).hexdigest()}
+    return hashes if key is None else hashes | {"hmac_sha256": keyed(key, fields)}
 
 
 def read(path: Path) -> Record:
-    """A record from its file.
+    """Read a record.
 
     Raises:
-        UnlearnError: it is missing, damaged, or of another schema version.
+        UnlearnError: the file is missing, damaged, or of another schema version.
     """
     try:
-        text = _text(path, "utf-8")
-        record = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+        text = _read_text(path, "utf-8")
+        record = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_reject_constant)
         version = record["schema_version"]
     except OSError as error:
         raise UnlearnError(f"FILE: expected a readable audit record, got {path}: {error.strerror}") from error
@@ -85,20 +93,20 @@ def read(path: Path) -> Record:
     if version != SCHEMA_VERSION:
         expected = f"an audit record of schema version {SCHEMA_VERSION}"
         raise UnlearnError(f"FILE: expected {expected}, got version {version!r} in {path}")
-    wrong = next(_misshapen(record, SHAPE), None)
-    if wrong:
-        raise _damaged(path, wrong)
+    problem = next(_schema_problems(record, SCHEMA), None)
+    if problem:
+        raise _damaged(path, problem)
     return dict(record)
 
 
 def read_key(path: Path) -> bytes:
-    """The key from its file; no message repeats it.
+    """Read the HMAC key; error messages never contain it.
 
     Raises:
-        UnlearnError: it is missing, or holds something else.
+        UnlearnError: the file is missing, or does not contain a key.
     """
     try:
-        text = _text(path, "ascii").strip()
+        text = _read_text(path, "ascii").strip()
     except OSError as error:
         raise UnlearnError(f"--key: expected a readable key, got {path}: {error.strerror}") from error
     except UnicodeDecodeError:
@@ -109,7 +117,7 @@ def read_key(path: Path) -> bytes:
 
 
 def write_new_key(path: Path) -> bytes:
-    """A random key, written for its owner alone (mode 0600), whole or not at all.
+    """Write a random key to a file that only its owner can read (mode 0600), atomically, and return it.
 
     Raises:
         UnlearnError: the folder cannot be written.
@@ -119,44 +127,44 @@ def write_new_key(path: Path) -> bytes:
     return key
 
 
-def _text(path: Path, encoding: str) -> str:
-    """Of a regular file: to read a pipe would wait for ever.
+def _read_text(path: Path, encoding: str) -> str:
+    """Read a regular file; reading a pipe would block.
 
     Raises:
-        OSError: it is missing, unreadable, or no such file.
-        UnicodeDecodeError: it is not such text.
+        OSError: the file is missing, unreadable, or not a regular file.
+        UnicodeDecodeError: the file is not text in this encoding.
     """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "a folder" if path.is_dir() else "not a regular file")
     return path.read_text(encoding=encoding)
 
 
-def _damaged(path: Path, why: object) -> UnlearnError:
-    return UnlearnError(f"FILE: expected an audit record as it was written, got a damaged {path}: {why}")
+def _damaged(path: Path, reason: object) -> UnlearnError:
+    return UnlearnError(f"FILE: expected an audit record as it was written, got a damaged {path}: {reason}")
 
 
-def _misshapen(value: Any, shape: Any, place: str = "") -> Iterator[str]:
-    """Places that hold something of another type, or hold nothing, or that a record does not have."""
-    if isinstance(shape, list) and isinstance(value, list):
+def _schema_problems(value: Any, schema: Any, key: str = "") -> Iterator[str]:
+    """Yield the keys that are missing or unknown, and those with a value of the wrong type."""
+    if isinstance(schema, list) and isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _misshapen(item, shape[0], f"{place}[{number}]")
-    elif isinstance(shape, dict) and isinstance(value, dict):
-        expected = dict.fromkeys(value, shape["*"]) if "*" in shape else shape
+            yield from _schema_problems(item, schema[0], f"{key}[{number}]")
+    elif isinstance(schema, dict) and isinstance(value, dict):
+        expected = dict.fromkeys(value, schema["*"]) if "*" in schema else schema
         for name in sorted(expected.keys() ^ value.keys()):
-            yield f"{place}.{name}".lstrip(".") + (" is missing" if name in expected else " is none of its fields")
+            yield f"{key}.{name}".lstrip(".") + (" is missing" if name in expected else " is not a field of a record")
         for name in expected.keys() & value.keys():
-            yield from _misshapen(value[name], expected[name], f"{place}.{name}".lstrip("."))
-    elif isinstance(shape, list | dict) or not isinstance(value, shape) or isinstance(value, bool):
-        yield f"{place} is of another type"
+            yield from _schema_problems(value[name], expected[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(schema, list | dict) or not isinstance(value, schema) or isinstance(value, bool):
+        yield f"{key} has the wrong type"
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name given twice would show its reader another value than the one that is checked."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name given twice")
-    return found
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Reject a repeated name: a reader could see another of its values than the one that is checked."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name that is given twice")
+    return values
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text}, which is no number")
+def _reject_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text}, which is not a number")

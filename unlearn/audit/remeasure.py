@@ -1,4 +1,4 @@
-"""Measure again what an artefact says was measured, from what it was measured on."""
+"""Repeat the measurements of a stored evaluation from the predictions that it was computed from."""
 
 from __future__ import annotations
 
@@ -16,58 +16,64 @@ from unlearn.stages.invert import read_guesses, read_truth
 from unlearn.stages.keys import canonicalize
 from unlearn.stages.relearn import read_accuracy_by_step
 
-Find = Callable[[str], Entry]  # an artefact by its key
-ROOMS = ("unlearn.metrics", "unlearn.attacks")
-LOOKS = ("subject", "original", "retrained", "untrained")  # at models, as `Evaluate` has them
-MANY = ("subjects", "retrained_models")  # where a metric is of many models
-KNOWN = {"kind", "version", "metric", "model", "seed", "shadows", *LOOKS, *MANY}
+OpenArtifact = Callable[[str], Entry]  # opens an artifact by its key
+PACKAGES = ("unlearn.metrics", "unlearn.attacks")
+MODELS = ("subject", "original", "retrained", "untrained")  # single models in the spec of `Evaluate`
+MODEL_LISTS = ("subjects", "retrained_models")  # present if the metric reads several models
+KNOWN = {"kind", "version", "metric", "model", "seed", "shadows", *MODELS, *MODEL_LISTS}
 
 
 class NotRepeatableError(Exception):
-    """Why something cannot be measured again."""
+    """The reason why a measurement cannot be repeated."""
 
 
-def remeasure(spec: dict[str, Any], find: Find) -> dict[str, Measurement]:
-    """The measurements of an `evaluate` artefact with this spec, by name.
+def remeasure(spec: dict[str, Any], open_artifact: OpenArtifact) -> dict[str, Measurement]:
+    """Repeat the measurements of an `evaluate` artifact.
 
-    `find` raises NotRepeatableError for an artefact that is not there.
+    Args:
+        spec: the spec of the artifact.
+        open_artifact: opens an artifact; raises NotRepeatableError if it is missing.
+
+    Returns:
+        The measurements by name.
 
     Raises:
-        NotRepeatableError: the metric has changed since, or reads what is not kept.
+        NotRepeatableError: the metric has changed since, or reads something that is not stored.
     """
-    strange = sorted(spec.keys() - KNOWN)
-    if spec["version"] != Evaluate.version or strange:
-        raise NotRepeatableError("evaluated by another version")
+    if spec["version"] != Evaluate.version or spec.keys() - KNOWN:
+        raise NotRepeatableError("measured by another version of unlearn")
     if spec["shadows"]:
-        raise NotRepeatableError("measured by shadow models")
-    subject, original, retrained, untrained = (_seen(spec[role], find) for role in LOOKS)
-    many = (tuple(_seen(view, find) for view in spec.get(name, ())) for name in MANY)
-    evidence = Evidence(subject, original, retrained, untrained, spec["seed"], (), *many)
-    return _metric(spec["metric"]).measure(evidence)
+        raise NotRepeatableError("measured with shadow models")
+    subject, original, retrained, untrained = (_read_model(spec[role], open_artifact) for role in MODELS)
+    lists = (tuple(_read_model(model, open_artifact) for model in spec.get(name, ())) for name in MODEL_LISTS)
+    evidence = Evidence(subject, original, retrained, untrained, spec["seed"], (), *lists)
+    return _build_metric(spec["metric"]).measure(evidence)
 
 
-def _metric(spec: dict[str, Any]) -> Metric:
-    """The metric, if fields and code are still those of the spec."""
+def _build_metric(spec: dict[str, Any]) -> Metric:
+    """Build the metric if its fields and its code are still those of the spec."""
     name = spec["class"]
-    for room in ROOMS:
-        for kind in find_options(room, Metric).values():
+    for package in PACKAGES:
+        for kind in find_options(package, Metric).values():
             if kind.__qualname__ == name:
                 metric: Metric = kind(**{key: value for key, value in spec.items() if key not in ("class", "code")})
                 if canonicalize(metric) == spec:
                     return metric
-    raise NotRepeatableError(f"the code of {name} is another by now")
+    raise NotRepeatableError(f"the code of {name} has changed")
 
 
-def _seen(view: dict[str, Any], find: Find) -> ModelEvidence:
-    if view["scores"] or view["weights"]:
-        raise NotRepeatableError("what reads weights or gradients is not measured again")
-    predictions = {Subset(name): read_predictions(find(each["stage"])) for name, each in view["predictions"].items()}
-    relearned = read_accuracy_by_step(find(view["relearned"]["stage"])) if "relearned" in view else {}
-    return ModelEvidence(predictions, recovered=_recovered(view, find), relearned=relearned)
+def _read_model(spec: dict[str, Any], open_artifact: OpenArtifact) -> ModelEvidence:
+    if spec["scores"] or spec["weights"]:
+        raise NotRepeatableError("metrics that read weights or gradients are not repeated")
+    predictions = {
+        Subset(subset): read_predictions(open_artifact(stage["stage"])) for subset, stage in spec["predictions"].items()
+    }
+    relearned = read_accuracy_by_step(open_artifact(spec["relearned"]["stage"])) if "relearned" in spec else {}
+    return ModelEvidence(predictions, recovered=_read_recovery(spec, open_artifact), relearned=relearned)
 
 
-def _recovered(view: dict[str, Any], find: Find) -> tuple[Reconstructions, ForgottenImage] | None:
-    if "recovered" not in view:
+def _read_recovery(spec: dict[str, Any], open_artifact: OpenArtifact) -> tuple[Reconstructions, ForgottenImage] | None:
+    if "recovered" not in spec:
         return None
-    guesses, truth = (find(view["recovered"][part]["stage"]) for part in ("by", "forgotten"))
+    guesses, truth = (open_artifact(spec["recovered"][part]["stage"]) for part in ("by", "forgotten"))
     return read_guesses(guesses), read_truth(truth)

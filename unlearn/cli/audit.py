@@ -72,13 +72,13 @@ def _verify(arguments: Namespace) -> int:
     key_file = arguments.key or (default_key if default_key.exists() else None)
     key = read_key(key_file) if key_file else None
     indices = _read_indices(arguments.indices, record, arguments.root) if arguments.indices else None
-    from unlearn.audit.store import Shelf
-    from unlearn.audit.verify_models import Confirmation
-    from unlearn.audit.verify_numbers import Numbers
+    from unlearn.audit.store import AuditStore
+    from unlearn.audit.verify_models import ModelVerifier
+    from unlearn.audit.verify_numbers import NumberVerifier
 
-    shelf = Shelf.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _store_of_run(record)))
-    parts = (Confirmation(record, shelf, key, indices, file.parent), Numbers(record, shelf))
-    return _print_findings(chain.from_iterable(part.findings() for part in parts))
+    store = AuditStore.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _store_of_run(record)))
+    parts = (ModelVerifier(record, store, key, indices, file.parent), NumberVerifier(record, store))
+    return _print_findings(chain.from_iterable(part.verify() for part in parts))
 
 
 def _store_of_run(record: Record) -> str:
@@ -135,7 +135,7 @@ def _print_findings(findings: Iterable[Finding]) -> int:
 
     counts = dict.fromkeys(State, 0)
     for finding in findings:
-        print(f"{finding.state:<9}  {finding.what}: {finding.why}", flush=True)
+        print(f"{finding.state:<9}  {finding.field}: {finding.reason}", flush=True)
         counts[finding.state] += 1
     agree, differ, unchecked = counts.values()
     print(f"{agree} agree, {differ} differ, {unchecked} could not be checked")

@@ -1,4 +1,4 @@
-"""Random crops and mirrors of a batch: drawn on the CPU, applied where the images lie."""
+"""Random crops and mirroring of batches, drawn on the CPU and applied on the device of the images."""
 
 from __future__ import annotations
 
@@ -12,47 +12,61 @@ from torch import Tensor
 class Augmentation(NamedTuple):
     """Random crop after padding, in pixels, and mirroring, per sample.
 
-    Mirroring is drawn again in each epoch, or alternates: the loader then says which samples are mirrored.
+    Mirroring is drawn in each epoch, or alternates: the loader then passes which samples are mirrored.
     """
 
     crop_padding: int = 0
     flip: bool = False
     flip_alternates: bool = False
-    crop_fill: str = "zeros"  # or reflect: what the padding holds
+    crop_fill: str = "zeros"  # or reflect: the content of the padding
 
-    def draw(self, n: int, draws: torch.Generator, mirrored: Tensor | None = None) -> Tensor:
-        """Row, column and whether to mirror, of each of `n` samples: int64 [3, n].
+    def draw(self, n: int, draws: torch.Generator, is_mirrored: Tensor | None = None) -> Tensor:
+        """Draw the augmentation of a batch.
 
-        `mirrored` bool [n] is whose turn it is, where mirroring alternates.
+        Args:
+            n: the number of samples.
+            draws: the random generator.
+            is_mirrored: bool [n], given if mirroring alternates; None draws it.
+
+        Returns:
+            Row, column and whether to mirror, int64 [3, n].
         """
         drawn = torch.zeros(3, n, dtype=torch.int64)
         if self.crop_padding:
             drawn[:2] = torch.randint(0, 2 * self.crop_padding + 1, (2, n), generator=draws)
-        if mirrored is not None:
-            drawn[2] = mirrored
+        if is_mirrored is not None:
+            drawn[2] = is_mirrored
         elif self.flip:
             drawn[2] = torch.rand(n, generator=draws) < 0.5
         return drawn
 
     def __call__(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        """uint8 [b, c, h, w], which it may overwrite, cropped and mirrored as `drawn` [3, b], on its device, says."""
+        """Crop and mirror a batch.
+
+        Args:
+            pixels: uint8 [b, c, h, w]; may be overwritten.
+            drawn: int64 [3, b] from `draw`, on the device of `pixels`.
+
+        Returns:
+            uint8 [b, c, h, w].
+        """
         padding, (_, _, height, width) = self.crop_padding, pixels.shape
         if padding:
             # A view [b, c, 2p+1, 2p+1, h, w] on the padded images: a random crop is then one gather.
             padded = F.pad(pixels, (padding,) * 4)
             if self.crop_fill == "reflect":
-                _reflect(padded, padding)
+                _fill_reflected(padded, padding)
             windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-            pixels = _gathered(windows, drawn[0], drawn[1])
+            pixels = _gather_windows(windows, drawn[0], drawn[1])
         if self.flip:
-            return _mirrored(pixels, drawn[2])
+            return _mirror(pixels, drawn[2])
         return pixels
 
 
-def _reflect(padded: Tensor, padding: int) -> None:
-    """Fill the margins of [b, c, h, w] with what they mirror, in place; `F.pad` does so for floats alone.
+def _fill_reflected(padded: Tensor, padding: int) -> None:
+    """Fill the margins of [b, c, h, w] with their mirror image, in place; `F.pad` reflects floats only.
 
-    A line at a time: to flip whole margins takes twice as long.
+    It copies line by line: flipping whole margins takes twice as long.
     """
     for dim in (3, 2):
         last = padded.shape[dim] - 1
@@ -61,22 +75,22 @@ def _reflect(padded: Tensor, padding: int) -> None:
             padded.select(dim, last - line).copy_(padded.select(dim, last - 2 * padding + line))
 
 
-# On a CPU by NumPy, which copies whole lines where torch copies pixels: four times as fast. On a GPU all shapes are
-# known beforehand, so that the CPU need not wait to learn how many images are mirrored.
+# NumPy does this on a CPU, since it copies whole lines where torch copies pixels: four times as fast. On a GPU all
+# shapes are known in advance, so that the CPU does not wait for the number of mirrored images.
 
 
-def _gathered(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """One window [c, h, w] of each image."""
+def _gather_windows(windows: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Select one window [c, h, w] of each image."""
     images = torch.arange(len(rows), device=rows.device)
     if windows.is_cpu:
         return torch.from_numpy(windows.numpy()[images.numpy(), :, rows.numpy(), columns.numpy()])
     return windows[images, :, rows, columns]
 
 
-def _mirrored(images: Tensor, which: Tensor) -> Tensor:
-    """The images, on a CPU overwritten, those where `which` int64 [b] is 1 mirrored."""
+def _mirror(images: Tensor, is_mirrored: Tensor) -> Tensor:
+    """Mirror the images where `is_mirrored` int64 [b] is 1; on a CPU in place."""
     if not images.is_cpu:
-        return torch.where(which.bool()[:, None, None, None], images.flip(3), images)
-    chosen = which.nonzero()[:, 0]
-    images.numpy()[chosen.numpy()] = images.index_select(0, chosen).flip(3).numpy()
+        return torch.where(is_mirrored.bool()[:, None, None, None], images.flip(3), images)
+    positions = is_mirrored.nonzero()[:, 0]
+    images.numpy()[positions.numpy()] = images.index_select(0, positions).flip(3).numpy()
     return images

@@ -1,4 +1,4 @@
-"""Batches from images in memory or on disk: no per-sample Python on what is in memory."""
+"""Loaders of shuffled, augmented batches; images in memory need no Python code per sample."""
 
 from __future__ import annotations
 
@@ -15,82 +15,97 @@ from unlearn.core.types import ImageSource, Subset
 from unlearn.data.augmentation import Augmentation
 
 
-class Rows(Protocol):
-    """Which rows of a batch a loader gives."""
+class RowSelection(Protocol):
+    """Selects the rows of each batch that a loader returns."""
 
-    def of(self, chunk: Tensor) -> tuple[Tensor | slice, Tensor | None]:
-        """Of the samples int64 [n] of a batch: places int64 [b] in it, and their weights float32 [b]; None: 1 / b."""
+    def select(self, chunk: Tensor) -> tuple[Tensor | slice, Tensor | None]:
+        """Select rows of a batch.
 
+        Args:
+            chunk: the samples of the batch, int64 [n].
 
-class Without(NamedTuple):
-    """All but the rows of some samples; each loss is still divided by what the batch had with them."""
-
-    lost: Tensor  # bool [n], of all samples
-
-    def of(self, chunk: Tensor) -> tuple[Tensor | slice, Tensor | None]:
-        """Those that are not lost, perhaps none, each weighing 1 / n."""
-        kept = (~self.lost[chunk]).nonzero()[:, 0]
-        whole = len(kept) == len(chunk)
-        return (slice(None), None) if whole else (kept, torch.full((len(kept),), 1 / len(chunk)))
+        Returns:
+            Positions int64 [b] in the batch, and their weights float32 [b]; None weighs each 1 / b.
+        """
 
 
-class Share(NamedTuple):
-    """Which samples of every batch are process `rank`'s own: `world` runs of nearly equal length, in order.
+class ExcludedSamples(NamedTuple):
+    """Leaves out given samples; each loss is still divided by the size of the batch with them."""
 
-    Weights are world / n, so that the mean over processes of their weighted sums is the batch's mean. A share of
-    fewer than two is filled up with neighbours of weight 0: batch normalisation needs two. Of a batch of one each
-    process has that one alone.
+    is_excluded: Tensor  # bool [n], of all samples
+
+    def select(self, chunk: Tensor) -> tuple[Tensor | slice, Tensor | None]:
+        """Select the remaining samples, perhaps none, with weight 1 / n each."""
+        positions = (~self.is_excluded[chunk]).nonzero()[:, 0]
+        if len(positions) == len(chunk):
+            return slice(None), None
+        return positions, torch.full((len(positions),), 1 / len(chunk))
+
+
+class RankShard(NamedTuple):
+    """Selects the samples of each batch for process `rank`: one of `world` runs of nearly equal length, in order.
+
+    Weights are world / n, so that the mean over processes of their weighted sums is the mean of the batch. A shard of
+    fewer than two samples is filled up with neighbours of weight 0, because batch normalisation needs two. If the
+    batch has one sample, every process gets that sample only.
     """
 
     rank: int
     world: int
 
-    def of(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
-        """The process's own, and what fills them up."""
+    def select(self, chunk: Tensor) -> tuple[Tensor, Tensor]:
+        """Select the shard of this process and the samples that fill it up."""
         n = len(chunk)
-        each, more = divmod(n, self.world)
-        first, own = self.rank * each + min(self.rank, more), each + (self.rank < more)
-        positions = (first + torch.arange(min(max(own, 2), n))) % n
-        return positions, torch.where(torch.arange(len(positions)) < own, self.world / n, 0.0)
+        quotient, remainder = divmod(n, self.world)
+        start, size = self.rank * quotient + min(self.rank, remainder), quotient + (self.rank < remainder)
+        positions = (start + torch.arange(min(max(size, 2), n))) % n
+        return positions, torch.where(torch.arange(len(positions)) < size, self.world / n, 0.0)
 
 
 class _Plan(NamedTuple):
-    """What was drawn for each batch of a pass."""
+    """The random draws of a pass, batch by batch."""
 
     positions: list[Tensor]  # int64 [b]
-    drawn: list[Tensor]  # int64 [3, b], as `Augmentation.draw` has it
+    drawn: list[Tensor]  # int64 [3, b], from `Augmentation.draw`
     weights: list[Tensor | None]  # float32 [b]
 
     def to(self, device: torch.device) -> _Plan:
-        """The same on the device of the data."""
+        """Copy the plan to the device of the data."""
         if device.type == "cpu":
             return self
         sizes = [len(positions) for positions in self.positions]
         numbers = torch.cat([torch.cat(self.positions)[None], torch.cat(self.drawn, 1)])
-        parts = torch.split(_sent(numbers, device), sizes, 1)
+        parts = torch.split(_copy_to(numbers, device), sizes, 1)
         return _Plan([part[0] for part in parts], [part[1:] for part in parts], self._weights_on(device, sizes))
 
     def _weights_on(self, device: torch.device, sizes: list[int]) -> list[Tensor | None]:
-        if all(own is None for own in self.weights):
+        if all(weights is None for weights in self.weights):
             return self.weights
-        filled = [torch.zeros(n) if own is None else own for n, own in zip(sizes, self.weights, strict=True)]
-        sent = torch.split(_sent(torch.cat(filled), device), sizes)
-        return [None if own is None else there for own, there in zip(self.weights, sent, strict=True)]
+        filled = [torch.zeros(n) if weights is None else weights for n, weights in zip(sizes, self.weights, strict=True)]
+        copies = torch.split(_copy_to(torch.cat(filled), device), sizes)
+        return [None if weights is None else copy for weights, copy in zip(self.weights, copies, strict=True)]
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on a device that nobody waits for; that takes pinned memory."""
+def _copy_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device without waiting for it, which takes pinned memory."""
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Loader:
-    """Shuffled batches over an `ImageSource`, the same for the same seed, role and epoch, wherever the images lie.
+    """Shuffled batches over an `ImageSource`; equal seeds, roles and epochs give equal batches.
 
-    Order and augmentation are drawn anew for each epoch from streams that its number names, so a run resumed at
-    any epoch sees what an undisturbed one would. Where mirroring alternates, a random half of the samples, the same
-    for the same seed and role, begins mirrored, and every sample changes from epoch to epoch and from lap to lap. A
-    last batch of one sample joins its predecessor, because batch normalisation cannot train on one. With `rows`
-    batches are a part of those, under the same draws.
+    The number of the epoch names the random streams of its order and augmentation, so a run that resumes at any epoch
+    gets the same batches as an uninterrupted one. If mirroring alternates, a random half of the samples, the same for
+    the same seed and role, starts mirrored, and every sample changes from epoch to epoch and from lap to lap. A last
+    batch of one sample joins its predecessor, because batch normalisation cannot train on one.
+
+    Args:
+        data: the images, in memory or on disk.
+        batch_size: samples per batch.
+        seed: seed of the random streams.
+        role: name of the random streams.
+        augmentation: random crops and mirroring; None: neither.
+        rows: selects rows of each batch; the random draws do not depend on it. None: all rows.
     """
 
     def __init__(
@@ -100,7 +115,7 @@ class Loader:
         seed: int,
         role: str,
         augmentation: Augmentation | None = None,
-        rows: Rows | None = None,
+        rows: RowSelection | None = None,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
@@ -110,12 +125,16 @@ class Loader:
         self.rows = rows
 
     def __len__(self) -> int:
-        return batches_of(len(self.data), self.batch_size)
+        return count_batches(len(self.data), self.batch_size)
 
     def batches(self, epoch: int, lap: int = 0) -> Iterator[Batch]:
-        """One pass; `lap` counts the passes within an epoch for data that start over.
+        """Iterate over one pass.
 
-        All of it is drawn before the first batch. A GPU gets it in one copy that nobody waits for, and no step waits.
+        Everything is drawn before the first batch and copied to the device at once, so that no step waits for it.
+
+        Args:
+            epoch: the number of the epoch.
+            lap: the number of earlier passes over these data within the epoch.
         """
         plan = self._plan(epoch, lap).to(self.data.labels.device)
         for positions, drawn, weights, pixels in zip(*plan, self.data.batches(plan.positions), strict=True):
@@ -126,44 +145,44 @@ class Loader:
         role = f"{self.role}/{lap}" if lap else self.role
         order = torch.randperm(len(self.data), generator=stream(self.seed, "order", role, epoch))
         draws = stream(self.seed, "augment", role, epoch)
-        mirrored = self._mirrored(epoch + lap)
+        is_mirrored = self._alternate(epoch + lap)
         positions, drawn, weights = list[Tensor](), list[Tensor](), list[Tensor | None]()
         for chunk in order.tensor_split([step * self.batch_size for step in range(1, len(self))]):
-            rows, their_weights = self.rows.of(chunk) if self.rows else (slice(None), None)
-            turns = None if mirrored is None else mirrored[chunk]
+            rows, row_weights = self.rows.select(chunk) if self.rows else (slice(None), None)
+            chunk_mirrored = None if is_mirrored is None else is_mirrored[chunk]
             positions.append(chunk[rows])
-            drawn.append(self.augmentation.draw(len(chunk), draws, turns)[:, rows])
-            weights.append(their_weights)
+            drawn.append(self.augmentation.draw(len(chunk), draws, chunk_mirrored)[:, rows])
+            weights.append(row_weights)
         return _Plan(positions, drawn, weights)
 
-    def _mirrored(self, turn: int) -> Tensor | None:
-        """Whose turn it is, bool [n]; None where mirroring does not alternate."""
+    def _alternate(self, turn: int) -> Tensor | None:
+        """Which samples are mirrored in a pass, bool [n]; None if mirroring does not alternate."""
         if not (self.augmentation.flip and self.augmentation.flip_alternates):
             return None
-        begins = torch.rand(len(self.data), generator=stream(self.seed, "flip", self.role)) < 0.5
-        return begins ^ (turn % 2 == 1)
+        starts_mirrored = torch.rand(len(self.data), generator=stream(self.seed, "flip", self.role)) < 0.5
+        return starts_mirrored ^ (turn % 2 == 1)
 
 
-def batches_of(n: int, batch_size: int) -> int:
-    """Batches that `n` samples give: a last one of a single sample joins its predecessor."""
+def count_batches(n: int, batch_size: int) -> int:
+    """Number of batches of `n` samples; a last batch of a single sample joins its predecessor."""
     return max(1, n // batch_size + (n % batch_size > 1))
 
 
 class PairedLoader:
-    """Batches of several subsets side by side, `{name: Batch}`; the iterable that Lightning trains on.
+    """Steps with one batch of every subset, `{name: Batch}`; the iterable that Lightning trains on.
 
     An epoch is one pass over the first subset; the others start over, in a new order, as often as needed.
     """
 
     def __init__(self, loaders: Mapping[str, Loader]) -> None:
         self.loaders = loaders
-        self.epoch = 0  # which streams the next pass draws from
+        self.epoch = 0  # names the random streams of the next pass
 
     def __len__(self) -> int:
         return len(next(iter(self.loaders.values())))
 
     def steps(self, epoch: int) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
         del epoch
         return len(self)
 
@@ -178,9 +197,11 @@ class PairedLoader:
 
 
 class SerialLoader:
-    """Passes over subsets one after another, `{name: Batch}` with one name at a time.
+    """Passes over subsets one after another; each step is a `{name: Batch}` with a single name.
 
-    `passes` tells which subsets an epoch goes through, in their order, so epochs may differ in length.
+    Args:
+        loaders: the loader of each subset.
+        passes: returns the subsets of an epoch in order; epochs may differ in length.
     """
 
     def __init__(self, loaders: Mapping[str, Loader], passes: Callable[[int], tuple[Subset, ...]]) -> None:
@@ -189,7 +210,7 @@ class SerialLoader:
         self.epoch = 0
 
     def steps(self, epoch: int) -> int:
-        """Batches of an epoch."""
+        """Number of batches in an epoch."""
         return sum(len(self.loaders[name]) for name in self.passes(epoch))
 
     def __iter__(self) -> Iterator[dict[str, Batch]]:
@@ -199,7 +220,7 @@ class SerialLoader:
 
 
 class StepLoader:
-    """A fixed number of batches, passing over the data as often as that takes."""
+    """A fixed number of batches, over as many passes as needed."""
 
     def __init__(self, loader: Loader, steps: int) -> None:
         self.loader = loader

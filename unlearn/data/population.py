@@ -116,8 +116,8 @@ class Population:
         n = self.dataset.test_size
         shuffled = torch.randperm(n, generator=stream(self.seed, "split", "test"))
         if own is None:
-            return Draw(member, *_cut(shuffled, self.dataset.shares_of(n)))
-        _, holdout, test = _cut(shuffled, (0, self.dataset.shares_of(n)[1]))
+            return Draw(member, *_cut(shuffled, self.dataset.split_sizes(n)))
+        _, holdout, test = _cut(shuffled, (0, self.dataset.split_sizes(n)[1]))
         return Draw(member, own, holdout, test)
 
     @property

@@ -14,7 +14,7 @@ from torch import Tensor
 from unlearn.core.errors import Problem
 from unlearn.core.validation import runtime
 from unlearn.data.datasets.base import Dataset
-from unlearn.data.requests.records.resolve import find_records, list_problems
+from unlearn.data.requests.records.resolve import find_records, find_list_problems
 
 KEY = "checkpoint.trained_on"
 FORGOTTEN = "checkpoint.forgotten"
@@ -40,12 +40,12 @@ class TrainedOn:
 
     def check(self, dataset: Dataset) -> Iterator[Problem | str]:
         """What is wrong with the list for that data set."""
-        found = [] if self.listed == ALL else list(list_problems(Path(self.listed), dataset, KEY))
+        found = [] if self.listed == ALL else list(find_list_problems(Path(self.listed), dataset, KEY))
         found += self._check_forgotten(dataset) if not found else []
         yield from found
         outside = 0 if found else dataset.size - len(self.members(dataset)) - len(self.kept_out(dataset))
         test = dataset.test_size
-        if not found and outside < sum(dataset.aside) and test <= sum(dataset.shares_of(test)):
+        if not found and outside < sum(dataset.aside) and test <= sum(dataset.split_sizes(test)):
             expected = "records that leave validation and holdout to the training part, or a larger test part for both"
             yield Problem(KEY, expected, f"{outside} left in the training part, {test} images for the test")
 
@@ -54,7 +54,7 @@ class TrainedOn:
         if self.forgotten is None:
             return
         path = Path(self.forgotten)
-        found = list(list_problems(path, dataset, FORGOTTEN))
+        found = list(find_list_problems(path, dataset, FORGOTTEN))
         yield from found
         if not found:
             listed = find_records(path, dataset, FORGOTTEN)

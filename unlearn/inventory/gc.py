@@ -32,7 +32,7 @@ class Rules:
     drop_kinds: frozenset[str] = frozenset()
 
 
-def needed_by(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset[str]:
+def find_needed_keys(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset[str]:
     """The keys that reports name: files, or folders that are searched for `report.json`.
 
     Raises:
@@ -51,7 +51,7 @@ def needed_by(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset[str]:
     return frozenset(found)
 
 
-def artefacts(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
+def find_unneeded(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
     """Those that go.
 
     Raises:
@@ -76,7 +76,7 @@ def artefacts(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
             yield Removal(item, "not needed")
 
 
-def leftovers(catalogue: Catalogue, before: float | None) -> Iterator[Removal]:
+def find_leftovers(catalogue: Catalogue, before: float | None) -> Iterator[Removal]:
     """Half-built folders, checkpoints of trainings that were finished, and of those untouched since `before`."""
     for each in catalogue.leftovers:
         if each.kind == "building":
@@ -87,7 +87,7 @@ def leftovers(catalogue: Catalogue, before: float | None) -> Iterator[Removal]:
             yield Removal(each, "its training was not resumed")
 
 
-def still_unused(removals: Iterable[Removal], before: float) -> Iterator[Removal]:
+def drop_recently_used(removals: Iterable[Removal], before: float) -> Iterator[Removal]:
     """Without artefacts that a job took up since the catalogue was read."""
     for removal in removals:
         meta = removal.folder / META

@@ -37,14 +37,14 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Decision:
     """On one artefact, with the reason."""
 
     fate: Fate
     why: str
 
 
-class Judge:
+class PurgePolicy:
     """Judges artefacts of a store against the requested records that `members` knows."""
 
     def __init__(self, catalogue: Catalogue, members: Members) -> None:
@@ -52,21 +52,21 @@ class Judge:
         self.members = members
         self.of = cache(self._of)  # by key: inputs are asked for by all that was made from them
 
-    def _of(self, key: str) -> Judgement:
+    def _of(self, key: str) -> Decision:
         item = self.catalogue.items.get(key)
         if item is None:
-            return Judgement(Fate.UNDECIDED, f"its input {key[:BEGINNING]} is not there to ask")
+            return Decision(Fate.UNDECIDED, f"its input {key[:BEGINNING]} is not there to ask")
         if not item.meta:
-            return Judgement(Fate.UNDECIDED, "its meta.json is damaged")
+            return Decision(Fate.UNDECIDED, "its meta.json is damaged")
         try:
             return self._judge(item)
         except (LookupError, TypeError, AttributeError):
-            return Judgement(Fate.UNDECIDED, "its spec is not understood")
+            return Decision(Fate.UNDECIDED, "its spec is not understood")
 
-    def _judge(self, item: Item) -> Judgement:
+    def _judge(self, item: Item) -> Decision:
         match item.kind:
             case kind if kind in NUMBERS:
-                return Judgement(Fate.STAYS, NUMBERS[kind])
+                return Decision(Fate.STAYS, NUMBERS[kind])
             case "copies":
                 return self._copies(item)
             case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
@@ -77,47 +77,47 @@ class Judge:
                 return self._checkpoint(item)
         return self._made(item)
 
-    def _made(self, item: Item) -> Judgement:
+    def _made(self, item: Item) -> Decision:
         """Of images, and of other artefacts."""
         subsets = list(_samples(item.spec))
         touched = {_told(samples): self.members.touched(samples) for samples in subsets}
         made_of = {key: self.of(key) for key in _made_of(item.spec)}
         if hit := [subset for subset, answer in touched.items() if answer]:
-            return Judgement(Fate.GOES, f"made from their images ({', '.join(hit)})")
+            return Decision(Fate.GOES, f"made from their images ({', '.join(hit)})")
         if gone := [key for key, judged in made_of.items() if judged.fate is Fate.GOES]:
-            return Judgement(Fate.GOES, f"made from {self.catalogue.items[gone[0]].label}")
+            return Decision(Fate.GOES, f"made from {self.catalogue.items[gone[0]].label}")
         if unknown := [subset for subset, answer in touched.items() if answer is None]:
-            return Judgement(Fate.UNDECIDED, f"who was in {', '.join(unknown)} is not known")
+            return Decision(Fate.UNDECIDED, f"who was in {', '.join(unknown)} is not known")
         if unsure := [judged.why for judged in made_of.values() if judged.fate is Fate.UNDECIDED]:
-            return Judgement(Fate.UNDECIDED, unsure[0])
-        return Judgement(Fate.STAYS, "made without them")
+            return Decision(Fate.UNDECIDED, unsure[0])
+        return Decision(Fate.STAYS, "made without them")
 
-    def _copies(self, item: Item) -> Judgement:
+    def _copies(self, item: Item) -> Decision:
         """It may name any record of its data set."""
         samples = item.spec["forget"]
         answers = {self.members.touched(samples | {"subset": part}) for part in ("train", "validation", "holdout")}
         if True in answers:
-            return Judgement(Fate.GOES, "it may name them")
+            return Decision(Fate.GOES, "it may name them")
         if None in answers:
-            return Judgement(Fate.UNDECIDED, "whom it may name is not known")
-        return Judgement(Fate.STAYS, "of other records")
+            return Decision(Fate.UNDECIDED, "whom it may name is not known")
+        return Decision(Fate.STAYS, "of other records")
 
-    def _unlearned(self, item: Item) -> Judgement:
+    def _unlearned(self, item: Item) -> Decision:
         """Its original was trained on its forget and retain set."""
         forget, *others = (self.members.touched(item.spec[part]) for part in ("forget", "retain", "validation"))
         if any(others):
-            return Judgement(Fate.GOES, "they were retained, or validated it")
+            return Decision(Fate.GOES, "they were retained, or validated it")
         if None in (forget, *others):
-            return Judgement(Fate.UNDECIDED, "who was forgotten is not known")
+            return Decision(Fate.UNDECIDED, "who was forgotten is not known")
         if not forget:
-            return Judgement(Fate.STAYS, "made without them")
+            return Decision(Fate.STAYS, "made without them")
         if self.members.learnt(item.spec["forget"]):
-            return Judgement(Fate.GOES, "it learnt them under other labels")
+            return Decision(Fate.GOES, "it learnt them under other labels")
         if self._same_weights(item, "original"):
-            return Judgement(Fate.GOES, "its weights are the original's")
-        return Judgement(Fate.STAYS, "it forgot them")
+            return Decision(Fate.GOES, "its weights are the original's")
+        return Decision(Fate.STAYS, "it forgot them")
 
-    def _blended(self, item: Item) -> Judgement:
+    def _blended(self, item: Item) -> Decision:
         """It holds the original in part, or nothing of it: then it is the unlearned model."""
         if self._same_weights(item, "unlearned"):
             return self.of(item.spec["unlearned"]["stage"])
@@ -129,19 +129,19 @@ class Judge:
         weights = other and other.meta and other.meta["files"].get(MODEL)
         return bool(weights) and weights == item.meta["files"].get(MODEL)
 
-    def _checkpoint(self, item: Item) -> Judgement:
+    def _checkpoint(self, item: Item) -> Decision:
         """Its spec does not say what it was trained on; those of the models do that were made to forget from it."""
         made = [each for each in self.catalogue.dependants[item.key] if each.kind == "unlearn"]
         answers = {self.members.touched(each.spec[part]) for each in made for part in ("forget", "retain")}
         if True in answers:
-            return Judgement(Fate.GOES, "trained on them elsewhere")
+            return Decision(Fate.GOES, "trained on them elsewhere")
         if None in answers or not made:
-            return Judgement(Fate.UNDECIDED, "what it was trained on is not known")
-        return Judgement(Fate.STAYS, "made without them")
+            return Decision(Fate.UNDECIDED, "what it was trained on is not known")
+        return Decision(Fate.STAYS, "made without them")
 
 
 @dataclass(frozen=True)
-class Sentence:
+class PurgePlan:
     """What a purge does: what goes, and the artefacts that stay or are undecided, each with the reason."""
 
     going: tuple[Removal, ...]
@@ -149,18 +149,18 @@ class Sentence:
     undecided: tuple[tuple[Item, str], ...]
 
 
-def sentence(catalogue: Catalogue, members: Members, remove_undecided: bool) -> Sentence:
-    """Judge everything in a store; what killed processes left goes too: its data is not known."""
-    judge = Judge(catalogue, members)
+def plan_purge(catalogue: Catalogue, members: Members, remove_undecided: bool) -> PurgePlan:
+    """PurgePolicy everything in a store; what killed processes left goes too: its data is not known."""
+    judge = PurgePolicy(catalogue, members)
     judged = [(item, judge.of(item.key)) for item in catalogue.items.values()]
     fates = {fate: tuple((item, each.why) for item, each in judged if each.fate is fate) for fate in Fate}
     going = fates[Fate.GOES] + (fates[Fate.UNDECIDED] if remove_undecided else ())
     unfinished = tuple(Removal(each, "unfinished, of unknown data") for each in catalogue.leftovers)
     undecided = () if remove_undecided else fates[Fate.UNDECIDED]
-    return Sentence(tuple(Removal(*each) for each in going) + unfinished, fates[Fate.STAYS], undecided)
+    return PurgePlan(tuple(Removal(*each) for each in going) + unfinished, fates[Fate.STAYS], undecided)
 
 
-def pictured(reports: list[Path]) -> Iterator[Path]:
+def find_pictures(reports: list[Path]) -> Iterator[Path]:
     """What holds pictures in folders: pages of runs and sweeps, what these are made from, and, whole, the folders of
     W&B with pictures or single records.
 

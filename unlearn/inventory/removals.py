@@ -52,7 +52,7 @@ def remove(root: Path, removals: Sequence[Removal], tick: Tick) -> list[Removal]
     return held
 
 
-def sweep_locks(root: Path, keys: Sequence[str]) -> int:
+def remove_stale_locks(root: Path, keys: Sequence[str]) -> int:
     """Remove lock files that nobody holds; returns how many were."""
     return sum(ArtifactStore(root).remove(key) for key in keys)
 
@@ -78,7 +78,7 @@ def record(root: Path, by: str, removals: Sequence[Removal], more: Mapping[str, 
     return path
 
 
-def gone(root: Path) -> dict[str, str]:
+def read_removals(root: Path) -> dict[str, str]:
     """How each key went that was ever removed on purpose: `purge of 2026-11-25`.
 
     Raises:

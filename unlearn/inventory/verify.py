@@ -12,7 +12,7 @@ from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 THREADS = 4  # hashing leaves the interpreter free, and disks like company
 
 
-def verify(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[str]:
+def find_store_problems(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[str]:
     """A line for each problem: damaged, missing and extra files, and inputs that are neither there nor in `gone`.
 
     `tick` is told megabytes.
@@ -20,7 +20,7 @@ def verify(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[s
     items = [*catalogue.items.values(), *catalogue.misplaced]
     done, total = 0, sum(item.bytes for item in items)
     with ThreadPoolExecutor(THREADS) as pool:
-        for item, found in zip(items, pool.map(problems, items), strict=True):
+        for item, found in zip(items, pool.map(find_problems, items), strict=True):
             named = f"{item.kind} {item.key[:BEGINNING]} ({item.label})"
             missing = [key for key in item.inputs if key not in catalogue.items and key not in gone]
             yield from (f"{named}: {problem}" for problem in found)
@@ -29,7 +29,7 @@ def verify(catalogue: Catalogue, gone: dict[str, str], tick: Tick) -> Iterator[s
             tick(done // 10**6, total // 10**6)
 
 
-def purged(catalogue: Catalogue, gone: dict[str, str]) -> dict[str, list[Item]]:
+def find_purged_inputs(catalogue: Catalogue, gone: dict[str, str]) -> dict[str, list[Item]]:
     """What was made from artefacts that were removed on purpose, by how they went: no damage."""
     found: dict[str, list[Item]] = {}
     for item in catalogue.items.values():
@@ -38,7 +38,7 @@ def purged(catalogue: Catalogue, gone: dict[str, str]) -> dict[str, list[Item]]:
     return found
 
 
-def problems(item: Item) -> list[str]:
+def find_problems(item: Item) -> list[str]:
     """What is wrong with one artefact: a damaged `meta.json`, damaged, missing and extra files.
 
     The store rebuilds for the same reasons.

@@ -29,7 +29,7 @@ class Answer:
     nearest: Item | None = None
 
 
-def stages(runs: Iterable[RunConfig]) -> list[Stage]:
+def list_stages(runs: Iterable[RunConfig]) -> list[Stage]:
     """All stages that the runs would need, each once and after its inputs."""
     found: dict[str, Stage] = {}
     for config in runs:
@@ -49,7 +49,7 @@ def _visit(stage: Stage, found: dict[str, Stage]) -> None:
         found[stage.key] = stage
 
 
-def why(catalogue: Catalogue, wanted: Iterable[Stage], gone: dict[str, str]) -> Iterator[Answer]:
+def explain_stages(catalogue: Catalogue, wanted: Iterable[Stage], gone: dict[str, str]) -> Iterator[Answer]:
     """One answer a stage, in the order given; `gone` says how keys were removed on purpose."""
     kinds: dict[str, list[_Known]] = {}
     for known in catalogue.items.values():

@@ -11,7 +11,7 @@ from unlearn.models.base import Model
 
 @dataclass(frozen=True)
 class Resnet18(Model):
-    """torchvision's ResNet-18 (He et al. 2016); images up to 64 pixels get a 3 x 3 stem without pooling, as for CIFAR."""
+    """torchvision's ResNet-18 (He et al. 2016); up to 64 pixels with a 3 x 3 stem without pooling, as for CIFAR."""
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         from torchvision.models import resnet18

@@ -1,4 +1,4 @@
-"""Perturbations that perturb each image by itself, without a generator: what SPD-GAN is held against."""
+"""Perturbations that optimise each image separately, without a generator: the baselines of SPD-GAN."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from unlearn.spd_gan.options import Perturbing
 
 @dataclass(frozen=True)
 class PixelTask:
-    """What a perturbation has to work with: the images that it moves, and what it may measure_shift at besides.
+    """The images that a perturbation changes, and what it may use.
 
-    Of the images the first `forgotten` are D_f; the others are moved alike, as a control, and no net learns from them.
+    The first `forgotten` images are D_f. The others are perturbed in the same way, as a control, and no net is trained
+    on them.
     """
 
     clean: Tensor  # uint8 [n, c, h, w]
     labels: Tensor  # int64 [n]
-    forgotten: int
-    epsilon: float
+    forgotten: int  # number of images of D_f
+    epsilon: float  # largest change of a pixel; pixels are in [0, 1]
     guide: Classifier  # frozen, trained on D_r
-    fresh: Callable[[], Classifier]  # another net of the guide's kind, untrained
-    recipe: Recipe  # the guide's
-    batches: Callable[[Tensor, int], Iterator[Batch]]  # of D_r and D_f', its images uint8, in an epoch
-    steps: int  # batches of an epoch
+    fresh: Callable[[], Classifier]  # makes an untrained net like the guide
+    recipe: Recipe  # that of the guide's training
+    batches: Callable[[Tensor, int], Iterator[Batch]]  # of D_r and D_f' (uint8 images) in an epoch
+    steps: int  # batches in an epoch
     seed: int
-    draws: torch.Generator
+    draws: torch.Generator  # the stream of random starts
     tick: Tick
 
     @property
@@ -46,44 +47,56 @@ class PixelTask:
         """The clean images in [0, 1]."""
         return self.clean.float() / 255
 
-    def row(self, step: int, moved: Tensor) -> dict[str, float]:
-        """Of a curve: what D_f' [n, c, h, w], in [0, 1], has come to."""
+    def curve_row(self, step: int, moved: Tensor) -> dict[str, float]:
+        """Return a row of the curve: the shift of D_f' and the guide's accuracy on it.
+
+        Args:
+            step: the step or epoch.
+            moved: all perturbed images [n, c, h, w] in [0, 1].
+        """
         clean, labels = self.pixels[: self.forgotten], self.labels[: self.forgotten]
-        found = measure_shift(self.guide, clean, moved[: self.forgotten], labels).tolist()
-        return {"step": step, **dict(zip(SHIFT_NAMES, found, strict=True))}
+        values = measure_shift(self.guide, clean, moved[: self.forgotten], labels).tolist()
+        return {"step": step, **dict(zip(SHIFT_NAMES, values, strict=True))}
 
 
 @dataclass(frozen=True)
 class Direct(Perturbing, ABC):
-    """Signed gradient steps on the pixels themselves, in the marker's protocol: the forget set is moved before the
-    original is trained on it."""
+    """Signed gradient steps on the pixels, as a marker: the forget set is perturbed before the original is trained."""
 
     marks = True
-    title: ClassVar[str]  # what notes call it
+    title: ClassVar[str]  # its name in the notes of a report
 
-    steps: int = at_least(1, 20)
-    step_size: float = positive(0.125)  # of epsilon: 20 steps go 2.5 times as far as is allowed
+    steps: int = at_least(1, 20)  # gradient steps (each epoch, for error-minimising noise)
+    step_size: float = positive(0.125)  # in units of epsilon; 20 steps go 2.5 times as far as is allowed
 
     @abstractmethod
-    def perturb(self, pixel_task: PixelTask) -> tuple[Tensor, Curve]:
-        """All images moved, float32 [n, c, h, w] in [0, 1] with |x' - x| <= epsilon, and what that went through."""
+    def perturb(self, task: PixelTask) -> tuple[Tensor, Curve]:
+        """Perturb all images.
 
-    def sign_step(self, net: nn.Module, moved: Tensor, pixel_task: PixelTask, sign: int = 1) -> Tensor:
-        """One step up the loss of a net in eval mode, or down it with `sign` -1, kept within epsilon and [0, 1]."""
-        size = sign * self.step_size * pixel_task.epsilon
-        parts = zip(*(torch.split(each, CHUNK) for each in (pixel_task.pixels, moved, pixel_task.labels)), strict=True)
-        return torch.cat(
-            [
-                (now + size * _slope(net, now, labels))
-                .clamp(clean - pixel_task.epsilon, clean + pixel_task.epsilon)
-                .clamp(0, 1)
-                for clean, now, labels in parts
-            ]
-        )
+        Returns:
+            The images, float32 [n, c, h, w] in [0, 1] with |x' - x| <= epsilon, and the curve of the optimisation.
+        """
+
+    def sign_step(self, net: nn.Module, moved: Tensor, task: PixelTask, sign: int = 1) -> Tensor:
+        """Take one signed gradient step on the loss of a net, and clip to epsilon and [0, 1].
+
+        Args:
+            net: in eval mode.
+            moved: the perturbed images [n, c, h, w] in [0, 1].
+            task: the clean images and labels.
+            sign: 1 raises the loss, -1 lowers it.
+        """
+        size, epsilon = sign * self.step_size * task.epsilon, task.epsilon
+        chunks = zip(*(torch.split(tensor, CHUNK) for tensor in (task.pixels, moved, task.labels)), strict=True)
+        stepped = [
+            (images + size * _gradient_sign(net, images, labels)).clamp(clean - epsilon, clean + epsilon).clamp(0, 1)
+            for clean, images, labels in chunks
+        ]
+        return torch.cat(stepped)
 
 
-def _slope(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """The sign of each image's own gradient of its cross-entropy."""
+def _gradient_sign(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the sign of the gradient of each image's cross-entropy with respect to the image."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(F.cross_entropy(net(images), labels, reduction="sum"), images)
     return gradient.sign()

@@ -1,4 +1,4 @@
-"""Generator and discriminator of SPD-GAN; their design is ours, found by experiment."""
+"""Generator and discriminator of SPD-GAN; their design is ours, chosen by experiment."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Generator(nn.Module):
     """x' = clip(x + epsilon * delta(x), 0, 1), exactly the identity before training.
 
-    A small U-net with leaky ReLU 0.2. Instance normalisation and the removal of delta's spatial mean matter most:
-    without them tanh saturates to a mere shift of brightness. Works on any image from 4 x 4.
+    A small U-net with leaky ReLU 0.2, for images of at least 4 x 4. Instance normalisation and the removal of delta's
+    spatial mean matter most: without them tanh saturates and only shifts the brightness.
     """
 
     def __init__(self, channels: int, epsilon: float, width: int = 16) -> None:
@@ -29,7 +29,7 @@ class Generator(nn.Module):
         nn.init.zeros_(_bias(self.leave))
 
     def delta(self, x: Tensor) -> Tensor:
-        """The shift in [-1, 1] of images [n, c, h, w], before it is scaled by epsilon."""
+        """Return the shift of images [n, c, h, w], in [-1, 1], before it is scaled by epsilon."""
         a = _act(self.enter(x))
         b = _act(self.down1(a))
         d = _instance_norm(_act(self.down2(b)))
@@ -40,13 +40,13 @@ class Generator(nn.Module):
         return torch.tanh(q - q.mean((2, 3), keepdim=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Moved images in [0, 1]; the gradient passes the clip straight through."""
+        """Return the perturbed images in [0, 1]; the gradient passes straight through the clip."""
         moved = x + self.epsilon * self.delta(x)
         return moved + (moved.clamp(0, 1) - moved).detach()
 
 
 class Discriminator(nn.Module):
-    """Tells moved images from clean ones: one unbounded number per image (least-squares GAN)."""
+    """Separates perturbed from clean images: one unbounded score per image (least-squares GAN)."""
 
     def __init__(self, channels: int, width: int = 16) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Discriminator(nn.Module):
         self.head = nn.Linear(2 * width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores [n] of images [n, c, h, w]; 1 stands for clean, 0 for moved."""
+        """Return scores [n] of images [n, c, h, w]; the targets are 1 for clean, 0 for perturbed."""
         pooled = _act(self.down2(_act(self.down1(x)))).mean((2, 3))
         score: Tensor = self.head(pooled)
         return score[:, 0]
@@ -75,7 +75,7 @@ def _act(x: Tensor) -> Tensor:
 
 
 def _instance_norm(x: Tensor) -> Tensor:
-    """Without affine parameters; unlike torch's, it takes 1 x 1 maps."""
+    """Normalise each channel of each image, without affine parameters; unlike torch's, it accepts 1 x 1 maps."""
     mean = x.mean((2, 3), keepdim=True)
     variance = x.var((2, 3), correction=0, keepdim=True)
     return (x - mean) * (variance + 1e-5).rsqrt()

@@ -1,4 +1,4 @@
-"""Original, retrained and guide: the same class, the same recipe, another index set."""
+"""The training module of all classifiers: original, retrained, guide and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether training blew up."""
+"""A check for infinities and NaN."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from torch import Tensor
 
 
 def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether tensors of one device hold neither infinities nor NaN; the CPU waits for the device once."""
-    return not tensors or bool(torch.stack([each.isfinite().all() for each in tensors]).all())
+    """Whether tensors of one device hold neither infinities nor NaN; synchronises with the device only once."""
+    return not tensors or bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())

@@ -1,4 +1,4 @@
-"""How far an interrupted training came: its last finished epoch, in a Lightning checkpoint."""
+"""Resuming an interrupted training from a Lightning checkpoint of its last finished epoch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from unlearn.core.errors import StoreError, first_line
 
-OURS = "unlearn"  # what our part of the checkpoint lies under
+OURS = "unlearn"  # the key of our own entries in the checkpoint
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What earlier attempts did: `epochs` of them are there, after so many `seconds` in all."""
+    """The progress of earlier attempts: finished epochs, and the time they took in seconds."""
 
     epochs: int = 0
     seconds: float = 0.0
@@ -29,71 +29,78 @@ class Progress:
 
 @dataclass(frozen=True)
 class Partial:
-    """Where one training keeps its last finished epoch, in a folder of its own, and the least seconds between writes.
+    """The checkpoint of a training's last finished epoch.
 
-    The first epoch that ends so late is written. Its cost is that of one file in `every` seconds, and what is lost
-    to a kill is at most `every` seconds and one epoch (our choice).
+    An epoch is written if the last write was at least `every` seconds ago. So at most one file is written in `every`
+    seconds, and a killed training loses at most `every` seconds and one epoch (our choice).
+
+    Args:
+        path: the checkpoint, in a folder of its own.
+        every: the minimum time between two writes, in seconds.
     """
 
     path: Path
     every: float
 
     def read(self) -> Progress:
-        """How far it came, if it ever began.
+        """Read the progress of earlier attempts; 0 epochs if there is no checkpoint.
 
         Raises:
-            StoreError: what is there cannot be used: damaged, or of other versions, whose bits might differ.
+            StoreError: the checkpoint is damaged, or was written by other library versions, whose results may differ.
         """
         if not self.path.exists():
             return Progress()
         try:
             checkpoint = _load(self.path)
             versions, epochs, seconds = (checkpoint[OURS][name] for name in ("versions", "epochs", "seconds"))
-        except Exception as error:  # the reader raises whatever a damaged file leads it to
+        except Exception as error:  # a damaged file may make the reader raise anything
             raise StoreError(f"a damaged checkpoint ({type(error).__name__}: {first_line(error)})") from error
         if versions != library_versions():
-            raise StoreError(
-                f"a checkpoint of other versions ({_listed(versions)}; here {_listed(library_versions())})"
-            )
+            here = _format_versions(library_versions())
+            raise StoreError(f"a checkpoint of other versions ({_format_versions(versions)}; here {here})")
         return Progress(epochs, seconds)
 
     def drop(self) -> None:
-        """Start anew."""
+        """Delete the checkpoint, so that training starts from the beginning."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that the content of a checkpoint hangs on."""
+    """The library versions that the content of a checkpoint depends on."""
     return {"torch": str(torch.__version__), "pytorch-lightning": version("pytorch-lightning")}
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Lightning's format, written beside its place, forced to disk and then moved there."""
+    """Writes Lightning checkpoints atomically: to a temporary file, flushed to disk, then renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises OSError on a full disk, and leaves what was there before."""
+        """Write a checkpoint.
+
+        Raises:
+            OSError: the disk is full; an earlier checkpoint stays as it was.
+        """
         del storage_options
-        content = io.BytesIO()  # torch's writer on a file would hide a full disk behind an error of its own
+        content = io.BytesIO()  # torch's writer would report a full disk as another error
         torch.save(checkpoint, content)
-        aside = Path(path).with_suffix(".part")
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(path).with_suffix(".part")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with aside.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(path)
+            temporary.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
-        bad = archive.testzip()
-    if bad is not None:
-        raise zipfile.BadZipFile(f"wrong checksum of {bad}")
+    with zipfile.ZipFile(path) as archive:  # torch itself does not check the checksums
+        damaged_file = archive.testzip()
+    if damaged_file is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {damaged_file}")
     return TorchCheckpointIO().load_checkpoint(path, weights_only=True)
 
 
-def _listed(versions: dict[str, str]) -> str:
+def _format_versions(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())

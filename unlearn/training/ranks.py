@@ -1,4 +1,4 @@
-"""Several processes that train one model: spawned for one piece of work, meeting in one process group, then gone."""
+"""Distributed training in several processes, which are started for one task and end with it."""
 
 from __future__ import annotations
 
@@ -27,48 +27,53 @@ Work = Callable[[Tick], None]
 
 
 @dataclass(frozen=True)
-class Seat:
-    """A process's place in its group, and the folder it works in."""
+class RankSpec:
+    """The settings of one process of a group."""
 
     rank: int
     world: int
     device: str
-    meeting: Path  # a file through which the processes find one another: no port that somebody else may take
-    folder: Path
-    workers: str  # how it starts processes that decode images: as its parent does, not by spawning them
+    rendezvous: Path  # a file through which the processes find each other: a port could be taken
+    folder: Path  # the working directory
+    start_method: str  # for the processes that decode images: that of the parent
 
 
 def rank() -> int:
-    """This process's place among those that train together; 0 where it is alone."""
+    """The rank of this process in its group; 0 without a group."""
     return distributed.get_rank() if _in_group() else 0
 
 
 def world_size() -> int:
-    """How many processes train together; 1 where this one is alone."""
+    """The number of processes in the group; 1 without a group."""
     return distributed.get_world_size() if _in_group() else 1
 
 
 def run_ranks(work: Work, world: int, device: str, tick: Tick) -> None:
-    """Call `work(tick)` in `world` new processes at once; `tick` passes on what the first of them tells.
+    """Call `work(tick)` in `world` new processes that form one group.
 
-    They talk through NCCL where `device` is `cuda`, each with a GPU of its own, and through gloo on a CPU. `work`
-    must be picklable. None of them outlives this call, whatever ends it, nor this process.
+    No process outlives this call, however it ends, nor this process.
+
+    Args:
+        work: the task, which must be picklable.
+        world: the number of processes.
+        device: `cuda`, with NCCL and a GPU per process, or `cpu`, with gloo.
+        tick: gets the progress of the process with rank 0.
 
     Raises:
-        UnlearnError, OSError: what the first to fail raised; another error comes as a RuntimeError, its traceback
-            having been printed.
+        UnlearnError, OSError: the error of the first process that failed. Any other error is raised as a RuntimeError;
+            its traceback is printed.
     """
-    context, workers = multiprocessing.get_context("spawn"), multiprocessing.get_start_method()
+    context, start_method = multiprocessing.get_context("spawn"), multiprocessing.get_start_method()
     processes: dict[Connection, SpawnProcess] = {}
-    with tempfile.TemporaryDirectory() as meeting:
+    with tempfile.TemporaryDirectory() as folder:
         try:
             for number in range(world):
-                seat = Seat(number, world, device, Path(meeting, "meeting"), Path.cwd(), workers)
-                ear, mouth = context.Pipe(duplex=False)
-                processes[ear] = context.Process(target=_sit, args=(seat, work, mouth))
-                processes[ear].start()
-                mouth.close()
-            _listen(processes, tick)
+                spec = RankSpec(number, world, device, Path(folder, "rendezvous"), Path.cwd(), start_method)
+                receiver, sender = context.Pipe(duplex=False)
+                processes[receiver] = context.Process(target=_run_rank, args=(spec, work, sender))
+                processes[receiver].start()
+                sender.close()
+            _receive_all(processes, tick)
         finally:
             for process in processes.values():
                 if process.pid is not None:
@@ -76,59 +81,60 @@ def run_ranks(work: Work, world: int, device: str, tick: Tick) -> None:
                     process.join()
 
 
-def _listen(processes: dict[Connection, SpawnProcess], tick: Tick) -> None:
-    talking = dict(processes)
-    while talking:
-        heard: list[Any] = [_hear(ear, talking) for ear in wait(list(talking))]  # type: ignore[arg-type]
-        errors = [each for each in heard if isinstance(each, Exception)]
-        for error in sorted(errors, key=lambda each: isinstance(each, RuntimeError)):  # causes before consequences
+def _receive_all(processes: dict[Connection, SpawnProcess], tick: Tick) -> None:
+    """Pass on ticks until all processes have ended, and raise the first error."""
+    running = dict(processes)
+    while running:
+        messages: list[Any] = [_receive(receiver, running) for receiver in wait(list(running))]  # type: ignore[arg-type]
+        errors = [message for message in messages if isinstance(message, Exception)]
+        for error in sorted(errors, key=lambda error: isinstance(error, RuntimeError)):  # causes before consequences
             raise error
-        for told in heard:
-            if told is not None:
-                tick(*told)
+        for progress in messages:
+            if progress is not None:
+                tick(*progress)
 
 
-def _hear(ear: Connection, talking: dict[Connection, SpawnProcess]) -> Any:
-    """A tick, an error, or None from a process that is done."""
+def _receive(receiver: Connection, running: dict[Connection, SpawnProcess]) -> Any:
+    """A tick, an error, or None from a process that has ended and is then removed from `running`."""
     try:
-        return ear.recv()
+        return receiver.recv()
     except EOFError:
-        process = talking.pop(ear)
+        process = running.pop(receiver)
         process.join()
         code = process.exitcode
         return UnlearnError(f"trainer: a training process ended with status {code}") if code else None
 
 
-def _sit(seat: Seat, work: Work, mouth: Connection) -> None:
-    """What a spawned process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's processes; the parent ends us
+def _run_rank(spec: RankSpec, work: Work, sender: Connection) -> None:
+    """The main function of a spawned process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.chdir(seat.folder)
-    multiprocessing.set_start_method(seat.workers, force=True)
+    os.chdir(spec.folder)
+    multiprocessing.set_start_method(spec.start_method, force=True)
     try:
-        _join(seat)
-        work(lambda done, total: mouth.send((done, total)) if seat.rank == 0 else None)
+        _join_group(spec)
+        work(lambda done, total: sender.send((done, total)) if spec.rank == 0 else None)
     except (UnlearnError, OSError) as error:
-        mouth.send(error)
+        sender.send(error)
         sys.exit(1)
     except Exception as error:
-        if not is_out_of_memory(error):  # which the parent tells in one line
+        if not is_out_of_memory(error):  # which the parent reports in one line
             traceback.print_exc()
-        mouth.send(RuntimeError(f"{type(error).__name__}: {first_line(error)}"))
+        sender.send(RuntimeError(f"{type(error).__name__}: {first_line(error)}"))
         sys.exit(1)
     distributed.destroy_process_group()
 
 
-def _join(seat: Seat) -> None:
-    os.environ["LOCAL_RANK"] = str(seat.rank)  # tells Lightning that the processes are there
-    if seat.device == "cuda":
-        torch.cuda.set_device(seat.rank)
-    backend = "nccl" if seat.device == "cuda" else "gloo"
-    distributed.init_process_group(backend, init_method=seat.meeting.as_uri(), rank=seat.rank, world_size=seat.world)
+def _join_group(spec: RankSpec) -> None:
+    os.environ["LOCAL_RANK"] = str(spec.rank)  # so that Lightning does not start processes itself
+    if spec.device == "cuda":
+        torch.cuda.set_device(spec.rank)
+    backend, address = "nccl" if spec.device == "cuda" else "gloo", spec.rendezvous.as_uri()
+    distributed.init_process_group(backend, init_method=address, rank=spec.rank, world_size=spec.world)
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed has lost its lock: another process may be building by now."""
+    """End this process with its parent: a killed parent has lost its lock, so another process may be building."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""What training and unlearning share: one recipe, named random streams, curves, and a stop at the first NaN."""
+"""Base class of training modules: a recipe, named random streams, curves, checkpoints, and a stop at the first NaN."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ from unlearn.training.trainer import TrainerSettings, fit
 
 
 class RecipeModule(pl.LightningModule, ABC):
-    """Fits `model` by a recipe over paired batches; a subclass gives the loss."""
+    """Trains a model by a recipe; a subclass defines the loss.
+
+    Args:
+        model: the model, which is trained in place.
+        recipe: optimizer, schedule and length.
+        loader: yields the batches, one per subset.
+        seed: the seed of dropout and other draws.
+        role: the role of the model, which is part of the names of its random streams.
+    """
 
     def __init__(
         self, model: nn.Module, recipe: Recipe, loader: PairedLoader | SerialLoader, seed: int, role: str
@@ -47,12 +55,12 @@ class RecipeModule(pl.LightningModule, ABC):
 
     @property
     def steps_taken(self) -> int:
-        """Updates of the weights so far; steps that float16 skipped are none."""
+        """Number of updates of the weights so far, without the steps that float16 skipped."""
         return int(self.trainer.global_step) - self.skipped_steps
 
     @property
     def skipped_steps(self) -> int:
-        """Steps so far that float16 skipped, since their gradients were not finite."""
+        """Number of steps so far that float16 skipped because their gradients were not finite."""
         return self._skipped_earlier + (self._scaler.skipped if self._scaler else 0)
 
     @property
@@ -68,71 +76,78 @@ class RecipeModule(pl.LightningModule, ABC):
         partial: Partial | None = None,
         epochs: int | None = None,
     ) -> Curve:
-        """Train; returns the curve and leaves the model in eval mode on the training device.
+        """Train, and leave the model in eval mode on the training device.
 
-        With a `partial` it goes on from the last epoch that is kept there, with the same bits as if never stopped.
-        After `epochs` of the recipe's it ends; None: after all of them.
+        Args:
+            settings: device, precision and other settings of the trainer.
+            validation: the validation set, evaluated after each epoch; None: no validation.
+            tick: called with the epochs done and in total.
+            partial: the checkpoint to resume from and to write; results are the same bits as without an interruption.
+            epochs: after how many of the recipe's epochs to stop; None: after all of them.
+
+        Returns:
+            The curve, one row per epoch.
 
         Raises:
-            DivergenceError: a loss was not finite; the message gives step and learning rate.
+            DivergenceError: a loss was not finite; the message contains step and learning rate.
         """
         self.tick = tick or self.tick
         self.validation = validation
         self.partial = partial
         self._channels_last = settings.channels_last
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
-        self._earlier, self._began = 0.0, time.perf_counter()
-        self._kept = self._began
+        self._earlier_seconds, self._run_started = 0.0, time.perf_counter()
+        self._saved = self._run_started
         if settings.channels_last:
             lay_out_weights(self.model.to(settings.device))
         if self.recipe.epochs:
-            self.model.train()  # Lightning leaves the mode as it finds it
+            self.model.train()  # Lightning does not change the mode
             checkpoint = partial.path if partial and partial.path.exists() else None
             fit(self, self.loader, settings, epochs or self.recipe.epochs, self.recipe.clip, checkpoint)
         if self._best is not None:
-            state = self.model.state_dict()  # with the versions that some nets ask for
+            state = self.model.state_dict()  # has version metadata, which some nets require
             state.update(self._best[2])
             self.model.load_state_dict(state)
         self.model.to(settings.device).eval().zero_grad(set_to_none=True)
         return self.curve
 
     def cpu(self) -> Self:
-        """Lightning calls this when training is over: the model stays on its device for what reads it next."""
+        """Do nothing: Lightning calls this after training, but the model stays on its device for the next stage."""
         return self
 
     @abstractmethod
     def loss(self, batch: dict[str, Batch]) -> Tensor:
-        """The scalar to minimise."""
+        """Compute the scalar loss to minimise."""
 
     def configure_optimizers(self) -> Any:
-        """The recipe's; its schedule is set at every step."""
+        """Create the recipe's optimizer; its learning rate is set at every step."""
         return self.recipe.make_optimizer(self.model)
 
     def on_train_epoch_start(self) -> None:
-        """Reseed by epoch, so that no draw depends on how the run came here."""
+        """Reseed for the epoch, so that draws do not depend on earlier epochs."""
         self.loader.epoch = self.current_epoch
-        whose = f"{self.role}/rank{self.global_rank}" if self.global_rank else self.role
-        torch.manual_seed(stream_seed(self.seed, "dropout", whose, self.current_epoch))
+        role = f"{self.role}/rank{self.global_rank}" if self.global_rank else self.role
+        torch.manual_seed(stream_seed(self.seed, "dropout", role, self.current_epoch))
 
     def on_train_batch_start(self, _: Any, step: int) -> None:
-        """Set the learning rate by how much of the epoch is over: a resumed run needs no state for it."""
-        done = self.current_epoch + step / self.loader.steps(self.current_epoch)
-        self.recipe.set_lr(self.trainer.optimizers[0], done)
+        """Set the learning rate from the position in the epoch, so that a resumed run needs no scheduler state."""
+        epoch = self.current_epoch + step / self.loader.steps(self.current_epoch)
+        self.recipe.set_lr(self.trainer.optimizers[0], epoch)
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor:
-        """One step; losses are looked at once an epoch, so that the device need not wait."""
+        """Compute the loss of one step; it is checked once per epoch, so that the device is not synchronised."""
         if self._channels_last:
-            batch = {name: each._replace(images=channels_last(each.images)) for name, each in batch.items()}
+            batch = {name: part._replace(images=channels_last(part.images)) for name, part in batch.items()}
         loss = self.loss(batch)
         self._losses.append(loss.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Stop on a NaN, note the epoch, stop early if the recipe says so, keep what is there now."""
+        """Check for divergence, validate, extend the curve, stop early if the recipe asks for it, save a checkpoint."""
         losses = self.trainer.strategy.reduce(torch.stack(self._losses), reduce_op="mean")
         self._losses.clear()
-        lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)  # where the epoch began
-        self._agree()
+        lr = self.recipe.lr * self.recipe.lr_factor(self.current_epoch)  # at the start of the epoch
+        self._broadcast_buffers()
         validated = self._validate(self.validation) if self.validation is not None else {}
         validated = self.trainer.strategy.broadcast(validated)
         self._refuse_divergence(losses, validated.get("validation_loss", 0.0), lr)
@@ -142,14 +157,14 @@ class RecipeModule(pl.LightningModule, ABC):
         self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()} | validated | skipped)
         self.tick(self.current_epoch + 1, self.recipe.epochs)
         if self.partial is not None:
-            self._keep(self.partial)
+            self._save_if_due(self.partial)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not know of."""
+        """Add the progress and curve to the checkpoint."""
         checkpoint[OURS] = {
             "versions": library_versions(),
             "epochs": self.current_epoch + 1,
-            "seconds": self._earlier + time.perf_counter() - self._began,
+            "seconds": self._earlier_seconds + time.perf_counter() - self._run_started,
             "curve": self.curve,
             "best": self._best,
             "stopped": self.trainer.should_stop,
@@ -157,46 +172,47 @@ class RecipeModule(pl.LightningModule, ABC):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Restore the progress and curve from a checkpoint."""
         ours = checkpoint[OURS]
-        self._earlier, self.curve, self._best = ours["seconds"], ours["curve"], ours["best"]
+        self._earlier_seconds, self.curve, self._best = ours["seconds"], ours["curve"], ours["best"]
         self._skipped_earlier = ours.get("skipped_steps", 0)
         self.trainer.should_stop = ours["stopped"]
 
-    def _keep(self, partial: Partial) -> None:
-        """Write a checkpoint if it is time to: the first process's clock decides, for all must take part.
+    def _save_if_due(self, partial: Partial) -> None:
+        """Write a checkpoint if it is due by the clock of rank 0: all processes must take part.
 
-        The last epoch of several processes is always kept, for that is how their parent gets at the weights.
+        Several processes always save the last epoch, because their parent reads the weights from it.
         """
-        last = self.trainer.should_stop or self.current_epoch + 1 == self.recipe.epochs
-        due = time.perf_counter() - self._kept >= partial.every or (last and self.trainer.world_size > 1)
-        if self.trainer.strategy.broadcast(due):
+        is_last = self.trainer.should_stop or self.current_epoch + 1 == self.recipe.epochs
+        is_due = time.perf_counter() - self._saved >= partial.every or (is_last and self.trainer.world_size > 1)
+        if self.trainer.strategy.broadcast(is_due):
             self.trainer.save_checkpoint(partial.path)
-            self._kept = time.perf_counter()
+            self._saved = time.perf_counter()
 
-    def _agree(self) -> None:
-        """Running statistics are the first process's on all of them, as weights are anyway."""
+    def _broadcast_buffers(self) -> None:
+        """Copy the running statistics of rank 0 to all processes; the weights are equal anyway."""
         if self.trainer.world_size > 1:
             for buffer in self.model.buffers():
                 distributed.broadcast(buffer, src=0)
 
     def _refuse_divergence(self, losses: Tensor, validation_loss: float, lr: float) -> None:
+        """Raise if a loss, the validation loss or a weight is not finite."""
         first = self.trainer.global_step - len(losses)
-        bad = (~losses.isfinite()).nonzero()
-        if len(bad):
-            what, step = f"loss was {losses[bad[0, 0]].item()}", first + int(bad[0, 0])
+        positions = (~losses.isfinite()).nonzero()
+        if len(positions):
+            event, step = f"loss was {losses[positions[0, 0]].item()}", first + int(positions[0, 0])
         elif not math.isfinite(validation_loss) or not all_finite(list(self.model.parameters())):
-            what, step = "weights blew up", first + len(losses) - 1  # in the last update, which no loss has seen
+            event, step = "weights diverged", first + len(losses) - 1  # in the last update, after the last loss
         else:
             return
         raise DivergenceError(
-            f"{self.role}: the {what} at step {step} (learning rate {lr:g}); lower the learning rate or set clip"
+            f"{self.role}: the {event} at step {step} (learning rate {lr:g}); lower the learning rate or set clip"
         )
 
     def _validate(self, data: ImageSource) -> dict[str, float]:
-        found = predict(self.model, data)
-        loss = F.cross_entropy(found.logits.double(), found.labels).item()
-        accuracy = (found.logits.argmax(1) == found.labels).double().mean().item()
+        predictions = predict(self.model, data)
+        loss = F.cross_entropy(predictions.logits.double(), predictions.labels).item()
+        accuracy = (predictions.logits.argmax(1) == predictions.labels).double().mean().item()
         return {"validation_loss": loss, "validation_accuracy": accuracy}
 
     def _stop_early(self, loss: float, patience: int) -> None:

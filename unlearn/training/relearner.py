@@ -1,4 +1,4 @@
-"""A model that is taught the forget set again."""
+"""The training module that teaches a model the forget set again."""
 
 from __future__ import annotations
 
@@ -19,43 +19,62 @@ from unlearn.training.prediction import predict
 from unlearn.training.recipe_module import RecipeModule
 from unlearn.training.trainer import TrainerSettings
 
-ROLE = "relearned"  # of the streams, the same for every model
+ROLE = "relearned"  # in the names of random streams, the same for every model
 
 
 class RelearnerModule(RecipeModule):
-    """Minimises cross-entropy on the forget set until the model is right on it again, or steps are over."""
+    """Minimises cross-entropy on the forget set until the model has recovered its accuracy, or steps are used up.
 
-    def __init__(self, model: nn.Module, how: Relearning, loader: PairedLoader, seed: int, forget: ImageSource) -> None:
-        super().__init__(model, how.recipe, loader, seed, ROLE)
-        self.how = how
+    Args:
+        model: the model, which is trained in place.
+        relearning: recipe, maximum number of steps, and the steps after which accuracy is measured.
+        loader: yields batches of the forget set.
+        seed: the seed of the draws.
+        forget: the forget set, on which accuracy is measured.
+    """
+
+    def __init__(
+        self, model: nn.Module, relearning: Relearning, loader: PairedLoader, seed: int, forget: ImageSource
+    ) -> None:
+        super().__init__(model, relearning.recipe, loader, seed, ROLE)
+        self.relearning = relearning
         self.forget = forget
 
-    def relearn(self, settings: TrainerSettings, back: Callable[[float], bool], tell: Tick) -> Curve:
-        """Forget accuracy after so many steps, 0 included, up to the first for which `back`.
+    def relearn(self, settings: TrainerSettings, has_recovered: Callable[[float], bool], tick: Tick) -> Curve:
+        """Train and measure forget accuracy.
+
+        Args:
+            settings: device, precision and other settings of the trainer.
+            has_recovered: whether training may stop at a forget accuracy (0-1).
+            tick: called with the steps done and in total.
+
+        Returns:
+            One row per measurement, `step` and `forget_accuracy` (0-1), from step 0 to the first recovered one.
 
         Raises:
             DivergenceError: a loss was not finite.
         """
-        self.back, self.tell = back, tell
-        self.seen: Curve = []
-        if not self._look(0):
+        self.has_recovered, self.tick_step = has_recovered, tick
+        self.accuracies: Curve = []
+        if not self._measure(0):
             self.run(settings)
-        return self.seen
+        return self.accuracies
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
         return task_loss(self.model, batch, Subset.FORGET, self.recipe.label_smoothing)  # type: ignore[arg-type]
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Look at it if it is time to."""
-        if self.steps_taken == self.seen[-1]["step"]:
-            return  # float16 skipped a step: nothing has changed since the last look
+        """Measure forget accuracy if it is due."""
+        if self.steps_taken == self.accuracies[-1]["step"]:
+            return  # float16 skipped a step: nothing has changed since the last measurement
         step = self.steps_taken
-        self.tell(step, self.how.steps)
-        if self.how.is_due(step):
-            self.trainer.should_stop = self._look(step) or step >= self.how.steps
+        self.tick_step(step, self.relearning.steps)
+        if self.relearning.is_due(step):
+            self.trainer.should_stop = self._measure(step) or step >= self.relearning.steps
 
-    def _look(self, step: int) -> bool:
+    def _measure(self, step: int) -> bool:
+        """Record forget accuracy; returns whether it has recovered."""
         with torch.no_grad():
             accuracy = is_correct(predict(self.model, self.forget)).mean().item()
-        self.seen.append({"step": step, "forget_accuracy": accuracy})
-        return self.back(accuracy)
+        self.accuracies.append({"step": step, "forget_accuracy": accuracy})
+        return self.has_recovered(accuracy)

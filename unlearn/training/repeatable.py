@@ -1,4 +1,4 @@
-"""Which nets cannot be trained on a CUDA device in deterministic mode, found without one."""
+"""Finds nets that cannot be trained on a CUDA device in deterministic mode, without needing such a device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# Operations whose CUDA kernels raise in deterministic mode: torch's own list of them, as far as a net can meet it
-# (torch.use_deterministic_algorithms). Linear interpolation is not among them: there torch takes another way.
-RAISING = {
+# Operations whose CUDA kernels raise in deterministic mode: those of torch's list that a net can use
+# (torch.use_deterministic_algorithms). Linear interpolation is not among them: torch computes it in another way.
+NONDETERMINISTIC = {
     "_adaptive_avg_pool2d_backward",
     "_adaptive_avg_pool3d_backward",
     "adaptive_max_pool2d_backward",
@@ -38,44 +38,47 @@ RAISING = {
     "grid_sampler_2d_backward",
     "grid_sampler_3d_backward",
 }
-MOST = 50_000_000  # parameters of a net that is tried on the CPU
-SAID = re.compile(r"(.+?)(?:_out)?(?:_cuda)? does not have a deterministic implementation")
+MAX_CPU_PARAMETERS = 50_000_000  # of a net whose step is run on the CPU
+MESSAGE = re.compile(r"(.+?)(?:_out)?(?:_cuda)? does not have a deterministic implementation")
 
 
 def find_nondeterministic_operations(net: nn.Module, shape: tuple[int, int, int]) -> set[str]:
-    """Operations of a training step that raise on a CUDA device in deterministic mode, by torch's names.
+    """Find the operations of a training step that raise on a CUDA device in deterministic mode.
 
-    A step with two images of that shape is recorded: on the CPU, or for a net of many parameters on the meta device,
-    where it takes no memory but has torch import its compiler.
+    A step with two images is run and recorded on the CPU. A net with many parameters is run on the meta device, which
+    takes no memory but makes torch import its compiler.
 
     Args:
-        net: a freshly built net, on the CPU or the meta device; it is moved, and its gradients are left behind.
-        shape: (channels, height, width) of an image.
+        net: a freshly built net, on the CPU or the meta device; it is moved, and its gradients stay set.
+        shape: channels, height and width of an image.
+
+    Returns:
+        Names of operations as torch has them.
     """
-    device = "cpu" if sum(p.numel() for p in net.parameters()) <= MOST else "meta"
+    device = "cpu" if sum(p.numel() for p in net.parameters()) <= MAX_CPU_PARAMETERS else "meta"
     recorder = _Recorder()
     try:
         with torch.random.fork_rng(devices=[]), _deterministic(), recorder:
-            _step(_moved(net, device).train(), torch.zeros(2, *shape, device=device))
-    except Exception as error:  # a net of one's own may fail in any way; what is wrong with it is told elsewhere
-        said = SAID.search(str(error))
-        if said is not None:
-            return {said[1]}
-    return recorder.names & RAISING
+            _train_step(_move(net, device).train(), torch.zeros(2, *shape, device=device))
+    except Exception as error:  # a user's net may raise anything; other checks report its problems
+        match = MESSAGE.search(str(error))
+        if match is not None:
+            return {match[1]}
+    return recorder.names & NONDETERMINISTIC
 
 
 @torch.no_grad()
-def _moved(net: nn.Module, device: str) -> nn.Module:
-    """On that device, its weights drawn or not."""
+def _move(net: nn.Module, device: str) -> nn.Module:
+    """Move a net to a device; from the meta device its weights stay uninitialised."""
     if device == "meta" or not any(tensor.is_meta for tensor in net.state_dict().values()):
         return net.to(device)
     net.to_empty(device=device)
     for buffer in net.buffers():
-        buffer.zero_()  # an index among them must point somewhere
+        buffer.zero_()  # a buffer of indices must hold valid ones
     return net
 
 
-def _step(net: nn.Module, images: Tensor) -> None:
+def _train_step(net: nn.Module, images: Tensor) -> None:
     logits = net(images)
     loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=images.device))
     loss.backward()  # type: ignore[no-untyped-call]
@@ -92,7 +95,7 @@ def _deterministic() -> Iterator[None]:
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes the operations that run."""
+    """Records the names of the operations that run."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

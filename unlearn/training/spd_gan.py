@@ -21,11 +21,19 @@ from unlearn.spd_gan.networks import Generator
 from unlearn.spd_gan.options import Gan
 from unlearn.training.trainer import TrainerSettings, fit
 
-ROWS = 48  # of the stored curve
+CURVE_ROWS = 48  # rows of the stored curve
 
 
 class SpdGanModule(pl.LightningModule):
-    """L_G = E[(D(x') - 1)^2] / 2 + term_weight * term; the guide's weights and buffers never change [ours]."""
+    """Trains the generator on L_G = E[(D(x') - 1)^2] / 2 + term_weight * term, and the discriminator against it.
+
+    The guide's weights and buffers never change [ours].
+
+    Args:
+        channels: of an image.
+        settings: the configuration of SPD-GAN.
+        guide: the classifier that the term is computed from.
+    """
 
     def __init__(self, channels: int, settings: Gan, guide: Guide) -> None:
         super().__init__()
@@ -35,16 +43,16 @@ class SpdGanModule(pl.LightningModule):
         self.generator, self.discriminator = settings.networks(channels)
         self.tick: Tick = lambda done, total: None
         self._history: list[Tensor] = []
-        self._stride = max(1, settings.steps // ROWS)
-        self._looks: list[Tensor] = []  # at every so many steps
+        self._stride = max(1, settings.steps // CURVE_ROWS)
+        self._image_statistics: list[Tensor] = []  # every `_stride` steps
 
     def configure_optimizers(self) -> Any:
-        """Adam with the usual first beta of a GAN."""
+        """Create one Adam per network, with beta1 = 0.5 as usual for a GAN."""
         networks = (self.discriminator, self.generator)
         return [torch.optim.Adam(net.parameters(), self.settings.lr, betas=(0.5, 0.999)) for net in networks]
 
     def training_step(self, batch: Batch, step: int) -> None:
-        """One update of each network."""
+        """Update the discriminator, then the generator."""
         optimizers: Any = self.optimizers()
         discriminator_step, generator_step = optimizers
         clean, labels, _ = batch
@@ -56,7 +64,7 @@ class SpdGanModule(pl.LightningModule):
 
         moved = self.generator(clean)
         if step % self._stride == 0:
-            self._looks.append(measure_shift(self.guide.classifier, clean, moved, labels))
+            self._image_statistics.append(measure_shift(self.guide.classifier, clean, moved, labels))
         term = self.settings.loss(moved, labels, self.guide)
         loss_g = 0.5 * (self.discriminator(moved) - 1).square().mean()
         self._update(generator_step, loss_g + self.settings.term_weight * term)
@@ -70,7 +78,7 @@ class SpdGanModule(pl.LightningModule):
         optimizer.step()
 
     def curve(self) -> Curve:
-        """Losses over the steps, and what each batch had come to before its update, thinned to some dozens of rows.
+        """Collect the losses and image statistics of about 48 evenly spaced steps, each before the generator's update.
 
         Raises:
             DivergenceError: a loss was not finite.
@@ -80,16 +88,32 @@ class SpdGanModule(pl.LightningModule):
             step = int((~history.isfinite()).any(1).nonzero()[0, 0])
             raise DivergenceError(f"spd_gan: the loss was not finite at step {step}; lower spd_gan.lr")
         names = ("discriminator_loss", "generator_loss", "term", *SHIFT_NAMES)
-        kept = torch.cat([history[:: self._stride], torch.stack(self._looks).cpu()], 1).tolist()
+        values_by_row = torch.cat([history[:: self._stride], torch.stack(self._image_statistics).cpu()], 1).tolist()
         return [
-            {"step": row * self._stride, **dict(zip(names, values, strict=True))} for row, values in enumerate(kept)
+            {"step": row * self._stride, **dict(zip(names, values, strict=True))}
+            for row, values in enumerate(values_by_row)
         ]
 
 
 def train_spd_gan(
     settings: Gan, guide: Guide, forget: ImageSource, seed: int, hardware: TrainerSettings, tick: Tick
 ) -> tuple[Generator, Curve]:
-    """A generator that moves the forget set, in eval mode on the training device, and its losses."""
+    """Train SPD-GAN on the forget set.
+
+    Args:
+        settings: the configuration of SPD-GAN.
+        guide: the classifier that the generator's term is computed from; its parameters are frozen.
+        forget: the forget set.
+        seed: the seed of the run.
+        hardware: device and other settings of the trainer; precision is always float32.
+        tick: called with the steps done and in total.
+
+    Returns:
+        The generator, in eval mode on the training device, and the curve of `SpdGanModule.curve`.
+
+    Raises:
+        DivergenceError: a loss was not finite.
+    """
     for parameter in guide.classifier.parameters():
         parameter.requires_grad_(False)
     guide.classifier.eval()

@@ -1,4 +1,4 @@
-"""Which nets are trained several at once: those that can be, and gain by it."""
+"""Decides which nets are trained several at once: those that support it and become faster by it."""
 
 from __future__ import annotations
 
@@ -13,41 +13,51 @@ from torch import Tensor, nn
 from unlearn.core.batch import Batch
 from unlearn.training.stacked import Stack, cross_entropies
 
-MOST = 32  # models at once: with more a kill loses more (our choice)
-# The most floating-point operations of a forward pass of one batch: of one model, and of all. On a CPU by
-# scripts/bench/stacked.py: the CNN for digits gains at batch 64 (43e6), more so by 8 than by 32; that for MNIST (134e6)
-# loses. On CUDA by estimate, not measured: so many take less time than the launch of a step's kernels.
-MOST_WORK = {"cpu": 50e6, "cuda": 2e9}
-TOGETHER = {"cpu": 4e8, "cuda": 2e10}
+MAX_MODELS = 32  # trained at once: a killed process loses the training of all of them (our choice)
+# Maximum floating-point operations of a forward pass of one batch, of one model and of all models. On a CPU from
+# scripts/bench/stacked.py: the CNN for digits becomes faster at batch 64 (43e6), by 8 models more than by 32; the CNN
+# for MNIST (134e6) becomes slower. On CUDA an estimate, not measured: the operations take less time than the launch of
+# a step's kernels.
+MAX_FLOPS = {"cpu": 50e6, "cuda": 2e9}
+MAX_STACK_FLOPS = {"cpu": 4e8, "cuda": 2e10}
 
 
 def group_size(model: nn.Module, batch: Batch) -> int:
-    """How many models to train at once, 0 to 32; 0: one by one is as fast, for a step is arithmetic enough.
+    """How many models to train at once, 0 to 32; 0: training one by one is as fast.
 
-    A rule and no timing, so that the same run gives the same bits. Beyond TOGETHER a stack outgrows a CPU's caches.
+    It is a rule, not a timing, so that the same run gives the same bits. Above MAX_STACK_FLOPS a stack exceeds a CPU's
+    caches.
+
+    Args:
+        model: one of the models.
+        batch: a batch as in training.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     with _forked_rng(batch), torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(model)(batch.images)
-    work, device = counter.get_total_flops(), batch.images.device.type
-    return 0 if work > MOST_WORK[device] else min(MOST, int(TOGETHER[device]) // max(1, work))
+    flops, device = counter.get_total_flops(), batch.images.device.type
+    return 0 if flops > MAX_FLOPS[device] else min(MAX_MODELS, int(MAX_STACK_FLOPS[device]) // max(1, flops))
 
 
 def is_stackable(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
-    """Whether a net can be stacked: models alone and stacked, a batch each: gradients, with dropout, and buffers.
+    """Whether stacked models get the same gradients and buffers as models trained alone, on one batch each.
 
-    False where vmap refuses it or would run it model by model, or where it keeps or draws what a stack cannot see.
-    The models stay as they are.
+    False where vmap does not support the net, or would run it model by model, or where the net has state or random
+    draws that a stack cannot handle.
+
+    Args:
+        models: models of one architecture; they stay as they are.
+        batches: one batch per model.
     """
-    (alone, stacked), seeds = (copy.deepcopy(list(models)) for _ in range(2)), range(len(models))
+    (single_models, stacked_models), seeds = (copy.deepcopy(list(models)) for _ in range(2)), range(len(models))
     try:
         with _forked_rng(batches[0]), warnings.catch_warnings():
             warnings.filterwarnings("error", message="(?s).*performance drop")
-            for seed, model, batch in zip(seeds, alone, batches, strict=True):
+            for seed, model, batch in zip(seeds, single_models, batches, strict=True):
                 torch.manual_seed(seed)
                 batch.cross_entropy(model.train()(batch.images)).backward()  # type: ignore[no-untyped-call]
-            stack = Stack(stacked)
+            stack = Stack(stacked_models)
             stack.train()
             stack.seed(seeds)
             images = torch.stack([batch.images for batch in batches])
@@ -55,25 +65,25 @@ def is_stackable(models: Sequence[nn.Module], batches: Sequence[Batch]) -> bool:
             loss = cross_entropies(stack(images), labels, 0.0).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             stack.copy_to_models()
-        return all(_agree(stack, number, model) for number, model in enumerate(alone))
-    except Exception:  # a net of one's own may fail in any way; trained alone it does not
+        return all(_equals_single(stack, number, model) for number, model in enumerate(single_models))
+    except Exception:  # a user's net may raise anything when stacked, although it can be trained alone
         return False
 
 
 def _forked_rng(batch: Batch) -> AbstractContextManager[None]:
-    """Global generators are put back afterwards: the CPU's, and that of the batch's device."""
+    """Restore the global generators afterwards: that of the CPU and that of the batch's device."""
     device = batch.images.device
     return torch.random.fork_rng(devices=[] if device.type == "cpu" else [device])
 
 
-def _agree(stack: Stack, number: int, alone: nn.Module) -> bool:
-    """Of one model, after one backward pass."""
-    states = zip(stack.models[number].state_dict().values(), alone.state_dict().values(), strict=True)
+def _equals_single(stack: Stack, number: int, single: nn.Module) -> bool:
+    """Whether one model of a stack has the gradients and state of the same model alone, after one backward pass."""
+    states = zip(stack.models[number].state_dict().values(), single.state_dict().values(), strict=True)
     stacked = {name: p.grad for name, p in stack.parameters.items() if p.grad is not None}
-    grads = {name: p.grad for name, p in alone.named_parameters() if p.grad is not None}
-    same = stacked.keys() == grads.keys() and all(_close(stacked[name][number], grads[name]) for name in grads)
-    return same and all(_close(*pair) for pair in states)
+    grads = {name: p.grad for name, p in single.named_parameters() if p.grad is not None}
+    is_close = stacked.keys() == grads.keys() and all(_is_close(stacked[name][number], grads[name]) for name in grads)
+    return is_close and all(_is_close(*pair) for pair in states)
 
 
-def _close(found: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+def _is_close(tensor: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(tensor, expected, rtol=1e-4, atol=1e-5, equal_nan=True)

@@ -1,7 +1,8 @@
-"""Several small models trained at once.
+"""Training of several small models at once.
 
-A step of a small net is dispatch more than arithmetic. M nets whose weights and buffers are stacked to [M, ...] go
-through it as one, under vmap, and share the dispatch; each still learns what it would learn alone, to rounding.
+A step of a small net spends more time in dispatch than in arithmetic. The weights and buffers of M nets are stacked to
+[M, ...] and run under vmap as one net, so that they share the dispatch. Each net learns, to rounding, what it would
+learn alone.
 """
 
 from __future__ import annotations
@@ -28,12 +29,16 @@ from unlearn.data.loaders import Loader
 from unlearn.training.finite import all_finite
 
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-VALIDATED = 512  # images of all models together in a pass that evaluates
+VALIDATION_IMAGES = 512  # per forward pass, of all models together
 Draw = Callable[[Tensor], Tensor]
 
 
 class Stack:
-    """M models of one architecture, on one device, as one net."""
+    """M models of one architecture, on one device, as one net.
+
+    Args:
+        models: the models; `copy_to_models` updates them.
+    """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         self.models = models
@@ -47,26 +52,30 @@ class Stack:
             layer.forward = partial(self._drop, layer)
 
     def __call__(self, images: Tensor, shared: bool = False) -> Tensor:
-        """Logits [M, b, C] of each model's own images [M, b, c, h, w], or of `shared` ones [b, c, h, w].
+        """Compute logits [M, b, C].
+
+        Args:
+            images: float32 [M, b, c, h, w]; with `shared`, [b, c, h, w] for all models.
+            shared: whether all models get the same images.
 
         Raises:
-            RuntimeError: the net does what vmap refuses.
+            RuntimeError: vmap does not support the net.
         """
         logits: Tensor = vmap(self._one, (0, 0, None if shared else 0))(self.parameters, self.buffers, images)
         return logits
 
     def train(self, mode: bool = True) -> None:
-        """Or eval."""
+        """Set train mode, or eval mode if `mode` is false."""
         self.skeleton.train(mode)
 
     def seed(self, seeds: Sequence[int]) -> None:
-        """What `torch.manual_seed` is to each model alone."""
+        """Seed the dropout of each model, as `torch.manual_seed` does for a model alone."""
         if self._drops:
             self._states = [torch.Generator(self._device).manual_seed(seed).get_state() for seed in seeds]
 
     @torch.no_grad()
     def copy_to_models(self) -> None:
-        """Give the models what became of them."""
+        """Copy the stacked weights and buffers to the models."""
         stacked = self.parameters | self.buffers
         for number, model in enumerate(self.models):
             for name, tensor in chain(model.named_parameters(), model.named_buffers()):
@@ -82,7 +91,7 @@ class Stack:
         return x * mask
 
     def _masks(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """What `layer` makes of ones, [M, ...], each model in its own state of torch's global generator."""
+        """Dropout masks [M, ...]: `layer` applied to ones, with each model's own state of torch's global generator."""
         generator = torch.default_generator
         if self._device.type == "cuda":
             generator = torch.cuda.default_generators[self._device.index or 0]
@@ -95,7 +104,7 @@ class Stack:
 
 
 class _Mask(torch.autograd.Function):
-    """A constant that is drawn for the whole stack: here vmap lets one see it."""
+    """Draws a mask for the whole stack: only a custom function can access all models under vmap."""
 
     @staticmethod
     def forward(x: Tensor, draw: Draw) -> Tensor:
@@ -117,41 +126,50 @@ class _Mask(torch.autograd.Function):
 def fit_stacked(
     models: Sequence[nn.Module], loaders: Sequence[Loader], recipe: Recipe, validation: ImageSource, tick: Tick
 ) -> list[Curve]:
-    """Train each model on its loader's batches as `ClassifierModule` does; returns their curves.
+    """Train each model on its loader's batches, as `ClassifierModule` does; models are left in eval mode.
 
-    Each step agrees with that of training one by one to rounding, which a long training makes more of, as between two
-    processors: after 20 epochs on digits single weights were up to 0.02 apart. Where rounding is all there is to learn
-    from, adam makes steps of it, as for a bias in front of batch normalisation. The loaders give equally many batches
-    of equal sizes. The recipe must not stop early nor use Muon. Models are left in eval mode.
+    Each step agrees to rounding with a step of a model alone. A long training amplifies the differences, as between
+    two processors: after 20 epochs on digits, single weights differed by up to 0.02. Adam amplifies rounding where the
+    true gradient is 0, as for a bias before batch normalisation.
+
+    Args:
+        models: models of one architecture, trained in place.
+        loaders: one per model, with equal numbers of batches of equal sizes.
+        recipe: must neither stop early nor use Muon.
+        validation: the validation set, evaluated after each epoch.
+        tick: called with the epochs done and in total.
+
+    Returns:
+        The curve of each model.
 
     Raises:
-        DivergenceError: a loss or a weight of some model was not finite.
+        DivergenceError: a loss or a weight of a model was not finite.
     """
     stack = Stack(models)
     trainable = {name: p for name, p in stack.parameters.items() if p.requires_grad}
-    learning = list(trainable.values())
+    parameters = list(trainable.values())
     optimizer = recipe.optimizer_over(trainable, norm_parameters(stack.skeleton))
     curves: list[Curve] = [[] for _ in models]
     for epoch in range(recipe.epochs):
         stack.train()
         stack.seed([stream_seed(loader.seed, "dropout", loader.role, epoch) for loader in loaders])
         losses = []
-        for step, (images, labels) in enumerate(_side_by_side(loaders, epoch)):
+        for step, (images, labels) in enumerate(_stack_batches(loaders, epoch)):
             recipe.set_lr(optimizer, epoch + step / len(loaders[0]))
             optimizer.zero_grad()
             loss = cross_entropies(stack(images), labels, recipe.label_smoothing)
             loss.sum().backward()  # type: ignore[no-untyped-call]
             if recipe.clip is not None:
-                _clip(learning, recipe.clip)
+                _clip(parameters, recipe.clip)
             optimizer.step()
             losses.append(loss.detach())
-        head = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
+        common = {"epoch": epoch, "lr": recipe.lr * recipe.lr_factor(epoch)}
         validated = _validate(stack, validation)
-        mean_losses = torch.stack(losses).mean(0)  # not finite where one of them is not
-        _refuse_divergence(mean_losses, [row["validation_loss"] for row in validated], learning)
+        mean_losses = torch.stack(losses).mean(0)  # not finite where a loss is not
+        _refuse_divergence(mean_losses, [row["validation_loss"] for row in validated], parameters)
         rows = zip(mean_losses.tolist(), validated, strict=True)
         for curve, (loss_, row) in zip(curves, rows, strict=True):
-            curve.append(head | {"loss": loss_} | row)
+            curve.append(common | {"loss": loss_} | row)
         tick(epoch + 1, recipe.epochs)
     stack.copy_to_models()
     for model in models:
@@ -159,43 +177,43 @@ def fit_stacked(
     return curves
 
 
-def _side_by_side(loaders: Sequence[Loader], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images float32 [M, b, c, h, w] and labels int64 [M, b]."""
+def _stack_batches(loaders: Sequence[Loader], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images float32 [M, b, c, h, w] and labels int64 [M, b]."""
     for batches in zip(*(loader.batches(epoch) for loader in loaders), strict=True):
         yield torch.stack([batch.images for batch in batches]), torch.stack([batch.labels for batch in batches])
 
 
 def cross_entropies(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-    """Mean cross-entropy of each model [M], of logits [M, b, C]."""
+    """Mean cross-entropy of each model [M], from logits [M, b, C] and labels [M, b]."""
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=label_smoothing, reduction="none")
     return losses.view(labels.shape).mean(1)
 
 
-def _clip(parameters: Sequence[Tensor], most: float) -> None:
-    """`torch.nn.utils.clip_grad_norm_` on each model."""
+def _clip(parameters: Sequence[Tensor], max_norm: float) -> None:
+    """Clip the gradient norm of each model, as `torch.nn.utils.clip_grad_norm_` does for one."""
     grads = [p.grad.flatten(1) if p.grad.dim() > 1 else p.grad[:, None] for p in parameters if p.grad is not None]
     norms = torch.stack([grad.norm(dim=1) for grad in grads]).norm(dim=0)
-    factor = (most / (norms + 1e-6)).clamp(max=1.0)
+    factor = (max_norm / (norms + 1e-6)).clamp(max=1.0)
     for grad in grads:
         grad.mul_(factor[:, None])
 
 
 def _refuse_divergence(losses: Tensor, validation_losses: Sequence[float], parameters: Sequence[Tensor]) -> None:
     if not (all(map(math.isfinite, validation_losses)) and all_finite([losses, *parameters])):
-        raise DivergenceError("one of several models diverged; trained alone it tells when")
+        raise DivergenceError("one of several models diverged; trained alone, it reports the step")
 
 
 @torch.no_grad()
 def _validate(stack: Stack, data: ImageSource) -> list[dict[str, float]]:
-    """As `RecipeModule` does, on batches that take no more memory than one model's."""
+    """Validate as `RecipeModule` does, in smaller batches, so that a stack takes no more memory than one model."""
     stack.train(False)
-    chunks = iter_batches(data, max(1, VALIDATED // len(stack.models)))
-    logits = torch.cat([stack(batch.images, shared=True).float().cpu() for batch in chunks], dim=1).double()
+    batches = iter_batches(data, max(1, VALIDATION_IMAGES // len(stack.models)))
+    logits = torch.cat([stack(batch.images, shared=True).float().cpu() for batch in batches], dim=1).double()
     labels = data.labels.cpu()
     return [
         {
-            "validation_loss": F.cross_entropy(each, labels).item(),
-            "validation_accuracy": (each.argmax(1) == labels).double().mean().item(),
+            "validation_loss": F.cross_entropy(model_logits, labels).item(),
+            "validation_accuracy": (model_logits.argmax(1) == labels).double().mean().item(),
         }
-        for each in logits
+        for model_logits in logits
     ]

@@ -1,4 +1,4 @@
-"""How many CPU threads a net is worth."""
+"""The number of CPU threads for a net."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-MOST_THREADS = 256  # torch segfaults at some tens of thousands
-MANY = 8  # of a net that is worth more than one (our choice): further ones add less than they take from others
-PAYS = 1e7  # multiply-adds of one image (our choice): the MNIST CNN has 1e6, ResNet-18 for CIFAR 6e8
+MAX_THREADS = 256  # torch segfaults at some tens of thousands
+LARGE_NET_THREADS = 8  # more threads gain less than they take from other processes (our choice)
+LARGE_NET = 1e7  # multiply-adds of one image (our choice): the MNIST CNN has 1e6, ResNet-18 for CIFAR 6e8
 
 
 def threads_for(net: nn.Module, shape: tuple[int, ...]) -> int:
-    """1 for a small net, whose threads would only wait for each other, else 8.
+    """Choose the number of threads: 1 for a small net, whose threads would only wait for each other, else 8.
 
-    A rule of the net alone: sums round by the number of threads, so neither the machine nor a timing may choose it.
-    A net that cannot be run on one empty image of `shape` (channels, height, width) gets 1.
+    The number depends only on the net: it affects how sums are rounded, so neither the machine nor a timing may
+    determine it.
+
+    Args:
+        net: the net; one that raises on an empty image gets 1 thread.
+        shape: channels, height and width of an image.
     """
-    return MANY if multiply_adds(net, shape) >= PAYS else 1
+    return LARGE_NET_THREADS if multiply_adds(net, shape) >= LARGE_NET else 1
 
 
 def multiply_adds(net: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of the linear and convolutional layers for one image of `shape`; 0 where the net fails on it.
+    """Count the multiply-adds of the linear and convolutional layers for one image; 0 if the net raises on it.
 
-    A net on the `meta` device is not computed.
+    Args:
+        net: the net; on the meta device nothing is computed.
+        shape: channels, height and width of an image.
     """
     counts: list[int] = []
 
@@ -38,7 +44,7 @@ def multiply_adds(net: nn.Module, shape: tuple[int, ...]) -> int:
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             net.eval()(torch.zeros(1, *shape, device=device))
-    except Exception:  # a net of one's own may fail in any way
+    except Exception:  # a user's net may raise anything
         return 0
     finally:
         for hook in hooks:

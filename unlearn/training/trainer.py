@@ -1,4 +1,4 @@
-"""The only place that builds a Lightning Trainer, with everything off that we do not use."""
+"""Trainer settings, and the only place that builds a Lightning Trainer."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import torch
 from unlearn.core.errors import DivergenceError, Problem, UnlearnError, first_line
 from unlearn.core.validation import ADDED, at_least, in_range, one_of
 from unlearn.training.precision import CountingScaler, allow_tf32, tf32
-from unlearn.training.threads import MOST_THREADS, threads_for
+from unlearn.training.threads import MAX_THREADS, threads_for
 
-# Deterministic mode lets torch fill memory that is about to be written, so that a read before the write repeats: a
-# quarter of the operations of a step. Nothing here reads it; tests fill it, with NaN.
+# In deterministic mode torch by default fills memory that is about to be written, so that a read before the write is
+# repeatable. That is a quarter of the operations of a step. Nothing here reads such memory; tests fill it with NaN.
 FILL_UNINITIALISED = False
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """How numbers are computed: the part of the settings that the keys of trained and unlearned models hold."""
+    """The settings that affect numerical results; the keys of trained and unlearned models contain them."""
 
     deterministic: bool
     precision: str
@@ -34,52 +34,54 @@ class Numerics:
     channels_last: bool = field(default=False, metadata=ADDED)
     threads: int = field(default=1, metadata=ADDED)
     tf32: bool = field(default=False, metadata=ADDED)
-    device: str = field(default="cpu", metadata=ADDED)  # cpu or cuda: digits and random numbers are other ones
+    device: str = field(default="cpu", metadata=ADDED)  # cpu or cuda, which differ in rounding and in random numbers
 
     @property
     def plain(self) -> Numerics:
-        """As what is neither trained nor unlearned is computed: in float32, on one device."""
+        """The settings of stages that neither train nor unlearn: float32, on one device."""
         return Numerics(self.deterministic, "32", 1, threads=self.threads, device=self.device)
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How work is run; only its `numerics` are part of what is computed.
+    """Device, precision and other settings of the trainer; only its `numerics` affect results.
 
     With a mixed `precision` the forward passes of training and unlearning run in 16 bits where that is safe
-    (autocast). Weights, scores, predictions and SPD-GAN stay in float32, also with `tf32`. Together with
-    `channels_last` bfloat16 is twice as fast on a processor that computes in it (avx512_bf16), and a fifth as fast on
-    one of AVX2 alone (measured on the MNIST CNN, oneDNN being told to do without).
+    (autocast). Weights, scores, predictions and SPD-GAN stay in float32, also with `tf32`. With `channels_last`,
+    bfloat16 is twice as fast as float32 on a processor with avx512_bf16, and a fifth as fast on one with only AVX2
+    (measured on the MNIST CNN, with oneDNN restricted to AVX2).
     """
 
     accelerator: str = one_of("auto", "cpu", "gpu")
-    deterministic: bool = True  # refuse operations that do not repeat bit for bit
-    precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss, and needs a CUDA device
-    tf32: bool = False  # on a GPU, float32 of training and unlearning with 10 bits of mantissa: faster
-    channels_last: bool = False  # images lie so for training and unlearning: convolutions are faster; sums round anew
-    threads: int | None = in_range(1, MOST_THREADS, None)  # on the CPU; null: 1, or 8 where the net is worth it
-    detect_anomaly: bool = False  # name the operation that made a NaN; slow
-    devices: int = at_least(1, 1)  # that share each batch of a training stage; all else runs on one
-    checkpoint_every: float = at_least(0, 5)  # seconds, at the end of an epoch; a killed training may lose so many
+    deterministic: bool = True  # refuse operations that are not repeatable bit for bit
+    precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss and needs a CUDA device
+    tf32: bool = False  # on a GPU, train and unlearn in float32 with 10 bits of mantissa: faster
+    channels_last: bool = (
+        False  # memory layout of images in training and unlearning: faster convolutions, other rounding
+    )
+    threads: int | None = in_range(1, MAX_THREADS, None)  # on the CPU; null: 1, or 8 for a large net
+    detect_anomaly: bool = False  # name the operation that produced a NaN; slow
+    devices: int = at_least(1, 1)  # that divide each batch of a training stage; other stages run on one
+    checkpoint_every: float = at_least(0, 5)  # seconds between checkpoints, which are written at the end of an epoch
 
     def problems(self, key: str) -> Iterator[Problem]:
-        """float16 is of no use on a CPU; whether there is a GPU is asked where the job runs."""
+        """Report float16 on a CPU; `find_missing_devices` checks for a GPU on the machine that runs the job."""
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             yield Problem(f"{key}.precision", "32 or bf16-mixed where there is no CUDA device", self.precision)
 
     def find_missing_devices(self) -> Iterator[str]:
-        """What is asked for and this machine does not have."""
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if self.accelerator == "gpu" and not there:
+        """Report devices that the settings require and this machine does not have."""
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if self.accelerator == "gpu" and not available:
             yield "trainer.accelerator: expected a CUDA device, got none; use trainer=cpu"
-        elif self.device == "cuda" and self.devices > there:
-            yield f"trainer.devices: expected at most the {there} CUDA devices here, got {self.devices}"
+        elif self.device == "cuda" and self.devices > available:
+            yield f"trainer.devices: expected at most the {available} CUDA devices here, got {self.devices}"
         elif self.device == "cpu" and self.precision == "16-mixed" and self.accelerator != "cpu":
             yield str(Problem("trainer.precision", "32 or bf16-mixed, as there is no CUDA device here", self.precision))
 
     @property
     def numerics(self) -> Numerics:
-        """What of the settings determines results."""
+        """The settings that affect results."""
         return Numerics(
             self.deterministic,
             self.precision,
@@ -91,10 +93,14 @@ class TrainerSettings:
         )
 
     def with_threads(self, net: Callable[[], Any], shape: tuple[int, ...]) -> TrainerSettings:
-        """With the number of threads that `net()`, for images of `shape`, is worth, unless one is set.
+        """Choose the number of threads for a net, unless one is set.
 
-        A GPU waits for one thread, and a machine with fewer cores shares them out: both keep the numbers, and thus the
-        keys, those of any other machine.
+        The choice does not depend on the machine, so results and keys do not either: a machine with fewer cores runs
+        several threads per core, and a run on a GPU uses one thread.
+
+        Args:
+            net: builds the net.
+            shape: channels, height and width of an image.
         """
         if self.threads is not None:
             return self
@@ -102,26 +108,26 @@ class TrainerSettings:
 
     @property
     def device(self) -> str:
-        """`cuda` or `cpu`, what `auto` stands for included."""
-        gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
-        return "cuda" if gpu else "cpu"
+        """`cuda` or `cpu`; resolves `auto`."""
+        uses_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
+        return "cuda" if uses_gpu else "cpu"
 
     def apply(self) -> None:
-        """Tell torch, once per process.
+        """Apply the settings to torch, once per process.
 
         Raises:
-            UnlearnError: a GPU was asked for and there is none, or more of them than there are.
+            UnlearnError: the settings require a GPU, or more GPUs than this machine has.
         """
         for problem in self.find_missing_devices():
             raise UnlearnError(problem)
         torch.set_num_threads(self.threads or 1)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products need
-        # as torch.use_deterministic_algorithms, which imports the compiler that nothing here uses: seconds
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required for deterministic matrix products
+        # equals torch.use_deterministic_algorithms, which would import the compiler: seconds for something unused here
         torch.set_deterministic_debug_mode("error" if self.deterministic else "default")
-        allow_tf32(False)  # predictions, scores and all else; `fit` allows it for training
-        fill: Any = torch.utils.deterministic  # a module with a property, which its stubs do not know
-        fill.fill_uninitialized_memory = FILL_UNINITIALISED
-        torch.backends.cudnn.benchmark = not self.deterministic  # kernels by timing, which may differ from run to run
+        allow_tf32(False)  # for predictions, scores and all else; `fit` allows it for training
+        deterministic: Any = torch.utils.deterministic  # its stubs lack the property
+        deterministic.fill_uninitialized_memory = FILL_UNINITIALISED
+        torch.backends.cudnn.benchmark = not self.deterministic  # kernels chosen by timing may differ between runs
 
 
 def fit(
@@ -132,10 +138,21 @@ def fit(
     clip: float | None = None,
     checkpoint: Path | None = None,
 ) -> None:
-    """Run a LightningModule over `batches` for a number of epochs, quietly, from a `checkpoint` if there is one.
+    """Train a LightningModule without output.
 
-    In a process that `modules.ranks` started all of them train together; everywhere else on one device. A cluster's
-    variables are not looked at: one job is one process group, whatever SLURM says of tasks.
+    In a process started by `training.ranks` all ranks train together; otherwise training runs on one device. The
+    environment variables of a cluster are ignored: one job is one process group, whatever SLURM's tasks are.
+
+    Args:
+        module: the LightningModule.
+        batches: the batches of an epoch.
+        settings: device, precision and other settings.
+        epochs: the number of epochs.
+        clip: the largest gradient norm; None: no clipping.
+        checkpoint: the file to resume from; None: start from the beginning.
+
+    Raises:
+        DivergenceError: `settings.detect_anomaly` found a NaN.
     """
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import LambdaCallback
@@ -144,23 +161,23 @@ def fit(
     from unlearn.training.partial import AtomicIO
     from unlearn.training.ranks import world_size
 
-    mixed = _scaled(settings)
+    precision_plugins = _precision_plugins(settings)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     ranks = world_size()
     if ranks > 1:
-        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # or Lightning would set its own number
+        os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # otherwise Lightning sets its own number
     trainer = pl.Trainer(
         accelerator=settings.device if settings.device == "cpu" else "gpu",
         devices=ranks,
         strategy="ddp" if ranks > 1 else "auto",
-        plugins=[LightningEnvironment(), AtomicIO(), *mixed],
-        callbacks=[LambdaCallback(on_train_start=_as_before(signal.SIGTERM))],
+        plugins=[LightningEnvironment(), AtomicIO(), *precision_plugins],
+        callbacks=[LambdaCallback(on_train_start=_restore_handler(signal.SIGTERM))],
         use_distributed_sampler=False,
-        default_root_dir=os.devnull,  # nothing is written there, nor looked for: in SLURM a checkpoint would be
+        default_root_dir=os.devnull,  # nothing is written; in SLURM Lightning would look for a checkpoint there
         max_epochs=epochs,
         gradient_clip_val=clip,
         deterministic=settings.deterministic,
-        precision=None if mixed else settings.precision,  # type: ignore[arg-type]  # one of the names it takes
+        precision=None if precision_plugins else settings.precision,  # type: ignore[arg-type]  # one of its names
         detect_anomaly=settings.detect_anomaly,
         logger=False,
         enable_checkpointing=False,
@@ -182,8 +199,8 @@ def fit(
             ) from error
 
 
-def _scaled(settings: TrainerSettings) -> list[Any]:
-    """Lightning's float16, with our scaler in place of its own."""
+def _precision_plugins(settings: TrainerSettings) -> list[Any]:
+    """Lightning's float16 plugin with our scaler; none for other precisions."""
     if settings.precision != "16-mixed":
         return []
     from pytorch_lightning.plugins import MixedPrecision
@@ -191,15 +208,16 @@ def _scaled(settings: TrainerSettings) -> list[Any]:
     return [MixedPrecision("16-mixed", settings.device, CountingScaler(settings.device))]
 
 
-def _as_before(signum: signal.Signals) -> Callable[..., None]:
-    """Puts back the handler that stands now. Lightning's own would end training at the next epoch with status 0.
+def _restore_handler(signum: signal.Signals) -> Callable[..., None]:
+    """Make a callback that restores the current signal handler after Lightning has replaced it.
 
-    What stands is `console.stop`, or a launcher's: submitit's lets SIGTERM pass and has the job requeued.
+    Lightning's handler would end training after the epoch, with status 0. The current one is
+    `progress.exit_on_signal`, or a launcher's: submitit's ignores SIGTERM, so that the job is requeued.
     """
     handler = signal.getsignal(signum)
 
-    def put_back(*_: Any) -> None:
+    def restore(*_: Any) -> None:
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signum, handler)
 
-    return put_back
+    return restore

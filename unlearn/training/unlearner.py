@@ -1,4 +1,4 @@
-"""One phase of a strategy."""
+"""The training module and loaders of one phase of a strategy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unlearn.core.batch import Batch
 from unlearn.core.types import ImageSource, Role, Subset
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loaders import Loader, PairedLoader, SerialLoader, Share, Without
+from unlearn.data.loaders import ExcludedSamples, Loader, PairedLoader, RankShard, SerialLoader
 from unlearn.functional.estimates import is_correct
 from unlearn.strategies.base import Phase
 from unlearn.training.frozen import Frozen
@@ -22,10 +22,18 @@ from unlearn.training.recipe_module import RecipeModule
 
 
 class UnlearnerModule(RecipeModule):
-    """Minimises a phase's loss until its epochs or its budget are over.
+    """Minimises a phase's loss until its epochs are over or its budget is used up.
 
-    Entries that may not move are put back after each step, bit for bit: masking gradients instead would leak through
-    momentum and weight decay. Batch normalisation of which nothing may move keeps its running statistics too.
+    Frozen entries are restored bit for bit after each step: masking gradients alone would let momentum and weight
+    decay change them. Batch normalisation without trainable entries also keeps its running statistics.
+
+    Args:
+        model: the model, which is trained in place.
+        phase: loss, recipe, budget and trainable entries.
+        loader: yields the batches.
+        seed: the seed of the draws.
+        data: data by subset; the budget reads forget, retain and validation.
+        role: the role of the model.
     """
 
     def __init__(
@@ -37,7 +45,6 @@ class UnlearnerModule(RecipeModule):
         data: Mapping[Subset, ImageSource],
         role: str = Role.UNLEARNED,
     ) -> None:
-        """The phase's budget looks at the forget, retain and validation sets of `data`."""
         super().__init__(model, phase.recipe, loader, seed, role)
         self.phase = phase
         self.data = data
@@ -48,66 +55,72 @@ class UnlearnerModule(RecipeModule):
         return self.phase.loss(self.model, batch, self.current_epoch)  # type: ignore[arg-type]  # Subset is a str
 
     def on_train_start(self) -> None:
-        """Note the time, what may not move, and what the model scores before the first epoch."""
-        self._started, self._first = time.perf_counter(), self.steps_taken
+        """Record the time, the frozen entries, and the accuracies before the first epoch."""
+        self._started, self._first_step = time.perf_counter(), self.steps_taken
         self._frozen = None if self.phase.trainable_mask is None else Frozen(self.model, self.phase.trainable_mask)
         self._before = self._accuracies() if self.phase.budget.needs_accuracies else {}
         for norm in self._frozen_norms():
             norm.eval()
 
     def on_after_backward(self) -> None:
-        """What may not move does not enter the norm by which gradients are clipped."""
+        """Mask the gradients of frozen entries, so that they do not enter the norm for clipping."""
         if self._frozen is not None:
             self._frozen.mask_gradients()
 
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
-        """Restore what is frozen; stop where steps or time are over."""
+        """Restore frozen entries; stop if the budget's steps or seconds are used up."""
         if self._frozen is not None:
             self._frozen.restore()
-        self._end(self._out_of_time())
+        self._stop(self._exhausted_limit())
 
     def on_train_epoch_end(self) -> None:
-        """Stop where accuracies say that it is enough."""
+        """Stop if the accuracies have reached a limit of the budget."""
         super().on_train_epoch_end()
         if self._before and self.ended is None:
-            self._end(self.phase.budget.reached_limit(self._before, self._accuracies(), self._retained_share()))
+            self._stop(self.phase.budget.reached_limit(self._before, self._accuracies(), self._retained_fraction()))
 
-    def _end(self, reached: str | None) -> None:
-        if reached is not None:
-            self.ended = reached
+    def _stop(self, limit: str | None) -> None:
+        if limit is not None:
+            self.ended = limit
             self.trainer.should_stop = True
 
-    def _out_of_time(self) -> str | None:
+    def _exhausted_limit(self) -> str | None:
+        """The limit of steps or seconds that is used up, or None."""
         budget = self.phase.budget
-        if budget.steps is not None and self.steps_taken - self._first >= budget.steps:
+        if budget.steps is not None and self.steps_taken - self._first_step >= budget.steps:
             return "steps"
         if budget.seconds is None:
             return None
-        late = time.perf_counter() - self._started >= budget.seconds
-        return "seconds" if self.trainer.strategy.broadcast(late) else None  # the first process's clock counts
+        is_over = time.perf_counter() - self._started >= budget.seconds
+        return "seconds" if self.trainer.strategy.broadcast(is_over) else None  # by the clock of rank 0
 
     def _accuracies(self) -> dict[Subset, float]:
-        watched = {subset: self.data[subset] for subset in (Subset.FORGET, Subset.VALIDATION)}
-        return {subset: is_correct(predict(self.model, data)).mean().item() for subset, data in watched.items()}
+        subsets = (Subset.FORGET, Subset.VALIDATION)
+        return {subset: is_correct(predict(self.model, self.data[subset])).mean().item() for subset in subsets}
 
-    def _retained_share(self) -> float:
-        """How much of the forget set is of classes that the retain set has as well."""
+    def _retained_fraction(self) -> float:
+        """Fraction of the forget set whose class the retain set also has."""
         forget, retain = self.data[Subset.FORGET].labels, self.data[Subset.RETAIN].labels
         return torch.isin(forget, retain).double().mean().item()
 
     def _frozen_norms(self) -> list[nn.Module]:
-        """Those of which nothing moves, or, where they have no weights, nothing registered before them."""
+        """Batch-norm layers without trainable entries.
+
+        A layer without weights counts as frozen if no layer registered before it has trainable entries.
+        """
         if self.phase.trainable_mask is None:
             return []
-        frozen, moved = list[nn.Module](), False
+        frozen, is_trainable_before = list[nn.Module](), False
         for name, module in self.model.named_modules():
-            own = [
+            masks = [
                 self.phase.trainable_mask[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)
             ]
-            moves = any(bool(mask.any()) for mask in own)
-            moved = moved or moves
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (moves if own else moved):
+            is_trainable = any(bool(mask.any()) for mask in masks)
+            is_trainable_before = is_trainable_before or is_trainable
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (
+                is_trainable if masks else is_trainable_before
+            ):
                 frozen.append(module)
         return frozen
 
@@ -115,20 +128,37 @@ class UnlearnerModule(RecipeModule):
 def build_loader(
     phase: Phase, number: int, seed: int, augmentation: Augmentation | None = None
 ) -> PairedLoader | SerialLoader:
-    """The loader of a strategy's phase, the process's share of it where several train together."""
-    share = Share(rank(), world_size()) if world_size() > 1 else None
-    suffix = f"/{number}" if number else ""  # each phase draws its own order
+    """Build the loader of a strategy's phase; with several ranks, the part of this rank.
+
+    Args:
+        phase: data, batch sizes and passes.
+        number: the position of the phase in its strategy, from 0.
+        seed: the seed of the order of samples.
+        augmentation: applied to each batch; None: no augmentation.
+    """
+    shard = RankShard(rank(), world_size()) if world_size() > 1 else None
+    suffix = f"/{number}" if number else ""  # each phase has its own order of samples
     loaders = dict[str, Loader]()
     for subset, data in phase.data.items():
         batch_size = phase.batch_sizes.get(subset, phase.recipe.batch_size)
-        loaders[subset] = Loader(data, batch_size, seed, f"unlearned/{subset}{suffix}", augmentation, share)
+        loaders[subset] = Loader(data, batch_size, seed, f"unlearned/{subset}{suffix}", augmentation, shard)
     return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)
 
 
 def build_replay_loader(
     phase: Phase, forget: ImageSource, seed: int, role: str, augmentation: Augmentation | None = None
 ) -> PairedLoader:
-    """The batches of a training that had that seed and role, without the rows of the forget set."""
+    """Build the loader that repeats the batches of an earlier training without the rows of the forget set.
+
+    Args:
+        phase: data and batch size.
+        forget: the forget set.
+        seed: the seed of the earlier training.
+        role: the role of the earlier training.
+        augmentation: that of the earlier training.
+    """
     data = phase.data[Subset.TRAIN]
-    lost = torch.isin(data.index, forget.index).cpu()
-    return PairedLoader({Subset.TRAIN: Loader(data, phase.recipe.batch_size, seed, role, augmentation, Without(lost))})
+    is_forgotten = torch.isin(data.index, forget.index).cpu()
+    return PairedLoader(
+        {Subset.TRAIN: Loader(data, phase.recipe.batch_size, seed, role, augmentation, ExcludedSamples(is_forgotten))}
+    )

@@ -1,4 +1,4 @@
-"""What the first work on a CUDA device pays for, paid before a stage's time is taken: context, handles, kernels."""
+"""Warm-up of a CUDA device (context, handles, kernels), so that its cost is not part of a stage's measured time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ _done: set[tuple[Any, ...]] = set()  # in this process
 
 
 def warm_up_once(settings: TrainerSettings, name: tuple[Any, ...], work: Callable[[], object]) -> None:
-    """Do `work` on a CUDA device and wait for it, once per process and name; on a CPU nothing is done.
+    """Run `work` on a CUDA device and wait for it, once per process and name; on a CPU nothing is done.
 
-    What goes wrong is left to the stage, which meets it again and reports it. No random number of the CPU's is used
-    up; the device's are seeded at the start of each epoch.
+    Errors are ignored: the stage meets them again and reports them. The CPU's random numbers are not affected; those
+    of the device are seeded at the start of each epoch.
+
+    Args:
+        settings: the device.
+        name: identifies the work.
+        work: the function to run.
     """
-    if not _pays(settings) or name in _done:
+    if not _is_needed(settings) or name in _done:
         return
     _done.add(name)
     with torch.random.fork_rng(devices=[]), suppress(RuntimeError, MemoryError):
@@ -36,7 +41,14 @@ def warm_up_once(settings: TrainerSettings, name: tuple[Any, ...], work: Callabl
 
 
 def training_step(model: nn.Module, recipe: Recipe, shape: tuple[int, int, int], settings: TrainerSettings) -> None:
-    """One step of a net by a recipe, at its batch size and in the precision of `settings`, on grey images."""
+    """Run one training step on black images.
+
+    Args:
+        model: the net; it is changed.
+        recipe: optimizer and batch size.
+        shape: channels, height and width of an image.
+        settings: device and precision.
+    """
     model.to(settings.device).train()
     optimizer = recipe.make_optimizer(model)
     images = torch.zeros(recipe.batch_size, *shape, device=settings.device)
@@ -49,5 +61,5 @@ def training_step(model: nn.Module, recipe: Recipe, shape: tuple[int, int, int],
         optimizer.step()
 
 
-def _pays(settings: TrainerSettings) -> bool:
+def _is_needed(settings: TrainerSettings) -> bool:
     return settings.device == "cuda"

@@ -21,8 +21,8 @@ from PIL import Image
 
 from unlearn.core.errors import DataError
 from unlearn.data.datasets.image_folder import ImageFolder
-from unlearn.data.requests.corrections import correction_problems, find_corrections
-from unlearn.data.requests.records.resolve import find_records, list_problems
+from unlearn.data.requests.corrections import find_correction_problems, find_corrections
+from unlearn.data.requests.records.resolve import find_records, find_list_problems
 
 KEY = "forget.file"
 COUNT = 40  # training images a class
@@ -117,7 +117,7 @@ def test_what_means_one_thing_is_read(
     photos: ImageFolder, tmp_path: Path, name: str, content: str | bytes, expected: list[int]
 ) -> None:
     path = write(tmp_path, name, content)
-    assert list(list_problems(path, photos, KEY)) == []
+    assert list(find_list_problems(path, photos, KEY)) == []
     assert find_records(path, photos, KEY).index.tolist() == expected
 
 
@@ -166,7 +166,7 @@ def test_what_means_one_thing_is_read(
 def test_what_is_not_clear_is_refused_with_its_line(
     photos: ImageFolder, tmp_path: Path, name: str, content: str | bytes, words: list[str]
 ) -> None:
-    found = "\n".join(map(str, list_problems(write(tmp_path, name, content), photos, KEY)))
+    found = "\n".join(map(str, find_list_problems(write(tmp_path, name, content), photos, KEY)))
     assert found.startswith(f"{KEY}: expected ")
     assert "\n" not in found
     assert all(word in found for word in words), found
@@ -197,7 +197,7 @@ def test_what_is_not_clear_is_refused_with_its_line(
 def test_a_column_that_leaves_rows_out_is_refused(
     photos: ImageFolder, tmp_path: Path, name: str, content: str, words: list[str]
 ) -> None:
-    (found,) = map(str, list_problems(write(tmp_path, name, content), photos, KEY))
+    (found,) = map(str, find_list_problems(write(tmp_path, name, content), photos, KEY))
     assert found.startswith(f"{KEY}: expected a list of records, got the column ")
     assert found.endswith(f" in {tmp_path / name}")
     assert all(word in found for word in words), found
@@ -222,10 +222,10 @@ def test_a_column_that_leaves_no_row_out_is_passed_over(
 
 def test_corrections_of_another_part_are_refused(photos: ImageFolder, tmp_path: Path) -> None:
     path = write(tmp_path, "relabel.csv", f"file,wrong,right,split\n{CAT},0,1,train\n{DOG},1,0,test\n")
-    (found,) = map(str, correction_problems(path, photos, KEY))
+    (found,) = map(str, find_correction_problems(path, photos, KEY))
     assert "the column 'split' with train (line 2), test (line 3)" in found
     path = write(tmp_path, "relabel.csv", f"file,wrong,right\n{CAT},0,1\n{DOG},1,0\n")
-    assert list(correction_problems(path, photos, KEY)) == []
+    assert list(find_correction_problems(path, photos, KEY)) == []
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ def test_a_folder_and_a_file_of_one_name_are_refused(odd: ImageFolder, tmp_path:
 )
 def test_corrections_are_read_in_each_of_their_forms(photos: ImageFolder, tmp_path: Path, text: str) -> None:
     path = write(tmp_path, "fix.csv", text)
-    assert list(correction_problems(path, photos, KEY)) == []
+    assert list(find_correction_problems(path, photos, KEY)) == []
     found = find_corrections(path, photos, KEY)
     assert (found.index.tolist(), found.wrong.tolist(), found.right.tolist()) == ([7], [0], [1])
 
@@ -418,7 +418,7 @@ def test_corrections_are_read_in_each_of_their_forms(photos: ImageFolder, tmp_pa
     ],
 )
 def test_unclear_corrections_are_refused(photos: ImageFolder, tmp_path: Path, text: str, words: list[str]) -> None:
-    (found,) = map(str, correction_problems(write(tmp_path, "fix.csv", text), photos, KEY))
+    (found,) = map(str, find_correction_problems(write(tmp_path, "fix.csv", text), photos, KEY))
     assert found.startswith(f"{KEY}: expected ")
     assert all(word in found for word in words), found
 
@@ -518,7 +518,7 @@ def test_a_tensor_that_is_no_plain_array_is_refused(photos: ImageFolder, tmp_pat
 def test_a_path_that_leads_nowhere_is_refused_in_one_line(photos: ImageFolder, tmp_path: Path, name: str) -> None:
     if len(name) < 256:
         (tmp_path / name).symlink_to(name)  # to itself
-    for problems in (list_problems, correction_problems):
+    for problems in (find_list_problems, find_correction_problems):
         (found,) = map(str, problems(tmp_path / name, photos, KEY))
         assert found.startswith(f"{KEY}: expected a readable")
         assert ("symbolic links" if len(name) < 256 else "too long") in found

@@ -72,12 +72,12 @@ class Dataset(ABC):
         return None
 
     @property
-    def index_trouble(self) -> str | None:
+    def index_ambiguity(self) -> str | None:
         """Why an index does not say which record is meant; None if it does."""
         return None
 
     @property
-    def class_trouble(self) -> str | None:
+    def class_ambiguity(self) -> str | None:
         """Why a number does not say which class is meant; None if it does."""
         return None
 
@@ -123,10 +123,10 @@ class Dataset(ABC):
     @property
     def aside(self) -> tuple[int, int]:
         """Images of the training part in validation and in holdout; none in a validation that has its own files."""
-        validation, holdout = self.shares_of(self.size)
+        validation, holdout = self.split_sizes(self.size)
         return (validation if self.validation_size is None else 0), holdout
 
-    def shares_of(self, n: int) -> tuple[int, int]:
+    def split_sizes(self, n: int) -> tuple[int, int]:
         """How many of `n` images go to validation and to holdout; at least one each."""
         return max(1, round(n * self.validation)), max(1, round(n * self.holdout))
 
@@ -165,7 +165,7 @@ class Dataset(ABC):
         """The folder that the `names` of a part lie in."""
         return part
 
-    def part_around(self, path: str) -> str:
+    def find_part(self, path: str) -> str:
         """The part in one of whose folders a path lies; empty if there is none."""
         del path
         return ""

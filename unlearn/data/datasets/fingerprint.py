@@ -38,7 +38,7 @@ def digests(root: str, names: tuple[str, ...]) -> tuple[bytes, ...]:
         DataError: a file cannot be read.
     """
     folder = Path(root)
-    memory = memory_of(folder, names, "sha256")
+    memory = cache_path(folder, names, "sha256")
     known = _recall(memory, len(names))
     if known is None:
         try:
@@ -51,7 +51,7 @@ def digests(root: str, names: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(known[i : i + LENGTH] for i in range(0, len(known), LENGTH))
 
 
-def memory_of(folder: Path, names: tuple[str, ...], kind: str) -> Path | None:
+def cache_path(folder: Path, names: tuple[str, ...], kind: str) -> Path | None:
     """Where the cache keeps what is known of these files as they are; None if one of them is not there."""
     try:
         seen = stamp(folder, names)

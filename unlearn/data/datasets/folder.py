@@ -50,7 +50,7 @@ class Listing:
         """Hidden folders that torchvision counts as classes."""
         return tuple(sorted({name.partition("/")[0] for name in self.hidden} - set(self.classes)))
 
-    def passed_over(self) -> str:
+    def describe_skipped_files(self) -> str:
         """How many files are passed over, without their names; empty if none are."""
         kinds = Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in self.others)  # noqa: PTH122
         shown = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
@@ -79,7 +79,7 @@ def listing(folder: str) -> Listing:
     """What lies in the folder of one part; hidden folders and files of other kinds are passed over."""
     if not os.path.isdir(folder):  # noqa: PTH112  # asked for each name: a Path is slow
         return Listing()
-    if all_of(folder):
+    if describe_system_folder(folder):
         return Listing(is_whole=False)
     walk = _Walk(folder)
     places = sorted(walk.places(), key=lambda place: (_class(place[0]), place[0]))  # by class, as torchvision
@@ -99,21 +99,21 @@ def listing(folder: str) -> Listing:
     return Listing(tuple(classes), tuple(files), *passed, frozenset(walk.folders), walk.is_whole)
 
 
-def all_of(folder: str) -> str:
+def describe_system_folder(folder: str) -> str:
     """`the disk` or `the home folder`, if that is what a folder is: more than a data set, and slow to list."""
     places = {os.path.realpath("/"): "the disk", os.path.realpath(Path.home()): "the home folder"}
     return places.get(os.path.realpath(folder), "")
 
 
 @cache
-def is_flat(folder: str) -> bool:
+def is_flat_root(folder: str) -> bool:
     """Whether a folder holds class folders with images directly in them."""
     found = listing(folder)
     direct = {name.partition("/")[0] for name in found.files if name.count("/") == 1}
     return len(found.classes) > 1 and direct == set(found.classes)
 
 
-def nested_root(root: Path, train: str) -> Path | None:
+def find_nested_root(root: Path, train: str) -> Path | None:
     """The only folder in `root` that holds a folder `train`, as an unpacked archive leaves it."""
     inner = [path for path in root.iterdir() if path.is_dir() and (path / train).is_dir()] if root.is_dir() else []
     return inner[0] if len(inner) == 1 else None

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 
 from unlearn.core.errors import Problem, abbreviate
-from unlearn.data.datasets.folder import Listing, all_of
+from unlearn.data.datasets.folder import Listing, describe_system_folder
 
 
-def too_wide(places: Mapping[str, str], asked: Mapping[str, str | None]) -> Iterator[Problem]:
+def find_wide_folders(places: Mapping[str, str], asked: Mapping[str, str | None]) -> Iterator[Problem]:
     """Folders that hold more than a part; nothing in them is listed.
 
     Args:
@@ -18,8 +18,8 @@ def too_wide(places: Mapping[str, str], asked: Mapping[str, str | None]) -> Iter
     """
     for part, place in places.items():
         key = "dataset.root" if asked[part] is None else f"dataset.{part}"
-        inner = next((other for other, path in places.items() if lies_in(path, place)), None)
-        if whole := all_of(place):
+        inner = next((other for other, path in places.items() if is_inside(path, place)), None)
+        if whole := describe_system_folder(place):
             yield Problem(key, f"a folder of images for the {part} part", f"{place}, which is {whole}")
         elif inner is not None:
             expected = f"a folder of other images than dataset.{inner}"
@@ -41,7 +41,7 @@ def linked(listed: Iterable[tuple[str, Listing]]) -> Iterator[Problem]:
             yield Problem("dataset.root", "no folder twice, as by links", twice)
 
 
-def misplaced(parts: Mapping[str, tuple[str, Listing]]) -> Iterator[Problem]:
+def find_misplaced_folders(parts: Mapping[str, tuple[str, Listing]]) -> Iterator[Problem]:
     """Classes that only the test knows, and folders that are two parts.
 
     Args:
@@ -62,6 +62,6 @@ def misplaced(parts: Mapping[str, tuple[str, Listing]]) -> Iterator[Problem]:
             yield Problem(f"dataset.{other}", f"a folder of other images than dataset.{one}", got)
 
 
-def lies_in(path: str, folder: str) -> bool:
+def is_inside(path: str, folder: str) -> bool:
     """Whether a real path lies somewhere below a folder."""
     return path != folder and path.startswith(f"{folder.rstrip('/')}/")

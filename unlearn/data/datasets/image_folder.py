@@ -17,9 +17,9 @@ from unlearn.core.types import Images
 from unlearn.core.validation import at_least, fraction, runtime
 from unlearn.data.datasets.base import Contents
 from unlearn.data.datasets.fingerprint import digests, fingerprint
-from unlearn.data.datasets.folder import MOST_OTHERS, Listing, is_flat, listing, nested_root
-from unlearn.data.datasets.folder_checks import lies_in, linked, misplaced, too_wide
-from unlearn.data.datasets.own import Own
+from unlearn.data.datasets.folder import MOST_OTHERS, Listing, is_flat_root, listing, find_nested_root
+from unlearn.data.datasets.folder_checks import is_inside, linked, find_misplaced_folders, find_wide_folders
+from unlearn.data.datasets.own import UserDataset
 from unlearn.data.datasets.pictures import Decode, unreadable
 from unlearn.data.stream import Stream
 
@@ -27,7 +27,7 @@ DRAWN = 0.2  # of a folder without a test part becomes one
 
 
 @dataclass(frozen=True)
-class ImageFolder(Own):
+class ImageFolder(UserDataset):
     """`root/train/<class>/<image>` and `root/test/<class>/<image>`, as torchvision's ImageFolder reads them.
 
     Classes are numbered in the order of their names, and records as torchvision numbers them. Hidden files and folders
@@ -75,7 +75,7 @@ class ImageFolder(Own):
         """In `root`; a root of class folders alone is one itself."""
         if self.train is not None:
             return self.train
-        return "." if not self._holds("train") and is_flat(self._place(".")) else "train"
+        return "." if not self._holds("train") and is_flat_root(self._place(".")) else "train"
 
     @property
     def test_folder(self) -> str:
@@ -91,7 +91,7 @@ class ImageFolder(Own):
         """What is drawn for the test; None where it has a folder."""
         if self.test_fraction is not None or self.test is not None:
             return self.test_fraction
-        return DRAWN if self.train_folder == "." and is_flat(self._place(".")) else None
+        return DRAWN if self.train_folder == "." and is_flat_root(self._place(".")) else None
 
     @property
     def _train(self) -> Listing:
@@ -146,9 +146,9 @@ class ImageFolder(Own):
     # What is wrong
 
     def check(self) -> Iterator[Problem | str]:
-        found = list(too_wide(self._places, {"train": self.train, "test": self.test, "val": self.val}))
+        found = list(find_wide_folders(self._places, {"train": self.train, "test": self.test, "val": self.val}))
         found = found or list(linked(self._listed)) or list(self._missing())
-        found = found or list(misplaced(self._folders)) or list(self._unreadable())
+        found = found or list(find_misplaced_folders(self._folders)) or list(self._unreadable())
         yield from found
         if not found:
             yield from super().check()
@@ -156,7 +156,7 @@ class ImageFolder(Own):
     def _missing(self) -> Iterator[Problem]:
         names = self.train_folder, self.test_folder
         layout = "a folder with {}/<class>/<image> and {}/<class>/<image>".format(*names)
-        inner = None if self._holds(names[0]) else nested_root(Path(self.root), names[0])
+        inner = None if self._holds(names[0]) else find_nested_root(Path(self.root), names[0])
         if inner is not None:
             got = f"{self.root} without {names[0]}, which lies deeper: dataset.root={inner}"
             yield Problem("dataset.root", layout, got)
@@ -212,14 +212,14 @@ class ImageFolder(Own):
     # What is there
 
     @property
-    def index_trouble(self) -> str | None:
+    def index_ambiguity(self) -> str | None:
         if self._drawn_fraction is not None:
             return "the test part is drawn from the same folder"
         hidden = self._train.hidden
         return f"torchvision counts {pluralize(len(hidden), 'hidden image')} ({abbreviate(hidden)})" if hidden else None
 
     @property
-    def class_trouble(self) -> str | None:
+    def class_ambiguity(self) -> str | None:
         hidden = self._train.hidden_classes
         return f"torchvision counts the hidden folder {hidden[0]!r} as a class" if hidden else None
 
@@ -233,9 +233,9 @@ class ImageFolder(Own):
             without = [name for name in self._train.classes if not found.sizes[name]]
             if without:
                 yield f"no image in the {part} part of {pluralize(len(without), 'class', 'classes')}: {abbreviate(without)}"
-            if passed := found.passed_over():
+            if passed := found.describe_skipped_files():
                 yield f"passed over in the {part} part: {passed}"
-        if self.index_trouble:
+        if self.index_ambiguity:
             yield "records are numbered otherwise than by torchvision: requests name files"
 
     @property
@@ -248,9 +248,9 @@ class ImageFolder(Own):
     def folder(self, part: str) -> str:
         return self._folders[part][0]
 
-    def part_around(self, path: str) -> str:
+    def find_part(self, path: str) -> str:
         real = os.path.realpath(path)
-        around = (p for p, (_, found) in self._folders.items() if any(lies_in(real, each) for each in found.folders))
+        around = (p for p, (_, found) in self._folders.items() if any(is_inside(real, each) for each in found.folders))
         return next(around, "")
 
     def digests(self, part: str) -> Sequence[bytes]:

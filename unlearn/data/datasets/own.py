@@ -29,7 +29,7 @@ PIXEL_UNITS: dict[str, tuple[str, Callable[[float], bool]]] = {  # of pixels fro
 
 
 @dataclass(frozen=True)
-class Own(Dataset):
+class UserDataset(Dataset):
     """Images that are resized (the shorter side, antialiased) and cropped at the centre to `size` x `size`.
 
     What fits into `memory_limit` is decoded once and held; what does not is decoded batch by batch. Both give the

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unlearn.core.errors import DataError, first_line
-from unlearn.data.datasets.fingerprint import THREADS, memory_of, remember
+from unlearn.data.datasets.fingerprint import THREADS, cache_path, remember
 from unlearn.data.datasets.own import MOST_PIXELS, fit
 
 SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
@@ -53,7 +53,7 @@ def unreadable(root: str, names: tuple[str, ...], size: int, whole: bool) -> tup
         whole: whether to decode all of each file; its header alone otherwise.
     """
     folder = Path(root)
-    memory = memory_of(folder, names, f"{'whole' if whole else 'header'}-{size}.json")
+    memory = cache_path(folder, names, f"{'whole' if whole else 'header'}-{size}.json")
     if memory is not None and memory.is_file():
         with suppress(ValueError, OSError):  # damaged: looked at once more
             return tuple(json.loads(memory.read_bytes()))

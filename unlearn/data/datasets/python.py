@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unlearn.core.errors import ConfigError, DataError, Problem, UnlearnError, abbreviate
 from unlearn.core.user_code import argument_problems, error_location, load_function, source_hash
-from unlearn.data.datasets.own import Own, fit
+from unlearn.data.datasets.own import UserDataset, fit
 from unlearn.data.stream import Stream
 
 CONTRACT = (
@@ -25,7 +25,7 @@ CONTRACT = (
 
 
 @dataclass(frozen=True)
-class Python(Own):
+class Python(UserDataset):
     """`function(**arguments)` gives the training and the test part.
 
     A part is a sequence of (image, label), such as a `torch.utils.data.Dataset` with a length, or a pair of all images

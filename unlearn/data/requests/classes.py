@@ -28,8 +28,8 @@ def class_number(item: int | str, dataset: Dataset) -> int:
         raise ValueError(f"{item!r}{nearest(str(item), names)}")
     if number is not None and by_name not in (None, number):
         raise ValueError(f"{item!r}, the name of class {by_name} and the number of {_named(number, names)}")
-    if by_name is None and dataset.class_trouble:
-        raise ValueError(f"the number {item!r}, where {dataset.class_trouble}: use the name of the class")
+    if by_name is None and dataset.class_ambiguity:
+        raise ValueError(f"the number {item!r}, where {dataset.class_ambiguity}: use the name of the class")
     return int(number if by_name is None else by_name)  # type: ignore[arg-type]
 
 

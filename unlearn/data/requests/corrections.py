@@ -16,7 +16,7 @@ from unlearn.data.requests.classes import class_number
 from unlearn.data.requests.records.content import decode, read_bytes
 from unlearn.data.requests.records.json_lists import table_of_json, table_of_json_lines
 from unlearn.data.requests.records.record import Record, columns_of
-from unlearn.data.requests.records.resolve import Listed, locate, record_problems, remembered
+from unlearn.data.requests.records.resolve import RecordList, locate, find_record_problems, read_cached
 from unlearn.data.requests.records.table import Table, read_table
 
 COLUMNS = ("index", "file")
@@ -27,7 +27,7 @@ LABELS = ("wrong", "right")  # columns of class numbers from 0, or of names of c
 class Corrections:
     """Records, sorted by index, and their labels int64 [n]."""
 
-    records: Listed
+    records: RecordList
     wrong: Tensor
     right: Tensor
 
@@ -67,17 +67,17 @@ def find_corrections(path: Path, dataset: Dataset, key: str) -> Corrections:
     Raises:
         DataError: it cannot be read, or the data set has no record of a name in it.
     """
-    return remembered(_find, path, dataset, key)
+    return read_cached(_find, path, dataset, key)
 
 
-def correction_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:
+def find_correction_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:
     """What is wrong with corrections for that data set, as far as can be told without its labels."""
     try:
         found = find_corrections(path, dataset, key)
     except DataError as error:
         yield str(error)
         return
-    yield from record_problems(found.records, path, dataset, key)
+    yield from find_record_problems(found.records, path, dataset, key)
     for column in LABELS:
         labels: Tensor = getattr(found, column)
         outside = (labels < 0) | (labels >= dataset.classes)

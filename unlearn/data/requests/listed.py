@@ -15,8 +15,8 @@ from unlearn.core.validation import runtime
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.population import Candidates, Population
 from unlearn.data.requests.base import Forget
-from unlearn.data.requests.corrections import Corrections, correction_problems, find_corrections
-from unlearn.data.requests.records.resolve import Listed, find_records, list_problems
+from unlearn.data.requests.corrections import Corrections, find_correction_problems, find_corrections
+from unlearn.data.requests.records.resolve import RecordList, find_records, find_list_problems
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Indices(Forget):
         return candidates.index[torch.isin(candidates.index, self.requested(candidates.dataset))]
 
     def check(self, population: Population) -> Iterator[Problem | str]:
-        found = list(list_problems(Path(self.file), population.dataset, "forget.file"))
+        found = list(find_list_problems(Path(self.file), population.dataset, "forget.file"))
         yield from found
         if not found:
             yield from _beyond(population, self._listed(population.dataset))
 
-    def _listed(self, dataset: Dataset) -> Listed:
+    def _listed(self, dataset: Dataset) -> RecordList:
         return find_records(Path(self.file), dataset, "forget.file")
 
 
@@ -89,7 +89,7 @@ class Relabel(Forget):
                 expected = "a share above 0, so that forget=relabel finds something to correct, or a forget.file"
                 yield Problem("dataset.label_noise", expected, noise)
             return
-        found = list(correction_problems(Path(self.file), population.dataset, "forget.file"))
+        found = list(find_correction_problems(Path(self.file), population.dataset, "forget.file"))
         yield from found
         if not found:
             yield from _beyond(population, self._listed(population.dataset).records)
@@ -109,7 +109,7 @@ class Relabel(Forget):
         return listed, where
 
 
-def _beyond(population: Population, listed: Listed) -> Iterator[Problem]:
+def _beyond(population: Population, listed: RecordList) -> Iterator[Problem]:
     """What a file lists beyond D, or too much of it."""
     most = population.members - 1
     if len(listed.index) > most:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from unlearn.core.errors import DataError, first_line
-from unlearn.models.checkpoints.content import CONVERT, Kind, expected, kind_of
+from unlearn.models.checkpoints.content import CONVERT, Kind, expected, detect_kind
 from unlearn.models.checkpoints.tensors import Storages, StoredTensor, storage_type
 from unlearn.models.checkpoints.unpickle import Bounded, Persistent, unpickle
 
@@ -34,7 +34,7 @@ def read_content(path: Path) -> Content:
     Raises:
         DataError: the file is missing, damaged or of another kind.
     """
-    read = {Kind.SAFETENSORS: _safetensors, Kind.ZIP: _archive, Kind.PICKLE: _pickles}[kind_of(path)]
+    read = {Kind.SAFETENSORS: _safetensors, Kind.ZIP: _archive, Kind.PICKLE: _pickles}[detect_kind(path)]
     try:
         return read(path)
     except DataError:

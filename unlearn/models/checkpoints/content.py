@@ -37,13 +37,13 @@ class Kind(Enum):
     PICKLE = "pickle"
 
 
-def kind_of(path: Path) -> Kind:
+def detect_kind(path: Path) -> Kind:
     """The format of the file at `path`.
 
     Raises:
         DataError: there is no such file, it cannot be read, or it holds something else; the message says what.
     """
-    refuse_missing(path)
+    require_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(1024)
@@ -85,7 +85,7 @@ def _text(head: bytes) -> str | None:
     )
 
 
-def refuse_missing(path: Path) -> None:
+def require_file(path: Path) -> None:
     """Raise unless there is a file.
 
     Raises:
@@ -111,7 +111,7 @@ def file_sha256(path: Path) -> str:
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
-    refuse_missing(path)
+    require_file(path)
     stat = path.stat()
     try:
         return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)

@@ -15,8 +15,8 @@ from unlearn.core.errors import DataError, as_one_line
 from unlearn.models.checkpoints.containers import Content, damaged
 from unlearn.models.checkpoints.content import CONVERT
 from unlearn.models.checkpoints.match import LONGEST, LYING_BESIDE, Match
-from unlearn.models.checkpoints.state_dicts import items_of
-from unlearn.models.checkpoints.tensors import StoredTensor, stored_tensor
+from unlearn.models.checkpoints.state_dicts import list_items
+from unlearn.models.checkpoints.tensors import StoredTensor, as_stored_tensor
 from unlearn.models.checkpoints.unpickle import Instance
 
 # Names of buffers that a net which normalises its own input has, by what they hold.
@@ -46,7 +46,7 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Described:
+class ExtraValue:
     """A value beside the weights, its keys in the file, and whether it is a tensor of the state dict itself."""
 
     name: str
@@ -71,7 +71,7 @@ def compare_normalisation(match: Match, content: Content, normalisation: Normali
     Raises:
         DataError: it does; the message gives both.
     """
-    buffers = [Described(name, tensor, is_buffer=True) for name, tensor in match.surplus.items()]
+    buffers = [ExtraValue(name, tensor, is_buffer=True) for name, tensor in match.surplus.items()]
     held = [each for each in (*buffers, *_beside(match, content)) if len(each.name) <= LONGEST]
     names = {each.name.lower() for each in held}
     for each in held:
@@ -122,31 +122,31 @@ def compare_classes(match: Match, content: Content, names: Sequence[str], path: 
         )
 
 
-def _beside(match: Match, content: Content) -> Iterator[Described]:
+def _beside(match: Match, content: Content) -> Iterator[ExtraValue]:
     """What lies in the containers around the state dict's tensors, and in those next to them that hold no model."""
     value, keys = content.payload, match.state_dict.path
     for depth in range(len(keys) + 1):
-        inner = {str(name): item for name, item in items_of(value)}
+        inner = {str(name): item for name, item in list_items(value)}
         for name, item in inner.items():
             at = [*keys[:depth], name]
-            if depth < len(keys) or stored_tensor(item, content.storages) is None:
-                yield Described("/".join(at), item)
+            if depth < len(keys) or as_stored_tensor(item, content.storages) is None:
+                yield ExtraValue("/".join(at), item)
             if name not in keys[depth : depth + 1] and not LYING_BESIDE.search(name.lower()):
-                yield from (Described("/".join([*at, str(key)]), part) for key, part in _leaves(item, content))
+                yield from (ExtraValue("/".join([*at, str(key)]), part) for key, part in _leaves(item, content))
         value = inner.get(keys[depth]) if depth < len(keys) else None
 
 
 def _leaves(item: Any, content: Content) -> list[tuple[Any, Any]]:
     """What a mapping holds; nothing of one that holds weights."""
-    if not isinstance(item, dict | Instance) or stored_tensor(item, content.storages) is not None:
+    if not isinstance(item, dict | Instance) or as_stored_tensor(item, content.storages) is not None:
         return []
-    held = items_of(item)
-    inner = (each for _, part in held if isinstance(part, dict | Instance) for each in items_of(part))
-    tensors = [str(name) for name, part in (*held, *inner) if stored_tensor(part, content.storages) is not None]
+    held = list_items(item)
+    inner = (each for _, part in held if isinstance(part, dict | Instance) for each in list_items(part))
+    tensors = [str(name) for name, part in (*held, *inner) if as_stored_tensor(part, content.storages) is not None]
     return held if all(len(name) <= LONGEST and PAIRED.match(name) for name in tensors) else []
 
 
-def _moment(each: Described, names: set[str], channels: int, content: Content) -> int | None:
+def _moment(each: ExtraValue, names: set[str], channels: int, content: Content) -> int | None:
     """0 for a mean of pixels, 1 for a standard deviation; None for anything else.
 
     Args:
@@ -169,7 +169,7 @@ def _moment(each: Described, names: set[str], channels: int, content: Content) -
 
 
 def _size(value: Any, content: Content) -> int | None:
-    tensor = stored_tensor(value, content.storages)
+    tensor = as_stored_tensor(value, content.storages)
     if tensor is not None:
         return math.prod(tensor.shape)
     if isinstance(value, list | tuple):
@@ -179,7 +179,7 @@ def _size(value: Any, content: Content) -> int | None:
 
 def _numbers(value: Any, content: Content, path: Path) -> list[float] | None:
     """The numbers of a tensor, an array, a list or one number; None if they are none, or not finite."""
-    tensor = stored_tensor(value, content.storages)
+    tensor = as_stored_tensor(value, content.storages)
     if tensor is not None:
         if tensor.kind != "dense" or not 0 < math.prod(tensor.shape) <= MOST_CHANNELS:
             return None
@@ -205,12 +205,12 @@ def read_values(tensor: StoredTensor, path: Path) -> Tensor:
         raise damaged(path, error) from error
 
 
-def _classes(described: Described) -> list[str] | None:
+def _classes(described: ExtraValue) -> list[str] | None:
     """Names of classes in the order of their numbers; None if the value is no such thing."""
     key = re.sub(r"[^a-z0-9]", "", described.name.rpartition("/")[2].lower())
     value = described.value
     if isinstance(value, Instance):
-        value = dict(items_of(value))  # an OrderedDict
+        value = dict(list_items(value))  # an OrderedDict
     if isinstance(value, Mapping) and key in CLASS_NUMBERS | CLASS_LISTS:
         pairs = {_number(number): name for name, number in value.items() if isinstance(name, str)}
         if key in CLASS_LISTS and not (pairs and all(number is not None for number in pairs)):

@@ -10,7 +10,7 @@ from typing import Any
 from unlearn.core.errors import abbreviate
 from unlearn.models.checkpoints.containers import Content, read_content
 from unlearn.models.checkpoints.content import CONVERT, expected
-from unlearn.models.checkpoints.tensors import Storages, StoredTensor, stored_tensor
+from unlearn.models.checkpoints.tensors import Storages, StoredTensor, as_stored_tensor
 from unlearn.models.checkpoints.unpickle import Global, Instance
 
 DEEPEST = 8  # containers within containers
@@ -43,10 +43,10 @@ def read_state_dicts(path: Path) -> list[StateDict]:
     Raises:
         DataError: the file is missing, damaged or of another kind, or holds no tensors.
     """
-    return state_dicts_of(read_content(path), path)
+    return find_state_dicts(read_content(path), path)
 
 
-def state_dicts_of(content: Content, path: Path) -> list[StateDict]:
+def find_state_dicts(content: Content, path: Path) -> list[StateDict]:
     """The same of a file that is read already.
 
     Raises:
@@ -68,8 +68,8 @@ def _walk(content: Content) -> Iterator[StateDict]:
         seen.add(id(value))
         if isinstance(value, Instance) and isinstance(value.state, dict):
             yield StateDict(path, dict(_of_module(value, content.storages)))
-        items = items_of(value)
-        tensors = {str(name): stored_tensor(item, content.storages) for name, item in items}
+        items = list_items(value)
+        tensors = {str(name): as_stored_tensor(item, content.storages) for name, item in items}
         yield StateDict(path, {name: tensor for name, tensor in tensors.items() if tensor is not None})
         if len(path) < DEEPEST:
             waiting += [((*path, str(name)), item) for name, item in items if _holds(item)]
@@ -80,7 +80,7 @@ def _holds(value: Any) -> bool:
     return isinstance(value, dict | list | tuple | Instance)
 
 
-def items_of(value: Any) -> list[tuple[Any, Any]]:
+def list_items(value: Any) -> list[tuple[Any, Any]]:
     """What a container of a file holds, by key or number; nothing of what is none."""
     if isinstance(value, Instance):
         attributes = value.state if isinstance(value.state, dict) and not _is_module(value) else {}
@@ -101,8 +101,8 @@ def _of_module(module: Instance, storages: Storages) -> Iterator[tuple[str, Stor
         prefix, each = waiting.pop()
         visited += 1
         groups = [each.state[name] for name in MODULE] if _is_module(each) else [each.state]
-        for name, value in (item for group in groups for item in items_of(group)):
-            tensor = stored_tensor(value, storages)
+        for name, value in (item for group in groups for item in list_items(group)):
+            tensor = as_stored_tensor(value, storages)
             if tensor is not None:
                 yield f"{prefix}{name}", tensor
             elif isinstance(value, Instance) and isinstance(value.state, dict) and prefix.count(".") < DEEPEST_MODULE:
@@ -113,8 +113,8 @@ def _described(payload: Any) -> str:
     """What holds no tensors."""
     if isinstance(payload, Instance | Global):
         return f"no tensors, but objects or code ({_named(payload)}), which is not run"
-    names = [str(name) for name, _ in items_of(payload)]
-    objects = [_named(item) for _, item in items_of(payload) if isinstance(item, Instance | Global)]
+    names = [str(name) for name, _ in list_items(payload)]
+    objects = [_named(item) for _, item in list_items(payload) if isinstance(item, Instance | Global)]
     code = f"; its objects or code ({abbreviate(list(dict.fromkeys(objects)))}) are not run" if objects else ""
     if isinstance(payload, dict):
         return f"no tensors, only {abbreviate(names) if names else 'nothing'}{code}"

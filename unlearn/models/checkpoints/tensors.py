@@ -65,7 +65,7 @@ class StoredTensor:
     kind: str = "dense"
 
 
-def stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
+def as_stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
     """The tensor that `value` is or stands for; None if it is none."""
     if isinstance(value, StoredTensor):
         return value

@@ -14,7 +14,7 @@ from unlearn.models.checkpoints.containers import read_content
 from unlearn.models.checkpoints.content import expected
 from unlearn.models.checkpoints.described import Normalisation, compare_classes, compare_normalisation, read_values
 from unlearn.models.checkpoints.match import find_match
-from unlearn.models.checkpoints.state_dicts import state_dicts_of
+from unlearn.models.checkpoints.state_dicts import find_state_dicts
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def read_weights(
         'state_dict/module'
     """
     content = read_content(path)
-    match = find_match(state_dicts_of(content, path), net, entry)
+    match = find_match(find_state_dicts(content, path), net, entry)
     wanted = net.state_dict()
     for name, tensor in match.tensors.items():  # in place: the net's dict also carries the versions that some nets need
         wanted[name] = _cast(name, read_values(tensor, path), wanted[name], path)

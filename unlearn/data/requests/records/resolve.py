@@ -25,7 +25,7 @@ SHOWN = 5  # records in a message
 
 
 @dataclass(frozen=True)
-class Listed:
+class RecordList:
     """Indices int64 [n] of records, what the file calls each of them, and where it lists them ("line 3")."""
 
     index: Tensor
@@ -36,17 +36,17 @@ class Listed:
         """The records at some positions, with their places in the file."""
         return abbreviate([f"{self.index[i]} ({self.where[i]})" for i in positions])
 
-    def taken(self, order: Tensor) -> Listed:
+    def taken(self, order: Tensor) -> RecordList:
         """The records at these positions, in this order."""
         positions = order.tolist()
         named, where = (tuple(texts[i] for i in positions) for texts in (self.named, self.where))
-        return Listed(self.index[order], named, where)
+        return RecordList(self.index[order], named, where)
 
 
 _read: dict[tuple[Any, ...], Any] = {}  # what each file meant for each data set, as long as it stays
 
 
-def remembered(read: Callable[[Path, Dataset, str], T], path: Path, dataset: Dataset, key: str) -> T:
+def read_cached(read: Callable[[Path, Dataset, str], T], path: Path, dataset: Dataset, key: str) -> T:
     """What `read(path, dataset, key)` returns, called again only once the file has changed.
 
     Raises:
@@ -63,21 +63,21 @@ def remembered(read: Callable[[Path, Dataset, str], T], path: Path, dataset: Dat
     return result
 
 
-def find_records(path: Path, dataset: Dataset, key: str) -> Listed:
+def find_records(path: Path, dataset: Dataset, key: str) -> RecordList:
     """The records that a file lists, sorted by index, as they are repeated.
 
     Raises:
         DataError: the file cannot be read, or the data set has no record of a name in it.
     """
-    return remembered(_find, path, dataset, key)
+    return read_cached(_find, path, dataset, key)
 
 
-def _find(path: Path, dataset: Dataset, key: str) -> Listed:
+def _find(path: Path, dataset: Dataset, key: str) -> RecordList:
     listed = locate(read_records(path, key), path, dataset, key)
     return listed.taken(listed.index.argsort(stable=True))
 
 
-def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, several: bool = True) -> Listed:
+def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, several: bool = True) -> RecordList:
     """The records that the file at `path` lists, in its order.
 
     Args:
@@ -87,9 +87,9 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
         DataError: the data set has no record of a name among them, or an index and a name disagree.
     """
     by_index = [record for record in records if isinstance(record.index, int) and record.file is None]
-    if by_index and dataset.index_trouble:
+    if by_index and dataset.index_ambiguity:
         shown = abbreviate([f"{record.index} ({record.where})" for record in by_index])
-        expected = f"names of files, not indices, since {dataset.index_trouble}"
+        expected = f"names of files, not indices, since {dataset.index_ambiguity}"
         raise DataError(f"{key}: expected {expected}, got {shown} in {path}")
     names = Names(dataset)
     found: list[tuple[int, Record]] = []
@@ -106,7 +106,7 @@ def locate(records: Sequence[Record], path: Path, dataset: Dataset, key: str, se
     if wrong:
         raise DataError(f"{key}: expected records of the training part, got {abbreviate(wrong)} in {path}")
     index = torch.tensor([index for index, _ in found], dtype=torch.int64)
-    return Listed(index, tuple(record.name for _, record in found), tuple(record.where for _, record in found))
+    return RecordList(index, tuple(record.name for _, record in found), tuple(record.where for _, record in found))
 
 
 def _indices(record: Record, names: Names) -> list[int]:
@@ -163,17 +163,17 @@ def _hint(record: Record, names: Names) -> str:
     return near and f"nearest: {near}"
 
 
-def list_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:
+def find_list_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:
     """What is wrong with a list for that data set: unreadable, empty, repeated or foreign records."""
     try:
         listed = find_records(path, dataset, key)
     except DataError as error:
         yield str(error)
         return
-    yield from record_problems(listed, path, dataset, key)
+    yield from find_record_problems(listed, path, dataset, key)
 
 
-def record_problems(listed: Listed, path: Path, dataset: Dataset, key: str) -> Iterator[Problem]:
+def find_record_problems(listed: RecordList, path: Path, dataset: Dataset, key: str) -> Iterator[Problem]:
     """What is wrong with the records that a file lists, sorted: none, repeated or foreign ones."""
     if not len(listed.index):
         yield Problem(key, "at least one record", f"an empty list in {path}")
