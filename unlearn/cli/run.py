@@ -9,11 +9,11 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
+from unlearn import __version__
 from unlearn.cli.boundary import guarded, unforeseen
 from unlearn.core.progress import Stopped, printable, stop
 
@@ -52,7 +52,7 @@ def main() -> None:
         print(help_text(), end="")
         return
     if "--version" in arguments:
-        print(f"unlearn {version('unlearn')}")
+        print(f"unlearn {__version__}")
         return
     arguments = sys.argv[1:] = spelled_out(flags_first(arguments))
     gc.disable()  # while importing, which leaves no garbage but has it looked for

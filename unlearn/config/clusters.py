@@ -134,7 +134,7 @@ def check_installed(name: str) -> Iterator[str]:
 
 def lacking(key: str, extra: str, got: str) -> str:
     """An option that an extra of ours brings, without that extra."""
-    return f"{key}: expected the extra {extra}: pip install 'unlearn[{extra}]', got {got} without it"
+    return f"{key}: expected the extra {extra}: pip install 'unlearn-runner[{extra}]', got {got} without it"
 
 
 def _there(package: str) -> bool:

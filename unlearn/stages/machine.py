@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from unlearn import __version__
 from unlearn.training.trainer import TrainerSettings
 
 PACKAGES = (
-    "unlearn",
     "torch",
     "torchvision",
     "pytorch-lightning",
@@ -29,7 +29,7 @@ PACKAGES = (
 @cache
 def versions() -> dict[str, str]:
     """Installed versions by package, with Python's and the git commit this package stands in."""
-    found = {"python": platform.python_version(), "commit": _commit()}
+    found = {"python": platform.python_version(), "commit": _commit(), "unlearn": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)
