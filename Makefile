@@ -39,7 +39,7 @@ docs: env ## write docs/evaluation.md from the docstrings
 	$(BIN)/python scripts/docs/evaluation.py
 
 site: env ## build the documentation site into build/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f scripts/docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f scripts/docs/mkdocs.yml
 
 mutants: env ## do the tests notice a changed operator or constant? ARGS="--count 300 --seed 0" (hours; not in CI)
 	$(BIN)/uv run --no-project --script scripts/mutants/run.py $(ARGS)
