@@ -74,10 +74,10 @@ def test_published_data_are_read_as_torchvision_reads_them(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_contributors_example_works_as_printed(tmp_path: Path) -> None:
-    """In a copy of the sources: the two files from CONTRIBUTING.md pass the contract, and the strategy runs."""
+    """In a copy of the sources: the two files from docs/extending.md pass the contract, and the strategy runs."""
     for name in ("unlearn", "conf", "tests", "pyproject.toml"):
         subprocess.run(["cp", "-r", ROOT / name, tmp_path], check=True)
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+    text = (ROOT / "docs" / "extending.md").read_text()
     blocks = re.findall(r"`((?:unlearn|conf)/\S+)`\n\n```\w+\n(.*?)```", text, flags=re.DOTALL)
     assert [Path(name).suffix for name, _ in blocks] == [".py", ".yaml"]
     for name, content in blocks:

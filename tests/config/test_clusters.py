@@ -189,12 +189,12 @@ def test_every_launcher_has_an_extra(name: str, monkeypatch: pytest.MonkeyPatch)
     assert list(clusters.check_installed(name)) == []
     monkeypatch.setattr(clusters, "find_spec", lambda package: None)
     (problem,) = clusters.check_installed(name)
-    assert f"pip install 'unlearn[{name}]'" in problem
+    assert f"pip install 'unlearn-runner[{name}]'" in problem
 
 
 def test_a_launcher_that_is_missing_is_one_line(tmp_path: Path) -> None:
     status, told = unlearn("-m", "cluster=joblib", "seed=0,1", cwd=tmp_path, code=WITHOUT_EXTRAS)
-    expected = "cluster: expected the extra joblib: pip install 'unlearn[joblib]', got cluster=joblib without it"
+    expected = "cluster: expected the extra joblib: pip install 'unlearn-runner[joblib]', got cluster=joblib without it"
     assert status == 2
     assert told.splitlines()[1:] == [f"  cell 0 (cluster=joblib seed=0): {expected}"]
     assert not list(tmp_path.iterdir())
@@ -202,7 +202,7 @@ def test_a_launcher_that_is_missing_is_one_line(tmp_path: Path) -> None:
 
 def test_a_search_without_its_sampler_is_one_line(tmp_path: Path) -> None:
     status, told = unlearn("+sweep=search", cwd=tmp_path, code=WITHOUT_EXTRAS)
-    expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn[optuna]', got optuna without it"
+    expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn-runner[optuna]', got optuna without it"
     assert status == 2
     assert told.splitlines()[1:] == [f"  {expected}"]
 

@@ -8,9 +8,9 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial, update_wrapper
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from unlearn import __version__
 from unlearn.cli.arguments import move_flags_first, quote_paths
 from unlearn.cli.boundary import describe_unexpected, guard_entry_point
 from unlearn.cli.help import help_text
@@ -30,7 +30,7 @@ def main() -> None:
     if {"--help", "-h"} & set(arguments):
         print(help_text(), end="")
     elif "--version" in arguments:
-        print(f"unlearn {version('unlearn')}")
+        print(f"unlearn {__version__}")
     else:
         _run(quote_paths(move_flags_first(arguments)))
 

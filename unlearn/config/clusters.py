@@ -143,7 +143,7 @@ def check_installed(name: str) -> Iterator[str]:
 
 def describe_missing_extra(key: str, extra: str, got: str) -> str:
     """Return the message for an option that needs an extra which is not installed."""
-    return f"{key}: expected the extra {extra}: pip install 'unlearn[{extra}]', got {got} without it"
+    return f"{key}: expected the extra {extra}: pip install 'unlearn-runner[{extra}]', got {got} without it"
 
 
 def _is_installed(package: str) -> bool:

@@ -1,4 +1,4 @@
-"""How sure a calibrated unlearning degree is: of samples, and of which model was retrained."""
+"""Intervals of the calibrated unlearning degree over samples and retrained models."""
 
 from __future__ import annotations
 
@@ -21,56 +21,62 @@ DEGREES = {
     "unlearning_degree_calibrated": UnlearningDegreeCalibrated,
     "unlearning_degree_holdout": UnlearningDegreeHoldout,
 }
-DRAWS, AT_ONCE = 2000, 100  # of the bootstrap
-ENOUGH = 5  # retrained models, for which it is as wide as it says
+DRAWS, AT_ONCE = 2000, 100  # of the bootstrap: in all, in memory at once
+ENOUGH = 5  # retrained models, for which the interval covers 95 %
 LEVELS = (0.025, 0.975)
-FEW, MANY = "at 95 % too narrow with fewer than 5: docs/spd-gan.md", "95 %"  # measured there
-ALONE = "samples alone: one retrained model cannot tell how much they differ (baseline.seeds)"
+FEW, MANY = "below 95 %: it takes 5 models, see docs/spd-gan.md", "95 %"  # measured there
+ONE_MODEL = "samples only: the spread of retrained models is unknown (baseline.seeds)"
 
 
 def add_intervals(figures: Figures, outcome: Outcome) -> None:
-    """Give every calibrated degree that is defined its 95 % `interval`, and say what it is `over`."""
+    """Add the 95 % `interval` of every defined calibrated degree to the statistics, and what it is `over` in words."""
     for metric, kind in DEGREES.items():
-        found: dict[Role, list[Evaluation]] = defaultdict(list)
-        for reading, _ in outcome.measurements:
-            if isinstance(reading.stage.metric, kind) and reading.role is not Role.RETRAINED:
-                found[reading.role].append(reading)
-        for role, evaluations in found.items():
+        evaluations: dict[Role, list[Evaluation]] = defaultdict(list)
+        for evaluation, _ in outcome.measurements:
+            if isinstance(evaluation.stage.metric, kind) and evaluation.role is not Role.RETRAINED:
+                evaluations[evaluation.role].append(evaluation)
+        for role, of_role in evaluations.items():
             if figures.metrics[f"{role}/{metric}"] is not None:
-                over = _over(len(evaluations))
-                told = {"interval": [*interval(*_confidences(evaluations, outcome))], "over": over}
-                figures.statistics[f"{role}/{metric}"] |= told
+                ends = degree_interval(*_confidences(of_role, outcome))
+                figures.statistics[f"{role}/{metric}"] |= {"interval": [*ends], "over": _sources(len(of_role))}
 
 
-def _over(models: int) -> str:
+def _sources(models: int) -> str:
     if models == 1:
-        return ALONE
+        return ONE_MODEL
     return f"samples and {models} retrained models ({MANY if models >= ENOUGH else FEW})"
 
 
 def _confidences(evaluations: Sequence[Evaluation], outcome: Outcome) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Of the true class, float64 [n]: the original's, the subject's, and each retrained model's."""
-    seen = [reading.stage.evidence(outcome.context) for reading in evaluations]
+    """The confidence in the true class, float64 [n]: of the original, of the subject, and of each retrained model."""
+    evidence = [evaluation.stage.evidence(outcome.context) for evaluation in evaluations]
     (subset,) = evaluations[0].stage.metric.subsets
-    before, subject = (confidence(each[subset]) for each in (seen[0].original, seen[0].subject))
-    return before, subject, [confidence(each.retrained[subset]) for each in seen]
+    original, subject = (confidence(model[subset]) for model in (evidence[0].original, evidence[0].subject))
+    return original, subject, [confidence(item.retrained[subset]) for item in evidence]
 
 
-def interval(before: Tensor, subject: Tensor, retrained: Sequence[Tensor]) -> tuple[float, float]:
-    """95 % of (s_0 - s) / (s_0 - s_r) by the percentile bootstrap, from confidences float64 [n] (our choice).
+def degree_interval(original: Tensor, subject: Tensor, retrained: Sequence[Tensor]) -> tuple[float, float]:
+    """Return the 95 % interval of (s_0 - s) / (s_0 - s_r) by the percentile bootstrap [ours].
 
-    Each draw takes n samples with replacement, and one of the retrained models: what a single unlearned model is to be
-    like is one of them, not their mean. It is [0, 0] for the original itself.
+    Each draw takes n samples with replacement, and one of the retrained models: the unlearned model is compared with a
+    single retrained model, not with the mean of several. The interval is [0, 0] for the original itself.
+
+    Args:
+        original: confidences s_0 in the true class, float64 [n].
+        subject: confidences s.
+        retrained: confidences s_r of each retrained model.
     """
-    draws = stream(0, "bootstrap", "degree")
-    values = torch.cat(list(_draws(before - subject, torch.stack([before - each for each in retrained]), draws)))
-    low, high = values.quantile(torch.tensor(LEVELS, dtype=torch.float64)).tolist()
+    generator = stream(0, "bootstrap", "degree")
+    expected = torch.stack([original - confidences for confidences in retrained])
+    degrees = torch.cat(list(_draw_degrees(original - subject, expected, generator)))
+    low, high = degrees.quantile(torch.tensor(LEVELS, dtype=torch.float64)).tolist()
     return low, high
 
 
-def _draws(lost: Tensor, wanted: Tensor, draws: torch.Generator) -> Iterator[Tensor]:
-    models, n = wanted.shape
+def _draw_degrees(lost: Tensor, expected: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield chunks of degrees from lost confidence [n] and the loss of each retrained model [k, n]."""
+    models, n = expected.shape
     for _ in range(DRAWS // AT_ONCE):
-        samples = torch.randint(n, (AT_ONCE, n), generator=draws)
-        model = torch.randint(models, (AT_ONCE, 1), generator=draws)
-        yield lost[samples].mean(1) / wanted[model, samples].mean(1)
+        samples = torch.randint(n, (AT_ONCE, n), generator=generator)
+        model = torch.randint(models, (AT_ONCE, 1), generator=generator)
+        yield lost[samples].mean(1) / expected[model, samples].mean(1)

@@ -1,4 +1,4 @@
-"""How sure a difference between two models is, from the same samples under both."""
+"""Differences between two models in a metric, with intervals from the samples that both were measured on."""
 
 from __future__ import annotations
 
@@ -16,97 +16,124 @@ from unlearn.functional.estimates import mean, paired_fraction_interval, paired_
 from unlearn.metrics.base import SampleMean
 from unlearn.pipeline.evaluations import Evaluation
 from unlearn.pipeline.plan import Outcome
-from unlearn.report.ranked import area_difference
+from unlearn.report.ranked import auc_difference
 
 ROLES = {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
 
 
 @dataclass(frozen=True)
 class SampleEvidence:
-    """What one reading of a model rests on, sample by sample: values whose means are metrics, scores that attacks rank
-    by. Both by name."""
+    """The values of single samples that one evaluation of a model rests on.
 
-    reading: Evaluation
+    Args:
+        evaluation: the evaluation.
+        samples: values [n] by metric; the metric is their mean.
+        rankings: membership scores by attack.
+    """
+
+    evaluation: Evaluation
     samples: Mapping[str, Tensor]
     rankings: Mapping[str, MembershipScores]
 
 
-def look(outcome: Outcome) -> list[SampleEvidence]:
-    """Every reading that rests on single samples; those of retrained models against one another are left out."""
-    found = (_look(outcome, reading, measured) for reading, measured in outcome.measurements if _own(reading))
-    return [each for each in found if each.samples or each.rankings]
+Pair = tuple[SampleEvidence, SampleEvidence]  # of the subject and of its reference
 
 
-def _own(reading: Evaluation) -> bool:
-    if reading.role is Role.RETRAINED:
-        return reading.reference_seed in (None, reading.seed)
-    return reading.role in ROLES
+def collect_evidence(outcome: Outcome) -> list[SampleEvidence]:
+    """Collect the evidence of all evaluations that rest on single samples.
 
-
-def _look(outcome: Outcome, reading: Evaluation, measured: Mapping[str, Measurement]) -> SampleEvidence:
-    metric, samples, rankings = reading.stage.metric, dict[str, Tensor](), dict[str, MembershipScores]()
-    if isinstance(metric, SampleMean):
-        samples = metric.sample_values(reading.stage.evidence(outcome.context))
-    elif isinstance(metric, Attack) and any(measured[name].value is not None for name in measured if "_auc" in name):
-        rankings = metric.rankings(reading.stage.evidence(outcome.context))
-    return SampleEvidence(reading, samples, rankings)
-
-
-def paired(
-    looks: Sequence[SampleEvidence], subject: Role = Role.UNLEARNED, reference: Role = Role.RETRAINED
-) -> dict[str, Measurement]:
-    """By metric: subject minus reference, with its 95 % interval.
-
-    Of means over samples the interval is Student's, of shares one that holds with few samples too
-    (`paired_fraction_interval`), of AUCs a percentile bootstrap in which all models share each draw of members and
-    non-members [ours]; other metrics have none. Of several retrained models the mean is taken: the interval speaks of
-    samples and of just these models, not of other training seeds. It is null for a single sample.
+    Evaluations of one retrained model against another are left out.
     """
-    found: dict[str, Measurement] = {}
-    for kind in dict.fromkeys(type(each.reading.stage.metric) for each in looks):
-        own = [each for each in looks if type(each.reading.stage.metric) is kind]
-        pairs = _pairs(own, subject, reference)
-        found |= _means(pairs) | _areas(pairs)
-    return found
+    evidence = (
+        _read_evidence(outcome, evaluation, measurements)
+        for evaluation, measurements in outcome.measurements
+        if _is_comparable(evaluation)
+    )
+    return [item for item in evidence if item.samples or item.rankings]
 
 
-def _pairs(
-    looks: Sequence[SampleEvidence], subject: Role, reference: Role
-) -> list[tuple[SampleEvidence, SampleEvidence]]:
-    """The subject as it was held against each retrained model, or alone, beside each reference."""
-    mine = {each.reading.reference_seed: each for each in looks if each.reading.role is subject}
-    theirs = [each for each in looks if each.reading.role is reference]
-    seeds = [each.reading.seed if reference is Role.RETRAINED else each.reading.reference_seed for each in theirs]
-    return [(mine.get(seed) or mine[None], other) for seed, other in zip(seeds, theirs, strict=True) if mine]
+def _is_comparable(evaluation: Evaluation) -> bool:
+    if evaluation.role is Role.RETRAINED:
+        return evaluation.reference_seed in (None, evaluation.seed)
+    return evaluation.role in ROLES
 
 
-def _means(pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> dict[str, Measurement]:
-    return {name: _mean(name, pairs) for name in (pairs[0][0].samples if pairs else ())}
+def _read_evidence(
+    outcome: Outcome, evaluation: Evaluation, measurements: Mapping[str, Measurement]
+) -> SampleEvidence:
+    metric, samples, rankings = evaluation.stage.metric, dict[str, Tensor](), dict[str, MembershipScores]()
+    if isinstance(metric, SampleMean):
+        samples = metric.sample_values(evaluation.stage.evidence(outcome.context))
+    elif isinstance(metric, Attack) and any(
+        measurement.value is not None for name, measurement in measurements.items() if "_auc" in name
+    ):
+        rankings = metric.rankings(evaluation.stage.evidence(outcome.context))
+    return SampleEvidence(evaluation, samples, rankings)
 
 
-def _mean(name: str, pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> Measurement:
-    samples = [(ours.samples[name], theirs.samples[name]) for ours, theirs in pairs]
-    differences = torch.stack([ours - theirs for ours, theirs in samples]).mean(0)
-    if all(_right_or_wrong(values) for pair in samples for values in pair):
+def paired_differences(
+    evidence: Sequence[SampleEvidence], subject: Role = Role.UNLEARNED, reference: Role = Role.RETRAINED
+) -> dict[str, Measurement]:
+    """Measure subject minus reference in every metric, with a 95 % interval.
+
+    With several retrained models the reference is their mean: the interval covers the samples and takes these models
+    as given; it does not cover other training seeds.
+
+    Args:
+        evidence: of all models.
+        subject: role of the model.
+        reference: role of the model or models to subtract.
+
+    Returns:
+        Differences by metric. The interval is Student's for means over samples, one that also holds for few samples
+        for fractions (`paired_fraction_interval`), and a percentile bootstrap with common draws for AUCs [ours]. It is
+        null for a single sample. Metrics that are none of these are left out.
+    """
+    differences: dict[str, Measurement] = {}
+    for kind in dict.fromkeys(type(item.evaluation.stage.metric) for item in evidence):
+        of_kind = [item for item in evidence if type(item.evaluation.stage.metric) is kind]
+        pairs = _pair(of_kind, subject, reference)
+        differences |= _mean_differences(pairs) | _auc_differences(pairs)
+    return differences
+
+
+def _pair(evidence: Sequence[SampleEvidence], subject: Role, reference: Role) -> list[Pair]:
+    """Pair each reference with the subject as compared with it, or with the subject's only evaluation."""
+    subjects = {item.evaluation.reference_seed: item for item in evidence if item.evaluation.role is subject}
+    references = [item for item in evidence if item.evaluation.role is reference]
+    if not subjects:
+        return []
+    seed_of = (lambda item: item.seed) if reference is Role.RETRAINED else (lambda item: item.reference_seed)
+    return [(subjects.get(seed_of(item.evaluation)) or subjects[None], item) for item in references]
+
+
+def _mean_differences(pairs: Sequence[Pair]) -> dict[str, Measurement]:
+    return {name: _mean_difference(name, pairs) for name in (pairs[0][0].samples if pairs else ())}
+
+
+def _mean_difference(name: str, pairs: Sequence[Pair]) -> Measurement:
+    samples = [(subject.samples[name], reference.samples[name]) for subject, reference in pairs]
+    differences = torch.stack([subject - reference for subject, reference in samples]).mean(0)
+    if all(_is_binary(values) for pair in samples for values in pair):
         return replace(mean(differences), interval=paired_fraction_interval(differences))
-    found, metric = paired_interval(differences), pairs[0][0].reading.stage.metric
+    interval, metric = paired_interval(differences), pairs[0][0].evaluation.stage.metric
     assert isinstance(metric, SampleMean)
-    cut = found and (max(-metric.max_difference, found[0]), min(metric.max_difference, found[1]))
-    return replace(mean(differences), interval=cut)
+    bounded = interval and (max(-metric.max_difference, interval[0]), min(metric.max_difference, interval[1]))
+    return replace(mean(differences), interval=bounded)
 
 
-def _right_or_wrong(values: Tensor) -> bool:
+def _is_binary(values: Tensor) -> bool:
     return bool(((values == 0) | (values == 1)).all())
 
 
-def _areas(pairs: Sequence[tuple[SampleEvidence, SampleEvidence]]) -> dict[str, Measurement]:
+def _auc_differences(pairs: Sequence[Pair]) -> dict[str, Measurement]:
     names = pairs[0][0].rankings if pairs else ()
     return {
-        f"{name}_auc": area_difference(
+        f"{name}_auc": auc_difference(
             pairs[0][0].rankings[name],
-            [theirs.rankings[name] for _, theirs in pairs],
-            stream_seed(pairs[0][0].reading.stage.seed, f"gap/{name}") % 2**32,
+            [reference.rankings[name] for _, reference in pairs],
+            stream_seed(pairs[0][0].evaluation.stage.seed, f"gap/{name}") % 2**32,
         )
         for name in names
-        if all(name in theirs.rankings for _, theirs in pairs)
+        if all(name in reference.rankings for _, reference in pairs)
     }

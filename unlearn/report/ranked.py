@@ -1,4 +1,4 @@
-"""What scores of an attack say beyond its AUC: its ROC curve, and how far apart two models' AUCs are."""
+"""ROC curves of membership scores, and the difference of two models' AUCs with its interval."""
 
 from __future__ import annotations
 
@@ -13,81 +13,98 @@ from unlearn.attacks.roc import Floats, MembershipScores, auc
 from unlearn.core.types import Measurement
 
 RESAMPLES = 1000  # of the bootstrap
-AT_ONCE = 50  # resamples, so that they fit the memory
-POINTS = 60  # of a curve, at most
-READABLE = 10  # non-members that must be mistaken before a rate of them is read
+AT_ONCE = 50  # resamples in memory at once
+POINTS = 60  # at most, of a curve
+READABLE = 10  # a false-positive rate is reliable from this many false positives on
 
 Ints = npt.NDArray[np.int64]
 
 
-def curve(ranked: MembershipScores, mistaken: Ints) -> Floats:
-    """Largest share of members found while at most `mistaken` int64 [k] non-members are taken for some, [k]; 0-1."""
-    falling = np.append(-np.sort(-ranked.others), -np.inf)
-    members = np.sort(ranked.members)
-    found: Floats = 1 - np.searchsorted(members, falling[mistaken], "right") / len(members)
-    return found
+def true_positive_rates(scores: MembershipScores, false_positives: Ints) -> Floats:
+    """Return the largest true-positive rate at each number of false positives.
+
+    Args:
+        scores: scores of members and of non-members.
+        false_positives: the largest number of non-members mistaken for members, int64 [k].
+
+    Returns:
+        Rates float64 [k], 0-1.
+    """
+    falling = np.append(-np.sort(-scores.others), -np.inf)
+    members = np.sort(scores.members)
+    rates: Floats = 1 - np.searchsorted(members, falling[false_positives], "right") / len(members)
+    return rates
 
 
-def mistakes(others: int) -> Ints:
-    """Counts from 0 to all non-members, evenly spread over a logarithmic axis."""
-    return np.unique(np.append(0, np.geomspace(1, others, POINTS).round().astype(np.int64)))
+def false_positive_counts(non_members: int) -> Ints:
+    """Return counts from 0 to all non-members, evenly spaced on a logarithmic axis, int64 [k]."""
+    return np.unique(np.append(0, np.geomspace(1, non_members, POINTS).round().astype(np.int64)))
 
 
-def as_curves(rankings: Sequence[tuple[str, int, MembershipScores]]) -> dict[str, Any]:
-    """Curves of models, given as role, seed and scores of the same samples, as plain JSON."""
-    members, others = (len(each) for each in rankings[0][2])
-    counts = mistakes(others)
+def roc_curves(scores_by_model: Sequence[tuple[str, int, MembershipScores]]) -> dict[str, Any]:
+    """Return the ROC curves of several models as plain JSON.
+
+    Args:
+        scores_by_model: role, seed and scores of each model, all for the same samples.
+    """
+    members, non_members = (len(scores) for scores in scores_by_model[0][2])
+    counts = false_positive_counts(non_members)
     return {
         "members": members,
-        "non_members": others,
-        "fpr": [round(float(count) / others, 6) for count in counts],
+        "non_members": non_members,
+        "fpr": [round(float(count) / non_members, 6) for count in counts],
         "models": [
-            {"role": role, "seed": seed, "tpr": [round(float(share), 6) for share in curve(ranked, counts)]}
-            for role, seed, ranked in rankings
+            {"role": role, "seed": seed, "tpr": [round(float(rate), 6) for rate in true_positive_rates(scores, counts)]}
+            for role, seed, scores in scores_by_model
         ],
     }
 
 
-def area_difference(mine: MembershipScores, theirs: Sequence[MembershipScores], seed: int) -> Measurement:
-    """AUC of one model minus the mean of others', of the same members and non-members in the same order.
+def auc_difference(subject: MembershipScores, references: Sequence[MembershipScores], seed: int) -> Measurement:
+    """Measure the AUC of one model minus the mean AUC of other models.
 
-    Percentile bootstrap: each resample draws samples once, for all models (paired; members and non-members each among
-    themselves). The standard error is the resamples' deviation.
+    The interval is a percentile bootstrap: each resample draws members and non-members once for all models (paired).
+    The standard error is the standard deviation of the resamples.
+
+    Args:
+        subject: scores of the model.
+        references: scores of the others, for the same samples in the same order.
+        seed: of the bootstrap.
     """
-    members, others = len(mine.members), len(mine.others)
-    value = auc(*mine) - float(np.mean([auc(*each) for each in theirs]))
-    drawn = _resampled(mine, seed) - np.mean([_resampled(each, seed) for each in theirs], axis=0)
-    low, high = (float(each) for each in np.quantile(drawn, [0.025, 0.975]))
-    return Measurement(value, members + others, float(drawn.std(ddof=1)), (low, high))
+    value = auc(*subject) - float(np.mean([auc(*reference) for reference in references]))
+    differences = _resampled_auc(subject, seed) - np.mean([_resampled_auc(other, seed) for other in references], axis=0)
+    low, high = (float(end) for end in np.quantile(differences, [0.025, 0.975]))
+    n = len(subject.members) + len(subject.others)
+    return Measurement(value, n, float(differences.std(ddof=1)), (low, high))
 
 
-def _resampled(ranked: MembershipScores, seed: int) -> Floats:
-    """AUC of each resample, [RESAMPLES]."""
-    return _held(*(np.asarray(scores, np.float64).tobytes() for scores in ranked), seed)
+def _resampled_auc(scores: MembershipScores, seed: int) -> Floats:
+    """Return the AUC of each resample, float64 [RESAMPLES]."""
+    return _cached_auc(*(np.asarray(values, np.float64).tobytes() for values in scores), seed)
 
 
 @lru_cache(maxsize=16)
-def _held(members: bytes, others: bytes, seed: int) -> Floats:
-    """Of scores by their bytes: a report compares each model with two others, a grid has originals in common."""
-    ranked = MembershipScores(np.frombuffer(members), np.frombuffer(others))
-    generator, found = np.random.default_rng(seed), list[Floats]()
+def _cached_auc(members: bytes, others: bytes, seed: int) -> Floats:
+    """The same for scores as bytes, cached: a report compares each model twice, and runs of a grid share originals."""
+    scores = MembershipScores(np.frombuffer(members), np.frombuffer(others))
+    generator, parts = np.random.default_rng(seed), list[Floats]()
     for start in range(0, RESAMPLES, AT_ONCE):
         size = min(AT_ONCE, RESAMPLES - start)
-        found.append(_areas(ranked, *(_counts(generator, len(scores), size) for scores in ranked)))
-    return np.concatenate(found)
+        parts.append(_weighted_auc(scores, *(_draw_counts(generator, len(values), size) for values in scores)))
+    return np.concatenate(parts)
 
 
-def _counts(generator: np.random.Generator, n: int, size: int) -> Floats:
-    """How often each of `n` samples is drawn, in `size` resamples [size, n]."""
+def _draw_counts(generator: np.random.Generator, n: int, size: int) -> Floats:
+    """Draw `size` resamples of `n` samples; returns how often each sample was drawn, float64 [size, n]."""
     drawn = generator.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def _areas(ranked: MembershipScores, members: Floats, others: Floats) -> Floats:
-    """AUC of each resample, by the counts of members [k, m] and of non-members [k, n]; ties count half."""
-    order = np.argsort(ranked.others)
-    below = np.cumsum(np.pad(others[:, order], ((0, 0), (1, 0))), axis=1)
-    ends = [np.searchsorted(ranked.others[order], ranked.members, side) for side in ("left", "right")]
+def _weighted_auc(scores: MembershipScores, member_counts: Floats, other_counts: Floats) -> Floats:
+    """Return the AUC of each resample [k] from the counts of members [k, m] and non-members [k, n]; ties count half."""
+    order = np.argsort(scores.others)
+    below = np.cumsum(np.pad(other_counts[:, order], ((0, 0), (1, 0))), axis=1)
+    ends = [np.searchsorted(scores.others[order], scores.members, side) for side in ("left", "right")]
     wins = sum(below[:, end] for end in ends) / 2
-    found: Floats = (wins * members).sum(1) / (members.sum(1) * others.sum(1))
-    return found
+    areas: Floats = (wins * member_counts).sum(1) / (member_counts.sum(1) * other_counts.sum(1))
+    return areas

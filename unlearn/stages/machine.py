@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from unlearn import __version__
 from unlearn.training.trainer import TrainerSettings
 
 PACKAGES = (
-    "unlearn",
     "torch",
     "torchvision",
     "pytorch-lightning",
@@ -29,7 +29,7 @@ PACKAGES = (
 @cache
 def installed_versions() -> dict[str, str]:
     """Return the versions of the packages and of Python, and the git commit of this package."""
-    versions = {"python": platform.python_version(), "commit": _commit()}
+    versions = {"python": platform.python_version(), "commit": _commit(), "unlearn": __version__}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
