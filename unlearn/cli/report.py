@@ -1,4 +1,4 @@
-"""The console script `unlearn-report`: from the reports of a sweep to one that can be sent."""
+"""The command `unlearn-report`: summarise the reports of any number of runs and sweeps."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pathlib import Path
 from unlearn.cli.boundary import guard_entry_point
 from unlearn.core.progress import escape_control
 
-ABOUT = """\
-Summarise reports: writes sweep.csv, sweep.md and sweep.html, prints the table. One row for each strategy and setting,
-mean ± standard deviation over seeds; settings on other data, requests, models or training are kept apart.
+DESCRIPTION = """\
+Summarise reports: write sweep.csv, sweep.md and sweep.html, and print the table. It has one row for each strategy and
+setting, with mean ± standard deviation over seeds. Runs on other data, requests, models or training are kept apart.
 """
 
 
 @guard_entry_point("unlearn-report")
 def main() -> None:
-    """Entry point. Exit status 2: refused, nothing was written."""
-    parser = argparse.ArgumentParser(prog="unlearn-report", description=ABOUT)
+    """Run the command. Exit status 2: refused, nothing was written."""
+    parser = argparse.ArgumentParser(prog="unlearn-report", description=DESCRIPTION)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder of runs, or a report.json")
     parser.add_argument(
         "--into",
         type=Path,
         metavar="DIR",
-        help="where to write (default: the folder given, the current one for several)",
+        help="where to write (default: the folder given; the current one if several are given)",
     )
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     from unlearn.core.errors import UnlearnError
     from unlearn.report.sweep.summary import summarise
 
     try:
-        written = summarise(told.paths, told.into or _beside(told.paths), sys.stdout)
+        written = summarise(arguments.paths, arguments.into or _default_folder(arguments.paths), sys.stdout)
     except UnlearnError as error:
         print(f"unlearn-report: {escape_control(str(error))}", file=sys.stderr)
         sys.exit(2)
     print(*written, sep="\n")
 
 
-def _beside(paths: list[Path]) -> Path:
+def _default_folder(paths: list[Path]) -> Path:
     if len(paths) > 1:
         return Path()
     return paths[0] if os.path.isdir(paths[0]) else paths[0].parent  # noqa: PTH112  # Path raises for closed folders

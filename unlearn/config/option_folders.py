@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from unlearn.config.clusters import check_installed
-from unlearn.config.own_options import ACROSS, explained
+from unlearn.config.own_options import GLOBAL_GROUPS, describe_problems
 from unlearn.config.schema import CONF, GROUPS
 from unlearn.core.errors import Problem, nearest
 
@@ -55,7 +55,7 @@ class OptionFolders:
         if not all(isinstance(name, str) for name in names):
             hint = " (nearest: off)" if chosen is False and self.has_option(group, "off") else ""
             yield str(Problem(group, f"one of {', '.join(self.options(group))}{hint}", chosen))
-        elif group in ACROSS and not (override.is_add() or override.is_force_add()):
+        elif group in GLOBAL_GROUPS and not (override.is_add() or override.is_force_add()):
             yield f"{group}: expected +{group}=NAME, since no run has one by default, got {override.input_line!r}"
         else:
             for name in names:
@@ -77,4 +77,4 @@ class OptionFolders:
 
     def describe_user_files(self) -> list[str]:
         """Return everything that is wrong with the user's files."""
-        return [problem for folder in self.users for problem in explained(folder, TOP_GROUPS)]
+        return [problem for folder in self.users for problem in describe_problems(folder, TOP_GROUPS)]

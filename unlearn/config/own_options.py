@@ -1,4 +1,4 @@
-"""Files of a user's `--config-dir`: what is wrong with them, which Hydra would not say, or not in words."""
+"""Checks the files in a user's `--config-dir`, where Hydra would give no message, or one that is hard to read."""
 
 from __future__ import annotations
 
@@ -15,43 +15,47 @@ from omegaconf._utils import get_yaml_loader
 from unlearn.core.errors import ConfigError, first_line
 
 HEADER = "# @package _global_"
-ACROSS = ("experiment", "preset", "sweep")  # whose options set keys of several groups
-LARGEST = 1 << 20  # bytes
-MOST = 100_000  # values, aliases written out
-NUMBERS = {  # of YAML 1.1, which mean something else than they look like -> in what
+GLOBAL_GROUPS = ("experiment", "preset", "sweep")  # their options set keys of several groups
+MAX_BYTES = 1 << 20
+MAX_VALUES = 100_000  # with aliases written out
+SURPRISING_NUMBERS = {  # numbers of YAML 1.1 that mean something else than they look like, and their base
     re.compile(r"[-+]?0[0-7_]+"): "base 8",
     re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"): "base 60",
 }
 
 
-def refuse_primary(folder: Path, ours: Path) -> None:
-    """Refuse a `config.yaml` of the user's own, which Hydra passes over for ours.
+def refuse_primary(folder: Path, our_folder: Path) -> None:
+    """Refuse a user's `config.yaml`, which Hydra ignores in favour of ours.
 
     Raises:
-        ConfigError: naming it.
+        ConfigError: The folder has such a file, and it is not ours.
     """
-    mine = folder / "config.yaml"
-    if os.path.lexists(mine) and mine.resolve() != (ours / "config.yaml").resolve():
+    path = folder / "config.yaml"
+    if os.path.lexists(path) and path.resolve() != (our_folder / "config.yaml").resolve():
         expected = f"options in folders of their groups, as experiment/NAME.yaml that starts with {HEADER!r}"
-        raise ConfigError([f"--config-dir: expected {expected}, got {mine}, which no run reads"])
+        raise ConfigError([f"--config-dir: expected {expected}, got {path}, which no run reads"])
 
 
 def refuse_misread(folder: Path, groups: list[str]) -> None:
-    """Refuse what Hydra would read without end (pipes, devices, aliases of aliases) or as another number.
+    """Refuse files that Hydra would read forever (pipes, devices, aliases of aliases) or with other numbers.
+
+    Args:
+        folder: The user's `--config-dir`.
+        groups: The groups to check.
 
     Raises:
-        ConfigError: naming each such file, and folders that cannot be read.
+        ConfigError: Lists each such file, or the folder if it cannot be read.
     """
-    if found := [*_faults(folder, groups, alone=True)]:
-        raise ConfigError(found)
+    if problems := [*_check_files(folder, groups, only_misread=True)]:
+        raise ConfigError(problems)
 
 
-def explained(folder: Path, groups: list[str]) -> list[str]:
-    """All that is wrong with the files, for a composition that failed."""
-    return [*_faults(folder, groups, alone=False)]
+def describe_problems(folder: Path, groups: list[str]) -> list[str]:
+    """Return everything that is wrong with the files, to explain a composition that failed."""
+    return [*_check_files(folder, groups, only_misread=False)]
 
 
-def _faults(folder: Path, groups: list[str], alone: bool) -> Iterator[str]:
+def _check_files(folder: Path, groups: list[str], only_misread: bool) -> Iterator[str]:
     for group in groups:
         try:
             files = sorted((folder / group).rglob("*.yaml"))
@@ -60,58 +64,64 @@ def _faults(folder: Path, groups: list[str], alone: bool) -> Iterator[str]:
             return
         for path in files:
             name = path.relative_to(folder).as_posix()
-            if fault := _misread(path) or ("" if alone else _malformed(path, group)):
-                yield f"--config-dir: {name}: {fault}"
+            if problem := _check_misread(path) or ("" if only_misread else _check_content(path, group)):
+                yield f"--config-dir: {name}: {problem}"
 
 
-def _misread(path: Path) -> str:
+def _check_misread(path: Path) -> str:
+    """Return why Hydra would misread a file, or an empty string; malformed files are left to `_check_content`."""
     try:
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
             return ""
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
             return "expected a file of YAML of up to 1 MiB, got another kind or size"
         root = yaml.compose(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
     except OSError as error:
         return f"expected a file that can be read, got {first_line(error)}"
     except (ValueError, yaml.YAMLError, RecursionError):
-        return ""  # malformed, which is no danger
-    if root is not None and _size(root, {}) > MOST:
+        return ""
+    if root is not None and _count_values(root, {}) > MAX_VALUES:
         return "expected values that end, got aliases that contain themselves or one another"
-    return next(_other_numbers(root), "")
+    return next(_surprising_numbers(root), "")
 
 
-def _other_numbers(root: Any) -> Iterator[str]:
-    """Numbers that YAML 1.1 reads otherwise than they are written, `010` as 8 and `1:30` as 90."""
+def _surprising_numbers(root: Any) -> Iterator[str]:
+    """Yield numbers that YAML 1.1 does not read in base 10: it reads `010` as 8 and `1:30` as 90."""
     nodes, seen = [root], set[int]()
-    for node in nodes:  # grows
+    for node in nodes:  # the loop appends to this list
         if id(node) in seen:  # an alias
             continue
         seen.add(id(node))
         if isinstance(node, yaml.CollectionNode):
-            nodes += [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+            nodes += _children(node)
         elif isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
-            base = next((base for form, base in NUMBERS.items() if form.fullmatch(node.value)), None)
+            base = next((base for pattern, base in SURPRISING_NUMBERS.items() if pattern.fullmatch(node.value)), None)
             if base is not None:
                 line = node.start_mark.line + 1
                 got = f"{node.value} on line {line}, which is read in {base}"
                 yield f"expected a number in base 10, or text in quotes, got {got}"
 
 
-def _size(node: Any, sizes: dict[int, float]) -> float:
-    """Values below a node, as often as aliases repeat them; infinity for one that contains itself."""
-    if id(node) not in sizes:
-        sizes[id(node)] = float("inf")  # until it is known
-        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
-        parts = (part for item in inner for part in (item if isinstance(item, tuple) else (item,)))
-        sizes[id(node)] = 1 + sum(_size(part, sizes) for part in parts)
-    return sizes[id(node)]
+def _count_values(node: Any, counts: dict[int, float]) -> float:
+    """Count the values below a node, with aliases written out; infinity for a node that contains itself."""
+    if id(node) not in counts:
+        counts[id(node)] = float("inf")  # what an alias of this node sees until the count is known
+        counts[id(node)] = 1 + sum(_count_values(child, counts) for child in _children(node))
+    return counts[id(node)]
 
 
-def _malformed(path: Path, group: str) -> str:
+def _children(node: Any) -> list[Any]:
+    """Return the items of a list, or the keys and values of a mapping."""
+    items = node.value if isinstance(node, yaml.CollectionNode) else ()
+    return [child for item in items for child in (item if isinstance(item, tuple) else (item,))]
+
+
+def _check_content(path: Path, group: str) -> str:
+    """Return why a file is no option of its group, or an empty string."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=get_yaml_loader())  # refuses keys that are there twice
+        content = yaml.load(text, Loader=get_yaml_loader())  # refuses duplicate keys
     except OSError as error:
         return f"expected a file that can be read, got {first_line(error)}"
     except UnicodeDecodeError:
@@ -120,19 +130,22 @@ def _malformed(path: Path, group: str) -> str:
         return f"expected YAML, got {' '.join(str(error).split())}"
     if content is not None and not isinstance(content, dict):
         return f"expected keys with values, got a {type(content).__name__}"
-    if group in ACROSS and "@package" not in text.partition("\n")[0]:
-        return f"expected {HEADER!r} as its first line, got none: without it no key is one of the run's"
-    return _including(content or {}, path, group)
+    if group in GLOBAL_GROUPS and "@package" not in text.partition("\n")[0]:
+        return f"expected {HEADER!r} as its first line, got none: without it, the run has none of its keys"
+    return _check_defaults(content or {}, path, group)
 
 
-def _including(content: dict[Any, Any], path: Path, group: str) -> str:
+def _check_defaults(content: dict[Any, Any], path: Path, group: str) -> str:
     defaults = content.get("defaults", [])
     if not isinstance(defaults, list):
         return f"expected a list of defaults, got {defaults!r}"
-    mine = {path.stem, f"/{group}/{path.stem}", f"{group}/{path.stem}"}
-    named = {option if isinstance(option, str) else f"{key}/{option}" for each in defaults for key, option in _of(each)}
-    return "expected defaults that end, got a file that includes itself" if named & mine else ""
+    own_names = {path.stem, f"/{group}/{path.stem}", f"{group}/{path.stem}"}
+    included = {name for default in defaults for name in _included_options(default)}
+    return "expected defaults that end, got a file that includes itself" if included & own_names else ""
 
 
-def _of(default: Any) -> list[tuple[str, Any]]:
-    return [(str(key), value) for key, value in default.items()] if isinstance(default, dict) else [("", default)]
+def _included_options(default: Any) -> list[str]:
+    """Return the options that an entry of a defaults list includes: `option`, or `group: option`."""
+    if not isinstance(default, dict):
+        return [default if isinstance(default, str) else f"/{default}"]
+    return [option if isinstance(option, str) else f"{group}/{option}" for group, option in default.items()]
