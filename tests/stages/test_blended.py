@@ -1,4 +1,4 @@
-"""The unlearned model mixed with the original, in a real, small run: who is judged, what is shared, what is told."""
+"""Blending the unlearned model with the original in a small run: what is measured, shared and reported."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def validation_accuracy(run: Finished, model: torch.nn.Module) -> float:
     return float((found.logits.argmax(1) == found.labels).sum()) / len(data)
 
 
-def test_its_weights_are_the_mixture_and_reach_the_target(mixed: Finished) -> None:
-    stage, need = blended(mixed), mixed.context.need
-    told = need(stage).json("blend.json")
+def test_a_blend_mixes_the_weights_and_reaches_the_target(mixed: Finished) -> None:
+    stage, get = blended(mixed), mixed.context.get
+    told = get(stage).json("blend.json")
     a, target = told["a"], told["target"]
     before, after, found = (
-        read_tensors(need(each), "model.safetensors") for each in (stage.original, stage.unlearned, stage)
+        read_tensors(get(each), "model.safetensors") for each in (stage.original, stage.unlearned, stage)
     )
     assert 0 < a < 1
     assert found.keys() == before.keys()
@@ -74,7 +74,7 @@ def test_its_weights_are_the_mixture_and_reach_the_target(mixed: Finished) -> No
     assert -1e-9 <= told["validation_accuracy"] - target <= 2 / n
 
 
-def test_only_validation_is_looked_at(mixed: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_blend_reads_only_validation(mixed: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stage, looked_at = blended(mixed), set[Subset]()
     load = Samples.load
 
@@ -90,7 +90,7 @@ def test_only_validation_is_looked_at(mixed: Finished, monkeypatch: pytest.Monke
     assert (tmp_path / "blend.json").read_bytes() == kept.read_bytes()
 
 
-def test_it_is_judged_in_place_of_the_unlearned_model(mixed: Finished) -> None:
+def test_a_blend_is_measured_in_place_of_the_unlearned_model(mixed: Finished) -> None:
     stage = blended(mixed)
     mine = [reading for reading in mixed.outcome.plan.evaluations if reading.role is Role.UNLEARNED]
     assert mine
@@ -117,7 +117,7 @@ def _built(run: Finished) -> set[str]:
     return {f"{entry.folder.parent.name}/{key}" for key, entry in run.context.entries.items() if not entry.reused}
 
 
-def test_no_key_hangs_on_a_blend_but_its_own(composed: Compose) -> None:
+def test_a_blend_changes_no_key_but_its_own(composed: Compose) -> None:
     """Else stores that were filled before there was a blend would be built anew."""
     plain, mix = (make_plan(config.instantiate(composed(f"blend={name}"))) for name in ("none", "mix"))
     assert [stage.key for stage in plain.shared_stages] == [stage.key for stage in mix.shared_stages]
@@ -141,25 +141,25 @@ def test_the_key_of_a_blend_holds_its_fields_and_its_code(composed: Compose, fie
     assert one.spec["original"] == {"stage": one.unlearned.original.key}  # type: ignore[union-attr]
 
 
-def test_a_model_that_reaches_the_target_is_the_unlearned_one_to_the_bit(mixed: Finished, run: Run) -> None:
+def test_a_model_that_reaches_the_target_stays_bit_identical(mixed: Finished, run: Run) -> None:
     easy = run(mixed.store, *BARE, "blend=mix", "blend.target=0.01")
-    stage, need = blended(easy), easy.context.need
-    assert need(stage).json("blend.json")["a"] == 0
-    files = [need(each).meta["files"]["model.safetensors"] for each in (stage, stage.unlearned)]
+    stage, get = blended(easy), easy.context.get
+    assert get(stage).json("blend.json")["a"] == 0
+    files = [get(each).meta["files"]["model.safetensors"] for each in (stage, stage.unlearned)]
     assert files[0] == files[1]
     assert "blended with none of the original" in " ".join(
         footer(assemble(easy.outcome, config.to_plain_dict(easy.composed), {}))
     )
 
 
-def test_a_target_out_of_reach_is_one_line_and_nothing_is_stored(mixed: Finished, run: Run) -> None:
+def test_an_unreachable_target_is_one_line_and_stores_nothing(mixed: Finished, run: Run) -> None:
     before = set(mixed.store.glob("blended/*"))
     with pytest.raises(UnlearnError, match=r"^blend\.target: expected at most the original's validation .*, got 1\.0$"):
         run(mixed.store, *BARE, "blend=mix", "blend.target=1.0")
     assert set(mixed.store.glob("blended/*")) == before
 
 
-def test_report_table_and_page_tell_it_and_its_cost(mixed: Finished, tmp_path: Path) -> None:
+def test_report_table_and_page_show_the_blend_and_its_cost(mixed: Finished, tmp_path: Path) -> None:
     found = assemble(mixed.outcome, config.to_plain_dict(mixed.composed), {"strategy": "weight_noise", "blend": "mix"})
     stage, entry = blended(mixed), mixed.context.get(blended(mixed))
     assert found["blend"] == entry.json("blend.json")
@@ -177,7 +177,7 @@ def test_report_table_and_page_tell_it_and_its_cost(mixed: Finished, tmp_path: P
     assert line in render(found, Examples())
 
 
-def test_without_a_blend_a_report_says_nothing_of_it(mixed: Finished, run: Run) -> None:
+def test_without_a_blend_a_report_does_not_mention_it(mixed: Finished, run: Run) -> None:
     plain = run(mixed.store, *BARE)
     found = assemble(plain.outcome, config.to_plain_dict(plain.composed), {})
     assert "blend" not in found

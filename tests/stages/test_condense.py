@@ -1,4 +1,4 @@
-"""A condensed retain set, through all stages: what is left of whom, who reads it, what it costs, and its purge."""
+"""The condensed retain set in a small run: its content, its readers, its cost and its purge."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def written(found: Finished) -> dict[str, Tensor]:
     return read_tensors(found.context.get(stage_of(found)), "condensed.safetensors")
 
 
-def test_what_is_left_are_real_retain_images_and_mixtures(condensed: Finished) -> None:
+def test_the_condensed_set_holds_real_retain_images_and_mixtures(condensed: Finished) -> None:
     said, context = written(condensed), condensed.context
     left, retain = (part.load(context) for part in (stage_of(condensed), condensed.outcome.plan.unlearned.retain))
     mixed = said["condensed"]
@@ -67,7 +67,7 @@ def test_what_is_left_are_real_retain_images_and_mixtures(condensed: Finished) -
 
 
 @pytest.mark.parametrize("part", ["forget", "validation", "holdout"])
-def test_nobody_from_outside_the_retain_set_is_read(condensed: Finished, part: str) -> None:
+def test_condensing_reads_only_the_retain_set(condensed: Finished, part: str) -> None:
     split = read_tensors(condensed.context.get(condensed.outcome.plan.split), "split.safetensors")
     assert len(split[part]) > 10
     assert not torch.isin(written(condensed)["index"], split[part]).any()
@@ -76,7 +76,7 @@ def test_nobody_from_outside_the_retain_set_is_read(condensed: Finished, part: s
     assert {stage.forget.subset, stage.retain.subset} == {Subset.FORGET, Subset.RETAIN}  # all it can read
 
 
-def test_clusters_with_a_forget_sample_keep_their_images_and_the_others_become_one(condensed: Finished) -> None:
+def test_clusters_with_a_forget_sample_keep_their_images_and_others_become_one_image(condensed: Finished) -> None:
     stage, context, said = stage_of(condensed), condensed.context, written(condensed)
     retain, forget, model = stage.retain.load(context), stage.forget.load(context), stage.original.load(context)
     known = torch.cat([features(model, retain), features(model, forget)])
@@ -115,11 +115,11 @@ def test_a_mixture_of_one_image_twice_is_that_image(condensed: Finished) -> None
     for offset in (0, 64, 128, 192):
         twice = (every + offset).repeat(2, 1, 1, 1)
         images = Images(twice, torch.zeros(2, dtype=torch.long), torch.arange(2))
-        (made,) = stage._mixtures(model, images, features(model, images), [torch.arange(2)], lambda *_: None)
+        (made,) = stage._mix_clusters(model, images, features(model, images), [torch.arange(2)], lambda *_: None)
         assert made.equal(twice[0])
 
 
-def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose) -> None:
+def test_only_the_strategy_reads_the_condensed_set(condensed: Finished, composed: Compose) -> None:
     plan, context = condensed.outcome.plan, condensed.context
     read = LazySubsets(plan.unlearned.subset_sources, context)
     assert torch.equal(read[Subset.RETAIN].index, written(condensed)["index"])
@@ -132,7 +132,7 @@ def test_it_is_read_by_the_strategy_alone(condensed: Finished, composed: Compose
     assert {score.samples for score in scored.scores} == {scored.forget, scored.retain}
 
 
-def test_the_report_tells_how_many_are_left_and_what_that_cost(condensed: Finished) -> None:
+def test_the_report_shows_the_condensed_size_and_its_cost(condensed: Finished) -> None:
     report = assemble(condensed.outcome, config.to_plain_dict(condensed.composed), {})
     said, counts = written(condensed), report["retain"]
     retain = len(condensed.outcome.plan.unlearned.retain.load(condensed.context))
@@ -143,7 +143,7 @@ def test_the_report_tells_how_many_are_left_and_what_that_cost(condensed: Finish
     assert stage_of(condensed).key in report["statistics"]["unlearned/seconds"]["keys"]
 
 
-def test_all_of_the_retain_set_is_read_otherwise(condensed: Finished, run: Run) -> None:
+def test_without_condensing_the_whole_retain_set_is_read(condensed: Finished, run: Run) -> None:
     full = run(condensed.store, "retain=full", *REQUEST[2:])
     assert full.outcome.plan.unlearned.condensed is None
     assert full.outcome.plan.unlearned.subset_sources[Subset.RETAIN] == full.outcome.plan.unlearned.retain
@@ -154,14 +154,14 @@ def test_all_of_the_retain_set_is_read_otherwise(condensed: Finished, run: Run) 
     assert full.outcome.plan.unlearned.key != condensed.outcome.plan.unlearned.key
 
 
-def test_a_class_that_is_forgotten_whole_leaves_nothing(run: Run, condensed: Finished) -> None:
+def test_a_class_that_is_forgotten_whole_is_not_in_the_condensed_set(run: Run, condensed: Finished) -> None:
     found = run(condensed.store, *REQUEST[:5], *REQUEST[6:], "forget=class_wise", "forget.class_index=3")
     said = written(found)
     assert said["labels"].unique().tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert 50 < len(said["labels"]) < 60  # one image of each of the others' clusters
 
 
-def test_the_same_in_a_fresh_store_gives_the_same_bits(condensed: Finished, run: Run, tmp_path: Path) -> None:
+def test_condensing_in_a_fresh_store_gives_the_same_bits(condensed: Finished, run: Run, tmp_path: Path) -> None:
     again = run(tmp_path, *REQUEST)
     files = [each.context.get(stage_of(each)).meta["files"] for each in (condensed, again)]
     assert files[0] == files[1]
@@ -183,7 +183,7 @@ def test_images_on_disk_are_condensed_to_the_same_bytes(run: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize(("part", "goes"), [("forget", True), ("retain", True), ("holdout", False)])
-def test_a_purge_takes_it_with_the_images_it_was_made_of(condensed: Finished, part: str, goes: bool) -> None:
+def test_a_purge_removes_the_condensed_set_with_its_source_images(condensed: Finished, part: str, goes: bool) -> None:
     """The forgotten too: they decided what was mixed."""
     split = read_tensors(condensed.context.get(condensed.outcome.plan.split), "split.safetensors")
     catalogue = Catalogue.read(condensed.store)
@@ -199,7 +199,7 @@ def plan_of(composed: Compose, *overrides: str) -> Plan:
     return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
-def test_strategies_share_one_and_nothing_else_hangs_on_it(composed: Compose) -> None:
+def test_strategies_share_one_condensed_set_and_no_other_key_depends_on_it(composed: Compose) -> None:
     full = plan_of(composed, "strategy=finetune")
     tuned, perturbed = (plan_of(composed, f"strategy={name}", "retain=condensed") for name in ("finetune", "random_k"))
     assert tuned.unlearned.condensed == perturbed.unlearned.condensed is not None
@@ -219,14 +219,14 @@ def test_strategies_share_one_and_nothing_else_hangs_on_it(composed: Compose) ->
         (("strategy=lrp_path", "forget=class_wise"), False),
     ],
 )
-def test_it_is_made_and_paid_for_where_the_retain_set_is_read(
+def test_condensing_is_planned_where_a_strategy_reads_the_retain_set(
     composed: Compose, overrides: tuple[str, ...], condenses: bool
 ) -> None:
     plan = plan_of(composed, "retain=condensed", *overrides)
     assert any(isinstance(stage, Condense) for stage in plan.unlearning_stages) == condenses
 
 
-def test_under_the_marker_the_forgotten_are_the_marked(composed: Compose) -> None:
+def test_under_the_marker_condensing_reads_marked_forget_images(composed: Compose) -> None:
     stage = plan_of(composed, "spd_gan=marker", "retain=condensed").unlearned.condensed
     assert stage is not None
     assert (stage.forget.subset, stage.retain.subset) == (Subset.PERTURBED_FORGET, Subset.RETAIN)

@@ -1,4 +1,4 @@
-"""Copies of forgotten images that remain are named, in memory and streamed."""
+"""Remaining copies of forgotten images are named, for data in memory and streamed data."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_copies_in_any_subset_are_named(photos: Path, tmp_path: Path, limit: int
     assert all(name in line for name in named)
 
 
-def test_a_copy_that_is_forgotten_as_well_does_not_remain(photos: Path, tmp_path: Path) -> None:
+def test_a_copy_that_is_also_forgotten_does_not_remain(photos: Path, tmp_path: Path) -> None:
     shutil.copy(photos / "train/digit0/3.png", photos / "train/digit0/again.png")
     (tmp_path / "request.txt").write_text("train/digit0/3.png\ntrain/digit0/again.png\n")
     found = copies(tmp_path, ImageFolder(root=str(photos), workers=0), Indices(str(tmp_path / "request.txt")))
@@ -65,7 +65,7 @@ def test_a_copy_that_is_forgotten_as_well_does_not_remain(photos: Path, tmp_path
     assert list(remaining(found)) == []
 
 
-def test_a_copy_in_a_validation_split_of_its_own_is_named(photos: Path, tmp_path: Path) -> None:
+def test_a_copy_in_a_separate_validation_part_is_named(photos: Path, tmp_path: Path) -> None:
     (photos / "val/digit1").mkdir(parents=True)
     shutil.copy(photos / "train/digit0/3.png", photos / "val/digit1/a\nb.png")
     (tmp_path / "request.txt").write_text("train/digit0/3.png\n")

@@ -1,4 +1,4 @@
-"""A request to correct labels, through all stages: who is trained on which labels, and what a purge makes of it."""
+"""A request to correct labels in a small run: which labels each model learns, and what a purge removes."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def judged(found: Finished, record: int) -> tuple[set[str], set[str]]:
     return {each.label for each in told.going}, {item.label for item, _ in told.undecided}
 
 
-def test_every_subset_that_a_model_may_read_is_known_to_a_purge() -> None:
+def test_a_purge_knows_every_subset_that_a_model_may_read() -> None:
     others = {Subset.CLEAN_FORGET, Subset.PROBES}  # stored as `forget`; made from weights, by nobody's record
     assert set(PARTS) | others == set(Subset)
 
 
 @pytest.mark.parametrize("part", ["forget", "retain", "holdout"])
-def test_a_purge_takes_whatever_learnt_a_record_under_either_label(corrected: Finished, part: str) -> None:
+def test_a_purge_removes_models_that_learned_a_record_under_either_label(corrected: Finished, part: str) -> None:
     split = read_tensors(corrected.context.get(corrected.outcome.plan.split), "split.safetensors")
     going, undecided = judged(corrected, int(split[part][0]))
     models = {"train original (seed 0)", "train retrained (seed 0)", "unlearn Identity (seed 0)"}
@@ -86,7 +86,7 @@ def test_a_purge_takes_whatever_learnt_a_record_under_either_label(corrected: Fi
         assert "predict retrained on relabelled" in going
 
 
-def test_a_model_that_learnt_a_record_under_another_label_did_not_forget_it(
+def test_a_model_that_learned_a_record_under_another_label_did_not_forget_it(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Finetune, "corrects_labels", True, raising=True)  # stands for a strategy that does

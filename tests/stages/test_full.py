@@ -1,4 +1,4 @@
-"""All metrics on one small run: what they read is made by stages, and known answers come out."""
+"""All metrics on one small run give known answers from what stages build."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gradients(run: Finished, model: Classifier, subset: Subset) -> Tensor:
 
 
 @pytest.mark.parametrize("role", [Role.ORIGINAL, Role.UNLEARNED])
-def test_the_untouched_model_is_at_no_distance_from_the_original(full: Finished, role: Role) -> None:
+def test_an_unchanged_model_has_distance_zero_from_the_original(full: Finished, role: Role) -> None:
     assert full.value(role, "layer_distance_to_original") == 0.0
     assert full.value(role, "layer_distance_to_original_net.0") == 0.0
     assert full.value(role, "zrf") == full.value(Role.ORIGINAL, "zrf")
@@ -90,7 +90,7 @@ def test_layer_distance_is_that_of_the_parameters(full: Finished) -> None:
     assert full.value(Role.ORIGINAL, "layer_distance_to_retrained") == pytest.approx(expected)
 
 
-def test_the_random_net_of_zrf_is_one_that_never_learnt(full: Finished) -> None:
+def test_zrf_compares_with_an_untrained_net(full: Finished) -> None:
     """All models are held against the same one, which is sure of nothing; SciPy's divergence from it, in bits."""
     stages = [reading.stage for reading, _ in full.outcome.measurements if isinstance(reading.stage.metric, Zrf)]
     (net,) = {stage.untrained.predictions[Subset.FORGET].key: stage for stage in stages}.values()

@@ -1,4 +1,4 @@
-"""A net that takes first values from its training images: each model from its own, once."""
+"""Nets that initialise values from data use each model's own training images, once."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def trained(finished: Finished) -> list[Train]:
     return found  # type: ignore[return-value]
 
 
-def test_each_model_has_the_whitening_of_its_own_images(whitened: Finished) -> None:
+def test_each_model_gets_the_whitening_of_its_own_images(whitened: Finished) -> None:
     """The retrained model's thus knows nothing of the forget set."""
     found = []
     for stage in trained(whitened):
@@ -59,12 +59,12 @@ def test_each_model_has_the_whitening_of_its_own_images(whitened: Finished) -> N
     assert all((one - other).abs().max() > 1e-3 for i, one in enumerate(found) for other in found[:i])
 
 
-def test_shadow_models_at_once_have_it_too(whitened: Finished) -> None:
+def test_shadow_models_trained_together_get_it_too(whitened: Finished) -> None:
     entries = [whitened.context.peek(stage) for stage in trained(whitened)[2:]]
     assert [entry.meta.get("stacked") for entry in entries if entry] == [COUNT] * COUNT
 
 
-def test_the_unlearned_model_and_a_fresh_one_of_its_strategy_keep_the_original_s(whitened: Finished) -> None:
+def test_unlearned_and_fresh_models_keep_the_whitening_of_the_original(whitened: Finished) -> None:
     stage, context = whitened.outcome.plan.unlearned, whitened.context
     original = stage.original.load(context)
     fresh = stage._fresh(original)
@@ -75,7 +75,7 @@ def test_the_unlearned_model_and_a_fresh_one_of_its_strategy_keep_the_original_s
     assert not torch.equal(basis(stage.original.fresh("init/untrained", 0)), basis(original))
 
 
-def test_a_net_that_takes_nothing_reads_nothing(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_without_values_from_data_reads_no_images(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("images were read")
 

@@ -1,4 +1,4 @@
-"""A training stage that is stopped goes on from its last epoch, and leaves what an undisturbed one leaves."""
+"""An interrupted training resumes after its last epoch and ends like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def check(again: Finished, finished: Finished) -> dict[str, Any]:
     return meta
 
 
-def test_a_killed_stage_goes_on(finished: Finished, run: Run, lacking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_resumes(
+    finished: Finished, run: Run, lacking: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patched:
         kill_after(patched, 3)
         with pytest.raises(Killed):
@@ -80,7 +82,7 @@ def test_a_killed_stage_goes_on(finished: Finished, run: Run, lacking: Path, mon
     assert "train retrained (seed 0)     resumed at epoch 3\n" in again.console
 
 
-def test_what_cannot_be_used_is_dropped(finished: Finished, run: Run, lacking: Path) -> None:
+def test_an_unusable_checkpoint_is_deleted(finished: Finished, run: Run, lacking: Path) -> None:
     kept = lacking / "partial" / finished.outcome.plan.retrained[0].key / "last.ckpt"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"PK\x03\x04 and then the power went")
@@ -103,7 +105,7 @@ def small_disk(largest: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("every", [0, 3600])
-def test_a_disk_without_room_is_told_and_nothing_half_written_stays(
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     finished: Finished, run: Run, lacking: Path, every: int
 ) -> None:
     with small_disk(2000), pytest.raises(StoreError, match=r"^paths\.store: .*free space.*$"):
@@ -113,13 +115,13 @@ def test_a_disk_without_room_is_told_and_nothing_half_written_stays(
     check(run(lacking), finished)
 
 
-def test_what_diverged_is_not_kept(run: Run, tmp_path: Path) -> None:
+def test_a_diverged_training_keeps_no_checkpoint(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError):
         run(tmp_path, *ALONE, EAGER, "train.lr=1e3", "train.epochs=50", "train.optimizer=sgd")
     assert not list((tmp_path / "partial").glob("*"))
 
 
-def test_waiting_for_another_process_is_told(
+def test_waiting_for_another_process_is_printed(
     finished: Finished, run: Run, lacking: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unlearn.core.artifact_store.PATIENCE", 0.05)
@@ -197,9 +199,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["cpu", "ddp"])
-def test_stopped_by_any_signal_the_same_command_goes_on(
-    undisturbed: dict[str, Path], tmp_path: Path, trainer: str
-) -> None:
+def test_a_command_stopped_by_any_signal_resumes(undisturbed: dict[str, Path], tmp_path: Path, trainer: str) -> None:
     how = f"trainer={trainer}"
     for signum, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
         code, stderr = strike(tmp_path / "torn", signum, how)
@@ -213,7 +213,7 @@ def test_stopped_by_any_signal_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_several_processes_train_as_one_does(undisturbed: dict[str, Path]) -> None:
+def test_several_processes_train_the_same_model_as_one(undisturbed: dict[str, Path]) -> None:
     (alone, one), (shared, two) = (original(undisturbed[trainer]) for trainer in ("cpu", "ddp"))
     assert (alone["hardware"]["devices"], shared["hardware"]["devices"]) == (1, 2)
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)

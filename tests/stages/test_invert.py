@@ -1,4 +1,4 @@
-"""Inversion in a run: who reads what, what is shared, what is refused, and what is shown."""
+"""Image recovery in a run: what it reads, shares, refuses and shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from unlearn.report.inversion import recovery
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.stages.base import inputs
-from unlearn.stages.samples import load
+from unlearn.stages.samples import load_dataset
 from unlearn.tracking.wandb import _tables
 
 Compose = Callable[..., DictConfig]
@@ -47,14 +47,14 @@ def plan_of(composed: Compose, *overrides: str) -> Plan:
     return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
-def test_one_step_up_its_loss_gives_the_sample_and_its_class_away(inverted: Finished) -> None:
+def test_one_step_of_gradient_ascent_reveals_the_sample_and_its_class(inverted: Finished) -> None:
     assert inverted.value(Role.UNLEARNED, "feature_recovery_class") == 1
     assert (inverted.value(Role.UNLEARNED, "feature_recovery_cosine") or 0) > 0.8
     mine, theirs = (inverted.value(role, "feature_recovery_ssim") for role in (Role.UNLEARNED, Role.RETRAINED))
     assert (mine or 0) > 0.5 > (theirs or 0)
 
 
-def test_the_original_gives_nothing_away(inverted: Finished) -> None:
+def test_the_original_reveals_nothing(inverted: Finished) -> None:
     for reading, measured in inverted.outcome.measurements:
         for name, found in measured.items() if reading.role is Role.ORIGINAL else ():
             if name.startswith("label_") or name in {"feature_recovery_ssim", "feature_recovery_advantage"}:
@@ -62,7 +62,7 @@ def test_the_original_gives_nothing_away(inverted: Finished) -> None:
                 assert "the original" in (found.reason or "")
 
 
-def test_the_truth_is_the_forgotten_image_and_its_controls_are_of_the_holdout_set(inverted: Finished) -> None:
+def test_recovery_is_scored_against_the_forgotten_image_and_holdout_controls(inverted: Finished) -> None:
     sought = [reading.stage.subject.recovered for reading, _ in inverted.outcome.measurements]
     (view,) = {each.forgotten.key: each.forgotten for each in sought if each}.values()
     truth = view.load(inverted.context)
@@ -78,7 +78,7 @@ def test_the_truth_is_the_forgotten_image_and_its_controls_are_of_the_holdout_se
     assert torch.equal(truth.nearest, others[errors.argmin()].float() / 255)  # type: ignore[arg-type]
 
 
-def test_probing_images_are_made_of_the_original_alone_and_shared(composed: Compose) -> None:
+def test_probe_images_depend_only_on_the_original_and_are_shared(composed: Compose) -> None:
     plan = plan_of(composed, *LABELS)
     views = [view for reading in plan.evaluations for view in (reading.stage.subject, reading.stage.original)]
     probes = {stage.samples.key: stage.samples for view in views if (stage := view.predictions.get(Subset.PROBES))}
@@ -86,7 +86,7 @@ def test_probing_images_are_made_of_the_original_alone_and_shared(composed: Comp
     assert list(inputs(made)) == [plan.original]
 
 
-def test_nothing_else_is_keyed_by_it(composed: Compose) -> None:
+def test_recovery_changes_no_other_key(composed: Compose) -> None:
     """What metrics read that do not ask for it has the key it had."""
     stage = next(iter(plan_of(composed, "attacks=none").evaluations)).stage
     assert set(stage.spec["subject"]) == {"class", "predictions", "scores", "weights"}
@@ -119,7 +119,7 @@ def test_only_a_request_of_one_sample_can_be_recovered(composed: Compose, overri
 
 
 @pytest.mark.parametrize(("listed", "accepted"), [("7\n", True), ("7\n9\n", False)])
-def test_a_file_is_asked_how_many_it_names(composed: Compose, tmp_path: Path, listed: str, accepted: bool) -> None:
+def test_a_request_file_must_name_one_sample(composed: Compose, tmp_path: Path, listed: str, accepted: bool) -> None:
     request = tmp_path / "request.txt"
     request.write_text(listed)
     found = composed("attacks=feature_recovery", "spd_gan=off", "forget=indices", f"forget.file={request}")
@@ -139,7 +139,7 @@ class Private(Digits):
 @pytest.mark.parametrize(
     ("public", "asked", "shown"), [(True, None, True), (False, None, False), (False, True, True), (True, False, False)]
 )
-def test_images_leave_for_public_data_or_on_request(
+def test_images_are_shown_for_public_data_or_on_request(
     inverted: Finished, public: bool, asked: bool | None, shown: bool
 ) -> None:
     dataset = inverted.config.dataset if public else Private()
@@ -148,7 +148,7 @@ def test_images_leave_for_public_data_or_on_request(
     assert bool(found.why) != shown
 
 
-def test_the_page_shows_the_image_beside_what_was_recovered(inverted: Finished) -> None:
+def test_the_page_shows_the_image_next_to_the_recovered_one(inverted: Finished) -> None:
     found = recovery(inverted.config, inverted.outcome)
     names = [picture.name for picture in found.shown]
     assert names[:3] == ["the forgotten image", "by the unlearned model", "by the retrained model"]
@@ -159,20 +159,20 @@ def test_the_page_shows_the_image_beside_what_was_recovered(inverted: Finished) 
     assert "recovered SSIM" in page
 
 
-def test_wandb_gets_them_as_a_table(inverted: Finished) -> None:
+def test_wandb_gets_recovered_images_as_a_table(inverted: Finished) -> None:
     found = _tables(inverted.config, inverted.outcome)["recovery"]
     assert found.columns == ["what", "told", "image"]
     assert [row[0] for row in found.data] == [each.name for each in recovery(inverted.config, inverted.outcome).shown]
 
 
-def test_a_run_that_sought_nothing_shows_nothing(finished: Finished) -> None:
+def test_a_run_without_recovery_shows_no_images(finished: Finished) -> None:
     assert not recovery(finished.config, finished.outcome).shown
     assert not recovery(finished.config, finished.outcome).why
 
 
-def test_a_purge_takes_what_shows_the_record(inverted: Finished) -> None:
+def test_a_purge_removes_images_of_the_record(inverted: Finished) -> None:
     split = inverted.outcome.plan.split
-    requested = split.forget.split(load(inverted.config.dataset, inverted.context), inverted.context).forget
+    requested = split.forget.split(load_dataset(inverted.config.dataset, inverted.context), inverted.context).forget
     catalogue = Catalogue.read(inverted.store)
     judge = PurgePolicy(catalogue, Members(catalogue, inverted.config.dataset, requested))
     kinds = ("forgotten", "recover", "probes")

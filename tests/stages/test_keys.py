@@ -199,7 +199,7 @@ def test_how_it_is_run_is_not_in_the_keys(composed: Compose, override: str) -> N
 
 
 @pytest.mark.parametrize("override", FITTED)
-def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose, override: str) -> None:
+def test_precision_is_only_in_keys_of_fitted_models(composed: Compose, override: str) -> None:
     here, there = plan_of(composed()), plan_of(composed(override))
     assert here.original.key != there.original.key
     assert here.unlearned.key != there.unlearned.key
@@ -207,12 +207,12 @@ def test_precision_is_in_the_keys_of_what_is_fitted_alone(composed: Compose, ove
     assert noise[0].key == noise[1].key  # type: ignore[union-attr]
 
 
-def test_the_usual_numerics_leave_keys_as_they_were(composed: Compose) -> None:
+def test_default_numerics_do_not_change_keys(composed: Compose) -> None:
     numerics = plan_of(composed()).original.spec["numerics"]
     assert numerics == {"class": "Numerics", "deterministic": True, "precision": "32", "devices": 1}
 
 
-def test_a_gpu_is_in_every_key_that_its_digits_are_in(composed: Compose, tmp_path: Path) -> None:
+def test_a_gpu_is_in_every_key_whose_digits_depend_on_it(composed: Compose, tmp_path: Path) -> None:
     """Also of what is made of a checkpoint, which is the same on both: predictions, scores, unlearned models."""
     here, there = (stages(plan_of(composed(*more))) for more in ((), ("trainer=gpu",)))
     assert not set(here) & set(there)
@@ -224,7 +224,7 @@ def test_a_gpu_is_in_every_key_that_its_digits_are_in(composed: Compose, tmp_pat
     assert not set(here) & set(there)
 
 
-def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -> None:
+def test_world_size_is_only_in_keys_of_trained_models(composed: Compose) -> None:
     one, two = plan_of(composed("spd_gan=noise")), plan_of(composed("spd_gan=noise", "trainer=ddp"))
     assert one.original.key != two.original.key
     assert one.spd_gan.key == two.spd_gan.key  # type: ignore[union-attr]
@@ -233,13 +233,13 @@ def test_world_size_is_in_the_keys_of_what_is_trained_alone(composed: Compose) -
 
 
 @pytest.mark.parametrize("more", [(), ("retain=condensed",), ("attacks=full",), ("spd_gan=noise",)])
-def test_threads_are_in_every_key_that_hangs_on_sums(composed: Compose, more: tuple[str, ...]) -> None:
+def test_threads_are_in_every_key_that_depends_on_sums(composed: Compose, more: tuple[str, ...]) -> None:
     one, two = (plan_of(composed(f"trainer.threads={threads}", *more)) for threads in (1, 2))
     shared = set(stages(one)) & set(stages(two))
     assert {stages(one)[key].kind for key in shared} <= {"split"}
 
 
-def test_threads_are_in_the_keys_of_what_is_read_off_a_checkpoint(composed: Compose, tmp_path: Path) -> None:
+def test_threads_are_in_the_keys_of_all_results_of_a_checkpoint(composed: Compose, tmp_path: Path) -> None:
     """It was not trained here, so that nothing but the threads differs."""
     file = tmp_path / "mine.safetensors"
     save_file(plan_of(composed()).original.fresh("init/elsewhere", 0).net.state_dict(), file)
@@ -249,7 +249,7 @@ def test_threads_are_in_the_keys_of_what_is_read_off_a_checkpoint(composed: Comp
     assert "threads" not in one.original.spec
 
 
-def test_one_thread_leaves_keys_as_they_were(composed: Compose) -> None:
+def test_one_thread_does_not_change_keys(composed: Compose) -> None:
     plan = plan_of(composed("trainer.threads=1"))
     assert plan.original.spec["numerics"].keys() == {"class", "deterministic", "precision", "devices"}
     assert keys_of(composed("trainer.threads=1")) == keys_of(composed())  # a small net
@@ -257,15 +257,15 @@ def test_one_thread_leaves_keys_as_they_were(composed: Compose) -> None:
 
 @pytest.mark.parametrize(("options", "threads"), [(("model=resnet18",), 8), (("model=cnn",), 1), (("model=mlp",), 1)])
 def test_the_default_number_of_threads_depends_on_the_net(
-    composed: Compose, find_options: tuple[str, ...], threads: int
+    composed: Compose, options: tuple[str, ...], threads: int
 ) -> None:
-    assert config.instantiate(composed(*find_options)).trainer.threads == threads
-    assert config.instantiate(composed(*find_options, "trainer=gpu")).trainer.threads == 1
-    assert config.instantiate(composed(*find_options, "trainer.threads=3")).trainer.threads == 3
+    assert config.instantiate(composed(*options)).trainer.threads == threads
+    assert config.instantiate(composed(*options, "trainer=gpu")).trainer.threads == 1
+    assert config.instantiate(composed(*options, "trainer.threads=3")).trainer.threads == 3
 
 
 @pytest.mark.parametrize("threads", [0, 257, 100_000])
-def test_more_threads_than_torch_bears_are_refused(composed: Compose, threads: int) -> None:
+def test_more_threads_than_torch_supports_are_refused(composed: Compose, threads: int) -> None:
     with pytest.raises(ConfigError, match=r"trainer\.threads: expected a number from 1 to 256"):
         config.instantiate(composed(f"trainer.threads={threads}"))
 
@@ -339,7 +339,7 @@ OFF = ("spd_gan=off",)
 
 
 @pytest.mark.parametrize("overrides", [("forget.share=0.2",), ("forget.count=5",), ("forget=class_wise",)])
-def test_without_spd_gan_the_original_does_not_know_who_will_be_forgotten(
+def test_without_spd_gan_the_original_does_not_depend_on_the_request(
     composed: Compose, overrides: tuple[str, ...]
 ) -> None:
     here, there = plan_of(composed(*OFF)), plan_of(composed(*OFF, *overrides))
@@ -356,12 +356,12 @@ def test_roles_never_share_a_model(composed: Compose) -> None:
     assert len({plan.original.key, plan.spd_gan.guide.key, *(model.key for model in plan.retrained)}) == 4
 
 
-def test_the_evaluation_seed_touches_readings_alone(composed: Compose) -> None:
+def test_the_evaluation_seed_only_changes_keys_of_evaluations(composed: Compose) -> None:
     here, there = (stages(plan_of(composed(f"seeds.evaluate={seed}"))) for seed in (0, 1))
     assert {type(stage).__name__ for key, stage in there.items() if key not in here} == {"Evaluate"}
 
 
-def test_a_request_is_keyed_by_who_it_names(composed: Compose, tmp_path: Path) -> None:
+def test_a_request_is_keyed_by_the_records_it_names(composed: Compose, tmp_path: Path) -> None:
     texts = {"a.txt": "3\n5\n", "b.csv": "who,index\nx,5\ny,3\n", "c.json": "[5, 3]", "other.txt": "3\n6\n"}
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
@@ -392,7 +392,7 @@ def test_corrections_are_keyed_by_records_and_labels_and_not_by_their_file(compo
         assert (models[name][0] == models["a.csv"][0]) is bool(same)
 
 
-def test_undoing_label_noise_leaves_the_original_what_it_is(composed: Compose) -> None:
+def test_undoing_label_noise_does_not_change_the_original(composed: Compose) -> None:
     noise = ("dataset.label_noise=0.1", "strategy=identity", "spd_gan=off")
     here, there = (plan_of(composed(*noise, f"forget={forget}")) for forget in ("relabel", "mislabelled"))
     assert here.original.key == there.original.key
@@ -413,7 +413,7 @@ class Color(StrEnum):
     RED = "red"
 
 
-def test_a_stage_stands_in_a_key_by_its_own() -> None:
+def test_a_stage_enters_a_key_by_its_own_key() -> None:
     inner = Toy(1)
     assert canonicalize(inner) == {"stage": inner.key}
     assert Toy(inner).spec == {"kind": "toy", "version": 1, "value": {"stage": inner.key}}
@@ -427,7 +427,7 @@ class Grown(Toy):
     kind = "toy"
 
 
-def test_a_field_that_came_later_leaves_keys_as_they_were() -> None:
+def test_a_later_field_at_its_default_does_not_change_keys() -> None:
     assert Grown(1).key == Toy(1).key
     assert Grown(1, more=2).spec == Toy(1).spec | {"more": 2}
 
@@ -456,7 +456,7 @@ def test_values_that_differ_have_different_keys(one: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", 1j, lambda: None])
-def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+def test_a_value_without_a_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="no canonical form"):
         canonicalize(value)
 
@@ -491,7 +491,7 @@ PLAIN = 'class A:\n    """One."""\n\n    def f(self, x):\n        """Two."""\n  
         PLAIN.replace("\n\n", "\n\n\n"),
     ],
 )
-def test_code_hash_ignores_what_does_not_run(hashed: Callable[..., str], same: str) -> None:
+def test_code_hash_ignores_comments_and_layout(hashed: Callable[..., str], same: str) -> None:
     assert same != PLAIN
     assert hashed(a=same) == hashed(a=PLAIN)
 
@@ -512,7 +512,7 @@ def test_code_hash_follows_our_imports(hashed: Callable[..., str]) -> None:
     assert hashed(a=a, b=b, c=c.format(1) + "# a comment\n") == before
 
 
-def test_code_hash_leaves_shared_words_and_other_packages_alone(hashed: Callable[..., str]) -> None:
+def test_code_hash_ignores_shared_modules_and_other_packages(hashed: Callable[..., str]) -> None:
     imports = "import torch\nfrom unlearn.core.types import Role\nfrom unlearn.data.splits import x\n"
     assert hashed(a=imports)
 
@@ -523,7 +523,7 @@ def test_options_carry_their_code(composed: Compose, option: str) -> None:
     assert canonicalize(value)["code"] == code_hash(type(value).__module__)
 
 
-def test_keys_do_not_hang_on_how_stages_are_run() -> None:
+def test_keys_do_not_depend_on_the_code_that_runs_stages() -> None:
     """A wider column on the console must not retrain a model: stages are covered by their version."""
     for room in ("core.progress", "core.artifact_store", "stages.base", "stages.samples", "training.trainer"):
         assert f"unlearn.{room}".startswith(keys.NOT_HASHED)

@@ -1,4 +1,4 @@
-"""A model that was trained elsewhere, hard and mislabelled records, and SPD-GAN's probe: real, small runs."""
+"""Small runs with a checkpoint, with hard and mislabelled records, and with SPD-GAN's probe."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_original_is_the_checkpoint_behind_the_normalisation(brought: Finish
     assert torch.allclose(original.load(brought.context)(images), expected, atol=1e-6)
 
 
-def test_all_subsets_stay_apart_when_it_was_trained_on_all(brought: Finished) -> None:
+def test_subsets_do_not_overlap_when_the_checkpoint_was_trained_on_all_data(brought: Finished) -> None:
     found, context = brought.outcome.plan, brought.context
     forget, retain = (found.unlearned.forget.load(context), found.unlearned.retain.load(context))
     assert torch.cat([forget.index, retain.index]).sort().values.tolist() == list(range(300))
@@ -91,7 +91,7 @@ def test_all_subsets_stay_apart_when_it_was_trained_on_all(brought: Finished) ->
     assert indices.sort().values.tolist() == list(range(360))  # all of the test part, each once
 
 
-def test_the_report_tells_whose_model_and_whose_recipe(brought: Finished) -> None:
+def test_the_report_names_the_checkpoint_and_the_recipe(brought: Finished) -> None:
     report = assemble(brought.outcome, config.to_plain_dict(brought.composed), {})
     assert "net.pt, trained elsewhere" in report["notes"]["checkpoint"]
     assert "this run's recipe" in report["notes"]["checkpoint"]
@@ -124,14 +124,14 @@ def test_the_key_holds_the_files_content_and_the_records(composed: Compose, else
 
 
 @pytest.mark.parametrize("same", ["seeds.train=5", "dataset.flip=true", "forget.share=0.2"])
-def test_a_checkpoint_has_one_key_whatever_is_done_with_it(composed: Compose, elsewhere: Path, same: str) -> None:
+def test_the_key_of_a_checkpoint_does_not_depend_on_its_use(composed: Compose, elsewhere: Path, same: str) -> None:
     told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all")
     here, there = (make_plan(config.instantiate(composed(*told, *more))) for more in ((), (same,)))
     assert here.original.key == there.original.key
     assert here.unlearned.original.spec["samples"] == [[1, 8, 8], 10, [0.305], [0.376]]
 
 
-def test_the_split_tells_which_part_it_counts_in(brought: Finished, probed: Finished) -> None:
+def test_the_split_names_the_part_that_it_indexes(brought: Finished, probed: Finished) -> None:
     own, elsewhere = (
         read_tensors(found.context.get(found.outcome.plan.split), "split.safetensors") for found in (probed, brought)
     )
@@ -152,7 +152,7 @@ def test_the_split_tells_which_part_it_counts_in(brought: Finished, probed: Fini
         (["checkpoint.trained_on=nowhere.txt"], ["checkpoint.trained_on", "readable text file", "nowhere.txt"]),
     ],
 )
-def test_what_does_not_go_with_a_checkpoint_is_refused(
+def test_settings_that_conflict_with_a_checkpoint_are_refused(
     composed: Compose, elsewhere: Path, overrides: list[str], words: list[str]
 ) -> None:
     told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all", *overrides)
@@ -163,7 +163,7 @@ def test_what_does_not_go_with_a_checkpoint_is_refused(
     assert "\n" not in line
 
 
-def test_another_number_of_classes_is_told(composed: Compose, elsewhere: Path, tmp_path: Path) -> None:
+def test_another_number_of_classes_is_reported(composed: Compose, elsewhere: Path, tmp_path: Path) -> None:
     folder = ("dataset=image_folder", f"dataset.root={write_images(tmp_path)}", "dataset.channels=1")
     told = (*folder, "dataset.size_px=8", *OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all")
     with pytest.raises(ConfigError, match="the checkpoint has 10 classes, the data set 3"):
@@ -228,7 +228,7 @@ def test_the_probe_is_guided_by_the_original_and_changes_nothing(probed: Finishe
     assert probed.value(Role.UNLEARNED, "unlearning_degree") == 0
 
 
-def test_the_probe_reads_moved_images(probed: Finished) -> None:
+def test_the_probe_reads_perturbed_images(probed: Finished) -> None:
     found, context = probed.outcome.plan, probed.context
     stage = next(r.stage for r in found.evaluations if Subset.PERTURBED_HOLDOUT in r.stage.subject.predictions)
     moved = read_tensors(context.get(found.spd_gan), "moved.safetensors")  # type: ignore[arg-type]
@@ -240,7 +240,7 @@ def test_the_probe_reads_moved_images(probed: Finished) -> None:
     assert not torch.equal(clean.images, moved["forget"])  # type: ignore[attr-defined]
 
 
-def test_a_fresh_original_is_a_control_of_the_probe_alone(probed: Finished, run: Run) -> None:
+def test_a_fresh_original_is_a_control_of_only_the_probe(probed: Finished, run: Run) -> None:
     fresh = run(probed.store, "spd_gan=probe", "spd_gan.fresh=true", "strategy=identity", "baseline.seeds=[0]")
     assert fresh.outcome.plan.spd_gan.key == probed.outcome.plan.spd_gan.key  # type: ignore[union-attr]
     model = fresh.outcome.plan.fresh
@@ -307,9 +307,7 @@ def make():
 
 
 @pytest.mark.parametrize(("overrides", "kept"), [((), False), (("strategy.refresh_bn=false",), True)])
-def test_an_edit_takes_running_statistics_along(
-    run: Run, tmp_path: Path, overrides: tuple[str, ...], kept: bool
-) -> None:
+def test_an_edit_refreshes_running_statistics(run: Run, tmp_path: Path, overrides: tuple[str, ...], kept: bool) -> None:
     """And an edit that changes nothing leaves them as they are."""
     norm = (
         "model=resnet18",

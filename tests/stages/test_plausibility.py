@@ -1,4 +1,4 @@
-"""A checkpoint is measured on what it was trained on before anything is trained."""
+"""A checkpoint is measured on its training data before anything is trained."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_two_classes_that_changed_places_are_named_although_half_is_right() -> N
 
 
 @pytest.mark.parametrize(("right", "unseen", "low"), [(0.49, 0.4, True), (0.51, 0.5, False), (0.7, 0.9, True)])
-def test_low_is_less_than_half_or_than_validation(right: float, unseen: float, low: bool) -> None:
+def test_low_accuracy_is_below_half_or_below_validation(right: float, unseen: float, low: bool) -> None:
     wrong = torch.arange(400) >= 400 * right
     text = about(LABELS, torch.where(wrong, (LABELS + 1 + torch.arange(400) // 4 % 3) % 4, LABELS), unseen)
     assert (text is not None) == low
@@ -105,7 +105,7 @@ def checkpoint(file: object, *more: str) -> tuple[str, ...]:
     return (*CHEAP, "checkpoint=file", f"checkpoint.file={file}", "checkpoint.trained_on=all", *more)
 
 
-def test_a_permuted_checkpoint_ends_before_anything_is_trained(run: Run, trained: Finished, tmp_path: Path) -> None:
+def test_a_permuted_checkpoint_is_refused_before_training(run: Run, trained: Finished, tmp_path: Path) -> None:
     file, store = saved(trained, tmp_path / "permuted.safetensors", 1), tmp_path / "store"
     with pytest.raises(DataError) as caught:
         run(store, *checkpoint(file))
@@ -121,7 +121,7 @@ def test_a_permuted_checkpoint_ends_before_anything_is_trained(run: Run, trained
     assert "and the retrained models 0.8" in note  # far below these
 
 
-def test_what_cells_share_is_built_after_the_same_look(trained: Finished, composed: Compose, tmp_path: Path) -> None:
+def test_build_shared_verifies_the_checkpoint_too(trained: Finished, composed: Compose, tmp_path: Path) -> None:
     file = saved(trained, tmp_path / "permuted.safetensors", 1)
     told = config.instantiate(composed("dataset.limit=300", "model.width=8", "model.hidden=32", *checkpoint(file)))
     with pytest.raises(DataError, match="no better than chance"):
@@ -129,7 +129,9 @@ def test_what_cells_share_is_built_after_the_same_look(trained: Finished, compos
     assert not (tmp_path / "store" / "train").exists()
 
 
-def test_our_own_models_are_read_by_key_by_report_and_as_a_file(run: Run, trained: Finished, tmp_path: Path) -> None:
+def test_models_of_the_store_are_found_by_key_by_report_and_as_a_file(
+    run: Run, trained: Finished, tmp_path: Path
+) -> None:
     plan, store = trained.outcome.plan, str(trained.store)
     model = f"{store}/train/{plan.original.key}/model.safetensors"
     unlearned = f"{store}/unlearn/{plan.unlearned.key}/model.safetensors"
@@ -178,7 +180,7 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
     assert "without the 20 of checkpoint.forgotten" in note
 
 
-def test_who_was_forgotten_earlier_is_not_trained_on(composed: Compose, trained: Finished, tmp_path: Path) -> None:
+def test_records_forgotten_earlier_are_not_trained_on(composed: Compose, trained: Finished, tmp_path: Path) -> None:
     (tmp_path / "earlier.txt").write_text("7\n")
     told = ("dataset.limit=300", "model.width=8", "model.hidden=32", f"paths.store={trained.store}")
     asked = (*told, *checkpoint(trained.outcome.plan.original.key, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}"))

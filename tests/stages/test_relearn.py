@@ -1,4 +1,4 @@
-"""Relearning on a small run: who is trained, on what, and what is kept of it."""
+"""Relearning in a small run: which models train, on what, and what is kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def of(run: Finished, role: Role) -> Relearn:
     return reading.stage.subject.relearned
 
 
-def test_curves_begin_with_the_forget_accuracy_and_end_where_the_originals_is(relearned: Finished) -> None:
+def test_curves_start_at_the_forget_accuracy_and_end_at_that_of_the_original(relearned: Finished) -> None:
     before = relearned.value(Role.ORIGINAL, "forget_accuracy")
     assert before is not None
     for role in (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED):
@@ -58,7 +58,7 @@ def test_curves_begin_with_the_forget_accuracy_and_end_where_the_originals_is(re
     assert relearned.value(Role.RETRAINED, "relearn_steps") > 5  # type: ignore[operator]
 
 
-def test_the_curve_is_that_of_a_plain_loop(relearned: Finished) -> None:
+def test_the_curve_matches_a_plain_loop(relearned: Finished) -> None:
     """SGD with momentum and decay on the forget set's batches, written out."""
     stage, context = of(relearned, Role.RETRAINED), relearned.context
     model, data = stage.model.load(context).requires_grad_(True), stage.forget.load(context)
@@ -79,7 +79,7 @@ def test_the_curve_is_that_of_a_plain_loop(relearned: Finished) -> None:
     assert found == curve[: len(found)]
 
 
-def test_fewer_steps_are_those_of_the_same_curve(relearned: Finished, run: Run) -> None:
+def test_fewer_steps_give_the_start_of_the_same_curve(relearned: Finished, run: Run) -> None:
     seldom = run(relearned.store, *AGAIN, "metrics.relearn_time.steps=7")
     often, found = (of(each, Role.RETRAINED).load(each.context) for each in (relearned, seldom))
     assert found == {step: often[step] for step in range(8)}
@@ -87,7 +87,7 @@ def test_fewer_steps_are_those_of_the_same_curve(relearned: Finished, run: Run) 
     assert seldom.value(Role.RETRAINED, "ain") is None
 
 
-def test_steps_are_known_to_a_sixteenth() -> None:
+def test_steps_are_evaluated_at_least_every_sixteenth() -> None:
     how = RelearnTime(steps=500).relearning
     looks = [step for step in range(1, 501) if how.is_due(step)]
     assert looks[:33] == [*range(1, 33), 34]
@@ -96,7 +96,7 @@ def test_steps_are_known_to_a_sixteenth() -> None:
     assert len(looks) < 100
 
 
-def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
+def test_relearning_does_not_change_the_model(relearned: Finished) -> None:
     stage = of(relearned, Role.RETRAINED)
     again = is_correct(read_predictions(relearned.context.get(stage.original)))
     assert again.mean().item() == relearned.value(Role.ORIGINAL, "forget_accuracy")
@@ -104,7 +104,7 @@ def test_the_model_itself_is_left_as_it_was(relearned: Finished) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["top_k", "identity"])
-def test_what_strategies_share_is_relearned_once(composed: Compose, strategy: str) -> None:
+def test_models_shared_by_strategies_are_relearned_once(composed: Compose, strategy: str) -> None:
     here, there = (
         pipeline.make_plan(config.instantiate(composed("metrics=relearn_time", f"strategy={each}", "spd_gan=off")))
         for each in ("finetune", strategy)
@@ -132,17 +132,19 @@ def test_a_forget_set_of_one_image_passes_batch_normalisation() -> None:
     assert len(curve) > 1
 
 
-def test_a_purge_leaves_curves(relearned: Finished) -> None:
+def test_a_purge_keeps_curves(relearned: Finished) -> None:
     from unlearn.inventory.members import Members
     from unlearn.inventory.purge import Fate, PurgePolicy
 
     catalogue = Catalogue.read(relearned.store)
     members = Members(catalogue, relearned.config.dataset, torch.arange(300))
-    told = {PurgePolicy(catalogue, members).of(item.key).fate for item in catalogue.items.values() if item.kind == "relearn"}
+    told = {
+        PurgePolicy(catalogue, members).of(item.key).fate for item in catalogue.items.values() if item.kind == "relearn"
+    }
     assert told == {Fate.STAYS}
 
 
-def test_another_seed_is_another_order(relearned: Finished) -> None:
+def test_another_seed_gives_another_order(relearned: Finished) -> None:
     stage = of(relearned, Role.RETRAINED)
     other = replace(stage, seed=1)
     assert other.key != stage.key

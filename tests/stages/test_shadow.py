@@ -1,4 +1,4 @@
-"""Shadow models: who learns what, what is shared, and a small run that is attacked by them."""
+"""Shadow models: what each learns, what runs share, and a small attacked run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from unlearn import config
 from unlearn.core.errors import ConfigError
 from unlearn.core.types import Images, Role, Subset
-from unlearn.data.stream import Stream, joined
+from unlearn.data.stream import Stream, concatenate
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.plan import Plan
 from unlearn.stages.evaluate import Evaluate
@@ -37,7 +37,7 @@ def plan_of(composed: Compose, *overrides: str) -> Plan:
 
 
 @pytest.mark.parametrize("n", [2, 7, 301])
-def test_every_sample_is_learnt_by_exactly_half_of_the_models(n: int) -> None:
+def test_exactly_half_of_the_models_learn_each_sample(n: int) -> None:
     models = torch.stack([draw_half_mask(n, number, seed=3) for number in range(8)])
     assert models.sum(0).tolist() == [4] * n
     assert set(models.sum(1).tolist()) <= {n // 2, n - n // 2}
@@ -46,7 +46,7 @@ def test_every_sample_is_learnt_by_exactly_half_of_the_models(n: int) -> None:
         assert not torch.equal(models[0], draw_half_mask(n, 0, seed=4))
 
 
-def test_only_shadow_models_learn_holdout_and_no_other_model_knows_them(shadowed: Finished) -> None:
+def test_only_shadow_models_learn_holdout_and_no_other_model_depends_on_them(shadowed: Finished) -> None:
     """Attacks alone read holdout, and what their shadow models learnt of it goes nowhere else."""
     plan = shadowed.outcome.plan
     subjects = {reading.stage.model.key for reading in plan.evaluations}
@@ -67,7 +67,7 @@ def test_only_shadow_models_learn_holdout_and_no_other_model_knows_them(shadowed
     assert {reading.role for reading in plan.evaluations} == {Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED}
 
 
-def test_the_same_attacks_are_on_original_retrained_and_unlearned(shadowed: Finished) -> None:
+def test_original_retrained_and_unlearned_get_the_same_attacks(shadowed: Finished) -> None:
     for name in ("lira", "rmia", "u_lira"):
         for role in (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED):
             value = shadowed.value(role, f"mia_{name}_auc")
@@ -75,7 +75,7 @@ def test_the_same_attacks_are_on_original_retrained_and_unlearned(shadowed: Fini
             assert 0 <= value <= 1
 
 
-def test_what_attacks_see_of_a_shadow_model_is_what_it_learnt_and_forgot(shadowed: Finished) -> None:
+def test_attacks_see_what_a_shadow_model_learned_and_forgot(shadowed: Finished) -> None:
     """By the images themselves: `learnt` and `forgot` against what the stages load."""
     plan, context = shadowed.outcome.plan, shadowed.context
     (stage,) = (r.stage for r in plan.evaluations if r.role is Role.UNLEARNED and "ULira" in r.stage.label)
@@ -85,7 +85,7 @@ def test_what_attacks_see_of_a_shadow_model_is_what_it_learnt_and_forgot(shadowe
     assert len(beside) == len(models) == 4
     for shadow, model in zip(beside, models, strict=True):
         everything = model.trained.samples.load(context).index
-        gone, kept = (model.scenario[subset].load(context).index for subset in (Subset.FORGET, Subset.RETAIN))
+        gone, kept = (model.data[subset].load(context).index for subset in (Subset.FORGET, Subset.RETAIN))
         assert torch.equal(torch.cat([gone, kept]).sort().values, everything)
         assert torch.equal(everything.sort().values, everything)  # strategies look records up by index
         for subset in (Subset.FORGET, Subset.HOLDOUT):
@@ -102,7 +102,7 @@ def test_what_attacks_see_of_a_shadow_model_is_what_it_learnt_and_forgot(shadowe
     assert set(times[~peers].tolist()) <= {0}
 
 
-def test_labels_of_the_pool_are_those_the_original_learns(composed: Compose, shadowed: Finished) -> None:
+def test_the_pool_has_the_labels_that_the_original_learns(composed: Compose, shadowed: Finished) -> None:
     plan = plan_of(composed, *BRIEF, *SHADOWED, "dataset.limit=300", "dataset.label_noise=0.3")
     original = plan.original.samples.load(shadowed.context)
     learnt = plan.shadows[0].trained.samples.load(shadowed.context)
@@ -114,18 +114,18 @@ def test_labels_of_the_pool_are_those_the_original_learns(composed: Compose, sha
     assert torch.equal(next(iter(learnt.batches([positions]))), next(iter(original.batches([at]))))
 
 
-def test_a_half_loses_all_of_a_forgotten_class(composed: Compose, shadowed: Finished) -> None:
+def test_a_shadow_model_forgets_all_of_a_forgotten_class(composed: Compose, shadowed: Finished) -> None:
     plan = plan_of(composed, *BRIEF, *SHADOWED, *CLASSES, "dataset.limit=300")
     model = next(each for each in plan.shadows if each.unlearned is not None)
-    gone, kept = (model.scenario[subset].load(shadowed.context) for subset in (Subset.FORGET, Subset.RETAIN))
+    gone, kept = (model.data[subset].load(shadowed.context) for subset in (Subset.FORGET, Subset.RETAIN))
     assert set(gone.labels.tolist()) == {3}
     assert 3 not in kept.labels.tolist()
 
 
-def test_it_forgets_as_large_a_share_as_the_original(composed: Compose, shadowed: Finished) -> None:
+def test_a_shadow_model_forgets_as_large_a_fraction_as_the_original(composed: Compose, shadowed: Finished) -> None:
     plan = plan_of(composed, *BRIEF, "attacks=u_lira")
     sizes = [
-        [len(each.scenario[subset].load(shadowed.context)) for subset in (Subset.FORGET, Subset.RETAIN)]
+        [len(each.data[subset].load(shadowed.context)) for subset in (Subset.FORGET, Subset.RETAIN)]
         for each in plan.shadows[:6]
     ]
     assert sum(gone / (gone + kept) for gone, kept in sizes) / 6 == pytest.approx(0.1, abs=0.02)
@@ -138,7 +138,7 @@ def test_under_the_marker_shadow_models_learn_marked_images(run: Run, finished: 
     learnt = model.trained.samples.load(context)
     clean = marked.config.dataset.load().train.images
     for subset in (Subset.FORGET, Subset.HOLDOUT):
-        moved = model.scenario.scenario[subset].load(context)
+        moved = model.data.run_data[subset].load(context)
         (mine,) = (torch.isin(learnt.index, moved.index).nonzero()[:, 0],)
         at = torch.searchsorted(moved.index, learnt.index[mine])
         (here,), (there,) = learnt.batches([mine]), moved.batches([at])
@@ -172,22 +172,22 @@ def test_cells_share_shadow_models(composed: Compose, overrides: tuple[str, ...]
 
 
 @pytest.mark.parametrize("override", ["seeds.split=5", "train.epochs=3", "model.width=5", "dataset.label_noise=0.1"])
-def test_others_have_their_own(composed: Compose, override: str) -> None:
+def test_other_data_and_training_settings_get_other_shadow_models(composed: Compose, override: str) -> None:
     here, there = (plan_of(composed, "attacks=lira", "spd_gan=off", *more) for more in ((), (override,)))
     assert not set(keys(here)) & set(keys(there))
 
 
-def test_more_models_only_add(composed: Compose) -> None:
+def test_a_larger_count_only_adds_models(composed: Compose) -> None:
     few, many = (plan_of(composed, "attacks=lira", f"attacks.lira.models={count}") for count in (4, 16))
     assert keys(many)[:4] == keys(few)
 
 
-def test_under_the_marker_they_depend_on_the_request(composed: Compose) -> None:
+def test_under_the_marker_shadow_models_depend_on_the_request(composed: Compose) -> None:
     here, there = (plan_of(composed, "attacks=lira", "spd_gan=marker", f"forget.share={s}") for s in (0.1, 0.2))
     assert not set(keys(here)) & set(keys(there))
 
 
-def test_unlearned_shadows_are_of_the_strategy_under_test(composed: Compose) -> None:
+def test_shadow_models_are_unlearned_by_the_strategy_under_test(composed: Compose) -> None:
     here, there = (plan_of(composed, "attacks=u_lira", f"strategy.k={k}") for k in (0.1, 0.2))
     assert keys(here) == keys(there)
     unlearned = [{stage.key for stage in collect_unlearned_models(each.shadows)} for each in (here, there)]
@@ -196,7 +196,7 @@ def test_unlearned_shadows_are_of_the_strategy_under_test(composed: Compose) -> 
     assert not unlearned[0] & {stage.key for stage in here.shared_stages}
 
 
-def test_what_shadows_cost_is_told_first(shadowed: Finished, run: Run, tmp_path: Path) -> None:
+def test_the_cost_of_shadow_models_is_printed_first(shadowed: Finished, run: Run, tmp_path: Path) -> None:
     lines = shadowed.console.splitlines()
     said = [number for number, line in enumerate(lines) if "to come" in line]
     assert "4 trainings to come, about" in lines[said[0]]
@@ -218,7 +218,7 @@ def test_what_shadows_cost_is_told_first(shadowed: Finished, run: Run, tmp_path:
         ),
     ],
 )
-def test_what_cannot_be_asked_is_refused(composed: Compose, overrides: tuple[str, ...], words: str) -> None:
+def test_invalid_shadow_requests_are_refused(composed: Compose, overrides: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigError) as refused:
         config.instantiate(composed("attacks=[lira,rmia,u_lira]", "spd_gan=off", *overrides))
     assert words in str(refused.value)
@@ -238,7 +238,7 @@ def test_parts_of_two_places_are_joined(stream: bool) -> None:
     """As where a checkpoint was trained on all of the training part, and holdout is of the test part."""
     first, second = source(0, 6, stream).take(torch.tensor([1, 4])), source(100, 5, stream).take(torch.tensor([0, 3]))
     moved = second.replaced(torch.tensor([3]), torch.full((1, 1, 2, 2), 250, dtype=torch.uint8))
-    both = joined(first, moved, 6)
+    both = concatenate(first, moved, 6)
     assert both.index.tolist() == [1, 4, 6, 9]
     assert both.labels.tolist() == [1, 1, 0, 0]
     (pixels,) = both.take(torch.tensor([3, 0, 2])).batches([torch.arange(3)])
@@ -251,5 +251,5 @@ def test_parts_of_one_place_are_joined(stream: bool) -> None:
     white = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
     first = whole.take(torch.tensor([1, 4])).replaced(torch.tensor([4]), white)
     second = whole.take(torch.tensor([0, 3])).replaced(torch.tensor([3]), white - 1)
-    (pixels,) = joined(first, second, 0).batches([torch.arange(4)])
+    (pixels,) = concatenate(first, second, 0).batches([torch.arange(4)])
     assert pixels[:, 0, 0, 0].tolist() == [1, 255, 0, 254]

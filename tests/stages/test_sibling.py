@@ -1,4 +1,4 @@
-"""Models of other seeds: the same ones that runs with those seeds make, and KLoM over them."""
+"""Seed replicas equal the models of runs with those seeds, and KLoM compares them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def many(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.mark.parametrize(
     ("strategy", "more"), [("finetune", ("blend=mix",)), ("ssd", ()), ("top_k", ("spd_gan=probe",))]
 )
-def test_they_are_those_of_runs_with_their_seeds(composed: Compose, strategy: str, more: tuple[str, ...]) -> None:
+def test_replicas_are_the_models_of_runs_with_their_seeds(
+    composed: Compose, strategy: str, more: tuple[str, ...]
+) -> None:
     plan = plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", "spd_gan=off", f"strategy={strategy}", *more)
     for seed in (0, 5):
         own = plan_of(
@@ -47,7 +49,7 @@ def test_they_are_those_of_runs_with_their_seeds(composed: Compose, strategy: st
     assert plan.seed_replicas[0].unlearned.key == plan.final_model.key
 
 
-def test_under_the_marker_all_learn_the_runs_own_marked_images(composed: Compose) -> None:
+def test_under_the_marker_replicas_learn_the_marked_images_of_the_run(composed: Compose) -> None:
     plan = plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", "spd_gan=marker")
     assert isinstance(plan.original, Train)
     for seed, sibling in enumerate(plan.seed_replicas):
@@ -56,18 +58,18 @@ def test_under_the_marker_all_learn_the_runs_own_marked_images(composed: Compose
     assert len({sibling.unlearned.key for sibling in plan.seed_replicas}) == 8
 
 
-def test_strategies_share_the_originals(composed: Compose) -> None:
+def test_strategies_share_the_originals_of_replicas(composed: Compose) -> None:
     here, there = (plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", f"strategy={s}") for s in ("top_k", "finetune"))
     originals = [{sibling.original.key for sibling in plan.seed_replicas} for plan in (here, there)]
     assert originals[0] == originals[1] <= {stage.key for stage in here.shared_stages}
     assert len(originals[0]) == 8
 
 
-def test_without_such_a_metric_there_are_none(composed: Compose) -> None:
+def test_without_a_metric_on_groups_there_are_no_replicas(composed: Compose) -> None:
     assert plan_of(composed, "metrics=full", f"baseline.seeds={EIGHT}").siblings == ()
 
 
-def test_each_role_is_one_reading_of_many_models(many: Finished) -> None:
+def test_each_role_is_one_evaluation_of_a_group_of_models(many: Finished) -> None:
     plan = many.outcome.plan
     found = {reading.role: reading.stage for reading in plan.evaluations if isinstance(reading.stage.metric, Klom)}
     assert list(found) == [Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED]
@@ -86,7 +88,7 @@ def test_each_role_is_one_reading_of_many_models(many: Finished) -> None:
             assert 0 < many.value(role, name) < 12  # type: ignore[operator]
 
 
-def test_the_untouched_model_has_the_originals_value_and_more_seeds_change_only_the_floor(
+def test_an_unchanged_model_has_the_value_of_the_original_and_more_seeds_change_only_the_floor(
     many: Finished, run: Run
 ) -> None:
     found = run(many.store, *MANY, *BRIEF[:2], "strategy=identity", f"baseline.seeds={EIGHT}")
@@ -95,7 +97,7 @@ def test_the_untouched_model_has_the_originals_value_and_more_seeds_change_only_
         assert found.value(Role.RETRAINED, name) is None
 
 
-def test_what_they_cost_is_told_first(many: Finished, run: Run) -> None:
+def test_the_cost_of_replicas_is_printed_first(many: Finished, run: Run) -> None:
     told = [line for line in many.console.splitlines() if "to come" in line]
     assert "models of other seeds        7 trainings to come, about" in told[0]  # and the run's own original
     assert "7 unlearnings to come, about" in told[1]
@@ -119,13 +121,13 @@ def test_what_they_cost_is_told_first(many: Finished, run: Run) -> None:
         ),
     ],
 )
-def test_what_cannot_be_done_is_refused(composed: Compose, overrides: tuple[str, ...], words: str) -> None:
+def test_settings_without_enough_seeds_are_refused(composed: Compose, overrides: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigError) as refused:
         config.instantiate(composed("metrics=klom", "spd_gan=off", *overrides))
     assert words in str(refused.value)
 
 
-def test_an_audit_repeats_it(many: Finished, tmp_path: Path) -> None:
+def test_an_audit_measures_klom_again(many: Finished, tmp_path: Path) -> None:
     from unlearn.audit.remeasure import remeasure
     from unlearn.core.artifact_store import Entry
 

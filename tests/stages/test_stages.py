@@ -1,4 +1,4 @@
-"""The stages of a real, small run: who is trained on what, what is kept, what is built again."""
+"""The stages of a small run: training data, what is stored, and what is rebuilt."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DivergenceError, StoreError
 from unlearn.core.progress import Console
 from unlearn.core.types import Images, Role, Subset
-from unlearn.data import forget
 from unlearn.data.datasets.digits import Digits
+from unlearn.data.requests.rules import Random
 from unlearn.report.assemble import assemble
 from unlearn.stages import samples
 from unlearn.stages.base import BuildContext, Stage
@@ -66,7 +66,7 @@ class Prepared(Toy):
         time.sleep(0.5)
 
 
-def workshop_at(root: Path) -> BuildContext:
+def build_context_at(root: Path) -> BuildContext:
     return BuildContext(ArtifactStore(root), TrainerSettings("cpu"), Console(io.StringIO()))
 
 
@@ -159,7 +159,7 @@ def test_predictions_are_one_per_sample_in_order(finished: Finished) -> None:
     assert torch.equal(found.labels, data.labels)
 
 
-def test_evaluation_leaves_a_model_as_it_was() -> None:
+def test_evaluation_does_not_change_a_model() -> None:
     net = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(64, 10)).train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     data = Images(torch.randint(0, 256, (600, 1, 8, 8), dtype=torch.uint8), torch.zeros(600).long(), torch.arange(600))
@@ -170,13 +170,13 @@ def test_evaluation_leaves_a_model_as_it_was() -> None:
     assert not net.training
 
 
-def test_evaluation_leaves_frozen_parts_of_a_training_model_as_they_were() -> None:
+def test_evaluation_keeps_frozen_parts_of_a_training_model_frozen() -> None:
     net = nn.Sequential(nn.BatchNorm2d(1).eval(), nn.Flatten(), nn.Linear(64, 10))
     predict(net, Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), torch.arange(2)))
     assert not net[0].training
 
 
-def test_scores_are_those_of_the_original_on_the_samples_named(finished: Finished, run: Run) -> None:
+def test_scores_are_computed_on_the_original_and_the_named_samples(finished: Finished, run: Run) -> None:
     sensitivity = "strategy.selection.sensitivity"
     cell = run(finished.store, f"{sensitivity}.score=ratio", f"{sensitivity}.retain_samples=7")
     plan, context = cell.outcome.plan, cell.context
@@ -195,7 +195,7 @@ def test_scores_are_those_of_the_original_on_the_samples_named(finished: Finishe
     )
 
 
-def test_identity_is_the_original_in_every_number(finished: Finished, run: Run) -> None:
+def test_identity_has_every_number_of_the_original(finished: Finished, run: Run) -> None:
     idle = run(finished.store, "strategy=identity")
     plan = idle.outcome.plan
     assert plan.original.key == finished.outcome.plan.original.key
@@ -212,7 +212,7 @@ def test_identity_is_the_original_in_every_number(finished: Finished, run: Run) 
 # When training fails
 
 
-def test_a_nan_stops_the_run_and_nothing_is_stored(run: Run, tmp_path: Path) -> None:
+def test_a_nan_stops_the_run_and_stores_nothing(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError) as caught:
         run(tmp_path, *ALONE, "train.lr=1e6", "train.epochs=3")
     assert all(word in str(caught.value) for word in ("original", "step ", "learning rate 1e+06"))
@@ -220,12 +220,12 @@ def test_a_nan_stops_the_run_and_nothing_is_stored(run: Run, tmp_path: Path) -> 
     assert list((tmp_path / "building").iterdir()) == []
 
 
-def test_a_nan_of_the_last_step_stops_the_run_too(run: Run, tmp_path: Path) -> None:
+def test_a_nan_in_the_last_step_stops_the_run_too(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError):
         run(tmp_path, *ALONE, "train.lr=1e15", "train.batch_size=1000", "train.epochs=1")
 
 
-def test_tensors_that_cannot_be_written_are_an_oserror(tmp_path: Path) -> None:
+def test_unwritable_tensors_raise_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_tensors(tmp_path / "nowhere" / "x.safetensors", {"a": torch.zeros(2)})
 
@@ -255,7 +255,7 @@ def test_a_rerun_reuses_everything_and_needs_no_data(
 
 
 @pytest.mark.parametrize("lost", ["original", "unlearned", "reading"])
-def test_only_what_was_deleted_is_built_again(finished: Finished, run: Run, tmp_path: Path, lost: str) -> None:
+def test_only_deleted_artifacts_are_rebuilt(finished: Finished, run: Run, tmp_path: Path, lost: str) -> None:
     plan = finished.outcome.plan
     stage = plan.evaluations[0].stage if lost == "reading" else getattr(plan, lost)
     shutil.copytree(finished.store, tmp_path / "store")
@@ -265,7 +265,7 @@ def test_only_what_was_deleted_is_built_again(finished: Finished, run: Run, tmp_
     assert again.context.entries[stage.key].meta["files"] == contents(finished)[stage.key]
 
 
-def test_damage_stops_a_run_unless_it_shall_be_rebuilt(finished: Finished, run: Run, tmp_path: Path) -> None:
+def test_damage_stops_a_run_unless_rebuild_damaged_is_set(finished: Finished, run: Run, tmp_path: Path) -> None:
     original, store = finished.outcome.plan.original, tmp_path / "store"
     shutil.copytree(finished.store, store)
     model = store / original.kind / original.key / "model.safetensors"
@@ -276,7 +276,7 @@ def test_damage_stops_a_run_unless_it_shall_be_rebuilt(finished: Finished, run: 
     assert hashlib.sha256(model.read_bytes()).hexdigest() == contents(finished)[original.key][model.name]["sha256"]
 
 
-def test_meta_tells_what_made_an_artefact(finished: Finished) -> None:
+def test_meta_records_how_an_artifact_was_built(finished: Finished) -> None:
     original = finished.outcome.plan.original
     meta = finished.context.get(original).meta
     assert meta["spec"] == json.loads(json.dumps(original.spec))
@@ -286,43 +286,43 @@ def test_meta_tells_what_made_an_artefact(finished: Finished) -> None:
 
 
 def test_seconds_exclude_inputs_and_preparation(tmp_path: Path) -> None:
-    context = workshop_at(tmp_path)
+    context = build_context_at(tmp_path)
     inner = Toy(0.5)
     entry = context.get(Prepared(0.01, inner))
     assert context.get(inner).seconds >= 0.5
     assert 0.01 <= entry.seconds < 0.5
 
 
-def test_a_stage_is_needed_once(tmp_path: Path) -> None:
-    context = workshop_at(tmp_path)
+def test_a_stage_is_built_once(tmp_path: Path) -> None:
+    context = build_context_at(tmp_path)
     first = context.get(Toy(0.0))
     assert context.get(Toy(0.0)) is first
     assert not first.reused
-    assert workshop_at(tmp_path).need(Toy(0.0)).reused
+    assert build_context_at(tmp_path).get(Toy(0.0)).reused
 
 
 def test_a_store_refuses_other_data_under_the_same_name(tmp_path: Path) -> None:
-    context = workshop_at(tmp_path)
+    context = build_context_at(tmp_path)
     context.store.pin("digits", "another release")
     with pytest.raises(StoreError, match="dataset digits"):
-        samples.load(Digits(limit=100), context)
+        samples.load_dataset(Digits(limit=100), context)
 
 
 def test_one_store_serves_a_data_set_at_several_limits(tmp_path: Path) -> None:
     """What is held reaches as far as any limit so far, and is the same however far that is."""
-    context = workshop_at(tmp_path)
+    context = build_context_at(tmp_path)
     samples._contents_cache.clear()
     lengths, forgotten = [], []
     for limit in (100, 200, None, 100):
-        scenario = samples.DataView(Digits(limit=limit), forget.Random(), seed=0)
-        forgotten.append(scenario[Subset.FORGET].load(context))
-        lengths.append(len(samples.load(scenario.dataset, context).train))
+        data = samples.DataView(Digits(limit=limit), Random(), seed=0)
+        forgotten.append(data[Subset.FORGET].load(context))
+        lengths.append(len(samples.load_dataset(data.dataset, context).train))
     assert lengths == [100, 200, 1437, 1437]
     for alone, among in zip(vars(forgotten[0]).values(), vars(forgotten[-1]).values(), strict=True):
         assert torch.equal(alone, among)
 
 
-def test_what_lies_behind_a_limit_is_not_held() -> None:
+def test_records_beyond_the_limit_are_not_cached() -> None:
     whole = Digits().load()
     labelled = dataclasses.replace(whole, subclass=whole.train.labels * 2)
     first = labelled.first(100)

@@ -1,4 +1,4 @@
-"""Shadow models trained at once: the artefacts of training one by one, claimed, shared out and interrupted."""
+"""Shadow models trained together give the artifacts of training one by one, also when interrupted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def at_once(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="module")
 def one_by_one(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(together, "FEWEST", COUNT + 1)
+        patched.setattr(together, "MIN_GROUP", COUNT + 1)
         return run(tmp_path_factory.mktemp("one_by_one"), *ATTACKED)
 
 
@@ -45,7 +45,7 @@ def shadows(found: Finished) -> Sequence[Train]:
     return collect_trained_models(found.outcome.plan.shadows)
 
 
-def test_artefacts_are_those_of_training_one_by_one(at_once: Finished, one_by_one: Finished) -> None:
+def test_artifacts_match_training_one_by_one(at_once: Finished, one_by_one: Finished) -> None:
     """Keys, files, curves, weights; each has its share of the seconds, and says of how many."""
     assert [line.split("  built")[0].strip() for line in at_once.console.splitlines()].count(LABEL) == 2
     assert "train shadow" not in at_once.console
@@ -70,7 +70,7 @@ def test_artefacts_are_those_of_training_one_by_one(at_once: Finished, one_by_on
             assert measured.value == pytest.approx(other[1][name].value, abs=1e-3)
 
 
-def test_others_train_alone(at_once: Finished) -> None:
+def test_other_models_train_alone(at_once: Finished) -> None:
     """What unlearning's cost is held against is timed alone."""
     for entry in at_once.build_context.entries.values():
         assert ("stacked" in entry.meta) == (entry.meta["label"].startswith(f"train {Role.SHADOW}"))
@@ -84,7 +84,7 @@ def without(finished: Finished, folder: Path) -> tuple[Path, Sequence[Train]]:
     return folder, shadows(finished)[::2]
 
 
-def test_who_is_being_built_elsewhere_is_left_out(at_once: Finished, tmp_path: Path) -> None:
+def test_models_that_another_process_builds_are_left_out(at_once: Finished, tmp_path: Path) -> None:
     """And who has begun alone goes on alone: both leave their groups too small."""
     store, (first, second, *rest) = without(at_once, tmp_path / "store")
     build_context = BuildContext(ArtifactStore(store), at_once.build_context.hardware, at_once.build_context.console)
@@ -131,12 +131,14 @@ def test_a_kill_loses_one_group(at_once: Finished, run: Run, tmp_path: Path, mon
 @pytest.mark.parametrize(
     "override", ["train.patience=1", "trainer.precision=bf16-mixed", "trainer.detect_anomaly=true", "train.epochs=0"]
 )
-def test_what_a_stack_does_not_do_trains_alone(at_once: Finished, run: Run, tmp_path: Path, override: str) -> None:
+def test_settings_that_cannot_be_stacked_train_alone(
+    at_once: Finished, run: Run, tmp_path: Path, override: str
+) -> None:
     alone = run(tmp_path, *ATTACKED, "attacks.lira.models=4", "dataset.limit=300", "train.epochs=1", override)
     assert "shadow models  " not in alone.console.partition("to come")[2]
     assert alone.console.count("train shadow") == 4
 
 
-def test_divergence_is_told_of_the_one(run: Run, tmp_path: Path) -> None:
+def test_divergence_is_reported_for_the_one_model(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DivergenceError, match=r"^(original|shadow): the .* at step \d+"):
         run(tmp_path, *ATTACKED, "train.lr=1e4", "train.epochs=20")

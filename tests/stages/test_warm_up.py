@@ -1,4 +1,4 @@
-"""What a GPU's first step costs is paid before a stage's time is taken; here on a CPU that pretends to be one."""
+"""The first step on a GPU runs before a stage is timed; a CPU stands in for the GPU here."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_step_is_of_the_batch_size_and_precision_of_the_training(precision: 
     assert not torch.equal(model.bias, before)
 
 
-def test_what_fails_there_is_left_to_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_warm_up_is_left_to_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_up, "_is_needed", lambda settings: True)
     monkeypatch.setattr(warm_up, "_done", set())
     state, calls = torch.get_rng_state(), list[int]()

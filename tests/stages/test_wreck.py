@@ -1,4 +1,4 @@
-"""An edit that leaves the net at chance is reported at once, with the setting that makes it gentler_advice."""
+"""An edit that leaves the net at chance is reported at once, with the setting that makes it gentler."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_one_line_on_the_console_names_the_setting(wrecked: Finished) -> None:
     assert "lower strategy.noise_scale or strategy.k" in lines[0]
 
 
-def test_it_is_printed_before_the_model_is_built(wrecked: Finished) -> None:
+def test_the_warning_is_printed_before_the_model_is_built(wrecked: Finished) -> None:
     """Whoever reads it can stop the run before the fine-tuning."""
     lines = wrecked.console.splitlines()
     noted = next(number for number, line in enumerate(lines) if "at chance" in line)
@@ -41,10 +41,10 @@ def test_it_is_printed_before_the_model_is_built(wrecked: Finished) -> None:
     assert noted < built
 
 
-def test_the_report_notes_it(wrecked: Finished) -> None:
+def test_the_report_notes_the_warning(wrecked: Finished) -> None:
     assert "strategy.noise_scale" in notes(wrecked)["edit"]
 
 
-def test_a_gentle_edit_goes_without(finished: Finished) -> None:
+def test_a_gentle_edit_gives_no_warning(finished: Finished) -> None:
     assert "at chance" not in finished.console
     assert "edit" not in notes(finished)
