@@ -1,4 +1,4 @@
-"""AUC, TPR at low FPR and the logistic attack on 4,000 scores against one RBF machine on the same, fitted and asked."""
+"""Compares AUC, TPR at low FPR and the logistic attack on 4,000 scores with fitting and applying one RBF SVM."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from unlearn.attacks.logistic import judge_members
 from unlearn.attacks.members import loss_classifier
 from unlearn.attacks.roc import RATES, _tpr, auc, measure_ranking
 
-N = 2000  # members, and as many others
+N = 2000  # members, and as many non-members
 
 
 def rows() -> Iterator[Row]:
-    """The numbers alone, and with their intervals and splits, as a run has them."""
+    """Time the numbers alone, and with the intervals and splits that a run computes."""
     draws = np.random.default_rng(0)
     members, others = draws.normal(1, 1, N), draws.normal(0, 1, N)
     scores, truth = np.concatenate([members, others]), np.arange(2 * N) < N
@@ -54,10 +54,10 @@ def rows() -> Iterator[Row]:
 
 
 def check(scores: np.ndarray, truth: np.ndarray) -> None:
-    """AUC and TPR are scikit-learn's.
+    """Check that AUC and TPR equal those of scikit-learn.
 
     Raises:
-        AssertionError: they are not.
+        AssertionError: They differ.
     """
     members, others = scores[truth], scores[~truth]
     np.testing.assert_allclose(auc(members, others), roc_auc_score(truth, scores), atol=1e-12)

@@ -33,12 +33,10 @@ class Off(SpdGan):
 class Perturbing(SpdGan, ABC):
     """Perturbs the forget set slightly: D_f becomes D_f'."""
 
-    epsilon: float | None = checked(
-        None, "a number in (0, 1]", lambda v: 0 < v <= 1
-    )  # largest change of a pixel; null: see `bound`
+    epsilon: float | None = checked(None, "a number in (0, 1]", lambda v: 0 < v <= 1)  # largest change; null: `bound`
 
     def bound(self, channels: int) -> float:
-        """Return the largest change of a pixel in [0, 1]: `epsilon`, or 0.2 for grey, 8/255 for colour images [ours]."""
+        """Return the largest change of a pixel in [0, 1]: `epsilon`, or 0.2 for grey and 8/255 for colour [ours]."""
         return self.epsilon or (0.2 if channels == 1 else 8 / 255)
 
 
