@@ -75,9 +75,9 @@ def test_something_must_be_left_to_train_on() -> None:
 
 
 def test_somebody_is_always_set_aside() -> None:
-    assert Digits(limit=20, validation=0.01, holdout=0.01).aside == (1, 1)
-    assert Digits(limit=200).aside == (20, 30)
-    assert Mnist().aside == (3000, 6000)
+    assert Digits(limit=20, validation=0.01, holdout=0.01).held_out_sizes == (1, 1)
+    assert Digits(limit=200).held_out_sizes == (20, 30)
+    assert Mnist().held_out_sizes == (3000, 6000)
 
 
 @pytest.mark.parametrize("kind", ALL)

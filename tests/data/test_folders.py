@@ -300,13 +300,13 @@ def no_test(root: Path) -> None:
         (bomb, ["train/dog/9000.png (Image size (195000000 pixels)"]),
         (thread, ["train/dog/9000.png (sides of 1 and 1000000 pixels"]),
         (pipe, ["train/dog/9000.png (not a regular file)"]),
-        (loop, ["no link to a folder that it lies in", "train/dog/loop"]),
-        (loop_through_another, ["no link to a folder that it lies in", "to_dog/to_cat"]),
+        (loop, ["no link to a folder that contains the link", "train/dog/loop"]),
+        (loop_through_another, ["no link to a folder that contains the link", "to_dog/to_cat"]),
         (link_beside_what_it_leads_to, ["no folder twice, as by links", "train/dog, which is cat/dogs"]),
         (chain_of_links, ["no folder twice, as by links", "train/cat/chain/b, which is cat/chain/a"]),
         (class_of_the_test_alone, ["test classes among those of train: cat, dog, owl", "'yak'"]),
         (class_in_another_case, ["(nearest: cat)", "'Cat'"]),
-        (nested, ["which lies deeper: dataset.root=", "photos/photos"]),
+        (nested, ["which is one level deeper: set dataset.root=", "photos/photos"]),
         (empty_class, ["an image in every class folder", "train/yak"]),
         (no_test, ["without test", "dataset.test_fraction=0.2 draws a test part"]),
     ],
@@ -342,11 +342,11 @@ def test_a_part_is_not_the_whole_disk_nor_around_another(photos: Path, monkeypat
     assert home[0].endswith("which is the home folder'")
     (around,) = complaints(ImageFolder(root=str(photos), test="."))
     expected = "dataset.test: expected a folder of other images than dataset.train"
-    assert around == f"{expected}, got '{photos}, which holds {photos}/train'"
+    assert around == f"{expected}, got '{photos}, which contains {photos}/train'"
 
 
 def test_a_folder_of_other_files_is_not_read_to_its_end(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "MOST_OTHERS", 5)
+    monkeypatch.setattr(folder, "MAX_OTHERS", 5)
     for number in range(200):
         (photos / f"test/{number}.txt").touch()
     (found,) = complaints(ImageFolder(root=str(photos)))
@@ -372,9 +372,9 @@ def test_broken_files_are_looked_at_again_once_they_change(photos: Path) -> None
     (photos / "train/cat/0001.png").write_bytes(b"junk")
     assert "1 of 18 files" in complaints(ImageFolder(root=str(photos), workers=0))[0]
     (photos / "train/cat/0001.png").write_bytes(good)
-    from unlearn.data.datasets.pictures import unreadable
+    from unlearn.data.datasets.pictures import find_unreadable
 
-    unreadable.cache_clear()
+    find_unreadable.cache_clear()
     assert complaints(ImageFolder(root=str(photos), workers=0)) == []
 
 
@@ -438,4 +438,4 @@ def test_a_class_without_test_images_is_said(photos: Path) -> None:
 def test_what_is_passed_over_is_counted(photos: Path) -> None:
     other_kinds(photos)
     (remark,) = ImageFolder(root=str(photos)).remarks()
-    assert remark == "passed over in the train part: 4 other files (1 .txt, 1 .gif, 1 .jfif, 1 .heic)"
+    assert remark == "skipped in the train part: 4 other files (1 .txt, 1 .gif, 1 .jfif, 1 .heic)"

@@ -17,7 +17,7 @@ from unlearn.core.batch import Batch, iter_batches
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loaders import Loader, PairedLoader, RankShard, RowSelection, StepLoader, ExcludedSamples
+from unlearn.data.loaders import ExcludedSamples, Loader, PairedLoader, RankShard, RowSelection, StepLoader
 
 ALTERNATING = Augmentation(flip=True, flip_alternates=True)
 FILLS = ("zeros", "reflect")
@@ -101,7 +101,9 @@ def drawn_batch_by_batch(loader: Loader, epoch: int) -> Iterator[tuple[Tensor, .
 
 @pytest.mark.parametrize("rows", [None, RankShard(1, 3), ExcludedSamples(torch.arange(37) % 5 == 0)])
 @pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(2, True), Augmentation(1, crop_fill="reflect")])
-def test_a_pass_drawn_at_once_is_one_drawn_batch_by_batch(rows: RowSelection | None, augmentation: Augmentation) -> None:
+def test_a_pass_drawn_at_once_equals_draws_batch_by_batch(
+    rows: RowSelection | None, augmentation: Augmentation
+) -> None:
     loader = Loader(noise(37), 8, 3, "train", augmentation, rows)
     for batch, expected in zip(loader.batches(2), drawn_batch_by_batch(loader, 2), strict=True):
         for tensor, same in zip(batch, expected, strict=True):

@@ -233,7 +233,7 @@ def strange_test_class(root: Path) -> None:
     [
         (shutil.rmtree, ["train/<class>/<image>", "no folder"]),
         (empty, ["no class folder"]),
-        (one_class, ["two or more classes", "digit0 alone"]),
+        (one_class, ["two or more classes", "only digit0"]),
         (empty_class, ["an image in every class folder", "digit9"]),
         (strange_test_class, ["test classes among those of train: digit0, digit1, digit2", "'other'"]),
     ],

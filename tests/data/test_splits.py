@@ -58,7 +58,7 @@ def draw(dataset: Digits, forget: Forget, seed: int) -> ForgetSplit:
     assert torch.cat(parts(split)).sort().values.tolist() == list(range(dataset.size))  # disjoint and complete
     assert all(len(part) and part.dtype == torch.int64 for part in parts(split))
     assert all(torch.equal(part, part.sort().values) for part in parts(split))
-    assert (len(split.validation), len(split.holdout)) == dataset.aside
+    assert (len(split.validation), len(split.holdout)) == dataset.held_out_sizes
     again = ForgetSplit.draw(Population.of(dataset, seed, forget), forget, LABELS[: dataset.size])
     assert all(map(torch.equal, parts(split), parts(again)))
     return split
@@ -77,7 +77,7 @@ def test_rules_split_the_training_part(dataset: Digits, forget: Forget, seed: in
 @quickly
 @given(data_sets(), SEEDS, st.data())
 def test_requests_split_the_training_part(dataset: Digits, seed: int, data: st.DataObject) -> None:
-    most = min(dataset.size - sum(dataset.aside) - 1, 40)
+    most = min(dataset.size - sum(dataset.held_out_sizes) - 1, 40)
     indices = data.draw(st.lists(st.integers(0, dataset.size - 1), min_size=1, max_size=most, unique=True))
     with naming(indices) as forget:
         split = draw(dataset, forget, seed)
@@ -102,7 +102,7 @@ def test_another_seed_is_another_split(seed: int) -> None:
 
 def test_a_request_may_take_all_but_one() -> None:
     dataset = Digits(limit=100)
-    with naming(list(range(100 - sum(dataset.aside) - 1))) as forget:
+    with naming(list(range(100 - sum(dataset.held_out_sizes) - 1))) as forget:
         assert len(draw(dataset, forget, 0).retain) == 1
 
 
@@ -141,9 +141,9 @@ def test_a_checkpoints_records_are_d(dataset: Digits, seed: int, data: st.DataOb
         drawn = Population(dataset, seed, trained_on=trained_on).draw()
     assert drawn.member.tolist() == members
     aside = torch.cat([drawn.validation, drawn.holdout])
-    if dataset.size - len(members) >= sum(dataset.aside):  # the rest of the training part is enough
+    if dataset.size - len(members) >= sum(dataset.held_out_sizes):  # the rest of the training part is enough
         assert drawn.test is None
-        assert (len(drawn.validation), len(drawn.holdout)) == dataset.aside
+        assert (len(drawn.validation), len(drawn.holdout)) == dataset.held_out_sizes
         assert not torch.isin(aside, drawn.member).any()
     else:
         assert drawn.test is not None
@@ -166,7 +166,7 @@ def test_validation_and_holdout_are_drawn_from_the_training_part_as_long_as_it_h
     missing: int, from_training: bool
 ) -> None:
     dataset = Digits(limit=200)
-    aside = sum(dataset.aside)
+    aside = sum(dataset.held_out_sizes)
     with trained(list(range(200 - aside + missing))) as seen:
         drawn = Population.of(dataset, 0, Random(share=0.1), seen).draw()
     assert (drawn.test is None) is from_training

@@ -81,7 +81,9 @@ class _Plan(NamedTuple):
     def _weights_on(self, device: torch.device, sizes: list[int]) -> list[Tensor | None]:
         if all(weights is None for weights in self.weights):
             return self.weights
-        filled = [torch.zeros(n) if weights is None else weights for n, weights in zip(sizes, self.weights, strict=True)]
+        filled = [
+            torch.zeros(n) if weights is None else weights for n, weights in zip(sizes, self.weights, strict=True)
+        ]
         copies = torch.split(_copy_to(torch.cat(filled), device), sizes)
         return [None if weights is None else copy for weights, copy in zip(self.weights, copies, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Who is in the training data D, in validation and in holdout, whoever is forgotten."""
+"""Draws the training data D, validation and holdout, independently of the forget set."""
 
 from __future__ import annotations
 
@@ -16,53 +16,63 @@ from unlearn.data.trained_on import TrainedOn
 
 @dataclass(frozen=True)
 class Candidates:
-    """The training data D that a rule chooses from; all tensors [n] in one order."""
+    """The training data D, from which a request picks its forget set; all tensors are [n] in one order."""
 
     dataset: Dataset
     index: Tensor  # int64
-    labels: Tensor  # int64, as the original was trained on them
+    labels: Tensor  # int64, on which the original was trained
     clean: Tensor  # int64, without label noise
-    subclass: Tensor | None = None  # int64, where labels are coarse
-    loss: Tensor | None = None  # float64, of a proxy model, for rules that rank
+    subclass: Tensor | None = None  # int64, if labels are coarse
+    loss: Tensor | None = None  # float64, from a proxy model, for rules that rank
 
     @property
     def mislabelled(self) -> Tensor:
-        """Indices int64 of those whose label is wrong by label noise."""
+        """Indices int64 of the samples that label noise mislabelled."""
         return self.index[self.labels != self.clean]
 
 
 class Request(Protocol):
-    """What a population has to know of a request (`unlearn.data.requests.base.Forget`)."""
+    """The part of a request (`unlearn.data.requests.base.Forget`) that a population reads."""
 
     @property
     def explicit(self) -> bool:
-        """Whether it names its records."""
+        """Whether the request names its records."""
 
     def requested(self, dataset: Dataset) -> Tensor:
-        """Indices int64 of the records that it names, sorted."""
+        """Indices int64 of the records that the request names, sorted."""
 
     def corrected(self, candidates: Candidates) -> Tensor:
-        """The labels int64 [n] of the candidates once the request is granted."""
+        """Labels int64 [n] of the candidates after the request."""
 
 
 class Draw(NamedTuple):
-    """Indices int64, each sorted. `member` counts in the training part; so do validation and holdout, unless `test` is
-    given: then all three count in the test part. Where the data set has a validation split of
-    its own, validation counts in that."""
+    """Indices int64 of each subset, sorted.
 
-    member: Tensor  # D
+    Attributes:
+        member: D, in the training part.
+        validation: in the training part, or in the test part if `test` is given; if the data set has a validation
+            split, in that split.
+        holdout: in the training part, or in the test part if `test` is given.
+        test: the rest of the test part, without validation and holdout; None: the whole test part.
+    """
+
+    member: Tensor
     validation: Tensor
     holdout: Tensor
-    test: Tensor | None  # what validation and holdout leave of the test part; None: all of it
+    test: Tensor | None
 
 
 @dataclass(frozen=True)
 class Population:
-    """What does not depend on who is forgotten: D, validation and holdout, as a rule and a seed.
+    """The rule and the seed that decide D, validation and holdout; they do not depend on the forget set.
 
-    A request that names its records is `reserved`: people who ask to be deleted were trained on, so validation and
-    holdout are drawn from the others. If the original was `trained_on` given records, they are D, and validation and
-    holdout are drawn from the rest of the training part or, where that is too small, from the test part (our choice).
+    Attributes:
+        dataset: the data set.
+        seed: the seed of the draw.
+        reserved: a request that names its records. They were trained on, so validation and holdout are drawn from
+            the other records.
+        trained_on: the records that a checkpoint was trained on. They are D; validation and holdout are drawn from
+            the rest of the training part or, if that is too small, from the test part [ours].
     """
 
     dataset: Dataset
@@ -72,11 +82,11 @@ class Population:
 
     @classmethod
     def of(cls, dataset: Dataset, seed: int, forget: Request, trained_on: TrainedOn | None = None) -> Population:
-        """The population in which `forget` picks."""
+        """Create the population of a request."""
         return cls(dataset, seed, forget if forget.explicit else None, trained_on)
 
     def identity(self) -> dict[str, Any]:
-        """What the key holds of the two: who is meant, however a file names them."""
+        """Hashes of the reserved records and of D for the key; they do not depend on how a file names the records."""
         requested = None if self.reserved is None else self.reserved.requested(self.dataset)
         members = None if self.trained_on is None else self.trained_on.members(self.dataset)
         kept_out = {} if not len(self.kept_out) else {"kept_out": _digest(self.kept_out)}
@@ -84,66 +94,54 @@ class Population:
 
     @property
     def kept_out(self) -> Tensor:
-        """Indices int64 of records that are in no subset: an earlier request removed them from D."""
+        """Indices int64 of the records in no subset: an earlier request removed them from D."""
         return torch.empty(0, dtype=torch.int64) if self.trained_on is None else self.trained_on.kept_out(self.dataset)
 
     @property
     def members(self) -> int:
-        """Images in D."""
+        """Number of images in D."""
         if self.trained_on is not None:
             return len(self.trained_on.members(self.dataset))
-        return self.dataset.size - sum(self.dataset.aside)
+        return self.dataset.size - sum(self.dataset.held_out_sizes)
 
     def draw(self) -> Draw:
-        """Who is in D, validation and holdout."""
-        records = self.dataset.records
-        order = records[torch.randperm(len(records), generator=stream(self.seed, "split"))]
-        if self.reserved is not None:
-            order = order[~torch.isin(order, self.reserved.requested(self.dataset))]
-        if self.trained_on is not None:
-            order = order[~torch.isin(order, self.kept_out)]
-            return self._around(self.trained_on.members(self.dataset), order)
-        validation, holdout, _ = _cut(order, self.dataset.aside)
-        member, own = records[~torch.isin(records, torch.cat([validation, holdout]))], self._own_validation
-        return Draw(member, validation if own is None else own, holdout, None)
-
-    def _around(self, member: Tensor, order: Tensor) -> Draw:
-        free = order[~torch.isin(order, member)]
-        own = self._own_validation
-        if len(free) >= sum(self.dataset.aside):
-            validation, holdout, _ = _cut(free, self.dataset.aside)
-            return Draw(member, validation if own is None else own, holdout, None)
-        n = self.dataset.test_size
-        shuffled = torch.randperm(n, generator=stream(self.seed, "split", "test"))
-        if own is None:
-            return Draw(member, *_cut(shuffled, self.dataset.split_sizes(n)))
-        _, holdout, test = _cut(shuffled, (0, self.dataset.split_sizes(n)[1]))
-        return Draw(member, own, holdout, test)
-
-    @property
-    def _own_validation(self) -> Tensor | None:
-        """All of the data set's own validation split; None if there is none."""
-        size = self.dataset.validation_size
-        return None if size is None else torch.arange(size)
+        """Draw D, validation and holdout; equal populations share the tensors, which must not be changed."""
+        dataset, reserved = self.dataset, None if self.reserved is None else self.reserved.requested(self.dataset)
+        member = None if self.trained_on is None else self.trained_on.members(dataset)
+        test_size = dataset.test_size
+        counts = _Counts(
+            dataset.held_out_sizes, dataset.split_sizes(test_size), test_size, dataset.validation_size, self.seed
+        )
+        return _draw_cached(counts, (dataset.records, reserved, member, self.kept_out))
 
     def labels(self, clean: Tensor) -> Tensor:
-        """Labels int64 [n] of the whole training part, some of them wrong if the data set asks for label noise."""
+        """Labels int64 [n] of the whole training part after label noise.
+
+        Args:
+            clean: int64 [n], the labels of the data set.
+        """
         records, classes = self.dataset.records, self.dataset.classes
         draws = stream(self.seed, "label_noise")
         count = round(self.dataset.label_noise * len(records))
-        hit = records[torch.randperm(len(records), generator=draws)[:count]]
+        mislabelled = records[torch.randperm(len(records), generator=draws)[:count]]
         noisy = clean.clone()
-        noisy[hit] = (clean[hit] + torch.randint(1, classes, (count,), generator=draws)) % classes
+        noisy[mislabelled] = (clean[mislabelled] + torch.randint(1, classes, (count,), generator=draws)) % classes
         return noisy
 
     def candidates(self, clean: Tensor, subclass: Tensor | None = None, loss: Tensor | None = None) -> Candidates:
-        """D, as a rule sees it: `clean` and `subclass` are of the whole training part, `loss` of D."""
+        """The samples from which a request picks.
+
+        Args:
+            clean: labels int64 of the whole training part.
+            subclass: finer labels int64 of the whole training part, if there are any.
+            loss: float64 [n] of D, from a proxy model.
+        """
         member = self.draw().member
-        finer = None if subclass is None else subclass[member]
-        return Candidates(self.dataset, member, self.labels(clean)[member], clean[member], finer, loss)
+        member_subclass = None if subclass is None else subclass[member]
+        return Candidates(self.dataset, member, self.labels(clean)[member], clean[member], member_subclass, loss)
 
     def corrected(self, forget: Request, clean: Tensor) -> Tensor:
-        """`labels` once the request is granted."""
+        """Labels int64 of the whole training part after the request."""
         candidates, labels = self.candidates(clean), self.labels(clean)
         labels[candidates.index] = forget.corrected(candidates)
         return labels
@@ -153,8 +151,61 @@ def _digest(indices: Tensor | None) -> str | None:
     return None if indices is None else hashlib.sha256(indices.numpy()).hexdigest()  # type: ignore[arg-type]
 
 
+class _Counts(NamedTuple):
+    """The numbers that decide a draw."""
+
+    held_out: tuple[int, int]  # validation and holdout, from the training part
+    from_test: tuple[int, int]  # validation and holdout, from the test part
+    test_size: int
+    validation_size: int | None  # of the data set's validation split
+    seed: int
+
+
+_Inputs = tuple[Tensor, Tensor | None, Tensor | None, Tensor]  # records, reserved, D of a checkpoint, kept out
+MAX_DRAWS = 8
+_draws: list[tuple[_Counts, _Inputs, Draw]] = []  # the latest first
+
+
+def _draw_cached(counts: _Counts, inputs: _Inputs) -> Draw:
+    """Return the draw of these inputs, computed once.
+
+    Inputs are compared by value: a list of records that was changed on disk gives a new draw.
+    """
+    for known_counts, known_inputs, draw in _draws:
+        if known_counts == counts and all(map(_is_equal, known_inputs, inputs)):
+            return draw
+    draw = _draw(counts, *inputs)
+    _draws.insert(0, (counts, inputs, draw))
+    del _draws[MAX_DRAWS:]
+    return draw
+
+
+def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
+
+
+def _draw(counts: _Counts, records: Tensor, reserved: Tensor | None, member: Tensor | None, kept_out: Tensor) -> Draw:
+    split = None if counts.validation_size is None else torch.arange(counts.validation_size)
+    order = records[torch.randperm(len(records), generator=stream(counts.seed, "split"))]
+    if reserved is not None:
+        order = order[~torch.isin(order, reserved)]
+    if member is None:
+        validation, holdout, _ = _cut(order, counts.held_out)
+        member = records[~torch.isin(records, torch.cat([validation, holdout]))]
+        return Draw(member, validation if split is None else split, holdout, None)
+    free = order[~torch.isin(order, torch.cat([kept_out, member]))]
+    if len(free) >= sum(counts.held_out):
+        validation, holdout, _ = _cut(free, counts.held_out)
+        return Draw(member, validation if split is None else split, holdout, None)
+    order = torch.randperm(counts.test_size, generator=stream(counts.seed, "split", "test"))
+    if split is None:
+        return Draw(member, *_cut(order, counts.from_test))
+    _, holdout, test = _cut(order, (0, counts.from_test[1]))
+    return Draw(member, split, holdout, test)
+
+
 def _cut(order: Tensor, counts: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """The first `counts` of an order, and the rest; each sorted."""
+    """Split an order into its first `counts` and the rest; each is sorted."""
     parts = torch.split(order, [*counts, len(order) - sum(counts)])
     validation, holdout, rest = (part.sort().values for part in parts)
     return validation, holdout, rest

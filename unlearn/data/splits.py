@@ -1,4 +1,4 @@
-"""One object decides who is in which subset; strategy, retraining, SPD-GAN and metrics cannot disagree."""
+"""The split of a data set into forget, retain, validation and holdout, which all parts of a run share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from unlearn.data.requests.base import Forget
 
 @dataclass(frozen=True)
 class ForgetSplit:
-    """Index sets int64: disjoint within their part of the data set, none of them empty; forget and retain are D."""
+    """Indices int64 of each subset; none is empty, those of one part of the data set are disjoint.
+
+    Forget and retain together are D.
+    """
 
     forget: Tensor
     retain: Tensor
@@ -30,12 +33,17 @@ class ForgetSplit:
         subclass: Tensor | None = None,
         loss: Tensor | None = None,
     ) -> ForgetSplit:
-        """Split a training part with labels `clean` and, where there are some, finer labels, int64 [n] each.
+        """Split the training part.
 
-        `loss` float64 is a proxy's on D, in D's order, for a rule that ranks.
+        Args:
+            population: decides D, validation and holdout.
+            forget: picks the forget set.
+            clean: labels of the training part, int64 [n].
+            subclass: finer labels, int64 [n], if there are any.
+            loss: float64, of a proxy model on D in the order of D, for a rule that ranks.
 
         Raises:
-            DataError: the request is empty, foreign, or leaves nothing to retain.
+            DataError: the request picks nothing, records outside the data set, or all of D.
         """
         member, validation, holdout, _ = population.draw()
         chosen = forget.choose(population.candidates(clean, subclass, loss), population.seed).sort().values

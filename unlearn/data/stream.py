@@ -1,4 +1,4 @@
-"""Images that stay on disk and are decoded batch by batch, in worker processes."""
+"""Images on disk that worker processes decode batch by batch."""
 
 from __future__ import annotations
 
@@ -14,115 +14,135 @@ from torch.utils.data import DataLoader, Dataset
 from unlearn.core.errors import DataError
 from unlearn.core.types import Images, ImageSource
 
-CHUNK = 512  # images, when all of them are read
-Moved = tuple[Tensor, Tensor] | None  # data set indices (sorted), and the images that take their place
+CHUNK_SIZE = 512  # images that are decoded at a time to load all of them
+Replacements = tuple[Tensor, Tensor] | None  # data set indices (sorted), and the images that replace theirs
 
 
 @dataclass(frozen=True)
 class Stream:
-    """An `ImageSource` on disk: `decode(i)` gives image i of its part, uint8 [c, h, w], the same bytes every time."""
+    """An `ImageSource` on disk.
+
+    Attributes:
+        decode: returns image i of its part, uint8 [c, h, w], with the same bytes in every call.
+        labels: int64 [n].
+        index: int64 [n], the data set indices.
+        shape: channels, height, width.
+        workers: the number of worker processes.
+        replacements: images that replace those on disk.
+    """
 
     decode: Callable[[int], Tensor]
     labels: Tensor
     index: Tensor
     shape: tuple[int, int, int]
     workers: int
-    moved: Moved = None
+    replacements: Replacements = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """uint8 [b, c, h, w] for each chunk of positions.
+        """Decode batches.
+
+        Args:
+            chunks: the positions of each batch.
+
+        Yields:
+            The images of each batch, uint8 [b, c, h, w], on the device of the labels.
 
         Raises:
             DataError: an image cannot be read.
         """
         positions = torch.cat(list(chunks)).to(self.index.device)
         indices = self.index[positions].cpu()  # one copy, before the first batch
-        wanted = torch.split(indices, [len(chunk) for chunk in chunks])
-        order = _Order(wanted)
-        if self.workers and wanted and len(wanted[0]):
-            _Decoded(self.decode)[int(wanted[0][0])]  # here, so that no worker imports anew what reading takes
+        batches = torch.split(indices, [len(chunk) for chunk in chunks])
+        order = _BatchOrder(batches)
+        if self.workers and batches and len(batches[0]):
+            _DecodedImages(self.decode)[int(batches[0][0])]  # imports the decoder before the workers start
         loader = DataLoader(
-            _Decoded(self.decode),
+            _DecodedImages(self.decode),
             batch_sampler=order,
             num_workers=min(self.workers, os.cpu_count() or 1),
-            collate_fn=_stacked,
+            collate_fn=_stack,
             pin_memory=self.labels.is_cuda,
-            generator=torch.Generator(),  # its own, so that no other draw shifts
+            generator=torch.Generator(),  # not the global one, whose state other draws depend on
         )
-        for indices, pixels in zip(wanted, loader, strict=False):
+        for indices, pixels in zip(batches, loader, strict=False):
             if isinstance(pixels, DataError):
                 order.unreadable = order.unreadable or pixels
             elif order.unreadable is None:
-                yield self._with_moved(indices, pixels).to(self.labels.device, non_blocking=True)
+                yield self._replace(indices, pixels).to(self.labels.device, non_blocking=True)
         if order.unreadable is not None:
             raise order.unreadable
 
-    def _with_moved(self, indices: Tensor, pixels: Tensor) -> Tensor:
-        if self.moved is None:
+    def _replace(self, indices: Tensor, pixels: Tensor) -> Tensor:
+        if self.replacements is None:
             return pixels
-        moved_index, images = self.moved
-        hit = torch.isin(indices, moved_index)
-        pixels[hit] = images[torch.searchsorted(moved_index, indices[hit])]
+        replaced, images = self.replacements
+        is_replaced = torch.isin(indices, replaced)
+        pixels[is_replaced] = images[torch.searchsorted(replaced, indices[is_replaced])]
         return pixels
 
     def take(self, positions: Tensor) -> Stream:
-        """Those at `positions`."""
+        """Select the images at `positions`."""
         return replace(self, labels=self.labels[positions], index=self.index[positions])
 
     def relabelled(self, labels: Tensor) -> Stream:
-        """The same images under other labels."""
+        """The same images with other labels."""
         return replace(self, labels=labels)
 
     def replaced(self, index: Tensor, images: Tensor) -> Stream:
-        """With the images of some data set indices replaced."""
-        return replace(self, moved=(index.cpu(), images.cpu()))
+        """Replace the images of given data set indices, int64 [m], sorted."""
+        return replace(self, replacements=(index.cpu(), images.cpu()))
 
     def to(self, device: str | torch.device) -> Stream:
-        """The same, giving its batches on another device."""
+        """The same images, with batches on another device."""
         return replace(self, labels=self.labels.to(device), index=self.index.to(device))
 
-    def resident(self) -> Images:
-        """All of it in memory."""
+    def load(self) -> Images:
+        """Load all images into memory."""
         images = torch.empty((len(self), *self.shape), dtype=torch.uint8)
-        chunks = torch.split(torch.arange(len(self)), CHUNK)
+        chunks = torch.split(torch.arange(len(self)), CHUNK_SIZE)
         for positions, pixels in zip(chunks, self.batches(chunks), strict=True):
             images[positions] = pixels
         return Images(images, self.labels, self.index)
 
 
-def joined(first: ImageSource, second: ImageSource, shift: int) -> ImageSource:
-    """Both, one behind the other, on the first's device; `shift` is added to the second's indices.
+def concatenate(first: ImageSource, second: ImageSource, shift: int) -> ImageSource:
+    """Concatenate two sources on the device of the first.
 
-    Streams whose second is not shifted are of the same part of a data set.
+    Args:
+        first: the first source.
+        second: the second source, in memory if the first is.
+        shift: added to the data set indices of the second; 0 if both are of the same part of a data set.
     """
     labels, index = torch.cat([first.labels, second.labels]), torch.cat([first.index, second.index + shift])
     if isinstance(first, Images) and isinstance(second, Images):
         return Images(torch.cat([first.images, second.images]), labels, index)
     assert isinstance(first, Stream), "parts of a data set are both in memory or both on disk"
     assert isinstance(second, Stream), "parts of a data set are both in memory or both on disk"
-    decode = partial(_either, first.decode, second.decode, shift) if shift else first.decode
-    return replace(first, decode=decode, labels=labels, index=index, moved=_merged(first.moved, second.moved, shift))
+    decode = partial(_decode_either, first.decode, second.decode, shift) if shift else first.decode
+    replacements = _merge(first.replacements, second.replacements, shift)
+    return replace(first, decode=decode, labels=labels, index=index, replacements=replacements)
 
 
-def _either(first: Callable[[int], Tensor], second: Callable[[int], Tensor], shift: int, index: int) -> Tensor:
+def _decode_either(first: Callable[[int], Tensor], second: Callable[[int], Tensor], shift: int, index: int) -> Tensor:
     return first(index) if index < shift else second(index - shift)
 
 
-def _merged(first: Moved, second: Moved, shift: int) -> Moved:
-    """What is moved in either, by index."""
-    parts = [each for each in (first, second and (second[0] + shift, second[1])) if each is not None]
-    if not parts:
+def _merge(first: Replacements, second: Replacements, shift: int) -> Replacements:
+    """Merge the replacements of two sources, sorted by index."""
+    shifted = None if second is None else (second[0] + shift, second[1])
+    given = [replacements for replacements in (first, shifted) if replacements is not None]
+    if not given:
         return None
-    index, images = (torch.cat(both) for both in zip(*parts, strict=True))
+    index, images = (torch.cat(tensors) for tensors in zip(*given, strict=True))
     order = index.argsort()
     return index[order], images[order]
 
 
-class _Decoded(Dataset[Tensor | DataError]):
-    """What a DataLoader asks one image at a time; an error is passed on as a value, without a worker's traceback."""
+class _DecodedImages(Dataset[Tensor | DataError]):
+    """Images for a DataLoader; an error is returned as a value, so that no worker prints a traceback."""
 
     def __init__(self, decode: Callable[[int], Tensor]) -> None:
         self.decode = decode
@@ -135,22 +155,22 @@ class _Decoded(Dataset[Tensor | DataError]):
 
 
 @dataclass
-class _Order:
-    """Lists of indices, until one of them cannot be read: workers then end their batches and go."""
+class _BatchOrder:
+    """The indices of each batch; it ends once an image cannot be read, so that the workers end too."""
 
-    wanted: Sequence[Tensor]
+    batches: Sequence[Tensor]
     unreadable: DataError | None = None
 
     def __iter__(self) -> Iterator[list[int]]:
-        for indices in self.wanted:
+        for indices in self.batches:
             if self.unreadable is not None:
                 return
             yield indices.tolist()
 
     def __len__(self) -> int:
-        return len(self.wanted)
+        return len(self.batches)
 
 
-def _stacked(items: list[Tensor | DataError]) -> Tensor | DataError:
+def _stack(items: list[Tensor | DataError]) -> Tensor | DataError:
     errors = [item for item in items if isinstance(item, DataError)]
     return errors[0] if errors else torch.stack([item for item in items if isinstance(item, Tensor)])

@@ -11,7 +11,7 @@ from unlearn.core.errors import DataError
 from unlearn.core.random_streams import stream
 from unlearn.core.types import ImageSource, Subset
 from unlearn.data.population import Population
-from unlearn.data.stream import joined
+from unlearn.data.stream import concatenate
 from unlearn.stages.base import BuildContext
 from unlearn.stages.samples import DataView, Samples, SampleSource, load_dataset
 
@@ -79,7 +79,7 @@ class ShadowTrainSet:
         share an index.
         """
         offset = 0 if self.population.draw().test is None else self.population.dataset.train_size
-        pool = joined(self.members.load(context), self.holdout.load(context), offset)
+        pool = concatenate(self.members.load(context), self.holdout.load(context), offset)
         samples = pool.take(mask.nonzero()[:, 0].to(pool.index.device))
         return samples.take(samples.index.argsort())
 

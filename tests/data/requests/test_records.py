@@ -22,7 +22,7 @@ from PIL import Image
 from unlearn.core.errors import DataError
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.requests.corrections import find_correction_problems, find_corrections
-from unlearn.data.requests.records.resolve import find_records, find_list_problems
+from unlearn.data.requests.records.resolve import find_list_problems, find_records
 
 KEY = "forget.file"
 COUNT = 40  # training images a class

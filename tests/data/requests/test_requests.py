@@ -324,7 +324,7 @@ def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: P
         path.unlink()
     (found,) = map(str, TrainedOn("all").check(starved))
     assert found.startswith("checkpoint.trained_on: expected records that leave validation and holdout")
-    assert "0 left in the training part, 2 images for the test" in found
+    assert "0 remaining in the training part, 2 test images" in found
 
 
 def test_deeply_nested_json_is_junk(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""scikit-learn's bundled digits: real images that need no download."""
+"""The digits data set of scikit-learn, which needs no download."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from unlearn.core.validation import fraction
-from unlearn.data.datasets.base import Contents, Dataset, resident
+from unlearn.data.datasets.base import Contents, Dataset, hold_in_memory
 
 
 @dataclass(frozen=True)
 class Digits(Dataset):
     """1,797 grey 8 x 8 images of handwritten digits (UCI, Alpaydin and Kaynak 1998).
 
-    The set has no test part: a fixed shuffle keeps 1,437 images for training and 360 for the test (our choice).
-    A record's index, by which requests name it, is its place after the shuffle, not scikit-learn's.
+    The data set has no test part: a fixed shuffle keeps 1,437 images for training and 360 for the test [ours].
+    The index of a record is its position after the shuffle, not the index in scikit-learn.
 
     Grey levels 0-16 become bytes as round(v * 255 / 16).
     """
@@ -37,4 +37,4 @@ class Digits(Dataset):
         labels = torch.from_numpy(bundle.target).long()
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
         train, test = order[: self.train_size], order[self.train_size :]
-        return Contents(resident((images[train], labels[train])), resident((images[test], labels[test])))
+        return Contents(hold_in_memory((images[train], labels[train])), hold_in_memory((images[test], labels[test])))

@@ -1,4 +1,4 @@
-"""Image files as pixels, and which of them cannot be read."""
+"""Decodes image files and finds those that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from unlearn.core.errors import DataError, first_line
-from unlearn.data.datasets.fingerprint import THREADS, cache_path, remember
-from unlearn.data.datasets.own import MOST_PIXELS, fit
+from unlearn.data.datasets.fingerprint import THREADS, cache_path, write_cache
+from unlearn.data.datasets.own import MAX_PIXELS, fit
 
 SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK", "YCbCr", "LAB", "HSV"}  # 8 bits
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Image i of a folder's files: uint8 [channels, size, size]."""
+    """Decodes image i of the files in a folder: uint8 [channels, size, size]."""
 
     folder: Path
     files: tuple[str, ...]
@@ -35,53 +35,57 @@ class Decode:
     def __call__(self, i: int) -> Tensor:
         path = self.folder / self.files[i]
         try:
-            with _opened(path, self.size) as image:
+            with _open_image(path, self.size) as image:
                 pixels = np.array(image.convert("RGB" if self.channels == 3 else "L"))
             return fit(torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1), self.channels, self.size)
-        except _unreadable() as error:
+        except _decoder_errors() as error:
             raise DataError(f"dataset.root: expected a readable image, got {str(path)!r}: {_reason(error)}") from error
 
 
 @lru_cache(maxsize=8)
-def unreadable(root: str, names: tuple[str, ...], size: int, whole: bool) -> tuple[str, ...]:
-    """The image files that cannot be read, `name (reason)` each; remembered until a file's size or time changes.
+def find_unreadable(root: str, names: tuple[str, ...], size: int, whole: bool) -> tuple[str, ...]:
+    """Find the image files that cannot be read; cached until the size or time of a file changes.
 
     Args:
         root: folder of the files.
         names: their paths in it.
-        size: side in pixels to which images are brought.
-        whole: whether to decode all of each file; its header alone otherwise.
+        size: side in pixels to which images are resized.
+        whole: whether to decode each file; otherwise only its header is read.
+
+    Returns:
+        A text for each such file: `name (reason)`.
     """
     folder = Path(root)
-    memory = cache_path(folder, names, f"{'whole' if whole else 'header'}-{size}.json")
-    if memory is not None and memory.is_file():
-        with suppress(ValueError, OSError):  # damaged: looked at once more
-            return tuple(json.loads(memory.read_bytes()))
+    path = cache_path(folder, names, f"{'whole' if whole else 'header'}-{size}.json")
+    if path is not None and path.is_file():
+        with suppress(ValueError, OSError):  # a damaged cache: check the files again
+            return tuple(json.loads(path.read_bytes()))
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        reasons = pool.map(lambda name: _why_unreadable(folder / name, size, whole), names)
-        found = tuple(f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True) if reason)
-    if memory is not None:
-        remember(memory, json.dumps(found).encode())
-    return found
+        reasons = pool.map(lambda name: _find_reason(folder / name, size, whole), names)
+        unreadable = tuple(f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True) if reason)
+    if path is not None:
+        write_cache(path, json.dumps(unreadable).encode())
+    return unreadable
 
 
-def _why_unreadable(path: Path, size: int, whole: bool) -> str | None:
+def _find_reason(path: Path, size: int, whole: bool) -> str | None:
+    """The reason why a file cannot be read; None if it can."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would never end
             return "not a regular file"
-        with _opened(path, size) as image:
+        with _open_image(path, size) as image:
             if whole:
                 image.load()
-    except _unreadable() as error:
+    except _decoder_errors() as error:
         return _reason(error)
     return None
 
 
-def _opened(path: Path, size: int) -> Any:
-    """A PIL image that is not decoded yet.
+def _open_image(path: Path, size: int) -> Any:
+    """Open an image with PIL, without decoding it.
 
     Raises:
-        OSError, ValueError, ...: it is not an image that fits into bytes.
+        OSError, ValueError, ...: it is not an image, has more than 8 bits per channel, or is too large.
     """
     from PIL import Image
 
@@ -91,7 +95,7 @@ def _opened(path: Path, size: int) -> Any:
     if image.mode not in SHALLOW:
         image.close()
         raise ValueError(f"pixels of mode {image.mode}, which do not fit into bytes")
-    if long * size * size > MOST_PIXELS * max(short, 1):
+    if long * size * size > MAX_PIXELS * max(short, 1):
         image.close()
         raise ValueError(f"sides of {image.width} and {image.height} pixels, too long for its width")
     return image
@@ -99,7 +103,7 @@ def _opened(path: Path, size: int) -> Any:
 
 @cache
 def _accept_large() -> None:
-    """PIL warns of images above 89 million pixels, and refuses those above 179 million; between them all is well."""
+    """Silence PIL's warning about images above 89 million pixels; above 179 million it raises an error."""
     import warnings
 
     from PIL import Image
@@ -109,8 +113,8 @@ def _accept_large() -> None:
 
 
 @cache
-def _unreadable() -> tuple[type[Exception], ...]:
-    """What PIL raises on files that it cannot read."""
+def _decoder_errors() -> tuple[type[Exception], ...]:
+    """The exceptions that PIL raises for files that it cannot read."""
     import struct
 
     from PIL import Image
@@ -120,7 +124,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 def _reason(error: Exception) -> str:
-    """PIL's words without the path, which it repeats; those of the system for a file that cannot be opened."""
+    """The message of PIL without the path, or of the system if the file cannot be opened."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = first_line(error)

@@ -1,4 +1,4 @@
-"""Published data sets, read and downloaded by torchvision."""
+"""Published data sets that torchvision reads and downloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from unlearn.core.errors import DataError, first_line
 from unlearn.core.types import Images
 from unlearn.core.validation import at_least, one_of, runtime
-from unlearn.data.datasets.base import Contents, Dataset, Part, resident
+from unlearn.data.datasets.base import Contents, Dataset, Part, hold_in_memory
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
@@ -41,41 +41,41 @@ SUPERCLASSES = {
 
 @dataclass(frozen=True)
 class Published(Dataset):
-    """A data set that torchvision knows by name."""
+    """A data set of `torchvision.datasets`."""
 
     torchvision_name: ClassVar[str]
     parts: ClassVar[tuple[dict[str, Any], dict[str, Any]]] = ({"train": True}, {"train": False})
 
     root: str = runtime("data")  # folder of the files
-    download: bool = runtime(False)  # fetch them when they are missing
+    download: bool = runtime(False)  # download missing files
 
     def load(self) -> Contents:
-        train, test = (resident(self._read(part)) for part in self.parts)
+        train, test = (hold_in_memory(self._read(part)) for part in self.parts)
         return self.labelled(train, test)
 
     def labelled(self, train: Images, test: Images) -> Contents:
-        """The contents, under the labels that are asked for."""
+        """The contents with the labels that the settings select."""
         return Contents(train, test)
 
     def _read(self, part: dict[str, Any]) -> Part:
         from torchvision import datasets
 
         try:
-            found = getattr(datasets, self.torchvision_name)(root=self.root, download=self.download, **part)
+            source = getattr(datasets, self.torchvision_name)(root=self.root, download=self.download, **part)
         except (RuntimeError, OSError, ValueError, AssertionError, EOFError) as error:  # all that torchvision raises
             raise DataError(
                 f"dataset.root: expected {self.torchvision_name} under {self.root!r}, got nothing readable "
                 f"({first_line(error)}): {'' if self.download else 'set dataset.download=true, or '}point dataset.root "
                 f"to the folder that torchvision.datasets.{self.torchvision_name} would fill"
             ) from error
-        labels = found.targets if hasattr(found, "targets") else found.labels  # SVHN's name for them
-        return self.pixels(found.data), torch.as_tensor(labels, dtype=torch.int64)
+        labels = source.targets if hasattr(source, "targets") else source.labels  # SVHN has `labels`
+        return self.pixels(source.data), torch.as_tensor(labels, dtype=torch.int64)
 
     @staticmethod
     def pixels(images: Any) -> torch.Tensor:
         """uint8 [n, c, h, w] from torchvision's grey [n, h, w] or colour [n, h, w, c]."""
-        found = torch.as_tensor(images)
-        return found[:, None] if found.ndim == 3 else found.permute(0, 3, 1, 2)
+        pixels = torch.as_tensor(images)
+        return pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ class Cifar10(Published):
 class Cifar100(Published):
     """50,000 + 10,000 colour 32 x 32 photographs (Krizhevsky 2009), cropped and mirrored while training.
 
-    `labels=coarse` takes the twenty superclasses as labels ("CIFAR-20"); the hundred classes are then what
-    `forget=subclass` chooses from.
+    `labels=coarse` uses the twenty superclasses as labels ("CIFAR-20"); `forget=subclass` then picks one of the
+    hundred classes.
     """
 
     torchvision_name = "CIFAR100"
@@ -157,19 +157,19 @@ class Cifar100(Published):
         if self.labels == "fine":
             return Contents(train, test)
         superclass = torch.tensor(list(fine_names().values()))
-        coarse_train, coarse_test = (each.relabelled(superclass[each.labels]) for each in (train, test))
+        coarse_train, coarse_test = (part.relabelled(superclass[part.labels]) for part in (train, test))
         return Contents(coarse_train, coarse_test, subclass=train.labels)
 
 
 def fine_names() -> dict[str, int]:
-    """CIFAR-100's classes in the order of their labels, which is alphabetical, with the superclass of each."""
-    found = {name: label for label, names in enumerate(SUPERCLASSES.values()) for name in names.split()}
-    return dict(sorted(found.items()))
+    """The classes of CIFAR-100 in alphabetical order, which is that of their labels, with the superclass."""
+    superclasses = {name: label for label, names in enumerate(SUPERCLASSES.values()) for name in names.split()}
+    return dict(sorted(superclasses.items()))
 
 
 @dataclass(frozen=True)
 class Svhn(Published):
-    """73,257 + 26,032 colour 32 x 32 photographs of house numbers (Netzer et al. 2011), the cropped digits."""
+    """73,257 + 26,032 colour 32 x 32 photographs of house numbers (Netzer et al. 2011), cropped to single digits."""
 
     torchvision_name = "SVHN"
     parts = ({"split": "train"}, {"split": "test"})
@@ -181,4 +181,4 @@ class Svhn(Published):
 
     @staticmethod
     def pixels(images: Any) -> torch.Tensor:
-        return torch.as_tensor(images)  # channels first already
+        return torch.as_tensor(images)  # channels come first

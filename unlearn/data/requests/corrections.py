@@ -16,7 +16,7 @@ from unlearn.data.requests.classes import class_number
 from unlearn.data.requests.records.content import decode, read_bytes
 from unlearn.data.requests.records.json_lists import table_of_json, table_of_json_lines
 from unlearn.data.requests.records.record import Record, columns_of
-from unlearn.data.requests.records.resolve import RecordList, locate, find_record_problems, read_cached
+from unlearn.data.requests.records.resolve import RecordList, find_record_problems, locate, read_cached
 from unlearn.data.requests.records.table import Table, read_table
 
 COLUMNS = ("index", "file")

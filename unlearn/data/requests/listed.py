@@ -16,7 +16,7 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.data.population import Candidates, Population
 from unlearn.data.requests.base import Forget
 from unlearn.data.requests.corrections import Corrections, find_correction_problems, find_corrections
-from unlearn.data.requests.records.resolve import RecordList, find_records, find_list_problems
+from unlearn.data.requests.records.resolve import RecordList, find_list_problems, find_records
 
 
 @dataclass(frozen=True)
