@@ -97,14 +97,23 @@ class EvidencePlanner:
 def _plan_for_single_models(metric: Metric, models: RunModels, planner: EvidencePlanner) -> Iterator[Evaluation]:
     """Plan a metric that measures one model at a time, once per retrained model if it compares with these."""
     references: tuple[Train | None, ...] = models.retrained if Role.RETRAINED in metric.references else (None,)
-    original = models.original if Role.ORIGINAL in metric.references else None
-    untrained = Untrained(models.original, planner.seed) if Role.UNTRAINED in metric.references else None
+    original = planner.plan_evidence(models.original if Role.ORIGINAL in metric.references else None, metric)
+    untrained_model = Untrained(models.original, planner.seed) if Role.UNTRAINED in metric.references else None
+    untrained = planner.plan_evidence(untrained_model, metric)
     controls = (models.fresh,) if models.fresh is not None and metric.needs_spd_gan else ()
     subjects: tuple[LoadableModel, ...] = (models.original, *controls, *models.retrained, models.final_model)
     shadows = tuple(shadow.view(metric) for shadow in models.shadows[metric.shadows]) if metric.shadows else ()
     for subject, retrained in product(subjects, references):
-        evidence = (planner.plan_evidence(model, metric) for model in (subject, original, retrained, untrained))
-        stage = Evaluate(metric, subject, *evidence, planner.seed, shadows)
+        stage = Evaluate(
+            metric=metric,
+            model=subject,
+            subject=planner.plan_evidence(subject, metric),
+            original=original,
+            retrained=planner.plan_evidence(retrained, metric),
+            untrained=untrained,
+            seed=planner.seed,
+            shadows=shadows,
+        )
         yield Evaluation(subject.role, subject.seed, retrained.seed if retrained else None, stage)
 
 
@@ -123,9 +132,12 @@ def _plan_for_model_groups(metric: Metric, models: RunModels, planner: EvidenceP
     reference_models = tuple(planner.plan_evidence(model, metric) for model in models.retrained[:count])
     for model, group in groups:
         stage = Evaluate(
-            metric,
-            model,
-            *(EvidenceSpec(),) * 4,
+            metric=metric,
+            model=model,
+            subject=EvidenceSpec(),
+            original=EvidenceSpec(),
+            retrained=EvidenceSpec(),
+            untrained=EvidenceSpec(),
             seed=planner.seed,
             subjects=tuple(planner.plan_evidence(member, metric) for member in group),
             retrained_models=reference_models,

@@ -87,12 +87,17 @@ class Perturb(Stage):
         clean = CleanImages(forget, holdout, _read_pixels(forget), _read_pixels(holdout))
         if isinstance(self.settings, Noise):
             perturbed = Perturbed(
-                self._add_noise("forget", clean.forget_pixels), self._add_noise("holdout", clean.holdout_pixels)
+                forget=self._add_noise("forget", clean.forget_pixels),
+                holdout=self._add_noise("holdout", clean.holdout_pixels),
             )
         elif isinstance(self.settings, Gan):
             generator, curve = self._train_generator(self.settings, forget, context, tick)
-            images = (_generate(generator, pixels) for pixels in (clean.forget_pixels, clean.holdout_pixels))
-            perturbed = Perturbed(*images, curve, generator.state_dict())
+            perturbed = Perturbed(
+                forget=_generate(generator, clean.forget_pixels),
+                holdout=_generate(generator, clean.holdout_pixels),
+                curve=curve,
+                generator=generator.state_dict(),
+            )
         else:
             perturbed = self._optimise_pixels(self.settings, clean, context, tick)
         self._write(folder, clean, perturbed)

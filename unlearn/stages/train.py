@@ -115,8 +115,8 @@ class Train(ModelStage):
         from unlearn.training.ranks import rank, world_size
 
         classifier = self.initial(context)
-        share = RankShard(rank(), world_size()) if world_size() > 1 else None
-        loader = PairedLoader({"train": self.loader(context, share)})
+        rank_shard = RankShard(rank(), world_size()) if world_size() > 1 else None
+        loader = PairedLoader({"train": self.loader(context, rank_shard)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
         checkpoint = checkpoint or self._checkpoint(context)
         curve = module.run(context.hardware, self.validation.load(context), tick, checkpoint, epochs)
