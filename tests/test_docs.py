@@ -94,7 +94,7 @@ def test_the_page_of_the_benches(table: ModuleType, tmp_path: Path, monkeypatch:
         (tmp_path / f"{name}.py").touch()
     points = [row(table, chart="cells", at=float(at), limit=at / 2) for at in (1, 2, 40)]
     table.run("some.py", [row(table, goal=20.0, note="a | b"), *points])
-    with pytest.raises(SystemExit, match="got nothing of other"):
+    with pytest.raises(SystemExit, match="got none of other"):
         performance.write(tmp_path, tmp_path)
     (tmp_path / "other.py").unlink()
     assert set(performance.write(tmp_path, tmp_path)) == {"performance.md", "performance-cells.svg"}

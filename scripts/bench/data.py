@@ -1,8 +1,8 @@
-"""Our batches against torchvision transforms, PIL and a DataLoader without workers; equal pixels at equal places first.
+"""Compares our batches with torchvision transforms, PIL and a DataLoader without workers, after checking equal pixels.
 
 Random crop with padding 4, mirroring and normalisation of CIFAR-shaped images, and plain MNIST-shaped ones. Both sides
-normalise: ours as a classifier's first layer does. A large tensor is freed first, as by the first step of any training:
-since then glibc keeps what it has.
+normalise, ours in the first layer of a classifier. A large tensor is freed first, as in the first step of any training:
+after that, glibc keeps freed memory.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from unlearn.data.loaders import Loader
 from unlearn.models.base import Classifier
 
 N, BATCH = 20_000, 128
-FREED = 7 * 2**20  # floats: under the 32 MB up to which glibc learns
+FREED = 7 * 2**20  # floats: less than the 32 MB up to which glibc adapts its threshold
 CROPPED = Augmentation(crop_padding=4, flip=True)
 MEAN, STD = 0.48, 0.25  # of every channel
 
 
 class AsPil(Dataset[tuple[Tensor, int]]):
-    """The way most training scripts read a data set: an image at a time, through PIL."""
+    """Reads a data set as most training scripts do: one image at a time, through PIL."""
 
     def __init__(self, pixels: Tensor, transform: Callable[[Image.Image], Tensor]) -> None:
         self.arrays = [image.squeeze(-1).numpy() for image in pixels.permute(0, 2, 3, 1)]
@@ -44,7 +44,7 @@ class AsPil(Dataset[tuple[Tensor, int]]):
 
 
 def rows() -> Iterator[Row]:
-    """One row a case."""
+    """Measure each case."""
     torch.zeros(FREED)
     augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
     yield case("CIFAR shape, crop + flip + normalise", (3, 32, 32), CROPPED, augment, 25.0)
@@ -58,7 +58,7 @@ def case(
     augment: list[Callable[[Image.Image], Image.Image]],
     goal: float,
 ) -> Row:
-    """Equal pixels, then both sides in turn."""
+    """Check for equal pixels, then time both sides in turn."""
     pixels = torch.randint(0, 256, (N, *shape), dtype=torch.uint8)
     data = Images(pixels, torch.zeros(N, dtype=torch.int64), torch.arange(N))
     normalised = Classifier(nn.Identity(), (MEAN,) * shape[0], (STD,) * shape[0])
@@ -78,10 +78,10 @@ def case(
 def check(
     pixels: Tensor, augmentation: Augmentation, normalised: nn.Module, floats: Callable[[Image.Image], Tensor]
 ) -> None:
-    """The same places, cropped and mirrored by torchvision.
+    """Check that torchvision gives the same pixels with the same crops and flips.
 
     Raises:
-        AssertionError: pixels differ by more than 1e-6.
+        AssertionError: Pixels differ by more than 1e-6.
     """
     drawn = augmentation.draw(len(pixels), torch.Generator().manual_seed(0))
     ours, height, width = normalised(augmentation(pixels, drawn).float().div_(255)), *pixels.shape[2:]

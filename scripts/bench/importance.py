@@ -1,6 +1,6 @@
-"""Squared gradients of single samples: many at once (`functional/per_sample_gradients.py`) against one by one.
+"""Compares squared gradients of each sample, many at once (`functional/per_sample_gradients.py`), with one by one.
 
-Equal in float64 first."""
+Both are equal in float64, which is checked first."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SAME = 1e-12  # relative to the largest of a tensor
 
 
 def rows() -> Iterator[Row]:
-    """Memory and time of each net."""
+    """Measure memory and time for each net."""
     for name, (build, shape, n, goal) in CASES.items():
         torch.manual_seed(0)
         net, images, labels = build().eval(), torch.rand(n, *shape), torch.randint(0, 10, (n,))
         size = sum(p.numel() * p.element_size() for p in net.parameters()) / MB
         one_by_one(net, images[:2], labels[:2])
         used = extra_memory(lambda net=net, images=images, labels=labels: at_once(net, images, labels))
-        least = 1.0 if size > 32 else None  # a smaller net's parameters are nothing beside a batch
+        least = 1.0 if size > 32 else None  # for a smaller net, the batch takes most of the memory
         yield Row(f"memory, {name}", "3x the parameters", used, 3 * size, "MB", used / (3 * size), least, True, 1, "")
         note = "one by one too, by hooks that never hold all gradients at once"
         yield timed(f"{name}, 1 in all", net, images[:1], labels[:1], NEVER, note)
@@ -45,7 +45,7 @@ def rows() -> Iterator[Row]:
 
 
 def timed(name: str, net: nn.Module, images: Tensor, labels: Tensor, goal: float, note: str = "") -> Row:
-    """Both sides in turn, in milliseconds a sample."""
+    """Time both sides in turn, in milliseconds per sample."""
     ours, rival = lambda: at_once(net, images, labels), lambda: one_by_one(net, images, labels)
     pair, n = compare(ours, rival, clock=time.process_time), len(images)
     mine, theirs = 1e3 * pair.ours / n, 1e3 * pair.rival / n
@@ -53,35 +53,35 @@ def timed(name: str, net: nn.Module, images: Tensor, labels: Tensor, goal: float
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """A sum of one number per sample."""
+    """Return the summed loss, one term per sample."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
 def at_once(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """As scores are made, the check that the net can be trusted included."""
+    """Compute as the score stage does, including the check that the net can be batched."""
     return sum_powers(net, [(images, labels)], loss, torch.square)[0]
 
 
 def one_by_one(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """The loop that anyone would write, without hooks: a backward pass for each, its squares added in place."""
+    """The obvious loop without hooks: one backward pass per sample, with the squares added in place."""
     parameters = dict(net.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
     for image, label in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
-        found = torch.autograd.grad(loss(net(image), label), list(parameters.values()))
-        for each, gradient in zip(total.values(), found, strict=True):
-            each.addcmul_(gradient, gradient)
+        gradients = torch.autograd.grad(loss(net(image), label), list(parameters.values()))
+        for sum_, gradient in zip(total.values(), gradients, strict=True):
+            sum_.addcmul_(gradient, gradient)
     return total
 
 
 def difference(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The largest of any entry, relative to its tensor's largest.
+    """Return the largest difference of any entry, relative to the largest entry of its tensor.
 
     Raises:
-        AssertionError: it is more than rounding.
+        AssertionError: The difference is larger than rounding explains.
     """
-    exact, pixels = copy.deepcopy(net).double(), images.double()
-    fast, slow = at_once(exact, pixels, labels), one_by_one(exact, pixels, labels)
-    worst = max(float((fast[name] - each).abs().max() / each.abs().max()) for name, each in slow.items())
+    double, pixels = copy.deepcopy(net).double(), images.double()
+    fast, slow = at_once(double, pixels, labels), one_by_one(double, pixels, labels)
+    worst = max(float((fast[name] - exact).abs().max() / exact.abs().max()) for name, exact in slow.items())
     if worst > SAME:
         raise AssertionError(f"they differ by {worst:.1e}")
     return worst

@@ -1,7 +1,7 @@
-"""Our training loop against a bare one: the same MNIST-sized CNN, batches, optimizer and seeds; equal weights first.
+"""Compares our training loop with a bare one on the same net, batches, optimizer and seeds; checks equal weights first.
 
-1.00 would be Lightning for free. `keeping` is ours with a checkpoint after every epoch against ours without: the most
-that keeping them can cost.
+A ratio of 1.00 means that Lightning costs nothing. `keeping` compares our loop with and without a checkpoint after
+every epoch, which is the most that checkpoints can cost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unlearn.training.classifier import ClassifierModule
 from unlearn.training.partial import Partial
 from unlearn.training.trainer import TrainerSettings
 
-CASES = {  # images, batch, how many, goal
+CASES = {  # image shape, batch size, number of images, goal
     "MNIST CNN, batch 128": ((1, 28, 28), 128, 6400, 1.05),
     "digits CNN, batch 64": ((1, 8, 8), 64, 6400, None),
 }
@@ -33,7 +33,7 @@ SETTINGS = TrainerSettings(accelerator="cpu", deterministic=False)
 
 
 def rows() -> Iterator[Row]:
-    """Each case, and what keeping checkpoints adds to it."""
+    """Measure each case, and the cost of checkpoints in it."""
     for name, (shape, batch, n, goal) in CASES.items():
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randint(0, 256, (n, *shape), generator=generator, dtype=torch.uint8)
@@ -53,14 +53,14 @@ def rows() -> Iterator[Row]:
 
 
 def fresh(data: Images) -> Classifier:
-    """The same initial weights every time."""
+    """Return a classifier with the same initial weights every time."""
     torch.manual_seed(0)
     shape: tuple[int, int, int] = tuple(data.images.shape[1:])  # type: ignore[assignment]
     return Classifier(Cnn().net(shape, 10), (0.5,), (0.5,))
 
 
 def ours(data: Images, recipe: Recipe, partial: Partial | None = None) -> tuple[float, list[torch.Tensor]]:
-    """Processor seconds and final weights of the training stage's loop."""
+    """Return processor seconds and final weights of the training stage's loop."""
     model = fresh(data)
     module = ClassifierModule(model, recipe, loader(data, recipe), seed=0, role="bench")
     start = time.process_time()
@@ -69,13 +69,13 @@ def ours(data: Images, recipe: Recipe, partial: Partial | None = None) -> tuple[
 
 
 def kept(data: Images, recipe: Recipe) -> float:
-    """Processor seconds of ours with a checkpoint after every epoch."""
+    """Return processor seconds of our loop with a checkpoint after every epoch."""
     with tempfile.TemporaryDirectory() as folder:
         return ours(data, recipe, Partial(Path(folder, "last.ckpt"), 0))[0]
 
 
 def bare(data: Images, recipe: Recipe) -> tuple[float, list[torch.Tensor]]:
-    """Processor seconds and final weights of the shortest loop that does the same."""
+    """Return processor seconds and final weights of the shortest loop that does the same."""
     model, batches = fresh(data), loader(data, recipe)
     start = time.process_time()
     optimizer = recipe.make_optimizer(model)
@@ -92,7 +92,7 @@ def bare(data: Images, recipe: Recipe) -> tuple[float, list[torch.Tensor]]:
 
 
 def loader(data: Images, recipe: Recipe) -> PairedLoader:
-    """Our batches, for both sides."""
+    """Return our batches, which both sides use."""
     return PairedLoader({"train": Loader(data, recipe.batch_size, seed=0, role="bench")})
 
 

@@ -1,19 +1,18 @@
-"""How much memory a whole run holds at its peak, beside its limit: twice the model, the data set, and the activations
-of one batch.
+"""Measures the peak memory of a run against a limit: twice the model, the data set, and activations of one batch.
 
     MNIST=folder PACKED=cifar10.npz python scripts/bench/memory.py
 
-A run is a process of its own, on one thread, of which the kernel says how much it held before its end (`/usr/bin/time
--v` says the same, and what Python's end touches of its libraries). Most of that is libraries: subtracted is what the
-same command holds on a few images of the bundled digits. glibc keeps much of what was freed, and finds no room for
-the next aligned tensor, or does, as it happens; `in use` is the same with all larger pieces given back at once.
+A run is a process of its own with one thread. The kernel reports its peak before it ends; `/usr/bin/time -v` adds what
+Python touches of its libraries when it exits. Most of the peak is libraries, so the peak of the same command on a few
+images of the bundled digits is subtracted. glibc keeps much of the freed memory and may or may not reuse it for the
+next tensor; `in use` is the same measurement with all larger blocks returned at once.
 
-MNIST is the folder that torchvision reads, PACKED what scripts/gpu/pack.py makes (of 200 images of each class, or
-predictions take minutes); without them, their rows are left out, by name.
+MNIST is the folder that torchvision reads, PACKED a file from scripts/gpu/pack.py (with 200 images per class, else
+predictions take minutes). Without them, their rows are left out, with a message.
 
-`model`: parameters and buffers. `data set`: the bytes of all its images, whether they take part or not. `batch`: what
-one training step keeps for its backward pass, and its images. Gradients and momenta, which training needs besides, are
-twice the model once more.
+`model`: parameters and buffers. `data set`: the bytes of all its images, used or not. `batch`: the images of
+one training step and what it keeps for its backward pass. Gradients and momenta, which training also needs, are another
+twice the model.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from table import run as show
 
 REPETITIONS = 3
 PACKED = str(Path(__file__).resolve().parents[1] / "gpu")  # where `packed.py` is
-GIVING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 TINY = ("dataset=digits", "dataset.limit=100", "model=cnn", "spd_gan=off", "train.epochs=1")
 
 
 class Case(NamedTuple):
-    """What is run, and the variable of the environment that says where its data are."""
+    """A command, and the environment variable that names its data."""
 
     name: str
     needs: str
@@ -54,56 +53,56 @@ CASES = (
 
 
 def rows() -> Iterator[Row]:
-    """Two rows a case. This process stays slim: a child's peak is never under its parent's."""
+    """Measure each case twice. This process must stay small, since a child's peak is at least its parent's memory."""
     for case in CASES:
         if case.needs in os.environ:
             yield row(case, {})
-            yield row(case._replace(name=f"in use, {case.name}"), GIVING)
+            yield row(case._replace(name=f"in use, {case.name}"), RETURN_MEMORY)
         else:
             print(f"{case.name}: left out, {case.needs} is not set")
 
 
 def row(case: Case, allocator: dict[str, str]) -> Row:
-    """Both runs in turn, and the limit."""
-    place = (f"dataset.root={os.environ['MNIST']}",) if case.needs == "MNIST" else ()
-    arguments = (*case.data, *place, *case.more)
+    """Measure both runs in turn, and compute the limit."""
+    root = (f"dataset.root={os.environ['MNIST']}",) if case.needs == "MNIST" else ()
+    arguments = (*case.data, *root, *case.more)
     sides = arguments, (*TINY, *case.more)
     with tempfile.TemporaryDirectory() as folder:
         child("run", folder, *TINY, *case.more)  # leaves bytecode for the others
-        peaks = [[child("run", folder, *each, **allocator) for each in sides] for _ in range(REPETITIONS)]
+        peaks = [[child("run", folder, *side, **allocator) for side in sides] for _ in range(REPETITIONS)]
         child("sizes", folder, *arguments)
         model, data, batch = json.loads(Path(folder, "sizes.json").read_text())
-    own, limit = median(whole - tiny for whole, tiny in peaks), 2 * model + data + batch
+    extra, limit = median(whole - tiny for whole, tiny in peaks), 2 * model + data + batch
     parts = f"model {model / MB:.2f}, data set {data / MB:.1f}, batch {batch / MB:.1f}"
-    found = sorted((whole - tiny) / MB for whole, tiny in peaks)
-    note = f"{parts}; {found[0]:.0f} to {found[-1]:.0f}, in all {median(whole for whole, _ in peaks) / MB:.0f}"
+    extras = sorted((whole - tiny) / MB for whole, tiny in peaks)
+    note = f"{parts}; {extras[0]:.0f} to {extras[-1]:.0f}, in all {median(whole for whole, _ in peaks) / MB:.0f}"
     against = "2 models, data set, batch"
-    return Row(case.name, against, own / MB, limit / MB, "MB", own / limit, 1.0, True, REPETITIONS, "", note)
+    return Row(case.name, against, extra / MB, limit / MB, "MB", extra / limit, 1.0, True, REPETITIONS, "", note)
 
 
-def child(what: str, folder: str, *arguments: str, **allocator: str) -> int:
-    """Bytes that a process held at its peak; its store and reports are its own."""
+def child(mode: str, folder: str, *arguments: str, **allocator: str) -> int:
+    """Run a process with its own store and reports; returns its peak memory in bytes."""
     path = os.pathsep.join(filter(None, (PACKED, os.environ.get("PYTHONPATH"))))
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | bytecode | allocator
-    with Path(folder, "told").open("w+") as told, tempfile.TemporaryDirectory() as own:
-        paths = f"paths.store={own}/store", f"paths.output={own}/out"
-        command = [sys.executable, __file__, what, folder, *arguments, *paths]
-        process = subprocess.Popen(command, env=environment, stdout=told, stderr=told)
+    with Path(folder, "log").open("w+") as log, tempfile.TemporaryDirectory() as output:
+        paths = f"paths.store={output}/store", f"paths.output={output}/out"
+        command = [sys.executable, __file__, mode, folder, *arguments, *paths]
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            told.seek(0)
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{told.read()}")
+            log.seek(0)
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{log.read()}")
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def command_line(what: str, folder: str, arguments: list[str]) -> None:
-    """In a child: a run, or with `sizes` only what a run of this config deals with."""
+def command_line(mode: str, folder: str, arguments: list[str]) -> None:
+    """In a child, do a run, or with the mode `sizes` only compute the sizes for the limit."""
     from unlearn.cli.run import main
     from unlearn.pipeline import plan as pipeline
 
-    if what == "sizes":
+    if mode == "sizes":
         pipeline.run = lambda config, _: sizes(config, Path(folder, "sizes.json"))  # type: ignore[assignment]
     sys.argv[1:] = arguments
     try:
@@ -111,11 +110,11 @@ def command_line(what: str, folder: str, arguments: list[str]) -> None:
     except SystemExit as end:
         if end.code:
             raise
-    os._exit(0)  # Python's end touches 100 MB more of libraries, which would hide all else
+    os._exit(0)  # Python's exit touches another 100 MB of libraries, which would hide the rest
 
 
 def sizes(config: Any, into: Path) -> None:
-    """Bytes of model, data set and batch; nothing is run."""
+    """Write the bytes of model, data set and batch, without a run."""
     import torch
     import torch.nn.functional as F
 
@@ -140,7 +139,7 @@ def sizes(config: Any, into: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        what, folder, *rest = sys.argv[1:]
-        command_line(what, folder, rest)
+        mode, folder, *rest = sys.argv[1:]
+        command_line(mode, folder, rest)
     else:
         show(__file__, rows())

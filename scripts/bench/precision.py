@@ -1,8 +1,8 @@
-"""Channels last and bfloat16 against float32 in the usual layout: training steps, predictions, and accuracy.
+"""Compares channels last and bfloat16 with float32 in the usual layout: training steps, predictions and accuracy.
 
-bfloat16 is left out on a processor that does not compute in it. Accuracy is that of a CNN on the bundled digits and,
-where MNIST names the folder that torchvision reads, on 10,000 of its images; both ways from SEEDS: the test accuracies
-should differ by less than 0.3 points.
+bfloat16 is left out on a processor without instructions for it. Accuracy is that of a CNN on the bundled digits and, if
+MNIST names the folder that torchvision reads, on 10,000 images of MNIST. Over SEEDS, the test accuracies should differ
+by less than 0.3 points.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from unlearn.training.trainer import TrainerSettings
 
 SEEDS = (0, 1, 2)
 POINTS = 0.3  # of accuracy
-MOST = 10_000  # images
-RIVAL = 512  # images of a batch, as they were predicted before
+MAX_IMAGES = 10_000
+RIVAL_BATCH = 512
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 Case = tuple[Model, tuple[int, int, int], int, int, float, float | None]  # batch, images predicted, goals of both
 CASES: tuple[tuple[str, Case], ...] = (
@@ -49,16 +49,16 @@ USUAL, LAST, MIXED = (False, False), (False, True), (True, True)  # mixed precis
 
 
 def rows() -> Iterator[Row]:
-    """Steps and predictions of every case, and accuracy."""
-    able = bool({"avx512_bf16", "amx_bf16"} & flags())
-    if not able:
+    """Measure steps and predictions of every case, and accuracy."""
+    has_bfloat16 = bool({"avx512_bf16", "amx_bf16"} & flags())
+    if not has_bfloat16:
         print("bfloat16: left out, this processor has neither avx512_bf16 nor amx_bf16")
     for name, (model, shape, size, n, step_goal, predict_goal) in CASES:
         yield step(f"step in float32, {name}", model, shape, size, LAST, None)
-        if able:
+        if has_bfloat16:
             yield step(f"step in bfloat16, {name}", model, shape, size, MIXED, step_goal)
         yield prediction(name, model, shape, n, predict_goal)
-    if able:
+    if has_bfloat16:
         yield accuracy("digits", Digits(), Recipe(epochs=20))
         if "MNIST" in os.environ:
             yield accuracy("MNIST", Mnist(root=os.environ["MNIST"]), Recipe(epochs=5, batch_size=128))
@@ -67,7 +67,7 @@ def rows() -> Iterator[Row]:
 def step(
     name: str, model: Model, shape: tuple[int, int, int], size: int, way: tuple[bool, bool], goal: float | None
 ) -> Row:
-    """Losses of a first step that agree, then a step of each in turn."""
+    """Check that the losses of a first step agree, then time steps in turn."""
     batch = Batch(torch.rand(size, *shape), torch.randint(0, 10, (size,)))
     mine, theirs = fresh(model, shape), fresh(model, shape)
     torch.testing.assert_close(loss(mine, batch, *way), loss(theirs, batch, *USUAL), rtol=0, atol=0.05)
@@ -77,7 +77,7 @@ def step(
 
 
 def stepped(model: Classifier, batch: Batch, way: tuple[bool, bool]) -> float:
-    """Processor seconds of a step."""
+    """Return the processor seconds of one step."""
     optimizer = Recipe(lr=0.001).make_optimizer(model)
     start = time.process_time()
     loss(model, batch, *way).backward()  # type: ignore[no-untyped-call]
@@ -87,49 +87,49 @@ def stepped(model: Classifier, batch: Batch, way: tuple[bool, bool]) -> float:
 
 
 def loss(model: Classifier, batch: Batch, mixed: bool, last: bool) -> Tensor:
-    """Of a step as training does it."""
+    """Return the loss of a training step."""
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         return F.cross_entropy(model.train()(channels_last(batch.images) if last else batch.images), batch.labels)
 
 
 def prediction(name: str, model: Model, shape: tuple[int, int, int], n: int, goal: float | None) -> Row:
-    """Equal logits, then both sides in turn."""
+    """Check for equal logits, then time both sides in turn."""
     classifier = fresh(model, shape).eval()
     data = Images(torch.randint(0, 256, (n, *shape), dtype=torch.uint8), torch.randint(0, 10, (n,)), torch.arange(n))
     torch.testing.assert_close(predict(classifier, data).logits, usual(classifier, data), rtol=1e-5, atol=1e-5)
     pair = compare(lambda: predict(classifier, data), lambda: usual(classifier, data), clock=time.process_time)
     mine, theirs = 1e6 * pair.ours / n, 1e6 * pair.rival / n
-    against = f"usual layout, batch {RIVAL}"
+    against = f"usual layout, batch {RIVAL_BATCH}"
     return Row(f"prediction, {name}", against, mine, theirs, "us", pair.ratio, goal, clock="cpu")
 
 
 @torch.no_grad()
 def usual(model: Classifier, data: Images) -> Tensor:
-    """Logits in float32, in the usual layout."""
-    return torch.cat([model(batch.images) for batch in iter_batches(data, RIVAL)])
+    """Return logits in float32, in the usual layout."""
+    return torch.cat([model(batch.images) for batch in iter_batches(data, RIVAL_BATCH)])
 
 
 def accuracy(name: str, dataset: Dataset, recipe: Recipe) -> Row:
-    """Test accuracy of a CNN, as means over SEEDS, in points."""
+    """Compare the test accuracy of a CNN, in points, averaged over SEEDS."""
     contents = dataset.load()
-    some = contents.train.take(torch.arange(min(MOST, len(contents.train))))
+    subset = contents.train.take(torch.arange(min(MAX_IMAGES, len(contents.train))))
 
-    def trained(seed: int, mixed: bool, last: bool) -> float:
+    def train_and_test(seed: int, mixed: bool, last: bool) -> float:
         model = fresh(Cnn(), dataset.shape, seed)
         settings = TrainerSettings("cpu", precision="bf16-mixed" if mixed else "32", channels_last=last)
-        loader = PairedLoader({"train": Loader(some, recipe.batch_size, seed, "bench")})
+        loader = PairedLoader({"train": Loader(subset, recipe.batch_size, seed, "bench")})
         ClassifierModule(model, recipe, loader, seed, "bench").run(settings)
         return is_correct(predict(model, contents.test)).mean().item()
 
-    mixed, plain = (100 * fmean(trained(seed, *way) for seed in SEEDS) for way in (MIXED, USUAL))
-    apart, note = abs(mixed - plain), f"{mixed:.2f} % and {plain:.2f} %"
+    mixed, plain = (100 * fmean(train_and_test(seed, *way) for seed in SEEDS) for way in (MIXED, USUAL))
+    difference, note = abs(mixed - plain), f"{mixed:.2f} % and {plain:.2f} %"
     return Row(
         f"accuracy in bfloat16, {name} CNN, points",
         "0.3 from float32",
-        apart,
+        difference,
         POINTS,
         "",
-        apart / POINTS,
+        difference / POINTS,
         1.0,
         True,
         len(SEEDS),
@@ -139,13 +139,13 @@ def accuracy(name: str, dataset: Dataset, recipe: Recipe) -> Row:
 
 
 def fresh(model: Model, shape: tuple[int, int, int], seed: int = 0) -> Classifier:
-    """The same initial weights every time."""
+    """Return a classifier with the same initial weights every time."""
     torch.manual_seed(seed)
     return Classifier(model.net(shape, 10), (0.5,) * shape[0], (0.5,) * shape[0])
 
 
 def flags() -> set[str]:
-    """What the processor can do."""
+    """Return the feature flags of the processor."""
     return {
         word
         for line in Path("/proc/cpuinfo").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Exactly K entries by chance: `unlearn/functional/random_k.py` against `torch.randperm`; exact counts first."""
+"""Compares `functional/random_k.py`, which chooses K entries at random, with `torch.randperm`; checks counts first."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GOALS = {0.01: 25.0, 0.1: 7.0, 0.5: 7.0}
 
 
 def rows() -> Iterator[Row]:
-    """Memory and time of each share."""
+    """Measure memory and time for each fraction."""
     like = {"a": torch.empty(N // 2), "b": torch.empty(N - N // 2)}
-    for share, goal in GOALS.items():
-        count, name = round(share * N), f"11 M, {share:.0%}"
+    for fraction, goal in GOALS.items():
+        count, name = round(fraction * N), f"11 M, {fraction:.0%}"
         used, bound = extra_memory(lambda count=count: random_k_mask(like, count, 0)), N / MB + 16
         yield Row(f"memory, {name}", "a byte an entry and 16 MB", used, bound, "MB", used / bound, 1.0, True, 1, "")
-        for way in (random_k_mask(like, count, 0), rival(like, count)):
-            if sum(int(mask.sum()) for mask in way.values()) != count:
+        for masks in (random_k_mask(like, count, 0), rival(like, count)):
+            if sum(int(mask.sum()) for mask in masks.values()) != count:
                 raise AssertionError("not exactly K")
         pair = compare(
             lambda count=count: random_k_mask(like, count, 0),
@@ -34,11 +34,11 @@ def rows() -> Iterator[Row]:
 
 
 def rival(like: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The usual way: the first K of a permutation of all."""
-    mask = torch.zeros(sum(each.numel() for each in like.values()), dtype=torch.bool)
+    """The usual way: the first K entries of a random permutation."""
+    mask = torch.zeros(sum(tensor.numel() for tensor in like.values()), dtype=torch.bool)
     mask[torch.randperm(len(mask))[:count]] = True
-    parts = mask.split([each.numel() for each in like.values()])
-    return {name: part.view(each.shape) for part, (name, each) in zip(parts, like.items(), strict=True)}
+    parts = mask.split([tensor.numel() for tensor in like.values()])
+    return {name: part.view(tensor.shape) for part, (name, tensor) in zip(parts, like.items(), strict=True)}
 
 
 if __name__ == "__main__":

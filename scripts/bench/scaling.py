@@ -1,6 +1,6 @@
-"""How time grows: parameters for selection and edits, forget-set size, cells of a grid, shadow models.
+"""Measures how time grows with parameters (selection and edits), forget-set size, cells of a grid, and shadow models.
 
-Each curve has its rival, and where there is one its limit: a part of the work that no way could do without.
+Each curve has a rival, and some have a limit: a part of the work that every method must do.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from unlearn.stages.base import BuildContext
 from unlearn.strategies.base import Context
 from unlearn.strategies.random_k import RandomK
 
-SIZES = (10**5, 10**6, 10**7, 10**8)  # parameters, of which SHARE is selected
-SHARE = 0.1
+SIZES = (10**5, 10**6, 10**7, 10**8)  # parameters, of which FRACTION is selected
+FRACTION = 0.1
 SAMPLES = (16, 64, 256, 1024)  # of a forget set
-CACHED = 64  # of them at once, where the limit is lowest
+CACHED = 64  # samples per batch, where the limit is lowest
 CELLS = (1, 2, 4, 8)
 SHADOWS = (2, 4, 8, 16, 32)
 CELL = [
@@ -54,7 +54,7 @@ Call = Callable[[], Any]
 
 
 def rows() -> Iterator[Row]:
-    """All curves."""
+    """Measure all curves."""
     for n in SIZES:
         yield from selections(n)
     for n in SAMPLES:
@@ -65,7 +65,7 @@ def rows() -> Iterator[Row]:
 
 
 def point(chart: str, at: float, against: str, sides: tuple[Call, Call, Call | None], n: int) -> Row:
-    """One point of a curve, of work that one thread does alone: ours, the rival, the limit."""
+    """Measure one point of a curve, for work of one thread: ours, the rival, the limit."""
     ours, rival, least = sides
     pair = compare(ours, rival, n, time.process_time)
     limit = None if least is None else 1e3 * median(seconds(least, time.process_time) for _ in range(n))
@@ -74,24 +74,24 @@ def point(chart: str, at: float, against: str, sides: tuple[Call, Call, Call | N
 
 
 def selections(n: int) -> Iterator[Row]:
-    """Selection by rank and by chance, and an edit of what chance selects."""
-    count, often = round(SHARE * n), 3 if n > 10**7 else 5
-    scores = topk.made(n, "random")
-    flats = [each.numpy() for each in scores.values()]
+    """Measure selection by rank and at random, and an edit of a random selection."""
+    count, repetitions = round(FRACTION * n), 3 if n > 10**7 else 5
+    scores = topk.make_scores(n, "random")
+    flats = [score.numpy() for score in scores.values()]
     passing = partial(_pass, flats)
     ranked = partial(top_k_mask, scores, count), partial(topk.rival, scores, count), passing
-    yield point("largest", n, "torch.topk; limit: one pass of compares", ranked, often)
+    yield point("largest", n, "torch.topk; limit: one pass of compares", ranked, repetitions)
     draws = partial(np.random.PCG64(0).random_raw, n // 4)
-    by_chance = partial(random_k_mask, scores, count, 0), partial(randomk.rival, scores, count), draws
-    yield point("chance", n, "torch.randperm; limit: the random bits", by_chance, often)
+    at_random = partial(random_k_mask, scores, count, 0), partial(randomk.rival, scores, count), draws
+    yield point("chance", n, "torch.randperm; limit: the random bits", at_random, repetitions)
     net = Bare(scores)
-    strategy, context = RandomK(k=SHARE, noise="absolute"), Context(net, lambda: net, {}, {}, 0)
+    strategy, context = RandomK(k=FRACTION, noise="absolute"), Context(net, lambda: net, {}, {}, 0)
     edits = partial(strategy.edit, net, context), partial(dense, net, count), partial(_noise, n)
-    yield point("edit", n, "a permutation, and all weights anew; limit: the noise", edits, often)
+    yield point("edit", n, "a permutation, and all weights anew; limit: the noise", edits, repetitions)
 
 
 class Bare(nn.Module):
-    """Parameters and nothing else."""
+    """A module that only has parameters."""
 
     def __init__(self, values: dict[str, torch.Tensor]) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ def dense(net: nn.Module, count: int) -> None:
 
 
 def samples(n: int) -> Row:
-    """Squared gradients of each sample of a forget set, on the MNIST CNN."""
+    """Measure squared gradients of each sample of a forget set, on the MNIST CNN."""
     build, shape, *_ = importance.CASES["MNIST CNN"]
     torch.manual_seed(0)
     net, images, labels = build().eval(), torch.rand(n, *shape), torch.randint(0, 10, (n,))
@@ -129,7 +129,7 @@ def samples(n: int) -> Row:
 
 
 def cells() -> Iterator[Row]:
-    """A grid over noise scales in one store, against a store of its own for each cell."""
+    """Measure a grid over noise scales in one store against cells with separate stores."""
     config.register()
     shared, alone = [], []
     for _ in range(3):
@@ -137,7 +137,7 @@ def cells() -> Iterator[Row]:
             shared.append([cell(store, number) for number in range(max(CELLS))])
         alone.append([_fresh(number) for number in range(max(CELLS))])
     for count in CELLS:
-        mine, theirs = ([sum(each[:count]) for each in found] for found in (shared, alone))
+        mine, theirs = ([sum(times[:count]) for times in repetitions] for repetitions in (shared, alone))
         ratio = median(b / a for a, b in zip(mine, theirs, strict=True))
         yield Row("ours", "every cell whole", median(mine), median(theirs), "s", ratio, n=3, chart="cells", at=count)
 
@@ -148,7 +148,7 @@ def _fresh(number: int) -> float:
 
 
 def cell(store: str, number: int) -> float:
-    """Seconds of a cell, but for composing its config."""
+    """Run a cell; returns seconds, without composing its config."""
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         run_config = config.instantiate(compose("config", [*CELL, f"strategy.noise_scale={1 + number / 4}"]))
     build_context = BuildContext(ArtifactStore(store), run_config.trainer, Console(StringIO()))
@@ -156,7 +156,7 @@ def cell(store: str, number: int) -> float:
 
 
 def shadows(count: int) -> Row:
-    """Digits CNNs at batch 16, stacked against one after another, in milliseconds a step of all of them."""
+    """Measure digits CNNs at batch 16, stacked and in turn, in milliseconds per step of all models."""
     net, shape, batch, _ = next(case for name, case in stacked.CASES if name == "digits CNN")
     models = [stacked.fresh(net, seed) for seed in range(count)]
     loaders = [stacked.Loader(stacked.data(shape, 40 * batch, seed), batch, seed, "bench") for seed in range(count)]

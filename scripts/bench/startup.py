@@ -1,7 +1,7 @@
-"""`--help`, a refusal and a run whose artefacts are all there against `import torch, hydra`: each in a new process.
+"""Compares `--help`, a refusal and a cached run with `import torch, hydra`, each in a new process.
 
-All find the bytecode of earlier processes, as those of an installed package do, wherever the environment forbids to
-write it beside the sources.
+All processes find bytecode of earlier processes, as those of an installed package do, even if the environment forbids
+writing it next to the sources.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ main()
 
 
 def rows() -> Iterator[Row]:
-    """One row a command, after a first run has filled the store."""
+    """Measure each command, after a first run has filled the store."""
     with tempfile.TemporaryDirectory() as folder:
         start(RIVAL, folder, 0)
         for name, (arguments, status) in CASES.items():
             start(["-m", "unlearn", *arguments], folder, status)
-            said = start(["-c", SPY, *arguments], folder, status)
-            if "LOADED []" not in said:
-                raise AssertionError(f"{name}: {said.splitlines()[-1]}")
+            stderr = start(["-c", SPY, *arguments], folder, status)
+            if "LOADED []" not in stderr:
+                raise AssertionError(f"{name}: {stderr.splitlines()[-1]}")
             pair = compare(
                 lambda arguments=arguments, status=status: spent(["-m", "unlearn", *arguments], folder, status),
                 lambda: spent(RIVAL, folder, 0),
             )
-            waited = compare(
+            wall = compare(
                 lambda arguments=arguments, status=status: start(["-m", "unlearn", *arguments], folder, status),
                 lambda: start(RIVAL, folder, 0),
             )
             words = "import torch, hydra", 1e3 * pair.ours, 1e3 * pair.rival, "ms", 1 / pair.ratio, 1.3
-            note = f"{1 / waited.ratio:.2f} by the clock: {waited.ours:.2f} s and {waited.rival:.2f} s"
+            note = f"{1 / wall.ratio:.2f} by the clock: {wall.ours:.2f} s and {wall.rival:.2f} s"
             yield Row(name, *words, at_most=True, clock="cpu", note=note)
 
 
 def spent(arguments: list[str], folder: str, status: int) -> float:
-    """Processor seconds of a process and its children."""
+    """Run to the end; returns the processor seconds of a process and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start(arguments, folder, status)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -58,10 +58,10 @@ def spent(arguments: list[str], folder: str, status: int) -> float:
 
 
 def start(arguments: list[str], folder: str, status: int) -> str:
-    """Run to the end; returns what was said on standard error.
+    """Run to the end; returns the standard error.
 
     Raises:
-        AssertionError: another exit status.
+        AssertionError: The exit status is another one.
     """
     bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": f"{folder}/bytecode"}
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | bytecode

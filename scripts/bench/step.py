@@ -1,7 +1,7 @@
-"""Training through our loader against the same steps on one fixed batch: what gathering images costs.
+"""Compares training with our loader with the same steps on one fixed batch, which shows the cost of loading.
 
-1.00 would be a loader for free. The rival's images lie ready as floats; ours are taken in a random order, cropped and
-mirrored as the data set asks.
+A ratio of 1.00 means that the loader costs nothing. The rival's images are floats already; ours are gathered in random
+order, cropped and mirrored as the data set requires.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unlearn.models.resnet18 import Resnet18
 GOAL, REPETITIONS = 1.03, 7
 CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
 CROPPED = Augmentation(crop_padding=4, flip=True)
-Case = tuple[Model, tuple[int, int, int], Augmentation, int, int]  # images, batch, steps a repetition
+Case = tuple[Model, tuple[int, int, int], Augmentation, int, int]  # images, batch, steps per repetition
 CASES: tuple[tuple[str, Case], ...] = (
     ("CNN, MNIST, plain", (Cnn(), MNIST, Augmentation(), 128, 40)),
     ("CNN, CIFAR, crop + flip", (Cnn(width=32), CIFAR, CROPPED, 128, 10)),
@@ -34,9 +34,9 @@ CASES: tuple[tuple[str, Case], ...] = (
 
 
 def rows() -> Iterator[Row]:
-    """Of every case: equal weights after a step on the same batch, then both sides in turn."""
+    """For every case, check for equal weights after a step on the same batch, then time both sides in turn."""
     for name, (model, shape, augmentation, size, steps) in CASES:
-        loader = loaded(shape, augmentation, size, steps)
+        loader = make_loader(shape, augmentation, size, steps)
         fixed, one, other = next(loader.batches(0)), fresh(model, shape), fresh(model, shape)
         train(one, islice(loader.batches(0), 1))
         train(other, [fixed])
@@ -61,8 +61,8 @@ def rows() -> Iterator[Row]:
         )
 
 
-def loaded(shape: tuple[int, int, int], augmentation: Augmentation, size: int, steps: int) -> Loader:
-    """So many batches of random images."""
+def make_loader(shape: tuple[int, int, int], augmentation: Augmentation, size: int, steps: int) -> Loader:
+    """Return a loader with this number of batches of random images."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (size * steps, *shape), dtype=torch.uint8, generator=draws)
     data = Images(pixels, torch.randint(0, 10, (len(pixels),), generator=draws), torch.arange(len(pixels)))
@@ -70,13 +70,13 @@ def loaded(shape: tuple[int, int, int], augmentation: Augmentation, size: int, s
 
 
 def fresh(model: Model, shape: tuple[int, int, int]) -> Classifier:
-    """The same initial weights every time."""
+    """Return a classifier with the same initial weights every time."""
     torch.manual_seed(0)
     return Classifier(model.net(shape, 10), (0.5,) * shape[0], (0.5,) * shape[0])
 
 
 def train(model: Classifier, batches: Iterable[Batch]) -> float:
-    """Processor seconds of a step on each."""
+    """Return the processor seconds of one step per batch."""
     optimizer = Recipe(lr=0.001).make_optimizer(model)
     model.train()
     start = time.thread_time()

@@ -1,16 +1,16 @@
-"""The table in which all benches print; run as a script it runs every one of them: `make bench`.
+"""The table that all benches print. As a script, this file runs every bench: `make bench`.
 
-A bench is a file beside this one with a generator `rows()` of `Row`s, which ends
+A bench is a file in this folder with a generator `rows()` of `Row`s, which ends
 
     if __name__ == "__main__":
         run(__file__, rows())
 
-so that `python scripts/bench/NAME.py` prints the header and each row as it comes, and leaves both in
-build/bench/NAME.json, of which `make performance` makes docs/performance.md. All of them take twenty minutes on an idle
-machine, `grid` a third of that; MNIST=folder, as torchvision reads it, adds rows that need it.
+so that `python scripts/bench/NAME.py` prints the header and each row as soon as it is measured, and writes both to
+build/bench/NAME.json. `make performance` writes docs/performance.md from these files. All benches take twenty minutes
+on an idle machine, `grid` a third of that. MNIST=folder, as torchvision reads it, adds rows that need it.
 
-Both sides of a row are timed in turn, by `compare`, after their results were found equal. A row with `at` is a point of
-a curve: rows of one `chart` are a drawing, of which CHARTS in scripts/docs/performance.py has the title.
+`compare` times both sides of a row in turn; a bench checks first that their results are equal. A row with `at` is a
+point of a curve. Rows with the same `chart` make one plot; CHARTS in scripts/docs/performance.py has its title.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Row:
-    """One line: medians of both sides, and of their ratio."""
+    """One line of the table: medians of both sides, and of their ratio."""
 
     name: str
     against: str  # the rival, in a few words
@@ -48,18 +48,18 @@ class Row:
     rival: float
     unit: str  # of both
     ratio: float  # how many times better ours is; with `at_most`, ours over the rival's
-    goal: float | None = None  # which the ratio reaches, or with `at_most` stays under
+    goal: float | None = None  # the ratio must reach it, or with `at_most` stay below
     at_most: bool = False
     n: int = REPETITIONS
-    clock: str = "wall"  # or "cpu": the process's own time, where one thread does it all; "": nothing was timed
+    clock: str = "wall"  # or "cpu": the process's own time, if one thread does everything; "": nothing was timed
     note: str = ""
     chart: str = ""
-    at: float | None = None  # where it stands in the chart
-    limit: float | None = None  # in the same unit: what no way could do without, measured as well
+    at: float | None = None  # the position in the chart
+    limit: float | None = None  # in the same unit: work that every method must do, also measured
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None without one."""
+        """Whether the goal is met; None without a goal."""
         if self.goal is None:
             return None
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
@@ -75,12 +75,12 @@ class Row:
 
 
 def short(value: float) -> str:
-    """Three digits or more."""
+    """Format with at least three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 class Pair(NamedTuple):
-    """Medians of both sides, and of how many times longer the rival took."""
+    """Medians of both sides, and of the ratio of the rival's time to ours."""
 
     ours: float
     rival: float
@@ -90,9 +90,13 @@ class Pair(NamedTuple):
 def compare(
     ours: Callable[[], Any], rival: Callable[[], Any], n: int = REPETITIONS, clock: Clock = time.perf_counter
 ) -> Pair:
-    """Seconds of two calls, `n` times in turn; a call that returns a float has timed itself.
+    """Time two calls in turn.
 
-    By `time.process_time` where one thread does all the work, so that others on the machine count little.
+    Args:
+        ours: A call; if it returns a float, these are its seconds.
+        rival: Likewise.
+        n: The number of repetitions.
+        clock: `time.process_time` if one thread does all the work, so that other load on the machine matters little.
     """
     pairs = [(seconds(ours, clock), seconds(rival, clock)) for _ in range(n)]
     mine, theirs = (median(column) for column in zip(*pairs, strict=True))
@@ -100,19 +104,19 @@ def compare(
 
 
 def seconds(call: Callable[[], Any], clock: Clock = time.perf_counter) -> float:
-    """What a call takes by a clock, or what it says itself."""
+    """Return the seconds of a call by a clock, or the float that it returns."""
     start = clock()
-    said = call()
-    return said if type(said) is float else clock() - start
+    result = call()
+    return result if type(result) is float else clock() - start
 
 
 def extra_memory(work: Callable[[], Any]) -> float:
-    """How many MB more than before are resident at the worst moment of a call (Linux with glibc)."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed before would be taken again without being seen
+    """Return how many MB a call adds to the resident memory at its peak (Linux with glibc)."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # else memory that was freed before is reused unnoticed
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     except OSError:
-        sys.stderr.write("the high-water mark cannot be reset: an earlier peak hides what is taken now\n")
+        sys.stderr.write("the peak cannot be reset: an earlier peak hides what this call takes\n")
     before = _resident("VmRSS")
     work()
     return max(0.0, _resident("VmHWM") - before)
@@ -124,7 +128,7 @@ def _resident(name: str) -> float:
 
 
 def header() -> dict[str, str]:
-    """What the numbers hang on."""
+    """Return the conditions of the measurement."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     allocator = [f"{name}={value}" for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))]
     return {
@@ -132,17 +136,17 @@ def header() -> dict[str, str]:
         "processor": names[0].split(":")[1].strip() if names else platform.machine(),
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
-        "allocator": " ".join(allocator) or "as it comes",
+        "allocator": " ".join(allocator) or "default",
         "date": time.strftime("%Y-%m-%d"),
     }
 
 
 def run(file: str, rows: Iterable[Row]) -> None:
-    """Print a bench's rows on one thread, and keep them."""
+    """Measure a bench's rows on one thread, print them, and write them to a file."""
     torch.set_num_threads(1)
     head, name = header(), Path(file).stem
-    kept = OUT / f"{name}.json"
-    kept.unlink(missing_ok=True)  # one that fails leaves no old figures
+    path = OUT / f"{name}.json"
+    path.unlink(missing_ok=True)  # so that a bench that fails leaves no old results
     print(f"\n{name}: " + ", ".join(f"{key} {value}" for key, value in head.items() if key not in {"versions", "date"}))
     print(head["versions"])
     columns = NUMBERS.format("ours", "rival", "", "ratio", "goal", "n", "")
@@ -152,12 +156,14 @@ def run(file: str, rows: Iterable[Row]) -> None:
         print(row, flush=True)
         done.append(asdict(row))
     OUT.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"header": head, "rows": done}, indent=1) + "\n")
+    path.write_text(json.dumps({"header": head, "rows": done}, indent=1) + "\n")
 
 
 def main() -> int:
-    """Run every bench in a process of its own; one that fails or leaves nothing is an error, after the others. A goal
-    that is missed is none: it is told in its row."""
+    """Run every bench in a process of its own; returns 1 if a bench failed or wrote nothing.
+
+    A missed goal is no failure; the row shows it.
+    """
     here = Path(__file__)
     scripts = sorted(path for path in here.parent.glob("*.py") if path != here)
     failed = [

@@ -1,4 +1,4 @@
-"""Exactly the K largest: `functional/top_k.py` against `torch.topk` on the concatenation; that they are, first."""
+"""Compares `functional/top_k.py` with `torch.topk` on the concatenated scores, after checking the selection."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from unlearn.functional.top_k import top_k_mask
 
-SHARES = {11_000_000: (0.01, 0.1, 0.5), 100_000_000: (0.1,)}
+FRACTIONS = {11_000_000: (0.01, 0.1, 0.5), 100_000_000: (0.1,)}
 GOALS = {11_000_000: 8.0, 100_000_000: 6.0}
 ZEROS = 0.62  # of a ResNet-18's gradients on 32 pixels
 
 
 def rows() -> Iterator[Row]:
-    """Memory first, in a process that has freed little; then time."""
-    for n, shares in SHARES.items():
+    """Measure memory first, while the process has freed little, then time."""
+    for n, fractions in FRACTIONS.items():
         for kind in ("random", "62 % zeros"):
-            scores = made(n, kind)
-            for share in shares:
-                yield from case(f"{n / 1e6:.0f} M, {share:.0%}, {kind}", scores, round(share * n), GOALS[n])
+            scores = make_scores(n, kind)
+            for fraction in fractions:
+                yield from case(f"{n / 1e6:.0f} M, {fraction:.0%}, {kind}", scores, round(fraction * n), GOALS[n])
 
 
-def made(n: int, kind: str) -> dict[str, Tensor]:
-    """Scores in tensors of uneven sizes, as those of a net."""
+def make_scores(n: int, kind: str) -> dict[str, Tensor]:
+    """Make scores in tensors of uneven sizes, as a net has them."""
     draws = torch.Generator().manual_seed(0)
     values = torch.randn(n, generator=draws).abs_()
     if kind != "random":
@@ -36,8 +36,8 @@ def made(n: int, kind: str) -> dict[str, Tensor]:
 
 
 def case(name: str, scores: dict[str, Tensor], count: int, goal: float) -> Iterator[Row]:
-    """Memory and time of one selection."""
-    n = sum(each.numel() for each in scores.values())
+    """Measure memory and time of one selection."""
+    n = sum(score.numel() for score in scores.values())
     used, bound = extra_memory(lambda: top_k_mask(scores, count)), n / MB + 32
     yield Row(f"memory, {name}", "a byte an entry and 32 MB", used, bound, "MB", used / bound, 1.0, True, 1, "")
     check(scores, top_k_mask(scores, count), count)
@@ -46,21 +46,21 @@ def case(name: str, scores: dict[str, Tensor], count: int, goal: float) -> Itera
 
 
 def rival(scores: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The usual way: put everything together, take K, and cut it up again."""
-    whole = torch.cat([each.flatten() for each in scores.values()])
+    """The usual way: concatenate everything, take the K largest, and split the mask again."""
+    whole = torch.cat([score.flatten() for score in scores.values()])
     mask = torch.zeros(len(whole), dtype=torch.bool)
     mask[whole.topk(count, sorted=False).indices] = True
-    parts = mask.split([each.numel() for each in scores.values()])
-    return {name: part.view(each.shape) for part, (name, each) in zip(parts, scores.items(), strict=True)}
+    parts = mask.split([score.numel() for score in scores.values()])
+    return {name: part.view(score.shape) for part, (name, score) in zip(parts, scores.items(), strict=True)}
 
 
 def check(scores: dict[str, Tensor], masks: dict[str, Tensor], count: int) -> None:
-    """K entries, none of them under one that is left out, equal ones in order.
+    """Check that the mask has the K largest entries, and among equal entries the first.
 
     Raises:
-        AssertionError: they are others.
+        AssertionError: It has other entries.
     """
-    whole, mask = (torch.cat([each.flatten() for each in parts.values()]) for parts in (scores, masks))
+    whole, mask = (torch.cat([tensor.flatten() for tensor in parts.values()]) for parts in (scores, masks))
     limit = whole[mask].min()
     ties = mask[whole == limit]
     if int(mask.sum()) != count or bool((mask != (whole >= limit))[whole != limit].any()):

@@ -37,72 +37,74 @@ class Entry:
     summary: str
     details: tuple[str, ...]
     labelled: dict[str, str]
-    asked: str  # when it is computed
+    computed: str  # when it is computed
     settings: tuple[tuple[str, str, str], ...]  # key, default, comment
 
     @classmethod
     def of(cls, group: str, name: str, kind: type[Metric]) -> Entry:
-        """Read off a class.
+        """Read the entry from a class.
 
         Raises:
-            ValueError: its docstring lacks one of the labels.
+            ValueError: The docstring lacks one of the labels.
         """
         summary, *rest = inspect.getdoc(kind).split("\n\n")  # type: ignore[union-attr]
-        labelled = dict(_labelled(rest[-1])) if rest else {}
+        labelled = dict(_read_labels(rest[-1])) if rest else {}
         if issubclass(kind, Attack):
             labelled |= {"Members": kind.members, "Non-members": kind.non_members, "Direction": kind.direction}
         if missing := [label for label in LABELS if label not in labelled]:
             raise ValueError(f"{group}.{name}: expected `{missing[0]}: ...` at the end of its docstring")
-        details = tuple(_joined(paragraph) for paragraph in rest[:-1])
-        return cls(name, group, _joined(summary), details, labelled, _asked(group, name), tuple(_settings(kind)))
+        details = tuple(_join_lines(paragraph) for paragraph in rest[:-1])
+        return cls(
+            name, group, _join_lines(summary), details, labelled, _when_computed(group, name), tuple(_settings(kind))
+        )
 
 
-def _labelled(paragraph: str) -> Iterator[tuple[str, str]]:
-    """`Label: text` by label, each on lines of its own."""
+def _read_labels(paragraph: str) -> Iterator[tuple[str, str]]:
+    """Yield label and text of each `Label: text`, which starts on a new line."""
     for part in re.split(rf"^(?=(?:{'|'.join(LABELS)}): )", paragraph, flags=re.MULTILINE):
         label, colon, text = part.partition(": ")
         if colon and label in LABELS:
-            yield label, _joined(text)
+            yield label, _join_lines(text)
 
 
-def _joined(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())
 
 
 def _settings(kind: type[Metric]) -> Iterator[tuple[str, str, str]]:
     source = inspect.getsource(kind)
-    for each in fields(kind):
-        comment = re.search(rf"^    {each.name}: .*?  # (.*)$", source, re.MULTILINE)
-        default = each.default_factory() if each.default_factory is not MISSING else each.default
+    for field in fields(kind):
+        comment = re.search(rf"^    {field.name}: .*?  # (.*)$", source, re.MULTILINE)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
         shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-        yield each.name, shown, comment[1] if comment else ""
+        yield field.name, shown, comment[1] if comment else ""
 
 
-def _asked(group: str, name: str) -> str:
-    """When it is computed without being named."""
-    found = (when for when, overrides in SETS.items() if name in _composed(overrides)[group])
-    return next(found, "by name alone").replace("GROUP", group)
+def _when_computed(group: str, name: str) -> str:
+    """Say when it is computed without being named."""
+    conditions = (when for when, overrides in SETS.items() if name in _composed(overrides)[group])
+    return next(conditions, "only if named").replace("GROUP", group)
 
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, frozenset[str]]:
-    """Names of metrics and of attacks that a command line has."""
+    """Return the names of the metrics and attacks of a command line."""
     config.register()
     base = overrides or ("spd_gan=off",)
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        found = compose("config", list(base))
-    return {group: frozenset(found[group]) for group in ("metrics", "attacks")}
+        composed = compose("config", list(base))
+    return {group: frozenset(composed[group]) for group in ("metrics", "attacks")}
 
 
 def page() -> str:
-    """The page as it should be."""
+    """Return the text of the page."""
     groups = {
         group: [Entry.of(group, name, kind) for name, kind in sorted(find_options(f"unlearn.{group}", base).items())]
         for group, base in (("metrics", Metric), ("attacks", Attack))
     }
     folder = FileSystemLoader(Path(__file__).parent)
-    words = Environment(loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return words.get_template("evaluation.md.j2").render(groups=groups)
+    environment = Environment(loader=folder, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("evaluation.md.j2").render(groups=groups)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes docs/performance.md and its plots from what `make bench` left in build/bench: `make performance`."""
+"""Writes docs/performance.md and its plots from the results of `make bench` in build/bench: `make performance`."""
 
 from __future__ import annotations
 
@@ -38,87 +38,89 @@ text { fill: #333 } .share { text-anchor: end; dominant-baseline: middle; font-s
 """
 
 
-def benches(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each script left, by name.
+def read_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the results of each bench, by name.
 
     Raises:
-        SystemExit: one left nothing.
+        SystemExit: A bench has no results.
     """
     names = sorted(path.stem for path in SCRIPTS.glob("*.py") if path.stem != "table")
     missing = [name for name in names if not (folder / f"{name}.json").exists()]
     if missing:
-        raise SystemExit(f"{folder}: expected what `make bench` leaves, got nothing of {', '.join(missing)}")
+        raise SystemExit(f"{folder}: expected the results of `make bench`, got none of {', '.join(missing)}")
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 
-def page(found: dict[str, dict[str, Any]]) -> str:
-    """The page as it should be."""
-    headers = [bench["header"] for bench in found.values()]
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """Return the text of the page."""
+    headers = [bench["header"] for bench in results.values()]
     machine = {key: sorted({str(header[key]) for header in headers}) for key in headers[0]}
-    tables = {name: [row for row in bench["rows"] if row["at"] is None] for name, bench in found.items()}
-    words = Environment(
+    tables = {name: [row for row in bench["rows"] if row["at"] is None] for name, bench in results.items()}
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    words.filters |= {"short": short, "goal": goal, "escaped": escaped}
-    return words.get_template("performance.md.j2").render(
+    environment.filters |= {"short": short, "goal": goal, "escaped": escape_cell}
+    return environment.get_template("performance.md.j2").render(
         machine=machine,
         tables={name: rows for name, rows in tables.items() if rows},
-        charts={chart: (*CHARTS[chart], rows) for chart, rows in curves(found).items()},
+        charts={chart: (*CHARTS[chart], rows) for chart, rows in curves(results).items()},
     )
 
 
-def curves(found: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Points by chart, in order."""
-    points = [row for bench in found.values() for row in bench["rows"] if row["at"] is not None]
+def curves(results: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the points of each chart, in order."""
+    points = [row for bench in results.values() for row in bench["rows"] if row["at"] is not None]
     points.sort(key=lambda row: (list(CHARTS).index(row["chart"]), row["at"]))
     return {chart: list(rows) for chart, rows in groupby(points, key=lambda row: str(row["chart"]))}
 
 
 def plot(chart: str, rows: list[dict[str, Any]]) -> str:
-    """A curve for each side, as an SVG file that stands alone."""
+    """Draw a curve for each side; returns a standalone SVG file."""
     title, along = CHARTS[chart]
     unit = rows[0]["unit"]
     sides = {side: [(row["at"], row[side]) for row in rows if row[side] is not None] for side in SIDES}
     x = Axis.over(along, [row["at"] for row in rows])
     y = Axis.over(unit, [value for points in sides.values() for _, value in points])
-    found = [
+    side_lines = [
         Line(side, SIDES.index(side), 0, tuple((at, value, 0.0, f"{short(value)} {unit}", "") for at, value in points))
         for side, points in sides.items()
         if points
     ]
-    svg = ElementTree.fromstring(lines(title, x, y, found, bands=False))
+    svg = ElementTree.fromstring(lines(title, x, y, side_lines, bands=False))
     svg.attrib |= {"xmlns": SVG, "width": str(2 * WIDTH), "height": str(2 * HEIGHT)}
     style = ElementTree.Element("style")
     style.text = STYLE
     svg.insert(0, style)
-    names = [letters(line.label, LEFT + 10, TOP + 12 + 16 * n, f"name s{line.style}") for n, line in enumerate(found)]
+    names = [letters(line.label, LEFT + 10, TOP + 12 + 16 * n, f"name s{line.style}") for n, line in enumerate(side_lines)]
     svg.extend(names)
     return ElementTree.tostring(svg, encoding="unicode") + "\n"
 
 
 def short(value: float) -> str:
-    """Three digits or more."""
+    """Format with at least three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def goal(row: dict[str, Any]) -> str:
-    """The goal, and whether it is met."""
+    """Format the goal, and whether it is met."""
     if row["goal"] is None:
         return ""
     met = row["ratio"] <= row["goal"] if row["at_most"] else row["ratio"] >= row["goal"]
     return f"{'≤' if row['at_most'] else '≥'} {row['goal']:g}{'' if met else ', **missed**'}"
 
 
-def escaped(text: str) -> str:
-    """What may stand in a table's cell."""
+def escape_cell(text: str) -> str:
+    """Escape text for a cell of a Markdown table."""
     return text.replace("|", "\\|")
 
 
 def write(folder: Path, docs: Path) -> list[str]:
-    """The page and its plots; returns the names of the files."""
-    found = benches(folder)
-    files = {"performance.md": page(found)}
-    files |= {f"performance-{chart.replace(' ', '-')}.svg": plot(chart, rows) for chart, rows in curves(found).items()}
+    """Write the page and its plots; returns the names of the files."""
+    results = read_results(folder)
+    files = {"performance.md": page(results)}
+    files |= {
+        f"performance-{chart.replace(' ', '-')}.svg": plot(chart, rows) for chart, rows in curves(results).items()
+    }
     for name, text in files.items():
         (docs / name).write_text(text)
     return list(files)

@@ -1,6 +1,6 @@
-"""Steps of `first_day.sh` that give the command: `python scripts/gpu/day_runs.py STEP FOLDER`.
+"""Steps of `first_day.sh` that run the command `unlearn`: `python scripts/gpu/day_runs.py STEP FOLDER`.
 
-A step prints what it measures and fails where a command fails or a refusal is none.
+A step prints its measurements. It fails if a command fails, or if a command that must be refused is not.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ PLAIN = ("spd_gan=off", "attacks=none", "metrics=[accuracy]", "report.html=false
 SIZE = ("dataset.limit=200", "train.epochs=1", "model.width=4", "model.hidden=8") if TOY else ()
 STRATEGIES = "strategy=identity,finetune,top_k" if TOY else "strategy=glob(*, exclude=lrp_path)"
 ACCURACIES = ("forget_accuracy", "retain_accuracy", "test_accuracy")
-# 300 MB: too little for the batch that is asked for
+# 300 MB: too little for the batch of this step
 LITTLE_MEMORY = "import torch; torch.cuda.set_per_process_memory_fraction(3e8 / torch.cuda.mem_get_info()[1])"
 
 Job = subprocess.Popen[str]
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
-    """The whole of it; store and reports lie in `folder`."""
+    """Return a command line with store and reports in `folder`."""
     paths = (f"paths.store={folder / 'store'}", f"paths.output={folder / 'out'}")
     return [sys.executable, "-m", "unlearn", *paths, *PLAIN, *overrides]
 
 
 def start(words: Sequence[str], log: Path) -> Job:
-    """A process of its own, what it prints in a file."""
+    """Start a process that writes its output into a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         return subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, text=True)
 
 
 def run(folder: Path, *overrides: str) -> float:
-    """Seconds until it has ended well."""
+    """Run the command; returns seconds."""
     began, log = time.perf_counter(), folder / "log.txt"
     status = start(command(folder, *overrides), log).wait()
     if status:
@@ -49,13 +49,13 @@ def run(folder: Path, *overrides: str) -> float:
 
 
 def reports(folder: Path) -> dict[str, dict[str, Any]]:
-    """By strategy."""
-    found = [json.loads(path.read_text()) for path in sorted((folder / "out").rglob("report.json"))]
-    return {report["choices"]["strategy"]: report for report in found}
+    """Read the reports by strategy."""
+    reports_ = [json.loads(path.read_text()) for path in sorted((folder / "out").rglob("report.json"))]
+    return {report["choices"]["strategy"]: report for report in reports_}
 
 
 def strategies(folder: Path) -> None:
-    """Every strategy on digits, here and on the CPU at the same time: the largest difference of accuracies."""
+    """Run every strategy on digits, here and on the CPU at once; prints the largest difference of accuracies."""
     sides = {TRAINER: folder / "strategies", "cpu": folder / "strategies-cpu"}
     jobs = [
         start(command(where, f"trainer={trainer}", *SIZE, "-m", STRATEGIES), where / "log.txt")
@@ -65,18 +65,18 @@ def strategies(folder: Path) -> None:
     here, cpu = (reports(where) for where in (sides[TRAINER], folder / "strategies-cpu"))
     for name, report in here.items():
         if name not in cpu:
-            print(f"{name:20} no numbers of the CPU")
+            print(f"{name:20} no result on the CPU")
             continue
         keys = [f"{role}/{metric}" for role in ("original", "retrained", "unlearned") for metric in ACCURACIES]
         pairs = [(report["metrics"].get(key), cpu[name]["metrics"].get(key)) for key in keys]
-        apart = max(abs(a - b) for a, b in pairs if a is not None and b is not None)
-        print(f"{name:20} accuracies within {apart:.4f} of the CPU's")
+        difference = max(abs(a - b) for a, b in pairs if a is not None and b is not None)
+        print(f"{name:20} accuracies within {difference:.4f} of the CPU's")
     if any(statuses):
         raise SystemExit(f"a cell failed:\n{(sides[TRAINER] / 'log.txt').read_text()[-2000:]}")
 
 
 def refusals(folder: Path) -> None:
-    """One line that names the option, and status 2, where a net does not repeat; one line where memory is short."""
+    """Expect one line with the option for a net that is not deterministic, and one line for too little memory."""
     if DEVICE == "cpu":
         print("without a GPU: nothing to refuse")
         return
@@ -90,27 +90,26 @@ def refusals(folder: Path) -> None:
 
 
 def expect_line(folder: Path, words: Sequence[str], part: str) -> None:
-    """A refusal, by its message."""
+    """Expect that a command fails with one line that contains `part`."""
     log = folder / "refusal.txt"
-    status, said = start(words, log).wait(), log.read_text()
-    lines = [line for line in said.splitlines() if part in line]
-    print(f"status {status}: {lines[0] if lines else said[-500:]}")
-    if status == 0 or not lines or "Traceback" in said:
+    status, output = start(words, log).wait(), log.read_text()
+    lines = [line for line in output.splitlines() if part in line]
+    print(f"status {status}: {lines[0] if lines else output[-500:]}")
+    if status == 0 or not lines or "Traceback" in output:
         raise SystemExit(f"expected one line about {part}, without a traceback")
 
 
 def timing(folder: Path) -> None:
-    """Unlearning's seconds in a process that trained the original, and in one that found it in the store."""
+    """Compare the seconds of unlearning after training the original and after reading it from the store."""
     where = folder / "timing"
-    found = {}
     for name, seed in (("original trained before", 0), ("original from the store", 1), ("once more", 2)):
         run(where, f"trainer={TRAINER}", *SIZE, "strategy=finetune", "seeds.train=0", f"seeds.unlearn={seed}")
-        found[name] = reports(where)["finetune"]["metrics"]["unlearned/seconds"]
-        print(f"{name:26} {found[name]:.3f} s of unlearning", flush=True)
+        seconds = reports(where)["finetune"]["metrics"]["unlearned/seconds"]
+        print(f"{name:26} {seconds:.3f} s of unlearning", flush=True)
 
 
 def two_processes(folder: Path) -> None:
-    """Two commands on one card, each with a store of its own, beside one of them alone."""
+    """Compare two commands on one card, each with its own store, with one command alone."""
     words = (f"trainer={TRAINER}", *SIZE, "strategy=finetune")
     alone, began = run(folder / "one", *words), time.perf_counter()
     jobs = [start(command(folder / f"two-{n}", *words), folder / f"two-{n}" / "log.txt") for n in (0, 1)]
@@ -118,11 +117,11 @@ def two_processes(folder: Path) -> None:
     print(f"one {alone:.1f} s, two at the same time {time.perf_counter() - began:.1f} s")
     numbers = [reports(folder / name)["finetune"]["metrics"]["unlearned/test_accuracy"] for name in ("one", "two-0")]
     if any(statuses) or numbers[0] != numbers[1]:
-        raise SystemExit(f"expected two that end well with the numbers of one, got {statuses}, {numbers}")
+        raise SystemExit(f"expected two successes with the numbers of one, got {statuses}, {numbers}")
 
 
 def cifar_94(folder: Path) -> None:
-    """The net of the speed runs: test accuracy and seconds of training."""
+    """Print test accuracy and seconds of training for the net of the speed runs."""
     data = ("dataset=python", "dataset.factory=packed:cifar10")
     means = ("dataset.mean=[0.4914,0.4822,0.4465]", "dataset.std=[0.2470,0.2435,0.2616]")
     toy = ("train.epochs=1", "model.widths=[8,8,8]", "trainer.precision=32", "train.batch_size=32") if TOY else ()
@@ -130,7 +129,7 @@ def cifar_94(folder: Path) -> None:
     run(where, *data, *means, "+preset=cifar_94", f"trainer={TRAINER}", "strategy=identity", "baseline=none", *toy)
     metrics = reports(where)["identity"]["metrics"]
     print(f"{100 * metrics['original/test_accuracy']:.2f} % in {metrics['original/seconds']:.2f} s of training", end="")
-    print("; wanted: 94 % in under 5 s; validation and holdout sets are kept out of its training")
+    print("; goal: 94 % in less than 5 s; validation and holdout sets are not used for training")
 
 
 if __name__ == "__main__":

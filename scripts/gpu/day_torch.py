@@ -1,6 +1,6 @@
-"""Steps of `first_day.sh` that need no command: `python scripts/gpu/day_torch.py STEP FOLDER`.
+"""Steps of `first_day.sh` that do not run the command: `python scripts/gpu/day_torch.py STEP FOLDER`.
 
-A step prints what it measures and fails where a result is wrong; a figure never makes it fail.
+A step prints its measurements. It fails if a result is wrong, never because something is slow.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ NORMALISATION = ((0.5,) * 3, (0.25,) * 3)
 
 
 class Killed(BaseException):
-    """Ends a training as no handler expects it."""
+    """Ends a training in a way that no handler catches."""
 
 
 def versions_step(_: Path) -> None:
-    """What the figures are of."""
-    hardware, found = describe_machine(SETTINGS), installed_versions()
-    print("; ".join(f"{name} {value}" for name, value in (hardware | found).items()))
+    """Print hardware and versions."""
+    hardware, packages = describe_machine(SETTINGS), installed_versions()
+    print("; ".join(f"{name} {value}" for name, value in (hardware | packages).items()))
     if DEVICE != "cpu":
         free, total = torch.cuda.mem_get_info()
         print(f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, {free / 2**30:.0f} GiB free", end="")
@@ -59,12 +59,12 @@ def versions_step(_: Path) -> None:
 
 
 def digits() -> Images:
-    """A few hundred, on the device."""
+    """Return training images of digits on the device."""
     return Digits().load().train.take(torch.arange(64 if TOY else 1000)).to(DEVICE)
 
 
-def trained(settings: TrainerSettings, epochs: int, kept: Partial | None = None, stop: int = 0) -> tuple[Any, Curve]:
-    """Weights and curve of a small net with dropout; `stop` interrupts it after so many epochs."""
+def train(settings: TrainerSettings, epochs: int, kept: Partial | None = None, stop: int = 0) -> tuple[Any, Curve]:
+    """Train a small net with dropout; returns weights and curve. `stop` interrupts it after this number of epochs."""
     torch.manual_seed(0)
     model = Classifier(Cnn(width=8, hidden=32, dropout=0.2).net(Digits.shape, 10), *Digits.normalisation).to(DEVICE)
     recipe = Recipe(epochs=epochs, batch_size=32)
@@ -79,15 +79,15 @@ def trained(settings: TrainerSettings, epochs: int, kept: Partial | None = None,
 
 
 def resume_step(folder: Path) -> None:
-    """The same training twice, and once more with an interruption."""
-    once, again = trained(SETTINGS, 4), trained(SETTINGS, 4)
+    """Train twice, and once more with an interruption; expects equal bits."""
+    once, again = train(SETTINGS, 4), train(SETTINGS, 4)
     kept = Partial(folder / "resume" / "last.ckpt", 0)
     kept.drop()
     try:
-        trained(SETTINGS, 4, kept, stop=3)
+        train(SETTINGS, 4, kept, stop=3)
     except Killed:
         print(f"interrupted, {kept.read().epochs} epochs are kept")
-    for name, other in (("trained again", again), ("interrupted and resumed", trained(SETTINGS, 4, kept))):
+    for name, other in (("trained again", again), ("interrupted and resumed", train(SETTINGS, 4, kept))):
         differ = [key for key, value in once[0].items() if not torch.equal(value, other[0][key])]
         if differ or once[1] != other[1]:
             raise SystemExit(f"{name}: expected the same bits, got others in {differ or 'the curve'}")
@@ -95,33 +95,33 @@ def resume_step(folder: Path) -> None:
 
 
 def precisions_step(_: Path) -> None:
-    """Validation loss and accuracy of a small net in each."""
+    """Print validation loss and accuracy of a small net in each precision."""
     for precision in ("32", "bf16-mixed", "16-mixed") if DEVICE != "cpu" else ("32", "bf16-mixed"):
-        _, curve = trained(replace(SETTINGS, precision=precision), 2 if TOY else 8)
+        _, curve = train(replace(SETTINGS, precision=precision), 2 if TOY else 8)
         print(f"{precision:12} accuracy {curve[-1]['validation_accuracy']:.4f} loss {curve[-1]['validation_loss']:.4f}")
 
 
 def net() -> Classifier:
-    """ResNet-18 with the stem for CIFAR; at toy size a small CNN."""
+    """Return a ResNet-18 with the stem for CIFAR; at toy size, a small CNN."""
     torch.manual_seed(0)
     return Classifier((Cnn(width=4, hidden=8) if TOY else Resnet18()).net((3, 32, 32), 10), *NORMALISATION).to(DEVICE)
 
 
 def images(n: int) -> Images:
-    """Random ones of CIFAR's shape, on the device."""
+    """Return random images of CIFAR's shape on the device."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (n, 3, 32, 32), generator=draws).to(torch.uint8)
     return Images(pixels, torch.randint(0, 10, (n,), generator=draws), torch.arange(n)).to(DEVICE)
 
 
 def wait() -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if DEVICE != "cpu":
         torch.cuda.synchronize()
 
 
 def seconds(work: Callable[[], Any], repetitions: int = 1) -> float:
-    """Median."""
+    """Return the median of seconds."""
     times = []
     for _ in range(repetitions):
         wait()
@@ -133,7 +133,7 @@ def seconds(work: Callable[[], Any], repetitions: int = 1) -> float:
 
 
 def profile_step(_: Path) -> None:
-    """A training step under one setting after another: milliseconds, and images a second."""
+    """Print milliseconds and images per second of a training step under different settings."""
     plain = {"tf32": False, "bf16": False, "last": False, "fill": False, "deterministic": True}
     changes: dict[str, dict[str, bool]] = {
         "float32, deterministic": {},
@@ -151,7 +151,7 @@ def profile_step(_: Path) -> None:
 
 
 def seconds_of_step(tf32: bool, bf16: bool, last: bool, fill: bool, deterministic: bool) -> float:
-    """Forward, backward, update on one batch."""
+    """Measure forward, backward and update on one batch."""
     trainer.FILL_UNINITIALISED = fill
     replace(SETTINGS, deterministic=deterministic).apply()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
@@ -174,32 +174,32 @@ def seconds_of_step(tf32: bool, bf16: bool, last: bool, fill: bool, deterministi
 
 
 def room_step(_: Path) -> None:
-    """Squared gradients of each sample: images a second by the size of a batch."""
+    """Print images per second for squared gradients of each sample, by batch size."""
     model, data, statistic = net().eval(), images(SCORED), GradientStatistic("mean_square")
     for size in (1, 8, 64, 256, 1024):
         n = min(SCORED, 16 * size)
-        part = data.take(torch.arange(n, device=data.labels.device))
+        subset = data.take(torch.arange(n, device=data.labels.device))
 
-        def work(part: Images = part, size: int = size) -> dict[str, Tensor]:
-            return statistic.compute(model, ((b.images, b.labels) for b in iter_batches(part, size)))
+        def work(subset: Images = subset, size: int = size) -> dict[str, Tensor]:
+            return statistic.compute(model, ((b.images, b.labels) for b in iter_batches(subset, size)))
 
         work()
         print(f"batches of {size:5} {n / seconds(work):10.1f} images/s", flush=True)
 
 
 def stacked_step(_: Path) -> None:
-    """Small CNNs trained at once: equal to single ones after a few steps, and how much faster."""
+    """Compare training small CNNs at once with single trainings: weights after a few steps, and speed."""
     SETTINGS.apply()
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     data, recipe = images(4 * 64), Recipe(epochs=1, batch_size=64, lr=0.01)
     loaders = [Loader(data, 64, seed, "shadow") for seed in range(MODELS)]
 
     def fresh(count: int) -> list[nn.Module]:
-        made: list[nn.Module] = []
+        models: list[nn.Module] = []
         for seed in range(count):
             torch.manual_seed(seed)
-            made.append(Classifier(Cnn(width=4 if TOY else 32).net((3, 32, 32), 10), *NORMALISATION).to(DEVICE))
-        return made
+            models.append(Classifier(Cnn(width=4 if TOY else 32).net((3, 32, 32), 10), *NORMALISATION).to(DEVICE))
+        return models
 
     def at_once() -> list[nn.Module]:
         models = fresh(MODELS)
@@ -214,16 +214,16 @@ def stacked_step(_: Path) -> None:
 
     pairs = zip(at_once(), in_turn(), strict=False)
     states = [zip(a.state_dict().values(), b.state_dict().values(), strict=True) for a, b in pairs]
-    apart = max(float((a - b).abs().max()) for each in states for a, b in each)
-    print(f"after {len(loaders[0])} steps weights are {apart:.1e} apart")
+    difference = max(float((a - b).abs().max()) for pair in states for a, b in pair)
+    print(f"after {len(loaders[0])} steps weights differ by {difference:.1e}")
     stacked, single = seconds(at_once, 3) / MODELS, seconds(in_turn, 3) / 2
     print(f"{MODELS} at once {1000 * stacked:.1f} ms a model, alone {1000 * single:.1f}: {single / stacked:.1f} times")
-    if apart > 1e-4:
-        raise SystemExit(f"stacked: expected weights within 1e-4, got {apart:.1e}")
+    if difference > 1e-4:
+        raise SystemExit(f"stacked: expected weights within 1e-4, got {difference:.1e}")
 
 
 def toy_step(_: Path) -> None:
-    """A few images in the place of CIFAR-10."""
+    """Write a few images in place of CIFAR-10."""
     draws, labels = np.random.default_rng(0), np.arange(200) % 10
     pixels = draws.integers(0, 256, (200, 3, 32, 32)).astype(np.uint8)
     parts = {"train": pixels, "train_labels": labels, "test": pixels[:100], "test_labels": labels[:100]}

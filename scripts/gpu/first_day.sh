@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# The first ten minutes on a GPU: is it right, and is it as fast as was hoped. Each step has a limit of its own, and
-# none stops the rest.
+# The first ten minutes on a GPU: checks results and speed. Each step has its own time limit and cannot stop the others.
 #
 #   scripts/gpu/first_day.sh FOLDER
 #
-# FOLDER holds cifar10.npz, or what scripts/gpu/pack.py makes it of, for the last two steps; nothing is downloaded.
-# Results are written as they come: FOLDER/first-day-DEVICE/NAME.txt of each step, and summary.txt. Exit status: 0, all
-# steps are well; 1, one was not; 2, there is no such device.
+# For the last two steps, FOLDER contains cifar10.npz or the input of scripts/gpu/pack.py; nothing is downloaded. Each
+# step writes FOLDER/first-day-DEVICE/NAME.txt and a line into summary.txt. Exit status: 0, all steps succeeded; 1, a
+# step failed; 2, the device is missing.
 #
 #   DEVICE=cuda|cpu   default cuda; a CPU only with TOY=1
-#   TOY=1             sizes that show on a CPU, in some minutes, that all of it works; no figures
-#   MINUTES=10        for all of it: what has not begun then is left out
-#   STEPS="a b"       these alone, of those below
-#   PYTHON=python3    with torch for the GPU, and what scripts/gpu/needs.py lists
+#   TOY=1             small sizes, to test the script on a CPU in some minutes; no measurements
+#   MINUTES=10        for all steps; steps that have not begun by then are left out
+#   STEPS="a b"       only these steps
+#   PYTHON=python3    with torch for the GPU and the packages of scripts/gpu/needs.py
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,7 +40,7 @@ CHECK
 
 summary() { echo "$*" | tee -a "$folder/summary.txt"; }
 
-# step NAME SECONDS COMMAND: what it prints in NAME.txt, how it ended in summary.txt; always succeeds
+# step NAME SECONDS COMMAND: writes its output to NAME.txt and its result to summary.txt; always succeeds
 step() {
     local name=$1 most=$2 left status start=$SECONDS
     shift 2
@@ -66,12 +65,12 @@ step() {
 torch_step() { step "$1" "$2" "$python" "$here/day_torch.py" "$1" "$folder"; }
 run_step() { step "$1" "$2" "$python" "$here/day_runs.py" "$1" "$folder"; }
 
-torch_step versions 20  # of what
-run_step strategies 120 # all of them on digits, beside the CPU's numbers
-torch_step resume 40    # the same bits twice, and after an interruption
+torch_step versions 20  # hardware and packages
+run_step strategies 120 # all of them on digits, compared with the CPU
+torch_step resume 40    # the same bits twice, also after an interruption
 torch_step precisions 30
-run_step refusals 40 # a net that does not repeat; too little memory
-run_step timing 45   # unlearning's seconds with the original in the store
+run_step refusals 40 # a net that is not deterministic; too little memory
+run_step timing 45   # seconds of unlearning with a cached original
 torch_step profile 60
 torch_step room 40
 torch_step stacked 40

@@ -1,10 +1,11 @@
-"""CIFAR-10 as files, from a folder or a tar file, into one file of bytes.
+"""Packs the images of CIFAR-10 from a folder or a tar file into one NumPy file.
 
     python scripts/gpu/pack.py SOURCE cifar10.npz [EACH]
 
 SOURCE holds `train/<class>/<image>` and `test/<class>/<image>`, at any depth. Classes are numbered, and images ordered,
 by name, as torchvision's ImageFolder does. The file has `train` and `test`, uint8 [n, 3, h, w], and `train_labels` and
-`test_labels`, int64 [n]; with EACH only so many images of each class. It appears whole or not at all.
+`test_labels`, int64 [n]. With EACH, only this number of images of each class is packed. The file is written completely
+or not at all.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ Place = tuple[str, str, str]  # part, class, file name
 
 
 def main(source: Path, target: Path, each: int | None = None) -> None:
-    """Pack."""
-    found = dict(sorted(files(source)))
-    classes = groupby(found, key=lambda place: place[:2])
-    found = {place: found[place] for _, places in classes for place in islice(places, each)}
-    aside = target.with_suffix(".part")
-    with aside.open("wb") as file:
-        np.savez(file, **packed(found))
-    aside.replace(target)
-    print(f"{target}: {len(found)} images, {target.stat().st_size / 2**20:.0f} MiB")
+    """Pack the images of `source` into `target`, at most `each` per class."""
+    images = dict(sorted(read_files(source)))
+    classes = groupby(images, key=lambda place: place[:2])
+    images = {place: images[place] for _, places in classes for place in islice(places, each)}
+    partial = target.with_suffix(".part")
+    with partial.open("wb") as file:
+        np.savez(file, **make_arrays(images))
+    partial.replace(target)
+    print(f"{target}: {len(images)} images, {target.stat().st_size / 2**20:.0f} MiB")
 
 
-def files(source: Path) -> Iterator[tuple[Place, bytes]]:
-    """Every image's place and its file's content."""
+def read_files(source: Path) -> Iterator[tuple[Place, bytes]]:
+    """Yield the place of every image and the content of its file."""
     if source.is_dir():
         for path in source.rglob("*"):
             if place := _place(path.relative_to(source).as_posix()):
@@ -58,25 +59,25 @@ def _place(name: str) -> Place | None:
     return path.parts[-3], path.parts[-2], path.name
 
 
-def packed(found: dict[Place, bytes]) -> dict[str, npt.NDArray[np.generic]]:
-    """The arrays by name.
+def make_arrays(images: dict[Place, bytes]) -> dict[str, npt.NDArray[np.generic]]:
+    """Decode the images; returns the arrays by name.
 
     Raises:
-        ValueError: a part is empty.
+        ValueError: A part is empty.
     """
-    number = {name: label for label, name in enumerate(sorted({name for _, name, _ in found}))}
+    number = {name: label for label, name in enumerate(sorted({name for _, name, _ in images}))}
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for part in PARTS:
-        here = [(name, content) for (where, name, _), content in found.items() if where == part]
-        if not here:
+        entries = [(name, content) for (its_part, name, _), content in images.items() if its_part == part]
+        if not entries:
             raise ValueError(f"SOURCE: expected {part}/<class>/<image>, got none")
-        arrays[part] = np.stack([_pixels(content) for _, content in here])
-        arrays[f"{part}_labels"] = np.array([number[name] for name, _ in here])
+        arrays[part] = np.stack([_pixels(content) for _, content in entries])
+        arrays[f"{part}_labels"] = np.array([number[name] for name, _ in entries])
     return arrays
 
 
 def _pixels(content: bytes) -> npt.NDArray[np.uint8]:
-    """uint8 [3, h, w]"""
+    """Decode an image to uint8 [3, h, w]."""
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"), dtype=np.uint8).transpose(2, 0, 1)
 

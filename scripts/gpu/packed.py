@@ -1,6 +1,6 @@
-"""CIFAR-10 out of the one file that `pack.py` makes: `dataset=python dataset.factory=packed:cifar10`, beside this file.
+"""Reads CIFAR-10 from a file of `pack.py`: `dataset=python dataset.factory=packed:cifar10`.
 
-The environment says where it lies (`PACKED`), so that no key holds a path; the store knows the images by their content.
+The environment variable `PACKED` names the file, so that no key contains a path; keys contain a hash of the images.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Part = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]  # images [n, 3, 32, 
 
 
 def cifar10() -> tuple[Part, Part]:
-    """The training and the test part, in the order of classes."""
+    """Return the training and the test part, in the order of classes."""
     with np.load(os.environ["PACKED"]) as packed:
         train, test = ((packed[part], packed[f"{part}_labels"]) for part in ("train", "test"))
     return train, test

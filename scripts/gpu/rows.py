@@ -1,10 +1,10 @@
-"""What a GPU makes of the hot paths, each beside its rival: equal results first, then both sides in turn.
+"""Measures the hot paths on a GPU against their rivals: checks for equal results, then times both sides in turn.
 
     python scripts/gpu/rows.py cifar10.npz [training] [importance] [stacked] [selection]
 
-Without names all rows. One that fails is reported and costs the others nothing; the exit status is then 1. DEVICE=cuda
-(the default) or cpu; TOY=1: sizes that a CPU manages in a minute. Median wall times of interleaved repetitions, after
-one of each that does not count; the device is waited for. Results are compared with TF32 off.
+Without names, it measures all rows. A row that fails is reported and does not stop the others; the exit status is then
+1. DEVICE=cuda (the default) or cpu. TOY=1: sizes for a minute on a CPU. Times are medians of wall times over
+interleaved repetitions after a warm-up, with the device synchronised. Results are compared with TF32 off.
 """
 
 from __future__ import annotations
@@ -45,33 +45,33 @@ SETTINGS = TrainerSettings(accelerator="cpu" if DEVICE == "cpu" else "gpu", dete
 REPETITIONS = 1 if TOY else 5
 TRAINED, ONE_BY_ONE, SCORED, STACKED = (32, 2, 4, 64) if TOY else (20_000, 64, 2048, 6400)  # images
 MODELS, ENTRIES = (4, 10**6) if TOY else (32, 10**8)
-EPOCHS = 4  # in turn: enough steps that what a training costs once does not count
-COMPARED = 3  # steps after which stacked models are compared: each step multiplies how far rounding has led them apart
+EPOCHS = 4  # for training in turn: enough steps that the fixed cost of a training does not matter
+COMPARED = 3  # steps after which stacked models are compared: each step amplifies the difference from rounding
 NORMALISATION = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 
 def main(path: str, *names: str) -> int:
-    """Print the rows of those names, or all of them; returns the exit status."""
+    """Print the rows with these names, or all; returns the exit status."""
     SETTINGS.apply()
-    torch.set_num_threads(1)  # a GPU waits for one, and toys need no more
+    torch.set_num_threads(1)  # one thread feeds a GPU, and toy sizes need no more
     with np.load(path) as packed:
         images, labels = torch.from_numpy(packed["train"]), torch.from_numpy(packed["train_labels"])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     data = Images(images, labels, torch.arange(len(labels))).take(order)
-    hardware, found = describe_machine(SETTINGS), installed_versions()
+    hardware, packages = describe_machine(SETTINGS), installed_versions()
     print(f"{datetime.now(UTC):%Y-%m-%d}; {hardware['device']}; {hardware['cpu']}, {hardware['cores']} cores; ", end="")
-    print(", ".join(f"{name} {found[name]}" for name in ("torch", "pytorch-lightning", "python", "commit")))
+    print(", ".join(f"{name} {packages[name]}" for name in ("torch", "pytorch-lightning", "python", "commit")))
     print(f"CIFAR-10 from {Path(path).name}, n = {REPETITIONS}" + "; TOY, a small CNN for ResNet-18: no figures" * TOY)
-    failed = [name for name in names or ROWS if not succeeds(name, data)]
+    failed = [name for name in names or ROWS if not run_row(name, data)]
     print(f"failed: {', '.join(failed)}" if failed else "all rows")
     return 1 if failed else 0
 
 
-def succeeds(name: str, data: Images) -> bool:
-    """Print one row; False, and why, if that fails."""
+def run_row(name: str, data: Images) -> bool:
+    """Print one row; returns False, and prints the error, if it fails."""
     try:
         ROWS[name](data)
-    except Exception as error:  # whatever it is, the other rows can do without this one
+    except Exception as error:  # the other rows do not depend on this one
         traceback.print_exc()
         print(f"{name}: failed: {type(error).__name__}: {error}", flush=True)
         return False
@@ -79,20 +79,20 @@ def succeeds(name: str, data: Images) -> bool:
 
 
 def row(name: str, unit: str, ours: Callable[[], float], rivals: Mapping[str, Callable[[], float]]) -> None:
-    """Each side gives seconds per unit of work; printed is how much of it a second holds, and the ratio."""
+    """Print units of work per second, and the ratio. Each side returns seconds per unit of work."""
     sides = (ours, *rivals.values())
     for side in () if TOY else sides:
         side()
     rounds = [[side() for side in sides] for _ in range(REPETITIONS)]
     mine = median(times[0] for times in rounds)
     print(f"{name:46} {1 / mine:12.1f} {unit}", flush=True)
-    for place, rival in enumerate(rivals, start=1):
-        theirs, ratio = median(times[place] for times in rounds), median(times[place] / times[0] for times in rounds)
+    for column, rival in enumerate(rivals, start=1):
+        theirs, ratio = median(times[column] for times in rounds), median(times[column] / times[0] for times in rounds)
         print(f"{'  beside ' + rival:46} {1 / theirs:12.1f} {unit}   ratio {ratio:.2f}", flush=True)
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Until the device has done it."""
+    """Return the seconds until the device has finished the work."""
     if DEVICE != "cpu":
         torch.cuda.synchronize()
     start = time.perf_counter()
@@ -103,13 +103,13 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def resnet18() -> Classifier:
-    """The same initial weights every time; at toy size a small CNN in its place."""
+    """Return a ResNet-18 with the same initial weights every time; at toy size, a small CNN."""
     torch.manual_seed(0)
     return Classifier((Cnn() if TOY else Resnet18()).net((3, 32, 32), 10), *NORMALISATION)
 
 
 def training(data: Images) -> None:
-    """One epoch of ResNet-18, batch 256, random crop and flip."""
+    """Measure one epoch of ResNet-18, batch 256, random crop and flip."""
     data = data.take(torch.arange(min(TRAINED, len(data))))
     recipe = Recipe(epochs=1, batch_size=16 if TOY else 256, lr=0.01)
     resident = data.to(DEVICE)
@@ -120,7 +120,7 @@ def training(data: Images) -> None:
         settings = replace(SETTINGS, precision=precision, tf32=tf32)
         return seconds(lambda: module.run(settings)) / len(data)
 
-    from usual import fit, loader_of  # the rival, beside this file
+    from usual import fit, loader_of  # the rival
 
     for workers in (0, min(16, os.cpu_count() or 1)):
         batches = loader_of(data, recipe.batch_size, workers)
@@ -136,33 +136,33 @@ def training(data: Images) -> None:
 
 
 def importance(data: Images) -> None:
-    """Mean squared gradients of ResNet-18, as the score stage makes them."""
+    """Measure mean squared gradients of ResNet-18, as the score stage computes them."""
     model = resnet18().eval().to(DEVICE)
     statistic = GradientStatistic("mean_square")
 
     def ours(n: int) -> dict[str, Tensor]:
-        some = data.take(torch.arange(n)).to(DEVICE)
-        return statistic.compute(model, ((b.images, b.labels) for b in iter_batches(some, 256)))
+        subset = data.take(torch.arange(n)).to(DEVICE)
+        return statistic.compute(model, ((b.images, b.labels) for b in iter_batches(subset, 256)))
 
     def rival(n: int) -> dict[str, Tensor]:
-        some = data.take(torch.arange(n)).to(DEVICE)
+        subset = data.take(torch.arange(n)).to(DEVICE)
         total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-        for batch in iter_batches(some, 1):
+        for batch in iter_batches(subset, 1):
             grads = torch.autograd.grad(F.cross_entropy(model(batch.images), batch.labels), list(model.parameters()))
-            for each, grad in zip(total.values(), grads, strict=True):
-                each.addcmul_(grad, grad, value=1 / n)
+            for sum_, grad in zip(total.values(), grads, strict=True):
+                sum_.addcmul_(grad, grad, value=1 / n)
         return total
 
     mine, theirs = ours(ONE_BY_ONE), rival(ONE_BY_ONE)
-    off = max(float((mine[name] - each).norm() / each.norm()) for name, each in theirs.items())
-    # 2e-4 on a CPU: from pass to pass rounding switches a ReLU here and there
-    name = f"importance (equal to {equal(off, 1e-2)})"
+    difference = max(float((mine[name] - score).norm() / score.norm()) for name, score in theirs.items())
+    # 2e-4 on a CPU: rounding changes the sign of a few ReLU inputs between passes
+    name = f"importance (equal to {format_difference(difference, 1e-2)})"
     slow = {"batches of one": lambda: seconds(lambda: rival(ONE_BY_ONE)) / ONE_BY_ONE}
     row(name, "images/s", lambda: seconds(lambda: ours(SCORED)) / SCORED, slow)
 
 
 def stacked(data: Images) -> None:
-    """Small CNNs, each on images of its own; in turn, two of them stand for all."""
+    """Measure training small CNNs, each on other images; in turn, two of them stand for all."""
     recipe = Recipe(epochs=1, batch_size=64, lr=0.01)
     parts = [data.take((torch.arange(STACKED) + 97 * seed) % len(data)).to(DEVICE) for seed in range(MODELS)]
     loaders = [Loader(part, recipe.batch_size, seed, "bench") for seed, part in enumerate(parts)]
@@ -186,45 +186,47 @@ def stacked(data: Images) -> None:
         return models
 
     first = torch.arange(min(STACKED, COMPARED * recipe.batch_size), device=DEVICE)
-    some = [Loader(part.take(first), recipe.batch_size, seed, "bench") for seed, part in enumerate(parts)]
-    pairs = zip(at_once(some), in_turn(some, 1), strict=False)
+    short = [Loader(part.take(first), recipe.batch_size, seed, "bench") for seed, part in enumerate(parts)]
+    pairs = zip(at_once(short), in_turn(short, 1), strict=False)
     states = [zip(a.state_dict().values(), b.state_dict().values(), strict=True) for a, b in pairs]
-    off = max(float((a - b).abs().max()) for each in states for a, b in each)
-    name = f"{MODELS} CNNs stacked, batch 64 (equal to {equal(off, 1e-3)} after {len(some[0])} steps)"
+    difference = max(float((a - b).abs().max()) for pair in states for a, b in pair)
+    name = (
+        f"{MODELS} CNNs stacked, batch 64 (equal to {format_difference(difference, 1e-3)} after {len(short[0])} steps)"
+    )
     slow = {"one after another": lambda: seconds(in_turn) / 2 / EPOCHS}
     row(name, "models/s", lambda: seconds(at_once) / MODELS, slow)
 
 
-def equal(off: float, most: float) -> str:
-    """How far two sides are apart.
+def format_difference(difference: float, limit: float) -> str:
+    """Format the difference of two sides.
 
     Raises:
-        AssertionError: too far.
+        AssertionError: The difference exceeds the limit.
     """
-    if not off <= most:
-        raise AssertionError(f"the sides differ by {off:.1e}, expected at most {most:.0e}")
-    return f"{off:.0e}"
+    if not difference <= limit:
+        raise AssertionError(f"the sides differ by {difference:.1e}, expected at most {limit:.0e}")
+    return f"{difference:.0e}"
 
 
 def selection(_: Images) -> None:
-    """Exactly K of 62 tensors that are on the device."""
-    for share in (0.01, 0.1, 0.5):
-        select(share)
+    """Measure the selection of exactly K entries from 62 tensors on the device."""
+    for fraction in (0.01, 0.1, 0.5):
+        select(fraction)
 
 
-def select(share: float) -> None:
-    """The largest `share` of all entries."""
+def select(fraction: float) -> None:
+    """Measure the selection of the largest fraction of all entries."""
     draws = torch.Generator(DEVICE).manual_seed(0)
     values = torch.randn(ENTRIES, generator=draws, device=DEVICE).abs()
     scores = {str(number): part for number, part in enumerate(values.tensor_split(62))}
-    count = round(share * ENTRIES)
+    count = round(fraction * ENTRIES)
 
     def topk() -> Tensor:
         mask = torch.zeros(ENTRIES, dtype=torch.bool, device=DEVICE)
         mask[torch.cat(list(scores.values())).topk(count, sorted=False).indices] = True
         return mask
 
-    copied = {name: each.cpu() for name, each in scores.items()}
+    copied = {name: score.cpu() for name, score in scores.items()}
     mine, expected = top_k_mask(scores, count), top_k_mask(copied, count)
     if not all(torch.equal(mine[name].cpu(), mask) for name, mask in expected.items()):
         raise AssertionError("largest: another selection on the device than on the CPU")
@@ -234,12 +236,12 @@ def select(share: float) -> None:
     }
 
     def on_cpu() -> None:
-        found = top_k_mask({name: each.cpu() for name, each in scores.items()}, count)
-        for mask in found.values():
+        masks = top_k_mask({name: score.cpu() for name, score in scores.items()}, count)
+        for mask in masks.values():
             mask.to(DEVICE)
 
     row(
-        f"the largest {share:.0%} of {ENTRIES:.0e}",
+        f"the largest {fraction:.0%} of {ENTRIES:.0e}",
         "times/s",
         lambda: seconds(lambda: top_k_mask(scores, count)),
         rivals,

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# What one GPU makes of the hot paths, of the experiment of docs/real-images.md, and as much of the published CIFAR-10
-# table as fits: one command of under ten minutes, which goes on where it was stopped whenever it is given again.
+# Measures on one GPU the hot paths, the experiment of docs/real-images.md, and as much of the published CIFAR-10 table
+# as fits into ten minutes. The same command resumes where it stopped.
 #
 #   scripts/gpu/table.sh FOLDER
 #
-# FOLDER holds cifar10.npz, or what scripts/gpu/pack.py makes it of: cifar10-jpeg.tar.xz, or a folder cifar10-jpeg.
-# Store, reports and table.txt lie in a folder in it, DEVICE-PRECISION, toys apart; nothing is downloaded. Exit status:
-# 0, the table is whole; 1, a row or a cell failed, which costs that one alone; 3, the same command goes on from here;
-# 2, something is missing.
+# FOLDER contains cifar10.npz or the input of scripts/gpu/pack.py: cifar10-jpeg.tar.xz or a folder cifar10-jpeg. Store,
+# reports and table.txt are written to its subfolder DEVICE-PRECISION (toy-DEVICE-PRECISION); nothing is downloaded.
+# Exit status: 0, the table is complete; 1, a row or a cell failed, the others are not affected; 3, run the same command
+# again to resume; 2, something is missing.
 #
 #   DEVICE=cuda|cpu        default cuda
-#   TOY=1                  sizes that show on a CPU, in two minutes, that all of it works; no figures
-#   MINUTES=9.5            for all of it; what is unfinished then is left to the next call
-#   PRECISION=bf16-mixed   of the published table; 32 is what they had, and takes several times as long
-#   SEEDS=0                of the published table: 0,1,2
-#   EPOCHS=182             of the published table's trainings: fewer for a look at it
-#   ROWS="training importance stacked selection"   which rows are measured; ROWS=none: none
-#   SWEEP="fast reports"   which sweeps are run, the experiment and the published table; SWEEP=none: none
-#   OUT=folder             a copy of results and store there, every half minute and after each row and sweep; put in
-#                          the place of FOLDER/DEVICE-PRECISION it is gone on from
-#   WHEELS=folder          installs what is missing from these wheels, into FOLDER/venv
+#   TOY=1                  small sizes, to test the script on a CPU in two minutes; no measurements
+#   MINUTES=9.5            for everything; unfinished work is left to the next call
+#   PRECISION=bf16-mixed   for the published table; the authors used 32, which takes several times as long
+#   SEEDS=0                for the published table, for instance 0,1,2
+#   EPOCHS=182             for the trainings of the published table; fewer for a quick test
+#   ROWS="training importance stacked selection"   the rows to measure; ROWS=none: none
+#   SWEEP="fast reports"   the sweeps to run, the experiment and the published table; SWEEP=none: none
+#   OUT=folder             copies results and store there, every half minute and after each row and sweep; a copy in
+#                          place of FOLDER/DEVICE-PRECISION can be resumed
+#   WHEELS=folder          installs missing packages from these wheels into FOLDER/venv
 #   PYTHON=python3         with torch and torchvision for the GPU
 set -euo pipefail
 
@@ -33,7 +33,7 @@ precision=${PRECISION:-$([ "$DEVICE" = cpu ] && echo 32 || echo bf16-mixed)}
 folder=$given/${TOY:+toy-}$DEVICE-$precision
 mkdir -p "$folder"
 export PACKED=$given/cifar10.npz
-[ -z "$TOY" ] || [ -f "$PACKED" ] || PACKED=$folder/cifar10.npz # of few images
+[ -z "$TOY" ] || [ -f "$PACKED" ] || PACKED=$folder/cifar10.npz # with few images
 export PYTHONPATH=$root:$here${PYTHONPATH:+:$PYTHONPATH}
 end=$(awk "BEGIN { print int($(date +%s) + 60 * ${MINUTES:-9.5}) }")
 
@@ -42,8 +42,8 @@ rm -f "$folder/unfinished"
 
 left() { echo $((end - $(date +%s))); }
 
-# Copy what is new to OUT, artefacts and files whole or not at all.
-copied() {
+# Copy new artifacts and files to OUT, each completely or not at all.
+copy_out() {
     [ -n "${OUT:-}" ] || return 0
     local part=$OUT/.part-$BASHPID name
     (cd "$folder" && find . -path "./store/*/*/meta.json" -not -path "./store/building/*" -printf "%h\n") |
@@ -54,7 +54,7 @@ copied() {
         done
     (cd "$folder" && find . -type f \( -not -path "./store/*" -o -path "./store/partial/*" -o -path "./store/pins/*" \)) |
         while IFS= read -r name; do
-            [ "$folder/$name" -nt "$OUT/$name" ] || continue # also where there is none
+            [ "$folder/$name" -nt "$OUT/$name" ] || continue # also if it does not exist there
             mkdir -p "$OUT/$(dirname "$name")"
             cp -p "$folder/$name" "$part" && mv -T "$part" "$OUT/$name" || rm -f "$part"
         done
@@ -62,12 +62,12 @@ copied() {
 if [ -n "${OUT:-}" ]; then
     mkdir -p "$OUT"
     OUT=$(cd "$OUT" && pwd)
-    (while sleep "${EVERY:-30}"; do copied; done) &
+    (while sleep "${EVERY:-30}"; do copy_out; done) &
     copier=$!
-    trap 'kill "$copier" 2>/dev/null; copied' EXIT
+    trap 'kill "$copier" 2>/dev/null; copy_out' EXIT
 fi
 
-# until_then SECONDS_TO_SPARE COMMAND: ended politely when so much is left; its own status, or 0 if it was ended
+# until_then SECONDS_TO_SPARE COMMAND: ends the command when this time is left; returns its status, or 0 if ended
 until_then() {
     local spare=$1 most=$(($(left) - $1)) status=0
     shift
@@ -77,8 +77,8 @@ until_then() {
         return
     fi
     timeout --signal=TERM --kill-after=20 "$most" "$@" || status=$?
-    if ((status == 124 || (status == 137 && $(left) <= spare))); then # 137 before that: it was killed, for memory
-        echo "time is over: the same command goes on from here"
+    if ((status == 124 || (status == 137 && $(left) <= spare))); then # 137 before that: killed for lack of memory
+        echo "time is over: run the same command again to resume"
         touch "$folder/unfinished"
         return
     fi
@@ -117,12 +117,12 @@ mkdir -p "$folder/rows"
 chosen=${ROWS:-training importance stacked selection}
 for name in ${chosen//,/ }; do
     [ "$name" != none ] || break
-    if grep -qs "all rows" "$folder/rows/$name.txt"; then continue; fi # measured once
+    if grep -qs "all rows" "$folder/rows/$name.txt"; then continue; fi # already measured
     spare=$([ -n "$TOY" ] && echo 20 || echo 240)
-    # Each in a process of its own: an error on a GPU spoils all that its process does afterwards.
+    # Each row runs in its own process: after an error on a GPU, a process cannot use it any more.
     until_then "$spare" "$python" "$here/rows.py" "$PACKED" "$name" 2>"$folder/rows/$name.log" |
         tee "$folder/rows/$name.txt" || { tail -5 "$folder/rows/$name.log"; failed=1; }
-    copied
+    copy_out
 done
 
 packed=(
@@ -132,7 +132,7 @@ packed=(
     "trainer=$([ "$DEVICE" = cpu ] && echo cpu || echo gpu)" "trainer.precision=$precision"
 )
 
-# sweep NAME SECONDS_TO_SPARE OVERRIDES: reports in $folder/NAME, what it prints in $folder/NAME.log
+# sweep NAME SECONDS_TO_SPARE OVERRIDES: writes reports to $folder/NAME and its output to $folder/NAME.log
 sweep() {
     local name=$1 spare=$2
     shift 2
@@ -140,7 +140,7 @@ sweep() {
     until_then "$spare" "$python" -m unlearn "$@" "${packed[@]}" "paths.output=$folder/$name" >"$folder/$name.log" 2>&1 ||
         failed=1
     tail -3 "$folder/$name.log"
-    copied
+    copy_out
 }
 
 # The experiment of docs/real-images.md, then the published table.

@@ -1,5 +1,7 @@
-"""The rival of `rows.py`: training as tutorials do it, with PIL images, torchvision's transforms, a DataLoader and a
-plain LightningModule in float32."""
+"""The rival of `rows.py`: training as tutorials do it.
+
+It uses PIL images, transforms of torchvision, a DataLoader and a plain LightningModule in float32.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from unlearn.core.types import Images
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
-    """Bytes as a PIL image, cropped and mirrored at random."""
+    """PIL images, cropped and mirrored at random."""
 
     def __init__(self, data: Images) -> None:
         self.images, self.labels = data.images.permute(0, 2, 3, 1).contiguous().numpy(), data.labels.tolist()
@@ -34,31 +36,31 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def loader_of(data: Images, batch_size: int, workers: int) -> DataLoader[tuple[Tensor, int]]:
-    """Shuffled; its workers stay."""
-    stay, pin = workers > 0, torch.cuda.is_available()
+    """Return a shuffling loader with persistent workers."""
+    persistent, pin = workers > 0, torch.cuda.is_available()
     return DataLoader(
-        Pictures(data), batch_size, shuffle=True, num_workers=workers, persistent_workers=stay, pin_memory=pin
+        Pictures(data), batch_size, shuffle=True, num_workers=workers, persistent_workers=persistent, pin_memory=pin
     )
 
 
 class Plain(pl.LightningModule):
-    """Cross-entropy and SGD."""
+    """Trains with cross-entropy and SGD."""
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        """One batch."""
+        """Return the loss of one batch."""
         return F.cross_entropy(self.model(batch[0]), batch[1])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The recipe's."""
+        """Return the optimizer of the recipe."""
         return self.recipe.make_optimizer(self)
 
 
 def fit(model: nn.Module, batches: Any, recipe: Recipe, device: str) -> None:
-    """As many epochs as the recipe says, with neither checkpoints nor logger nor bar, which would slow it down."""
+    """Train for the epochs of the recipe, without checkpoints, logger and progress bar, which would slow it down."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,6 +1,6 @@
-"""The project's dashboard on W&B, as a saved view of its workspace: `scripts/wandb/dashboard.py ENTITY [PROJECT]`
+"""Saves the project's dashboard as a view of its workspace on W&B: `scripts/wandb/dashboard.py ENTITY [PROJECT]`
 
-Asks for `pip install wandb-workspaces`, and a login.
+Needs `pip install wandb-workspaces` and a login.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", "retained_test_accuracy", "mia_logistic_auc")
-DIALS = {"k": "strategy.k", "noise scale": "strategy.noise_scale"}
+SETTINGS = {"k": "strategy.k", "noise scale": "strategy.noise_scale"}
 STAGES = ("original", "retrained", "unlearned")
 RUN = "${run:displayName}"  # W&B's own template
 Figure = wr.SummaryMetric
 
 
 def main() -> None:
-    """Save the dashboard and say where it is."""
+    """Save the dashboard and print its address."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("entity", help="user or team")
     parser.add_argument("project", nargs="?", default="unlearn")
-    asked = parser.parse_args()
-    print(dashboard(asked.entity, asked.project).save().url)
+    arguments = parser.parse_args()
+    print(dashboard(arguments.entity, arguments.project).save().url)
 
 
 def dashboard(entity: str, project: str) -> ws.Workspace:
-    """All its sections, not saved yet."""
+    """Return the dashboard with all sections, not saved yet."""
     sections = [
         ws.Section("Forgetting against retention", panels=[*tradeoffs()], is_open=True),
         ws.Section("Gap to the retrained model", panels=[gaps(), floors()], is_open=True),
@@ -38,7 +38,7 @@ def dashboard(entity: str, project: str) -> ws.Workspace:
 
 
 def tradeoffs() -> list[wr.ScatterPlot]:
-    """A point a run: what it forgot, what it kept, what it cost."""
+    """Plot one point per run: forgetting against retention, and gap against time."""
     forgotten, gap = Figure("unlearned/forgetting_rate"), Figure("average_gap")
     kept, seconds = Figure("unlearned/memory_retention_rate"), Figure("unlearned/seconds")
     return [
@@ -48,12 +48,12 @@ def tradeoffs() -> list[wr.ScatterPlot]:
 
 
 def gaps() -> wr.BarPlot:
-    """Signed, by strategy: the mean over its runs, with their standard deviation."""
+    """Plot the signed gaps by strategy: mean and standard deviation over its runs."""
     return _bars("gap, mean ± std over runs", "gap")
 
 
 def floors() -> wr.BarPlot:
-    """How far retrained models are from one another: no gap below it means anything."""
+    """Plot the noise floor, the difference between retrained models; a gap below it means nothing."""
     return _bars("noise floor", "noise_floor")
 
 
@@ -64,24 +64,24 @@ def _bars(title: str, group: str) -> wr.BarPlot:
 
 
 def responses() -> list[wr.ScatterPlot]:
-    """Each figure against each dial of the strategy, on a logarithmic axis, with its running mean as the curve."""
+    """Plot each number against each setting of the strategy on a logarithmic axis, with its running mean."""
     figures = ("average_gap", "unlearned/forget_accuracy", "unlearned/retain_accuracy", "unlearned/mia_logistic_auc")
     return [
         wr.ScatterPlot(
-            title=f"{figure} against {dial}",
+            title=f"{figure} against {setting}",
             x=wr.Config(key),
             y=Figure(figure),
             log_x=True,
             running_ymean=True,
             legend_template=RUN,
         )
-        for dial, key in DIALS.items()
+        for setting, key in SETTINGS.items()
         for figure in figures
     ]
 
 
 def curves() -> list[wr.LinePlot]:
-    """Loss and validation accuracy of each stage over its own epochs; SPD-GAN's losses over its steps."""
+    """Plot loss and validation accuracy of each stage over its epochs, and the losses of SPD-GAN over its steps."""
     stages = [
         wr.LinePlot(title=f"{stage}: {column}", x=f"curve/{stage}/epoch", y=[f"curve/{stage}/{column}"])
         for stage in STAGES
