@@ -142,7 +142,7 @@ def test_balanced_accuracy_and_its_interval() -> None:
 
 
 @pytest.mark.parametrize("closeness", [1.0, 0.5])
-def test_the_interval_of_balanced_accuracy_covers_what_judges_reach(closeness: float) -> None:
+def test_the_interval_of_balanced_accuracy_covers_the_accuracies_of_classifiers(closeness: float) -> None:
     """Losses exp(1) and exp(1) times `closeness`: the best border between them is known."""
     border = np.log(1 / closeness) / (1 / closeness - 1) if closeness < 1 else 1.0
     best, held = (1 - np.exp(-border / closeness) + np.exp(-border)) / 2, 0
@@ -181,7 +181,7 @@ def test_where_there_is_nothing_to_find_the_auc_is_one_half(seed: int) -> None:
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_separated_losses_are_found_and_the_direction_is_told(swapped: bool) -> None:
+def test_separated_losses_give_an_auc_of_one_in_the_stated_direction(swapped: bool) -> None:
     """A low loss speaks for membership in every model: swapped losses give an AUC of 0, not of 1."""
     low, high = with_losses(drawn(80, 0, 0.05)), with_losses(drawn(120, 1, 3.0))
     found = attacked(*((high, low) if swapped else (low, high)))
@@ -264,7 +264,7 @@ def test_forgetting_rate_by_hand(after: list[float], expected: float) -> None:
     assert (found.value, found.n) == (pytest.approx(expected), 10)
 
 
-def test_forgetting_rate_is_net_of_what_was_unknown_before() -> None:
+def test_forgetting_rate_subtracts_samples_unknown_before() -> None:
     """Seen as members before: 8 of 10 (BF = 2); after: 5 (AF = 5). (5 - 2) / 8; negative where it recognises more."""
     before, holdout = with_losses([0.1] * 8 + [3.0] * 2), with_losses([3.0] * 20)
     assert membership(before, with_losses([0.1] * 5 + [3.0] * 5), holdout).value == pytest.approx(3 / 8)
@@ -337,7 +337,7 @@ def test_every_area_has_the_scores_that_it_is_of(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_reads_no_test_but_the_tables_one_and_has_its_own_module_and_yaml(name: str) -> None:
+def test_only_the_tables_attack_reads_test_and_every_attack_has_a_module_and_a_yaml(name: str) -> None:
     """`selection` is for searches, which holdout does not enter; `svc_confidence` is what tables have, by test, and
     `nomus` has test accuracy in it. Inversion asks about images that the attacker makes.
     """
@@ -358,7 +358,9 @@ def test_an_attack_says_how_to_read_it(name: str) -> None:
     assert set(attack.invalid_for) <= set(find_options("unlearn.strategies", Strategy))
 
 
-def test_full_is_all_but_what_is_for_searches_and_what_costs_most(composed: Callable[..., DictConfig]) -> None:
+def test_full_holds_all_attacks_except_those_for_searches_and_the_costliest(
+    composed: Callable[..., DictConfig],
+) -> None:
     assert set(composed("attacks=full").attacks) == set(ATTACKS) - {"selection", "u_lira", "feature_recovery"}
 
 

@@ -80,7 +80,7 @@ def test_the_very_image_has_no_ratio_to_its_error() -> None:
     assert found["advantage"].value == 1
 
 
-def test_what_its_class_shows_anyway_is_not_recovered() -> None:
+def test_an_image_that_its_class_reveals_gives_no_advantage() -> None:
     image = drawn(0, 1, 8, 8)
     found = attacked(guessed(image[None] / 2, [0.0]), ForgottenImage(image, 0, 2, image / 2, image))
     assert (found["advantage"].value, found["nearest_mse"].value) == (None, 0)

@@ -116,7 +116,7 @@ def test_the_ratio_is_scipys() -> None:
         assert found[i].item() == pytest.approx(expected[0] - expected[1])
 
 
-def test_what_was_learnt_and_kept_is_neither_in_nor_out_for_unlearned_shadows() -> None:
+def test_learnt_and_kept_samples_count_as_neither_in_nor_out_for_unlearned_shadows() -> None:
     found = by_hand()
     forgot = torch.tensor([[True, True], [True, True], [False, False], [False, False], [False, False]])
     more = ShadowStatistics(
@@ -158,7 +158,7 @@ def test_dominance_is_the_double_loop_over_probabilities() -> None:
 
 
 @pytest.mark.parametrize("gamma", [1.5, 2.0, 50.0])
-def test_where_only_an_outlier_is_outdone_nobody_is_told_apart(gamma: float) -> None:
+def test_outscoring_only_an_outlier_separates_no_members(gamma: float) -> None:
     gain = torch.cat([torch.zeros(99), torch.tensor([-9.0])]).double()
     masks = torch.ones(4, 100, dtype=torch.bool)
     found = ShadowStatistics(gain, torch.zeros(4, 100).double(), masks, masks, torch.arange(100) < 40)
@@ -207,7 +207,7 @@ def test_names_say_the_attack_and_few_samples_are_a_reason(attack: Metric) -> No
     assert attack.measure(world(5, 1.0)) == attack.measure(world(5, 1.0))
 
 
-def test_variances_are_each_samples_own_from_many_models_on() -> None:
+def test_with_many_models_each_sample_has_its_own_variance() -> None:
     evidence = world(0, 1.0)
     own, pooled = (area(Lira(own_variance_from=at), evidence).value for at in (16, 17))
     assert own != pooled
@@ -235,7 +235,7 @@ def test_non_members_are_of_the_forgotten_class() -> None:
         assert attack.measure(more) == attack.measure(evidence)
 
 
-def test_scores_are_told_apart_by_hand() -> None:
+def test_measurements_of_scores_match_values_by_hand() -> None:
     """Members 1, 2, -1, 4 and others -2, -3, 0.5, -1: three of four are right on either side, one pair ties."""
     scores = torch.tensor([1.0, 2, -1, 4, -2, -3, 0.5, -1], dtype=torch.float64)
     found = ShadowStatistics(scores, scores[None], scores[None] > 0, scores[None] > 0, torch.arange(8) < 4)

@@ -28,7 +28,7 @@ def attacked(forget: Predictions, retain: Predictions, test: Predictions, most: 
     return SvcConfidence(most).measure(Evidence(subject))["mia_svc_confidence"]
 
 
-def test_it_is_the_machines_own_share() -> None:
+def test_it_is_the_fraction_that_the_machine_judges_non_members() -> None:
     """As many of retain as of test, so that all are taken and nothing is drawn."""
     forget, retain, test = drawn(90, 4, 2, 0), drawn(200, 9, 1, 1), drawn(200, 4, 2, 2)
     judge = SVC(C=3, kernel="rbf", gamma=1).fit(np.concatenate([retain, test])[:, None], [1] * 200 + [0] * 200)
@@ -63,7 +63,7 @@ def test_test_samples_of_a_class_that_vanishes_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(("a", "b", "seen"), [(60, 1, True), (2, 2, False)])
-def test_what_looks_unseen_is_high(a: float, b: float, seen: bool) -> None:
+def test_forget_samples_that_look_unseen_give_a_high_value(a: float, b: float, seen: bool) -> None:
     found = attacked(sure(drawn(100, a, b, 0)), sure(drawn(900, 60, 1, 1)), sure(drawn(300, 2, 2, 2)))
     assert found.value is not None
     assert (found.value < 0.2) == seen

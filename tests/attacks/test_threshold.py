@@ -132,7 +132,7 @@ def test_where_neither_set_was_seen_nothing_is_found(seed: int) -> None:
             assert low - 0.02 <= 0.5 <= high + 0.02, key
 
 
-def test_the_direction_is_told() -> None:
+def test_the_direction_is_stated() -> None:
     """What looks memorised is above 0.5 in everything; what was pushed out is below, but in entropy: it is sure too."""
     retain, holdout = predictions(300, 1, 5.0), predictions(240, 2, 1.5)
     seen, pushed = (attacked(predictions(120, 0, push), retain, holdout) for push in (5.0, -1.0))
@@ -143,7 +143,7 @@ def test_the_direction_is_told() -> None:
     assert value(pushed, "mia_confidence_auc") < 0.2
 
 
-def test_holdout_is_not_judged_by_thresholds_that_it_fitted() -> None:
+def test_holdout_samples_are_not_judged_by_thresholds_fitted_to_them() -> None:
     """Scores without any meaning: judged by their own best threshold they would seem to tell something."""
     own, crossed = [], []
     for seed in range(20):

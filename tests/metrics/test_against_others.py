@@ -81,7 +81,7 @@ def test_activation_distance_is_scikit_learns(scale: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_tug_of_war_is_the_product_of_what_accuracies_share(seed: int) -> None:
+def test_tug_of_war_is_the_product_over_accuracies(seed: int) -> None:
     mine, retrained = drawn(seed, skill=seed), drawn(seed + 10, skill=2)
     expected = np.prod([1 - abs(accuracy(mine, s) - accuracy(retrained, s)) for s in SETS])
     found = TugOfWar().measure(Evidence(mine, retrained=retrained))["tug_of_war"]
@@ -90,7 +90,7 @@ def test_tug_of_war_is_the_product_of_what_accuracies_share(seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [TugOfWar, Aus])
-def test_the_standard_error_is_what_resampling_finds(kind: type[TugOfWar] | type[Aus]) -> None:
+def test_the_standard_error_agrees_with_resampling(kind: type[TugOfWar] | type[Aus]) -> None:
     """Where no difference is near 0, whose absolute value has no slope."""
     mine, other = drawn(0, skill=1), drawn(1, skill=4)
     error = kind().measure(Evidence(mine, other, other)).popitem()[1].standard_error

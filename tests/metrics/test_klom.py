@@ -51,7 +51,7 @@ def test_the_divergence_is_scipys_of_numpys_histograms(seed: int, models: int, b
         assert found[i].item() == pytest.approx(entropy(p, np.where(p > 0, np.maximum(q, 1e-5), q)))
 
 
-def test_alike_models_diverge_by_nothing_and_strange_ones_by_no_more_than_the_smallest_probability() -> None:
+def test_equal_models_have_no_divergence_and_different_ones_at_most_that_of_the_smallest_probability() -> None:
     one = drawn(0)
     assert Klom().divergence(one, one[torch.randperm(8)]).tolist() == [0.0] * 50
     assert Klom().divergence(one[:1].expand(8, 50), one[:1].expand(8, 50)).tolist() == [0.0] * 50

@@ -257,7 +257,7 @@ def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
 @pytest.mark.parametrize(
     "name", ["forgetting_rate_relative", "unlearning_degree_calibrated", "unlearning_degree_holdout"]
 )
-def test_where_original_and_retrained_are_alike_the_relation_is_undefined(name: str) -> None:
+def test_the_ratio_is_undefined_if_original_and_retrained_are_alike(name: str) -> None:
     before, wanted, after = [0.9, 0.1] * 20, [0.9, 0.1] * 19 + [0.4, 0.6], [0.3] * 40
     models = (views(forget=each, perturbed_forget=each, perturbed_holdout=each) for each in (after, before, wanted))
     (found,) = measured(name, *models).values()
@@ -297,7 +297,7 @@ def test_results_are_finite_or_carry_a_reason(name: str, scale: float, n: int) -
 
 
 @every_metric
-def test_a_metric_has_its_own_module_and_yaml(name: str) -> None:
+def test_every_metric_has_a_module_and_a_yaml(name: str) -> None:
     assert METRICS[name].__module__ == f"unlearn.metrics.{name}"
     assert f"/schema/metrics/{name}@{name}" in (CONF / f"{name}.yaml").read_text()
 

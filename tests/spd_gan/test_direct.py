@@ -96,7 +96,7 @@ def test_the_seed_decides_every_image_and_the_guide_stays_as_it_is(kind: type[Di
 
 
 @every_kind
-def test_the_others_are_moved_alike_but_nobody_looks_at_them(kind: type[Direct], scene: PixelTask) -> None:
+def test_control_images_are_perturbed_alike_and_no_net_is_trained_on_them(kind: type[Direct], scene: PixelTask) -> None:
     """Other labels of theirs leave D_f' as it is."""
     labels = scene.labels.clone()
     labels[SEEN:] = (labels[SEEN:] + 1) % 10
@@ -106,7 +106,7 @@ def test_the_others_are_moved_alike_but_nobody_looks_at_them(kind: type[Direct],
 
 
 @every_kind
-def test_the_curve_tells_what_d_f_has_come_to(kind: type[Direct], scene: PixelTask) -> None:
+def test_the_curve_holds_the_shift_of_the_forget_set(kind: type[Direct], scene: PixelTask) -> None:
     found, curve = kind().perturb(replace(scene, draws=torch.Generator().manual_seed(0)))
     change = (found - scene.pixels)[:SEEN].abs()
     right = (scene.guide(found[:SEEN]).argmax(1) == scene.labels[:SEEN]).double().mean().item()
@@ -139,7 +139,7 @@ def test_pgd_climbs_the_guides_loss(scene: PixelTask) -> None:
     assert loss[2] > loss[0] + 1
 
 
-def test_error_minimising_noise_leaves_nothing_to_learn(scene: PixelTask) -> None:
+def test_error_minimising_noise_makes_images_easy_to_fit(scene: PixelTask) -> None:
     """Its own net is soon right on D_f', sooner than on clean images, and the guide finds them easier too."""
     found, curve = ErrorMinimising().perturb(scene)
     clean, easy = (F.cross_entropy(scene.guide(x[:SEEN]), scene.labels[:SEEN]) for x in (scene.pixels, found))

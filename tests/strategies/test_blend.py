@@ -27,7 +27,7 @@ def test_the_mixture_by_hand() -> None:
     assert unlearned["w"].tolist() == [0.0, 4.0]
 
 
-def test_both_ends_and_what_is_equal_are_kept_to_the_bit() -> None:
+def test_both_ends_and_equal_values_are_kept_to_the_bit() -> None:
     generator = torch.Generator().manual_seed(0)
     before, after = (torch.randn(2000, generator=generator) for _ in range(2))
     after[:1000] = before[:1000]  # what a strategy froze
@@ -68,7 +68,7 @@ def valley(a: float) -> float:
     return 0.8 + a if a < 0.1 else max(0.1, 0.9 - (a - 0.1) * 2) if a < 0.5 else 0.1 + 0.9 * (a - 0.5) / 0.5
 
 
-def test_before_a_valley_the_scan_finds_what_bisection_alone_steps_over() -> None:
+def test_the_scan_finds_a_fraction_before_a_valley_that_bisection_alone_misses() -> None:
     """The curve is that of two models with a worse one between them."""
     found, alone = (Mix(target=0.85, scan=scan).find_fraction(valley) for scan in (20, 1))
     assert found.a == pytest.approx(smallest(valley, 0.85), abs=0.0015)

@@ -50,7 +50,7 @@ def shades(values: list[int], label: int = 0) -> Images:
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0.1, 2), (0.02, 1)])
-def test_the_step_decides_what_is_nearest(step: float, expected: int) -> None:
+def test_the_step_decides_the_nearest_class(step: float, expected: int) -> None:
     """At a = b = 0.2, f = (1, 0.3, 0.2); along the gradient's sign f_2 rises by 4 step, past 0.3 from 0.025 on."""
     assert nearest(replace(WRONG, step=step), linear(2, -0.6), shades([51])) == [expected]
 

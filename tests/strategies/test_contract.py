@@ -279,7 +279,7 @@ def test_all_but_the_identity_change_the_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, strategy in STRATEGIES.items() if strategy.class_wise_only])
 @pytest.mark.parametrize("architecture", ["cnn", "batch_norm"])
-def test_what_serves_whole_classes_alone_makes_the_class_less_likely(name: str, architecture: str) -> None:
+def test_class_wise_strategies_make_the_class_less_likely(name: str, architecture: str) -> None:
     model, data = original(architecture), scenario("class")
     images = data[Subset.FORGET].images.float() / 255
     before, after = (m(images).softmax(1)[:, 3].mean() for m in (model, unlearn(STRATEGIES[name], model, data).model))
@@ -288,7 +288,7 @@ def test_what_serves_whole_classes_alone_makes_the_class_less_likely(name: str, 
 
 @pytest.mark.parametrize("name", FREEZING)
 @pytest.mark.parametrize("architecture", ["cnn", "batch_norm"])
-def test_what_may_not_move_ends_bit_identical(name: str, architecture: str) -> None:
+def test_frozen_entries_end_bit_identical(name: str, architecture: str) -> None:
     """Under momentum and weight decay, over several steps."""
     strategy = FREEZING[name]
     data = served(strategy)
@@ -305,7 +305,7 @@ def test_what_may_not_move_ends_bit_identical(name: str, architecture: str) -> N
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_option_has_its_own_module_and_yaml(name: str) -> None:
+def test_every_option_has_a_module_and_a_yaml(name: str) -> None:
     assert KINDS[name].__module__ == f"unlearn.strategies.{name}"
     assert f"/schema/strategy/{name}@_here_" in (CONF / f"{name}.yaml").read_text()
 

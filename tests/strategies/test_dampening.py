@@ -70,7 +70,7 @@ def test_only_dampening_asks_for_importances() -> None:
     assert TopK(mode="dampen").needs() == (*TopK().needs(), *NEEDS)
 
 
-def test_top_k_dampens_what_it_selects_and_nothing_else() -> None:
+def test_top_k_dampens_only_selected_entries() -> None:
     """Of four entries the two most sensitive, the last ones; the factor of the third is 1 / 4, of the last 1."""
     strategy, original = TopK(k=2, mode="dampen"), net()
     (sensitivity,) = TopK().needs()

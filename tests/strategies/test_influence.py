@@ -115,7 +115,7 @@ def test_a_condensed_retain_set_counts_for_all_of_it(data: Data) -> None:
 
 
 @pytest.mark.parametrize("refresh", [True, False])
-def test_it_asks_for_fresh_running_statistics_if_told_so(data: Data, refresh: bool) -> None:
+def test_refresh_bn_requests_new_running_statistics(data: Data, refresh: bool) -> None:
     model = optimum(*data.values())
     assert replace(EXACT, refresh_bn=refresh).edit(copy.deepcopy(model), context_of(model, data)).refresh_bn is refresh
 
@@ -135,7 +135,7 @@ def test_order_1_corrects_labels_by_the_difference_of_gradients(data: Data) -> N
 
 
 @pytest.mark.parametrize("corrects", [False, True])
-def test_deletions_and_corrections_have_their_own_default_damping(data: Data, corrects: bool) -> None:
+def test_deletions_and_corrections_have_different_default_damping(data: Data, corrects: bool) -> None:
     wrong = data[Subset.FORGET]
     given = data | ({Subset.RELABELLED: wrong.relabelled((wrong.labels + 1) % CLASSES)} if corrects else {})
     model = optimum(*data.values())
@@ -144,7 +144,7 @@ def test_deletions_and_corrections_have_their_own_default_damping(data: Data, co
 
 
 @pytest.mark.parametrize(("order", "key"), [(2, "damping"), (1, "tau")])
-def test_it_names_what_makes_the_step_shorter(data: Data, order: int, key: str) -> None:
+def test_it_names_the_setting_that_shortens_the_step(data: Data, order: int, key: str) -> None:
     strategy, model = Influence(order=order, damping=0.1), optimum(*data.values())
     assert f"strategy.{key}" in strategy.gentler_advice
     factor = 10 if strategy.gentler_advice.startswith("raise") else 0.1

@@ -82,7 +82,7 @@ LAST = {1: ("5.",), 2: ("2.conv2", "2.bn2", "5."), 3: ("2.", "5."), 6: ("",)}
 
 
 @pytest.mark.parametrize("k", LAST)
-def test_what_is_trained_is_the_last_k_layers_and_the_norms_after_them(k: int) -> None:
+def test_the_last_k_layers_and_their_norms_are_trained(k: int) -> None:
     (phase,) = CatastrophicK(k=k).phases(context(), Edit({}))
     assert phase.trainable_mask is not None
     assert list(phase.trainable_mask) == [name for name, _ in net().named_parameters()]
@@ -93,7 +93,7 @@ def test_what_is_trained_is_the_last_k_layers_and_the_norms_after_them(k: int) -
 
 @pytest.mark.parametrize("kind", [CatastrophicK, ExactK])
 @pytest.mark.parametrize("k", LAST)
-def test_what_is_frozen_ends_bit_identical_running_statistics_included(kind: type[LastLayers], k: int) -> None:
+def test_frozen_layers_end_bit_identical_with_their_running_statistics(kind: type[LastLayers], k: int) -> None:
     """Under momentum and weight decay; all that is trained moves, running statistics too."""
     strategy = kind(k=k, recipe=RECIPE)
     model, edit = edited(strategy)

@@ -121,7 +121,7 @@ def test_the_divergence_of_gaussians_by_hand_and_by_its_integral() -> None:
     assert gaussian_kl(*one[2:], *one[2:]).item() == 0
 
 
-def test_moments_leave_out_what_weighs_nothing() -> None:
+def test_moments_ignore_samples_of_weight_zero() -> None:
     """As rows do that fill up a process's share of a batch."""
     values = torch.tensor([1.0, 2.0, 6.0, 99.0])
     mean, variance = weighted_moments(values, torch.tensor([0.5, 0.5, 0.5, 0.0]))

@@ -73,7 +73,7 @@ def test_a_push_that_harms_all_images_shuts_it() -> None:
     assert asked.opening(Reader()) == 0.0
 
 
-def test_the_original_is_asked_once() -> None:
+def test_the_original_is_evaluated_once() -> None:
     asked = make_gate(right([0] * 100, 64), right([0] * 100, 60), [0])
     asked.opening(Reader())
     assert asked._before == pytest.approx(0.6)
@@ -125,7 +125,7 @@ def test_a_disagreement_that_chance_explains_makes_no_label_wrong() -> None:
     assert [wrong_label_fraction(*map(meaningless, (200, 100, 100))) for _ in range(20)] == [0.0] * 20
 
 
-def test_where_all_labels_are_wrong_chance_is_what_unseen_images_score() -> None:
+def test_unseen_images_score_chance_if_all_labels_are_wrong() -> None:
     data = {
         Subset.FORGET: noisy(120, 1.0, 2),
         Subset.VALIDATION: noisy(120, 0.0, 1),

@@ -121,6 +121,6 @@ def test_its_history_is_no_cost_of_unlearning(replayed: Finished) -> None:
         ("trainer=ddp", "trainer.devices"),
     ],
 )
-def test_what_cannot_be_replayed_is_refused(composed: Compose, override: str, key: str) -> None:
+def test_a_training_that_cannot_be_replayed_is_refused(composed: Compose, override: str, key: str) -> None:
     with pytest.raises(ConfigError, match=rf"^{key}: expected"):
         instantiate(composed("strategy=mini_unlearning", f"train.epochs={EPOCHS}", override))

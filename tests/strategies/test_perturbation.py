@@ -161,7 +161,7 @@ def test_units_are_population_deviations_and_a_zero_bias_borrows_its_layers() ->
     assert noise_units({"c.bias": torch.zeros(3)}) == {"c.bias": 0.0}
 
 
-def test_zero_and_reinitialise_replace_what_is_selected() -> None:
+def test_zero_and_reinitialise_replace_selected_entries() -> None:
     original, fresh = net(), dict(net(99).named_parameters())
     zeroed, edit = edited(RandomK(mode="zero"), original)
     for name, p in zeroed.named_parameters():
@@ -173,7 +173,7 @@ def test_zero_and_reinitialise_replace_what_is_selected() -> None:
 
 
 @pytest.mark.parametrize("kind", [TopK, RandomK])
-def test_by_default_what_is_selected_moves_three_tenths_of_the_way_to_fresh_values(kind: type[Perturbation]) -> None:
+def test_by_default_selected_entries_move_three_tenths_of_the_way_to_fresh_values(kind: type[Perturbation]) -> None:
     original, fresh = net().double(), dict(net(99).double().named_parameters())
     moved, edit = edited(kind(), original)
     for name, before in original.named_parameters():
@@ -187,7 +187,7 @@ def test_a_strength_is_a_fraction(strength: float) -> None:
 
 
 @pytest.mark.parametrize(("mode", "key"), [("add", "noise_scale"), ("reinitialise", "strength"), ("zero", "k")])
-def test_an_edit_names_what_makes_it_gentler(mode: str, key: str) -> None:
+def test_an_edit_names_the_setting_that_makes_it_gentler(mode: str, key: str) -> None:
     assert f"strategy.{key}" in TopK(mode=mode).gentler_advice
 
 
@@ -293,7 +293,7 @@ def test_the_forget_set_is_read_only_where_it_counts() -> None:
 
 
 @pytest.mark.parametrize("kind", [TopK, RandomK])
-def test_movable_masks(kind: type[Perturbation]) -> None:
+def test_movable_selects_the_trainable_entries(kind: type[Perturbation]) -> None:
     original, strategy = net(), kind(k=0.2)
     _, edit = edited(strategy, original)
     assert only_phase(strategy, original, edit).trainable_mask is None

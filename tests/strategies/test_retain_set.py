@@ -40,7 +40,7 @@ def test_k_means_finds_clumps_and_repeats() -> None:
     assert torch.equal(found, k_means(points, 3, seed=2**62 + 1))
 
 
-def test_samples_that_are_alike_share_a_cluster() -> None:
+def test_equal_samples_share_a_cluster() -> None:
     points = torch.tensor([[1.0], [1], [1], [5]])
     found = k_means(points, 4, seed=0)
     assert found[:3].unique().tolist() == found[:1].tolist()
@@ -68,7 +68,7 @@ def test_clusters_with_a_forget_sample_keep_exactly_their_retain_images() -> Non
     assert [members.tolist() for members in condensed] == [[2, 0, 1]]  # from its mean 5/3: 0.67, 1.67, 2.33
 
 
-def test_no_position_of_the_forgotten_is_given_and_no_class_is_lost() -> None:
+def test_no_forget_position_is_returned_and_no_class_is_lost() -> None:
     for seed in range(20):
         features, labels = drawn(60, 2, seed=seed), (drawn(60, seed=seed + 100) * 5).long()
         clusters = Condensed(clusters=18).assign_clusters(features, labels, lambda label: label)
@@ -123,7 +123,7 @@ def test_mixtures_are_closer_to_the_mean_feature_than_the_plain_mean() -> None:
     assert (distances(20, 1e4) <= plain * (1 + 1e-5)).all()  # steps that lead away do not count
 
 
-def test_weights_do_not_hang_on_what_is_mixed_beside_them() -> None:
+def test_weights_do_not_depend_on_other_mixtures() -> None:
     features, images = net(), drawn(7, 1, 8, 8)
     member = torch.tensor([[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]]).bool()
     means = torch.stack([features(images[each]).mean(0) for each in member])

@@ -119,7 +119,7 @@ def test_top_k_asks_for_its_scores_and_reads_them() -> None:
 
 
 @pytest.mark.parametrize(("scope", "count", "idle"), [("global", 5, 0), ("global", 8, 3), ("per_layer", 21, 16)])
-def test_scores_of_zero_that_are_selected_are_told(scope: str, count: int, idle: int) -> None:
+def test_selected_scores_of_zero_are_noted(scope: str, count: int, idle: int) -> None:
     scores = {name: torch.zeros_like(p) for name, p in net().named_parameters()}
     scores["0.weight"].view(-1)[3:8] = torch.arange(1.0, 6)
     there = context({PLAIN: scores})
@@ -129,7 +129,7 @@ def test_scores_of_zero_that_are_selected_are_told(scope: str, count: int, idle:
     assert set(there.notes) == ({"selection"} if idle else set())
 
 
-def test_top_k_by_ratio_takes_what_only_the_forgotten_need() -> None:
+def test_top_k_by_ratio_selects_entries_that_only_the_forget_set_needs() -> None:
     """The largest on D_f matter as much on D_r; those of 2.bias matter to the forgotten alone."""
     selection = TopK(sensitivity=Sensitivity("ratio"))
     forget, retain = selection.needs()
@@ -176,7 +176,7 @@ def test_all_takes_every_eligible_entry_whatever_k() -> None:
 
 
 @pytest.mark.parametrize("kind", [Random, TopK, Saliency, All])
-def test_what_patterns_do_not_match_is_left_out(kind: type[Selection]) -> None:
+def test_parameters_without_a_matching_pattern_are_left_out(kind: type[Selection]) -> None:
     model = net().requires_grad_(False)  # a strategy may ask for masks of the frozen original
     scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
     masks = kind(include=["0.*"], exclude=["*.bias"]).select(model, 1.0, context(scores))
@@ -221,7 +221,7 @@ def test_a_bare_normalisation_layer_is_recognised() -> None:
     assert norm_parameters(nn.BatchNorm2d(3, affine=False)) == set()
 
 
-def test_a_count_is_held_against_what_is_eligible() -> None:
+def test_a_count_is_checked_against_the_eligible_entries() -> None:
     assert [problem.key for problem in Random().check(52, normed)] == ["strategy.k"]
     assert list(Random().check(51, normed)) == []
     assert list(Random(layers="all").check(81, normed)) == []
@@ -258,12 +258,12 @@ def test_all_takes_no_part() -> None:
         (TopK(include=["2.*"]), 6, "strategy.k"),
     ],
 )
-def test_what_does_not_fit_the_net_is_named(selection: Selection, k: float | int, key: str) -> None:
+def test_settings_that_do_not_fit_the_net_are_named(selection: Selection, k: float | int, key: str) -> None:
     assert key in [problem.key for problem in selection.check(k, net)]
 
 
 @pytest.mark.parametrize(
     ("selection", "k"), [(Random(), 21), (TopK(include=["2.*"]), 5), (Random(exclude=["0*"]), 0.1)]
 )
-def test_what_fits_is_let_through(selection: Selection, k: float | int) -> None:
+def test_settings_that_fit_the_net_pass(selection: Selection, k: float | int) -> None:
     assert list(selection.check(k, net)) == []

@@ -35,7 +35,7 @@ def each(folder: Path, tick: Tick) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_agree_and_do_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_agree_with_each_other_and_with_one(tmp_path: Path) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     alone.mkdir()
     shared.mkdir()

@@ -46,7 +46,7 @@ def test_dampening_by_hand() -> None:
     assert edit.masks["bias"].tolist() == [True]
 
 
-def test_lambda_scales_what_is_left_but_never_enlarges() -> None:
+def test_lambda_scales_selected_weights_but_never_enlarges_them() -> None:
     """lambda 4 asks for factors of 1, 4/8 and 4 * 2/5: the last is cut to 1."""
     found, _ = edited(Ssd(alpha=2, dampening=4), [1, 1, 1, 1, 1, 2], [4, 2, 8, 1, 0.5, 5])
     assert found == pytest.approx([1.0, 2.0, -1.5, 4.0, 5.0, 8.0])
@@ -88,7 +88,7 @@ def test_entries_outside_keep_every_bit() -> None:
 
 
 @pytest.mark.parametrize("refresh", [True, False])
-def test_it_asks_for_fresh_running_statistics_if_told_so_and_reads_no_retain_set_otherwise(refresh: bool) -> None:
+def test_refresh_bn_requests_new_running_statistics_and_reads_retain_only_then(refresh: bool) -> None:
     strategy = Ssd(refresh_bn=refresh)
     assert edited(strategy, [1.0] * 6, [9.0] * 6)[1].refresh_bn is strategy.reads_retain is refresh
 

@@ -61,12 +61,12 @@ class FeatureRecovery(Attack):
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
         assert evidence.subject.recovered is not None, "declared by `recovery`"
         guesses, truth = evidence.subject.recovered
-        found = _recovered(guesses, truth) | _controls(truth)
-        found["advantage"] = _advantage(found)
-        return {f"feature_recovery_{name}": value for name, value in found.items()}
+        measured = _measure_guess(guesses, truth) | _measure_controls(truth)
+        measured["advantage"] = _advantage(measured)
+        return {f"feature_recovery_{name}": value for name, value in measured.items()}
 
 
-def _recovered(guesses: Reconstructions, truth: ForgottenImage) -> dict[str, Measurement]:
+def _measure_guess(guesses: Reconstructions, truth: ForgottenImage) -> dict[str, Measurement]:
     if not len(guesses.cost):
         reason = "the weights are the original's: nothing changed that an image could explain"
         names = ("mse", "psnr", "ssim", "class", "cosine")
@@ -83,41 +83,48 @@ def _recovered(guesses: Reconstructions, truth: ForgottenImage) -> dict[str, Mea
     }
 
 
-def _controls(truth: ForgottenImage) -> dict[str, Measurement]:
-    found = {}
+def _measure_controls(truth: ForgottenImage) -> dict[str, Measurement]:
+    reason = f"there is no other image of class {truth.label} to compare with"
+    measured = {}
     for name, image in (("class_mean", truth.mean), ("nearest", truth.nearest)):
-        for of, measure in (("mse", mse), ("ssim", ssim)):
-            reason = f"there is no other image of class {truth.label} to compare with"
-            found[f"{name}_{of}"] = (
+        for key, measure in (("mse", mse), ("ssim", ssim)):
+            measured[f"{name}_{key}"] = (
                 Measurement(None, 1, reason=reason) if image is None else Measurement(measure(image, truth.image), 1)
             )
-    return found
+    return measured
 
 
-def _advantage(found: dict[str, Measurement]) -> Measurement:
-    mine, *theirs = (found[name] for name in ("mse", "class_mean_mse", "nearest_mse"))
-    known = [each.value for each in theirs if each.value is not None]
-    if mine.value is None or not known:
-        return Measurement(None, 1, reason=mine.reason or theirs[0].reason)
-    if min(known) == 0:
+def _advantage(measured: dict[str, Measurement]) -> Measurement:
+    error, *controls = (measured[name] for name in ("mse", "class_mean_mse", "nearest_mse"))
+    control_errors = [control.value for control in controls if control.value is not None]
+    if error.value is None or not control_errors:
+        return Measurement(None, 1, reason=error.reason or controls[0].reason)
+    if min(control_errors) == 0:
         return Measurement(None, 1, reason="another image of the class is the same: nothing is left to recover")
-    return Measurement(1 - mine.value / min(known), 1)
+    return Measurement(1 - error.value / min(control_errors), 1)
 
 
 def mse(image: Tensor, other: Tensor) -> float:
-    """Mean squared error of pixels in [0, 1], 0-1."""
+    """Return the mean squared error of pixels in [0, 1], 0-1."""
     return (image.double() - other.double()).square().mean().item()
 
 
 def ssim(image: Tensor, other: Tensor) -> float:
-    """Structural similarity of two images [c, h, w] in [0, 1] (Wang et al. 2004), -1 to 1: the mean over windows of
-    7 x 7, or smaller odd ones in smaller images, around every pixel; the images are mirrored at their edges."""
+    """Return the structural similarity of two images (Wang et al. 2004), -1 to 1.
+
+    It is the mean over windows of 7 x 7 around every pixel (smaller odd windows in smaller images); images are mirrored
+    at their edges.
+
+    Args:
+        image: [c, h, w] in [0, 1].
+        other: [c, h, w] in [0, 1].
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     side = min(WINDOW, *image.shape[1:])
     odd = side - 1 + side % 2
-    found = structural_similarity_index_measure(
+    similarity = structural_similarity_index_measure(
         image[None].double(), other[None].double(), gaussian_kernel=False, kernel_size=odd, data_range=1.0
     )
-    assert isinstance(found, Tensor), "nothing but the mean was asked for"
-    return found.item()
+    assert isinstance(similarity, Tensor), "without further outputs"
+    return similarity.item()
