@@ -100,7 +100,7 @@ def test_accuracies_that_are_enough(budget: Budget, forget: float, validation: f
 @pytest.mark.parametrize(("forget", "over"), [(0.3, None), (0.2, "like_unseen")])
 def test_of_classes_that_are_not_retained_unseen_data_score_nothing(forget: float, over: str | None) -> None:
     now = {FORGET: forget, VALIDATION: 0.8}
-    assert Budget(like_unseen=True).reached_limit(ACCURATE, now, retained_share=0.25) == over
+    assert Budget(like_unseen=True).reached_limit(ACCURATE, now, retained_fraction=0.25) == over
 
 
 def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_after_each_epoch() -> None:
@@ -108,9 +108,9 @@ def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_aft
 
     class Third(Budget):
         def reached_limit(
-            self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float
+            self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_fraction: float
         ) -> str | None:
-            assert retained_share == pytest.approx(2 / 3)
+            assert retained_fraction == pytest.approx(2 / 3)
             asked.append((before, now))
             return "like_unseen" if len(asked) == 3 else None
 

@@ -111,7 +111,7 @@ class _Snapshot(NamedTuple):
     """The state of the sums before a micro-batch; with copies on a GPU, where memory can run out half way."""
 
     versions: dict[str, int]  # how often each sum has changed
-    sum_powers: NamedTensors | None
+    sums: NamedTensors | None
     generator_state: Tensor | None
 
     @classmethod
@@ -330,8 +330,8 @@ class _PowerSums:
                 self._add(_per_sample_kernel_gradients(layer, x, g), total)
         else:
             size = self._chunk_size(total[0].numel() * math.prod(gradient.shape[2:]), layer_input)
-            sum_gradients = torch.split(_flatten_positions(layer, gradient), size)
-            for x, g in zip(torch.split(layer_input, size), sum_gradients, strict=True):
+            gradients = torch.split(_flatten_positions(layer, gradient), size)
+            for x, g in zip(torch.split(layer_input, size), gradients, strict=True):
                 self._add_products(_unfold(layer, x), g, total.flatten(1))
 
     def _add_products(self, a: Tensor, g: Tensor, total: Tensor) -> None:
@@ -353,9 +353,9 @@ class _PowerSums:
             for total_rows, g_rows in zip(torch.split(total, rows), torch.split(g, rows, dim=1), strict=True):
                 self._add(torch.bmm(g_rows, a.transpose(1, 2)), total_rows)
 
-    def _add(self, sum_gradients: Tensor, total: Tensor) -> None:
+    def _add(self, gradients: Tensor, total: Tensor) -> None:
         """Add the powers of per-sample gradients [n, ...], which are overwritten, to `total`."""
-        powers = self.power(sum_gradients, out=sum_gradients)
+        powers = self.power(gradients, out=gradients)
         total += powers.sum(0) if len(powers) > 1 else powers[0]
 
     def _chunk_size(self, entries: int, like: Tensor) -> int:
@@ -389,5 +389,5 @@ def _per_sample_kernel_gradients(layer: nn.Conv2d, layer_input: Tensor, gradient
     n, (o, *kernel) = len(layer_input), layer.weight.shape
     layer_input, gradient = (tensor.reshape(1, -1, *tensor.shape[2:]) for tensor in (layer_input, gradient))
     arguments = (n * o, *kernel), gradient, layer.stride, layer.padding, layer.dilation, n
-    sum_gradients: Tensor = conv2d_weight(layer_input, *arguments)  # type: ignore[no-untyped-call]
-    return sum_gradients.view(n, o, *kernel)
+    gradients: Tensor = conv2d_weight(layer_input, *arguments)  # type: ignore[no-untyped-call]
+    return gradients.view(n, o, *kernel)
