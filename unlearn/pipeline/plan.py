@@ -102,8 +102,8 @@ class Plan:
     evaluations: tuple[Evaluation, ...]
 
     @property
-    def own_data(self) -> PlausibilityCheck | None:
-        """A checkpoint and its training data; None for an original that is trained here."""
+    def plausibility_check(self) -> PlausibilityCheck | None:
+        """The check that a checkpoint knows its training data; None for an original that is trained here."""
         if not isinstance(self.original, Checkpoint):
             return None
         return PlausibilityCheck(self.original, self.split.forget)
@@ -152,9 +152,9 @@ def _verify_checkpoint(config: RunConfig, plan: Plan, context: BuildContext) -> 
     Raises:
         DataError: it does not.
     """
-    if plan.own_data is not None:
+    if plan.plausibility_check is not None:
         build((plan.split, plan.original), context)
-        plan.own_data.verify(context, config.checkpoint.accept_accuracy)
+        plan.plausibility_check.verify(context, config.checkpoint.accept_accuracy)
 
 
 def _announce_extra_models(plan: Plan, context: BuildContext) -> None:
