@@ -1,4 +1,4 @@
-"""docs/evaluation.md says what the docstrings say; docs/performance.md what the benches said."""
+"""docs/evaluation.md is up to date with the docstrings, and docs/performance.md shows the results of benches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def script(file: str) -> ModuleType:
     return module
 
 
-def test_the_page_is_up_to_date(evaluation: ModuleType) -> None:
+def test_the_page_on_evaluation_is_up_to_date(evaluation: ModuleType) -> None:
     assert evaluation.PAGE.read_text() == evaluation.page(), "run `make docs`"
 
 
@@ -70,23 +70,27 @@ def row(table: ModuleType, **more: Any) -> Any:
     ("ratio", "goal", "at_most", "met"),
     [(15.0, 8.0, False, True), (7.9, 8.0, False, False), (1.2, 1.3, True, True), (1.4, 1.3, True, False)],
 )
-def test_a_row_says_whether_its_goal_is_met(
+def test_a_row_shows_whether_its_goal_is_met(
     table: ModuleType, ratio: float, goal: float, at_most: bool, met: bool
 ) -> None:
-    found = table.Row("one", "another", 2.0, 30.0, "ms", ratio, goal, at_most)
-    assert found.met is met
-    assert ("MISSED" in str(found)) is not met
+    measured = table.Row("one", "another", 2.0, 30.0, "ms", ratio, goal, at_most)
+    assert measured.met is met
+    assert ("MISSED" in str(measured)) is not met
     assert row(table).met is None
 
 
 def test_both_sides_are_timed_in_turn(table: ModuleType) -> None:
     calls: list[str] = []
-    sides = {name: (lambda name=name, each=each: calls.append(name) or each) for name, each in (("a", 1.0), ("b", 3.0))}
+    sides = {
+        name: (lambda name=name, value=value: calls.append(name) or value) for name, value in (("a", 1.0), ("b", 3.0))
+    }
     assert table.compare(sides["a"], sides["b"], n=2) == (1.0, 3.0, 3.0)
     assert calls == ["a", "b", "a", "b"]
 
 
-def test_the_page_of_the_benches(table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_on_performance_shows_rows_and_curves(
+    table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     performance = script("docs/performance.py")
     monkeypatch.setattr(table, "OUT", tmp_path)
     monkeypatch.setattr(performance, "SCRIPTS", tmp_path)
@@ -103,10 +107,10 @@ def test_the_page_of_the_benches(table: ModuleType, tmp_path: Path, monkeypatch:
     assert "| 40 | 2 | 30 | 20 | ms wall | 15.00 | 5 |" in page
     svg = ElementTree.parse(tmp_path / "performance-cells.svg").getroot()
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
-    assert [each.text for each in svg if "name" in each.get("class", "")] == ["ours", "rival", "limit"]
+    assert [element.text for element in svg if "name" in element.get("class", "")] == ["ours", "rival", "limit"]
 
 
-def test_every_bench_gives_rows() -> None:
+def test_every_bench_runs_its_rows() -> None:
     for path in sorted((SCRIPTS / "bench").glob("*.py")):
         text = path.read_text()
         assert path.stem == "table" or "(__file__, rows())" in text.rpartition('if __name__ == "__main__":')[2], (

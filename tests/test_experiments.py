@@ -1,4 +1,4 @@
-"""Every experiment runs, at toy size, on data in the real file format; the contributor's example works as printed."""
+"""Every experiment runs at toy size on data in the real file format; the contributor's example works as printed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ TOY = [
     *("baseline.seeds=[0]", "attacks.logistic.bootstrap=100"),
 ]
 OWN_DATA = ("dataset=python", "dataset.factory=own_data:pairs", "dataset.size_px=16", "dataset.workers=0")
-IN_PLACE = {  # of data that torchvision takes by their hash alone, and of a net that takes minutes
+IN_PLACE = {  # replaces data of which torchvision checks the hash, and a net that takes minutes
     "cifar10_table": (*OWN_DATA, "model=cnn"),
     "cifar10_fast": (*OWN_DATA, "model.widths=[8,8,8]"),
 }
 
 
 def write_mnist(root: Path, n: int) -> None:
-    """MNIST's own files, filled with enlarged digits."""
+    """Write files in the format of MNIST, filled with enlarged digits."""
     bundle = load_digits()
     images = torch.nn.functional.interpolate(torch.from_numpy(bundle.images)[:n, None], size=28)[:, 0] * 255 / 16
     raw = root / "MNIST" / "raw"
@@ -43,8 +43,8 @@ def unlearn(*arguments: str, cwd: Path) -> dict[str, float | None]:
     command = [sys.executable, "-m", "unlearn", *arguments, "paths.output=out"]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, float | None] = json.loads((cwd / "out" / "report.json").read_text())["metrics"]
-    return found
+    metrics: dict[str, float | None] = json.loads((cwd / "out" / "report.json").read_text())["metrics"]
+    return metrics
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
@@ -52,10 +52,10 @@ def unlearn(*arguments: str, cwd: Path) -> dict[str, float | None]:
 def test_experiment_runs(experiment: str, tmp_path: Path) -> None:
     write_mnist(tmp_path / "data", 400)
     shutil.copy(ROOT / "tests" / "own_data.py", tmp_path)
-    unmarked = '/spd_gan: "off"' in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text()
-    toy = [each for each in TOY if not (unmarked and each.startswith("spd_gan."))]
-    alone = "/attacks: " in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text()
-    toy = [each for each in toy if not (alone and each.startswith("attacks."))]
+    has_no_spd_gan = '/spd_gan: "off"' in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text()
+    toy = [word for word in TOY if not (has_no_spd_gan and word.startswith("spd_gan."))]
+    has_own_attacks = "/attacks: " in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text()
+    toy = [word for word in toy if not (has_own_attacks and word.startswith("attacks."))]
     more = IN_PLACE.get(experiment, ())
     metrics = unlearn(f"+experiment={experiment}", *more, "dataset.limit=400", *toy, cwd=tmp_path)
     assert metrics["gap/forget_accuracy"] is not None
@@ -83,9 +83,9 @@ def test_the_contributors_example_works_as_printed(tmp_path: Path) -> None:
     for name, content in blocks:
         (tmp_path / name).write_text(content)
     contract = [sys.executable, "-m", "pytest", "-q", "tests/strategies/test_contract.py", "-k", "sign_flip"]
-    told = subprocess.run(contract, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout
-    assert re.search(r"[1-9]\d* passed", told.stdout)
+    done = subprocess.run(contract, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"[1-9]\d* passed", done.stdout)
     metrics = unlearn("strategy=sign_flip", "strategy.part=0.5", "dataset.limit=400", *TOY[:2], cwd=tmp_path)
     assert metrics["unlearned/retain_accuracy"] is not None
     assert metrics["unlearned/retain_accuracy"] < 0.8

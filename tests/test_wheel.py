@@ -1,4 +1,4 @@
-"""What is installed from the wheel is whole: it runs where the checkout is not to be seen."""
+"""The wheel is complete: it runs where the checkout cannot be imported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def python(*arguments: str | Path, path: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Without `site` no .pth file is read, so that an editable install stays out of sight."""
+    """Run Python without `site`, so that it reads no .pth file and finds no editable install."""
     command = [sys.executable, "-S", *map(str, arguments)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | {"PYTHONPATH": path}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False)
@@ -32,8 +32,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    (found,) = folder.glob("*.whl")
-    return found
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +44,23 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_it_holds_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_every_file_of_the_package_and_no_other(wheel: Path) -> None:
     files = (path for folder in ("unlearn", "conf") for path in (ROOT / folder).rglob("*") if path.is_file())
-    own = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
-    expected = {name if name.startswith("unlearn/") else f"unlearn/{name}" for name in own}
-    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert found == expected
-    assert {"unlearn/report/page.html.j2", "unlearn/conf/config.yaml", "unlearn/py.typed"} <= found
+    sources = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    expected = {name if name.startswith("unlearn/") else f"unlearn/{name}" for name in sources}
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert packed == expected
+    assert {"unlearn/report/page.html.j2", "unlearn/conf/config.yaml", "unlearn/py.typed"} <= packed
 
 
-def test_the_checkout_is_not_to_be_seen(installed: Path, tmp_path: Path) -> None:
+def test_the_checkout_cannot_be_imported(installed: Path, tmp_path: Path) -> None:
     where = "import unlearn; print(unlearn.__file__)"
     assert "ModuleNotFoundError" in python("-c", where, path=PACKAGES, cwd=tmp_path).stderr
     shown = python("-c", where, path=f"{installed}{os.pathsep}{PACKAGES}", cwd=tmp_path).stdout
     assert Path(shown.strip()).is_relative_to(installed)
 
 
-def test_it_helps_and_runs(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_command_prints_its_help_and_runs(installed: Path, tmp_path: Path) -> None:
     script, path = installed / "bin" / "unlearn", f"{installed}{os.pathsep}{PACKAGES}"
     help_text = python(script, "--help", path=path, cwd=tmp_path).stdout
     assert all(word in help_text for word in ("strategy: ", "top_k", "+experiment: ", "demo"))
@@ -72,8 +72,8 @@ def test_it_helps_and_runs(installed: Path, tmp_path: Path) -> None:
     assert str(ROOT) not in json.dumps(report) + done.stdout + done.stderr
 
 
-def test_it_brings_all_it_needs_into_a_clean_environment(wheel: Path, tmp_path: Path) -> None:
-    """A new environment that holds what the wheel's metadata ask for, at the pinned versions, and nothing else."""
+def test_the_wheel_declares_all_its_dependencies(wheel: Path, tmp_path: Path) -> None:
+    """In a new environment with only the wheel and its declared dependencies, at the pinned versions."""
     uv = Path(sys.executable).with_name("uv")
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [line.rstrip(" \\") for line in lines if "==" in line and not line.startswith((" ", "#"))]
@@ -95,6 +95,6 @@ def test_it_brings_all_it_needs_into_a_clean_environment(wheel: Path, tmp_path: 
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "elsewhere" / "out" / "report.json").read_text())
-    assert report["versions"]["commit"] == "unknown"  # no checkout stands around it
+    assert report["versions"]["commit"] == "unknown"  # it is in no checkout
     assert (tmp_path / "elsewhere" / "out" / "report.html").is_file()
     shutil.rmtree(clean)  # gigabytes

@@ -1,4 +1,4 @@
-"""The console script as a user runs it: in a process of its own."""
+"""The command `unlearn` in a process of its own, as a user runs it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def fresh(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def report(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return content
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A folder in which the toy run has been made once, with its output in `one`."""
+    """A folder with the output of a toy run in `one`, and the finished process."""
     folder = tmp_path_factory.mktemp("cli")
     return folder, unlearn(*TOY, "paths.output=one", cwd=folder)
 
@@ -53,9 +53,9 @@ def test_run_prints_the_table_and_writes_the_report(first: tuple[Path, subproces
         word in done.stdout
         for word in ("forget accuracy", "unlearning degree", "speed-up", "report.json", "report.html")
     )
-    found = report(folder / "one")
-    assert found["metrics"]["original/forgetting_rate"] == 0
-    assert {part["status"] for part in found["artifacts"].values()} == {"built"}
+    content = report(folder / "one")
+    assert content["metrics"]["original/forgetting_rate"] == 0
+    assert {part["status"] for part in content["artifacts"].values()} == {"built"}
     assert (folder / "one" / "curves" / "original.csv").read_text().startswith("epoch,lr,loss")
 
 
@@ -105,11 +105,11 @@ def test_fresh_store_gives_the_same_numbers(first: tuple[Path, subprocess.Comple
     assert {k: v for k, v in three.items() if k not in timed} == {k: v for k, v in one.items() if k not in timed}
 
 
-def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
+def test_a_grid_shares_stages_and_continues_after_a_failed_cell(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
-    shutil.copytree(folder / "one", folder / "grid" / "9")  # of an earlier sweep, and none of this one's
+    shutil.copytree(folder / "one", folder / "grid" / "9")  # a cell of an earlier sweep
     grid = ["-m", *TOY, "strategy=random_k,top_k", "strategy.recipe.lr=0.05,1e30", "paths.output=grid"]
     done = unlearn(*grid, cwd=folder)
     assert done.returncode == 1
@@ -122,15 +122,15 @@ def test_grid_shares_stages_and_goes_on_after_a_failed_cell(
     assert f"  unlearn -m {again.replace('=1e30', '=1e+30')}" in listed.replace(" strategy.recipe.epochs=1", "")
     notes = [json.loads((folder / "grid" / number / "cell.json").read_text()) for number in "0123"]
     assert [note["state"] for note in notes] == ["done", "failed", "done", "failed"]
-    found = [report(folder / "grid" / number) for number in ("0", "2")]
+    reports = [report(folder / "grid" / number) for number in ("0", "2")]
     assert not (folder / "grid" / "1" / "report.json").exists()
     rows = list(csv.DictReader((folder / "grid" / "sweep.csv").read_text().splitlines()))
     assert sorted(row["report"] for row in rows) == ["0/report.json", "2/report.json"]
-    assert {each["artifacts"]["original"]["status"] for each in found} == {"reused"}
-    assert found[0]["artifacts"]["unlearned"]["key"] != found[1]["artifacts"]["unlearned"]["key"]
+    assert {cell["artifacts"]["original"]["status"] for cell in reports} == {"reused"}
+    assert reports[0]["artifacts"]["unlearned"]["key"] != reports[1]["artifacts"]["unlearned"]["key"]
 
 
-def test_a_grid_over_blends_shares_the_unlearned_model_and_is_one_table(
+def test_a_grid_over_blends_shares_the_unlearned_model_and_has_one_table(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
@@ -140,7 +140,7 @@ def test_a_grid_over_blends_shares_the_unlearned_model_and_is_one_table(
     assert done.returncode == 0, done.stderr
     plain, mixed = (report(folder / "blends" / number) for number in "01")
     assert plain["artifacts"]["unlearned"]["key"] == mixed["artifacts"]["unlearned"]["key"]
-    assert [each["artifacts"].get("blended", {}).get("status") for each in (plain, mixed)] == [None, "built"]
+    assert [cell["artifacts"].get("blended", {}).get("status") for cell in (plain, mixed)] == [None, "built"]
     assert mixed["artifacts"]["unlearned"]["status"] == "reused"
     assert 0 < mixed["blend"]["a"] <= 1
     assert mixed["metrics"]["unlearned/retain_accuracy"] > plain["metrics"]["unlearned/retain_accuracy"] + 0.2
@@ -160,11 +160,11 @@ def test_help_and_refusal_load_little(arguments: list[str], tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
-def test_a_grid_may_be_asked_for_anywhere() -> None:
+def test_the_flag_for_a_grid_may_stand_anywhere() -> None:
     assert move_flags_first(["seed=1", "-m", "train.epochs=2"]) == ["-m", "seed=1", "train.epochs=2"]
 
 
-def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
+def test_missing_data_is_reported_in_one_line(tmp_path: Path) -> None:
     done = unlearn("dataset=mnist", "dataset.root=nowhere", cwd=tmp_path)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1
@@ -172,7 +172,7 @@ def test_missing_data_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def killed(signum: int, *arguments: str, cwd: Path) -> int:
-    """The exit status of a run that is sent a signal while it builds what takes long."""
+    """Send a signal to a run while it builds a slow stage; returns the exit status."""
     command = [sys.executable, "-m", "unlearn", *arguments]
     running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     building = cwd / "artifacts" / "building"
@@ -188,21 +188,21 @@ def killed(signum: int, *arguments: str, cwd: Path) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path) -> None:
+def test_the_same_command_finishes_a_killed_run(tmp_path: Path) -> None:
     building = tmp_path / "artifacts" / "building"
-    long = ["train.epochs=100000", *(each for each in TOY if "train." not in each)]
+    long = ["train.epochs=100000", *(word for word in TOY if "train." not in word)]
     assert killed(signal.SIGTERM, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGTERM
     assert not list(building.iterdir())
     assert killed(signal.SIGINT, *long, "paths.output=out", cwd=tmp_path) == 128 + signal.SIGINT
     assert killed(signal.SIGKILL, *long, "paths.output=out", cwd=tmp_path) == -signal.SIGKILL
-    assert list(building.iterdir())  # what a killed builder leaves is never taken for an artefact
+    assert list(building.iterdir())  # what a killed process leaves is no artifact
     assert not (tmp_path / "out" / "report.json").exists()
     done = unlearn(*TOY, "paths.output=out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert report(tmp_path / "out")["metrics"]
 
 
-def test_predictions_that_are_not_finite_are_told_and_not_stored(
+def test_predictions_that_are_not_finite_are_reported_and_not_stored(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = first
@@ -219,7 +219,7 @@ def test_another_primary_config_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("grid", [[], ["-m", "seed=0,1"]])
-def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str], tmp_path: Path) -> None:
+def test_an_output_folder_that_cannot_be_made_is_reported_in_one_line(grid: list[str], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     done = unlearn(*grid, *TOY, "paths.output=taken/out", cwd=tmp_path)
     lines = done.stderr.splitlines()
@@ -228,7 +228,7 @@ def test_an_output_folder_that_cannot_be_made_is_one_clear_line(grid: list[str],
     assert lines[1].startswith("  paths.output: expected a folder that can be made and written, got 'taken/out: ")
 
 
-def test_a_function_that_ends_the_process_is_told(tmp_path: Path) -> None:
+def test_a_user_supplied_function_that_ends_the_process_is_reported(tmp_path: Path) -> None:
     (tmp_path / "quits.py").write_text("import sys\ndef net(shape, classes): sys.exit(3)\n")
     done = unlearn("model=python", "model.factory=quits:net", cwd=tmp_path)
     assert done.returncode == 2

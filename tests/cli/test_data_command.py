@@ -32,7 +32,7 @@ def test_classes_parts_and_what_was_passed_over(
         ["2", "digit2", "6", "2", "0"],
         ["all", "18", "6", "6"],
     ]
-    assert lines[5] == "passed over in the train part: 1 other files (1 .txt)"
+    assert lines[5] == "skipped in the train part: 1 other files (1 .txt)"
     assert lines[-1] == "17  2  train/digit2/5.png"
 
 

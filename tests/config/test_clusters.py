@@ -1,4 +1,4 @@
-"""Launchers: plain config, honest refusals, and the same numbers wherever a cell runs."""
+"""Launchers get their settings, bad settings are refused, and numbers do not depend on where a cell runs."""
 
 from __future__ import annotations
 
@@ -51,24 +51,24 @@ def start(*arguments: str, cwd: Path, code: str = MAIN) -> subprocess.Popen[str]
 
 
 def unlearn(*arguments: str, cwd: Path, **more: str) -> tuple[int, str]:
-    """Exit status and what was told."""
+    """Run the command; returns exit status and output."""
     running = start(*arguments, cwd=cwd, **more)
-    told = "".join(running.communicate(timeout=300))
-    return running.returncode, told
+    output = "".join(running.communicate(timeout=300))
+    return running.returncode, output
 
 
 def results(report: Path) -> dict[str, float]:
-    """The metrics, but for times."""
+    """Read the metrics of a report, without times."""
     metrics: dict[str, float] = json.loads(report.read_text())["metrics"]
     return {key: value for key, value in metrics.items() if not key.endswith(("/seconds", "/speedup"))}
 
 
 def launcher(*overrides: str) -> Any:
-    """What Hydra's launcher is given."""
+    """Return the settings of Hydra's launcher."""
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        found = compose("config", list(overrides), return_hydra_config=True)
-    assert found.hydra.mode.name == "MULTIRUN"  # never in the shell that submits
-    return found.hydra.launcher
+        composed = compose("config", list(overrides), return_hydra_config=True)
+    assert composed.hydra.mode.name == "MULTIRUN"  # never in the shell that submits
+    return composed.hydra.launcher
 
 
 def refusal(*overrides: str) -> list[str]:
@@ -80,23 +80,23 @@ def refusal(*overrides: str) -> list[str]:
 def test_plain_config_reaches_slurm() -> None:
     words = {"partition": "a", "account": "b", "qos": "c", "constraint": "d", "gpus": 2, "cpus": 3, "memory": 4}
     words |= {"time": 5, "warning": 6, "requeues": 7, "parallel": 8, "arguments.mail-type": "END"}
-    found = launcher("cluster=slurm", *(f"cluster.{key}={value}" for key, value in words.items()))
-    asked = ("partition", "account", "qos", "constraint", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
-    assert [found[key] for key in asked] == ["a", "b", "c", "d", 2, 3, 4, 5]
-    assert [found[key] for key in ("signal_delay_s", "max_num_timeout", "array_parallelism")] == [6, 7, 8]
-    assert found["additional_parameters"] == {"mail-type": "END"}
-    assert found["setup"] == ["export OMP_NUM_THREADS=3"]
+    settings = launcher("cluster=slurm", *(f"cluster.{key}={value}" for key, value in words.items()))
+    keys = ("partition", "account", "qos", "constraint", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
+    assert [settings[key] for key in keys] == ["a", "b", "c", "d", 2, 3, 4, 5]
+    assert [settings[key] for key in ("signal_delay_s", "max_num_timeout", "array_parallelism")] == [6, 7, 8]
+    assert settings["additional_parameters"] == {"mail-type": "END"}
+    assert settings["setup"] == ["export OMP_NUM_THREADS=3"]
 
 
 def test_plain_config_reaches_joblib_and_ray() -> None:
     assert launcher("cluster=joblib", "cluster.n_jobs=3")["n_jobs"] == 3
-    found = launcher("cluster=ray", "cluster.address=auto", "cluster.cpus=2", "cluster.gpus=0.5")["ray"]
-    assert found["init"]["address"] == "auto"
-    assert found["remote"] == {"num_cpus": 2, "num_gpus": 0.5}
+    settings = launcher("cluster=ray", "cluster.address=auto", "cluster.cpus=2", "cluster.gpus=0.5")["ray"]
+    assert settings["init"]["address"] == "auto"
+    assert settings["remote"] == {"num_cpus": 2, "num_gpus": 0.5}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["cluster=joblib", "cluster.n_jobs=0"], "cluster.n_jobs: expected a number of processes >= 1, or -1"),
         (["cluster=joblib", "trainer=ddp"], "trainer.devices: expected 1 with cluster=joblib"),
@@ -118,9 +118,9 @@ def test_plain_config_reaches_joblib_and_ray() -> None:
         (["cluster=slum"], "cluster: expected one of joblib, local, ray, slurm (nearest: slurm), got 'slum'"),
     ],
 )
-def test_bad_settings_are_refused(overrides: list[str], told: str) -> None:
+def test_bad_settings_are_refused(overrides: list[str], message: str) -> None:
     (problem,) = refusal(*overrides)
-    assert problem.startswith(told)
+    assert problem.startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_bad_settings_are_refused(overrides: list[str], told: str) -> None:
         "cluster=ray trainer=gpu cluster.gpus=0.25",
     ],
 )
-def test_as_many_gpus_as_are_used_are_submitted(words: str) -> None:
+def test_a_cell_requests_as_many_gpus_as_it_uses(words: str) -> None:
     preflight(CommandLine(words.split(), False, None))
 
 
@@ -143,7 +143,7 @@ def test_this_machine_runs_a_cell_on_each_gpu(words: str, expected: int, monkeyp
     assert launcher("cluster=joblib", *words.split())["n_jobs"] == expected
 
 
-def test_each_process_of_this_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_process_on_this_machine_claims_its_own_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A GPU is free again when its process has ended; a third process shares one. Here lists stand for processes."""
     monkeypatch.setenv("UNLEARN_GPUS", "2,GPU-a/5")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-a/5")
@@ -163,7 +163,7 @@ def test_each_process_of_this_machine_takes_a_gpu_of_its_own(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("visible", "expected"), [("", "0,1,2"), ("4,7", "4,7")])
-def test_gpus_are_offered_where_processes_share_them_out(
+def test_gpus_are_offered_if_processes_divide_them(
     visible: str, expected: str, composed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
@@ -177,10 +177,10 @@ def test_gpus_are_offered_where_processes_share_them_out(
 
 
 @pytest.mark.slow
-def test_a_cell_elsewhere_says_first_where_it_runs(tmp_path: Path) -> None:
+def test_a_cell_in_another_process_first_prints_its_device(tmp_path: Path) -> None:
     words = ["cluster=joblib", "cluster.n_jobs=1", "trainer.accelerator=auto", "until=baseline", "train.epochs=1"]
-    _, told = unlearn(*words, "dataset.limit=300", "spd_gan=off", cwd=tmp_path)
-    lines = [line for line in told.splitlines() if line.startswith("  ")]
+    _, output = unlearn(*words, "dataset.limit=300", "spd_gan=off", cwd=tmp_path)
+    lines = [line for line in output.splitlines() if line.startswith("  ")]
     assert lines[0].startswith("  runs on ")
 
 
@@ -192,27 +192,27 @@ def test_every_launcher_has_an_extra(name: str, monkeypatch: pytest.MonkeyPatch)
     assert f"pip install 'unlearn-runner[{name}]'" in problem
 
 
-def test_a_launcher_that_is_missing_is_one_line(tmp_path: Path) -> None:
-    status, told = unlearn("-m", "cluster=joblib", "seed=0,1", cwd=tmp_path, code=WITHOUT_EXTRAS)
+def test_a_missing_launcher_is_reported_in_one_line(tmp_path: Path) -> None:
+    status, output = unlearn("-m", "cluster=joblib", "seed=0,1", cwd=tmp_path, code=WITHOUT_EXTRAS)
     expected = "cluster: expected the extra joblib: pip install 'unlearn-runner[joblib]', got cluster=joblib without it"
     assert status == 2
-    assert told.splitlines()[1:] == [f"  cell 0 (cluster=joblib seed=0): {expected}"]
+    assert output.splitlines()[1:] == [f"  cell 0 (cluster=joblib seed=0): {expected}"]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_search_without_its_sampler_is_one_line(tmp_path: Path) -> None:
-    status, told = unlearn("+sweep=search", cwd=tmp_path, code=WITHOUT_EXTRAS)
+def test_a_missing_sampler_is_reported_in_one_line(tmp_path: Path) -> None:
+    status, output = unlearn("+sweep=search", cwd=tmp_path, code=WITHOUT_EXTRAS)
     expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn-runner[optuna]', got optuna without it"
     assert status == 2
-    assert told.splitlines()[1:] == [f"  {expected}"]
+    assert output.splitlines()[1:] == [f"  {expected}"]
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The grid in one process."""
+    """Run the grid in one process."""
     folder = tmp_path_factory.mktemp("local")
-    status, told = unlearn(*GRID, "paths.output=out", cwd=folder)
-    assert status == 1, told
+    status, output = unlearn(*GRID, "paths.output=out", cwd=folder)
+    assert status == 1, output
     return folder / "out"
 
 
@@ -224,12 +224,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("cluster=slurm cluster.time=10", marks=slurm),
     ],
 )
-def test_cells_elsewhere_give_the_same_numbers(cluster: str, local: Path, tmp_path: Path) -> None:
-    status, told = unlearn(*GRID, *cluster.split(), "paths.output=out", cwd=tmp_path)
+def test_cells_in_other_processes_give_the_same_numbers(cluster: str, local: Path, tmp_path: Path) -> None:
+    status, output = unlearn(*GRID, *cluster.split(), "paths.output=out", cwd=tmp_path)
     assert status == 1
-    assert "1 of 3 cells failed" in told
-    assert "learning rate 1e+30" in told
-    assert "Traceback" not in told
+    assert "1 of 3 cells failed" in output
+    assert "learning rate 1e+30" in output
+    assert "Traceback" not in output
     for number in "12":
         report = tmp_path / "out" / number / "report.json"
         assert results(report) == results(local / number / "report.json")
@@ -237,28 +237,28 @@ def test_cells_elsewhere_give_the_same_numbers(cluster: str, local: Path, tmp_pa
     assert len(list((tmp_path / "artifacts" / "train").iterdir())) == 2  # an original and a retrained model, once each
 
 
-def wait_for(what: str, *command: str) -> None:
-    """Until a command's output holds `what`."""
+def wait_for(text: str, *command: str) -> None:
+    """Wait until the output of a command contains a text."""
     deadline = time.monotonic() + 120
-    while what not in (found := subprocess.run(command, capture_output=True, text=True, check=False).stdout):
-        assert time.monotonic() < deadline, f"no {what} in {found[:500]}"
+    while text not in (stdout := subprocess.run(command, capture_output=True, text=True, check=False).stdout):
+        assert time.monotonic() < deadline, f"no {text} in {stdout[:500]}"
         time.sleep(0.1)
 
 
-def submitted(sweep: Path) -> str:
-    """The first of a sweep's jobs."""
+def first_job(sweep: Path) -> str:
+    """Return the first job of a sweep."""
     return min(path.parent.name for path in sweep.glob(".submitit/*/*_submitted.pkl"))
 
 
-def tell(job: str) -> None:
-    """As SLURM does before a time-out."""
+def warn(job: str) -> None:
+    """Send the signal that SLURM sends before a time-out."""
     subprocess.run(["scancel", "--signal=USR2", job], check=True)
 
 
 def processes(job: str) -> list[int]:
-    """Of a job that runs on this node."""
+    """Return the processes of a job that runs on this node."""
     number = subprocess.check_output(["squeue", "--noheader", "--format=%A", f"--jobs={job}"], text=True).strip()
-    table = subprocess.check_output(["scontrol", "listpids", number], text=True)  # knows no part of an array
+    table = subprocess.check_output(["scontrol", "listpids", number], text=True)  # does not know the parts of an array
     return [int(line.split()[0]) for line in table.splitlines()[1:]]
 
 
@@ -269,25 +269,25 @@ def kill(pids: list[int]) -> None:
 
 
 def take_away(job: str) -> None:
-    """As an administrator does, in a hurry: SLURM would kill the job's processes half a minute later."""
+    """Requeue a job as an administrator does, without the half minute that SLURM waits before it kills processes."""
     pids = processes(job)
     subprocess.run(["scontrol", "requeue", job], check=True)
     kill(pids)
 
 
-@pytest.mark.parametrize("interrupt", [pytest.param(how, marks=slurm) for how in (tell, take_away)])
-def test_a_job_requeued_in_the_middle_of_training_goes_on(interrupt: Callable[[str], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupt", [pytest.param(how, marks=slurm) for how in (warn, take_away)])
+def test_a_job_requeued_during_training_resumes(interrupt: Callable[[str], None], tmp_path: Path) -> None:
     work = [*TOY, "train.epochs=100", "trainer.checkpoint_every=0"]
     running = start(*work, "cluster=slurm", "paths.output=out", cwd=tmp_path)
     wait_for("last.ckpt", "find", str(tmp_path))
-    job = submitted(tmp_path / "out")
+    job = first_job(tmp_path / "out")
     interrupt(job)
     wait_for(job, "squeue", "--noheader", "--state=PENDING", f"--jobs={job}")
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)  # SLURM waits two minutes
-    told = "".join(running.communicate(timeout=300))
-    assert running.returncode == 0, told
-    made = [json.loads(path.read_text()) for path in tmp_path.glob("artifacts/train/*/meta.json")]
-    assert [meta["resumed_from_epoch"] > 0 for meta in made if "resumed_from_epoch" in meta] == [True]
+    output = "".join(running.communicate(timeout=300))
+    assert running.returncode == 0, output
+    metas = [json.loads(path.read_text()) for path in tmp_path.glob("artifacts/train/*/meta.json")]
+    assert [meta["resumed_from_epoch"] > 0 for meta in metas if "resumed_from_epoch" in meta] == [True]
     assert unlearn(*work, "paths.output=whole", "paths.store=other", cwd=tmp_path)[0] == 0
     assert results(tmp_path / "out" / "0" / "report.json") == results(tmp_path / "whole" / "report.json")
 
@@ -295,16 +295,16 @@ def test_a_job_requeued_in_the_middle_of_training_goes_on(interrupt: Callable[[s
 @pytest.mark.slurm
 @pytest.mark.slow
 @needs_slurm
-def test_a_killed_job_does_not_end_the_wait_for_the_others(tmp_path: Path) -> None:
-    """As when it is out of memory. With or without accounting, which tells submitit of it."""
+def test_a_sweep_waits_for_other_jobs_after_one_is_killed(tmp_path: Path) -> None:
+    """As when it is out of memory, with or without accounting, which reports it to submitit."""
     work = [*TOY, "train.epochs=60", "trainer.checkpoint_every=0", "paths.output=out"]
     running = start("-m", *work, "cluster=slurm", "cluster.parallel=1", "seed=0,1", cwd=tmp_path)
     wait_for("last.ckpt", "find", str(tmp_path))
-    job = submitted(tmp_path / "out")
+    job = first_job(tmp_path / "out")
     kill(processes(job))
-    told = "".join(running.communicate(timeout=300))
+    output = "".join(running.communicate(timeout=300))
     assert running.returncode == 1
-    assert f"job {job} ended without a result" in told
-    assert "1 of 2 cells failed" in told
-    assert "Traceback" not in told
+    assert f"job {job} ended without a result" in output
+    assert "1 of 2 cells failed" in output
+    assert "Traceback" not in output
     assert (tmp_path / "out" / "1" / "report.json").exists()

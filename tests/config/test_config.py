@@ -1,4 +1,4 @@
-"""Every option composes, every bad command line is refused with key, expectation and nearest name."""
+"""Every option composes; bad command lines are refused with key, expected value and nearest name."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ PUBLISHED = {  # epochs and learning rate
 
 
 def composed(*overrides: str) -> RunConfig:
-    """The typed config, without the checks of `instantiate`."""
+    """Compose the typed config, without the checks of `instantiate`."""
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
-        found = OmegaConf.to_object(compose("config", list(overrides)))
-    assert isinstance(found, RunConfig)
-    return found
+        run = OmegaConf.to_object(compose("config", list(overrides)))
+    assert isinstance(run, RunConfig)
+    return run
 
 
 def refusal(*overrides: str, multirun: bool = False) -> list[str]:
@@ -66,10 +66,10 @@ def refusal(*overrides: str, multirun: bool = False) -> list[str]:
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
     chosen = f"strategy=published/{option}" if group == "strategy/published" else f"{group}={option}"  # no group itself
-    found = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
+    run = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
     need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
     if (group, option) not in need_files:
-        assert make_plan(found).evaluations
+        assert make_plan(run).evaluations
 
 
 @pytest.mark.parametrize(("group", "where"), [(g, w) for g, w in config.GROUPS.items() if g not in ("", "baseline")])
@@ -81,14 +81,14 @@ def test_every_class_has_a_yaml_and_every_yaml_a_class(group: str, where: tuple[
 
 
 @pytest.mark.parametrize("metrics", [[], ["metrics=without_baseline"], ["metrics=[accuracy,corrected_accuracy]"]])
-def test_correcting_labels_brings_its_metric_along(metrics: list[str]) -> None:
+def test_a_request_to_correct_labels_adds_its_metric(metrics: list[str]) -> None:
     preflight(CommandLine([*RELABEL, *metrics], False, None))
     assert "corrected_accuracy" in composed(*RELABEL, *metrics).metrics
     assert "corrected_accuracy" not in composed().metrics
 
 
 @pytest.mark.parametrize("reading", find_options("unlearn.spd_gan", SpdGan))
-def test_full_is_all_that_the_choice_of_spd_gan_allows(reading: str) -> None:
+def test_metrics_full_has_all_metrics_that_the_option_of_spd_gan_allows(reading: str) -> None:
     plain, full = (list(composed(f"spd_gan={reading}", *more).metrics) for more in ((), ("metrics=full",)))
     kinds = find_options("unlearn.metrics", Metric)
     barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if reading == "off" else set()
@@ -98,12 +98,12 @@ def test_full_is_all_that_the_choice_of_spd_gan_allows(reading: str) -> None:
 
 
 @pytest.mark.parametrize("reading", ["off", "probe"])
-def test_full_serves_requests_that_correct_labels(reading: str) -> None:
+def test_metrics_full_works_with_requests_that_correct_labels(reading: str) -> None:
     preflight(CommandLine([*RELABEL, f"spd_gan={reading}", "metrics=full"], False, None))
     assert "corrected_accuracy" in composed(*RELABEL, f"spd_gan={reading}", "metrics=full").metrics
 
 
-def test_it_may_be_left_out_and_other_requests_do_without_it() -> None:
+def test_the_metric_for_corrections_can_be_left_out() -> None:
     preflight(CommandLine([*RELABEL, "~metrics.corrected_accuracy"], False, None))
     preflight(CommandLine([*RELABEL[1:], "forget=random,relabel"], True, None))
 
@@ -116,13 +116,13 @@ def test_a_strategy_for_whole_classes_refuses_other_requests(monkeypatch: pytest
 
 
 def test_seeds_follow_seed_unless_set() -> None:
-    found = composed("seed=7", "seeds.unlearn=3")
-    assert (found.seeds.split, found.seeds.train, found.seeds.unlearn, found.seeds.evaluate) == (7, 7, 3, 7)
-    assert found.baseline.seeds == [7]
+    run = composed("seed=7", "seeds.unlearn=3")
+    assert (run.seeds.split, run.seeds.train, run.seeds.unlearn, run.seeds.evaluate) == (7, 7, 3, 7)
+    assert run.baseline.seeds == [7]
 
 
 def test_strategy_recipe_follows_the_training_recipe() -> None:
-    """A short, annealed part of it; what is not of the schedule is the training's."""
+    """It is shorter and annealed; all other fields are those of training."""
     changed = {"batch_size": 16, "optimizer": "sgd", "momentum": 0.8, "weight_decay": 0.001, "nesterov": True}
     changed |= {"decay_norms": False, "norm_bias_lr": 8.0, "clip": 1.5, "label_smoothing": 0.1}
     overrides = [f"train.{name}={value}" for name, value in changed.items()]
@@ -131,26 +131,28 @@ def test_strategy_recipe_follows_the_training_recipe() -> None:
         assert recipe == Recipe(epochs=6, lr=pytest.approx(0.014), schedule="cosine", **changed)
 
 
-def test_defaults_live_in_the_dataclasses() -> None:
+def test_defaults_are_those_of_the_dataclasses() -> None:
     for name, kind in find_options("unlearn.strategies", Strategy).items():
-        fresh, found = kind(), composed(f"strategy={name}").strategy
-        own = [field.name for field in fields(kind) if field.name not in ("recipe",)]
-        assert {field: getattr(found, field) for field in own} == {field: getattr(fresh, field) for field in own}
+        from_class, from_conf = kind(), composed(f"strategy={name}").strategy
+        names = [field.name for field in fields(kind) if field.name not in ("recipe",)]
+        assert {field: getattr(from_conf, field) for field in names} == {
+            field: getattr(from_class, field) for field in names
+        }
 
 
-def test_selection_is_a_group_of_its_own() -> None:
-    found = composed("strategy=random_k", "strategy/selection=top_k", "strategy.selection.scope=per_layer")
-    assert type(found.strategy.selection).__name__ == "TopK"
-    assert found.strategy.selection.scope == "per_layer"
+def test_selection_is_a_separate_group() -> None:
+    run = composed("strategy=random_k", "strategy/selection=top_k", "strategy.selection.scope=per_layer")
+    assert type(run.strategy.selection).__name__ == "TopK"
+    assert run.strategy.selection.scope == "per_layer"
 
 
 @pytest.mark.parametrize(("strategy", "k"), [("neg_grad_plus", 0.5), ("finetune", 0.3)])
-def test_what_may_move_is_chosen_beside_what_is_minimised(strategy: str, k: float) -> None:
+def test_selection_and_objective_are_chosen_independently(strategy: str, k: float) -> None:
     command = [f"strategy={strategy}", "strategy/selection=saliency", f"strategy.k={k}"]
     preflight(CommandLine(command, False, None))
-    found = composed(*command)
-    assert (type(found.strategy.selection).__name__, found.strategy.k) == ("Saliency", k)
-    assert [score.need.subset for score in make_plan(found).unlearned.scores] == [Subset.FORGET]
+    run = composed(*command)
+    assert (type(run.strategy.selection).__name__, run.strategy.k) == ("Saliency", k)
+    assert [score.need.subset for score in make_plan(run).unlearned.scores] == [Subset.FORGET]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_refusals(overrides: list[str], words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["random_k", "top_k"])
-def test_presets_say_what_they_set_and_nothing_else(strategy: str) -> None:
+def test_presets_set_only_the_fields_that_they_list(strategy: str) -> None:
     plain, kdd2026, away = (
         composed(f"strategy={strategy}", *more).strategy for more in ((), ("+preset=kdd2026",), ("+preset=away",))
     )
@@ -256,21 +258,21 @@ def test_presets_say_what_they_set_and_nothing_else(strategy: str) -> None:
 
 
 @pytest.mark.parametrize("sweep", ["k_noise_grid", "search"])
-def test_a_sweep_of_noise_adds_noise(sweep: str) -> None:
+def test_sweeps_over_noise_use_the_mode_add(sweep: str) -> None:
     """In the default mode, `noise_scale` has no effect."""
     assert composed(f"+sweep={sweep}", "strategy=top_k").strategy.mode == "add"
 
 
 def test_the_papers_sweep_has_the_papers_term() -> None:
     for strategy in ("finetune", "random_k", "top_k"):
-        found = composed("+sweep=paper", f"strategy={strategy}").strategy
-        assert (found.js_from, found.js_while) == ("original", "always")
+        paper = composed("+sweep=paper", f"strategy={strategy}").strategy
+        assert (paper.js_from, paper.js_while) == ("original", "always")
 
 
 @pytest.mark.parametrize(
     ("epochs", "expected"), [(0, 0), (1, 1), (8, 1), (13, 1), (14, 2), (20, 3), (60, 9), (100, 15), (182, 27)]
 )
-def test_part_of_counts_whole_epochs_and_at_least_one(epochs: int, expected: int) -> None:
+def test_part_of_rounds_down_but_to_at_least_one_epoch(epochs: int, expected: int) -> None:
     assert part_of(epochs, 0.15) == expected
     config.register()
     assert OmegaConf.create({"n": epochs, "part": "${part_of:${n},0.15}"}).part == expected
@@ -281,16 +283,16 @@ def test_scaled_multiplies() -> None:
 
 
 def test_published_strategies_have_the_authors_settings() -> None:
-    """They differ from the defaults, which are ours: a constant rate, relabelling throughout, ascent without an end."""
-    found = {name: composed(f"strategy=published/{name}").strategy for name in PUBLISHED}
-    assert {strategy.recipe.schedule for strategy in found.values()} == {"constant"}
-    assert {name: (s.recipe.epochs, s.recipe.lr) for name, s in found.items()} == PUBLISHED
-    assert all(found[name].forget_while == "always" for name in ("random_label", "salun"))
-    ascent, training = found["gradient_ascent"], composed().train
+    """The defaults are ours: they anneal, relabel in some epochs, and stop the ascent."""
+    strategies = {name: composed(f"strategy=published/{name}").strategy for name in PUBLISHED}
+    assert {strategy.recipe.schedule for strategy in strategies.values()} == {"constant"}
+    assert {name: (s.recipe.epochs, s.recipe.lr) for name, s in strategies.items()} == PUBLISHED
+    assert all(strategies[name].forget_while == "always" for name in ("random_label", "salun"))
+    ascent, training = strategies["gradient_ascent"], composed().train
     assert ascent.budget == Budget()
     assert ascent.recipe.clip is None
     assert (ascent.recipe.momentum, ascent.recipe.weight_decay) == (training.momentum, training.weight_decay)
-    assert found["finetune"].js_weight == 0
+    assert strategies["finetune"].js_weight == 0
 
 
 def test_the_published_sweep_has_every_published_option() -> None:
@@ -302,9 +304,9 @@ def test_the_published_sweep_has_every_published_option() -> None:
 
 @pytest.mark.parametrize("preset", ["cifar_fast", "cifar_94"])
 def test_presets_of_the_speed_runs_have_the_published_recipe(preset: str) -> None:
-    """There the loss is summed over the batch, and rates are given for 1,024 examples of constant gradient."""
-    found = composed("dataset=cifar10", f"+preset={preset}")
-    recipe, dataset = found.train, found.dataset
+    """The authors sum the loss over the batch, and give rates for 1,024 examples of constant gradient."""
+    run = composed("dataset=cifar10", f"+preset={preset}")
+    recipe, dataset = run.train, run.dataset
     per_example = 11.5 / (1024 * (1 + 1 / (1 - recipe.momentum)))
     assert recipe.lr == pytest.approx(per_example * recipe.batch_size, rel=1e-3)
     assert recipe.weight_decay == pytest.approx(0.0153 / 11.5, rel=1e-3)
@@ -316,10 +318,10 @@ def test_presets_of_the_speed_runs_have_the_published_recipe(preset: str) -> Non
         True,
         True,
     )
-    assert found.model.widths[1:] == ([256, 256] if preset == "cifar_94" else [found.model.widths[1]] * 2)
+    assert run.model.widths[1:] == ([256, 256] if preset == "cifar_94" else [run.model.widths[1]] * 2)
 
 
-def test_a_preset_yields_to_the_command_line_and_serves_a_grid() -> None:
+def test_the_command_line_overrides_a_preset_and_a_grid_can_use_presets() -> None:
     assert composed("+preset=kdd2026", "strategy.k=0.2").strategy.k == 0.2
     preflight(CommandLine(["strategy=random_k,top_k", "+preset=kdd2026,away", "seed=0,1"], True, None))
 
@@ -329,7 +331,7 @@ def test_help_marks_groups_that_need_a_plus() -> None:
     assert "  strategy: " in help_text()
 
 
-def test_all_problems_at_once() -> None:
+def test_all_problems_are_listed_at_once() -> None:
     text = "\n".join(refusal("strategy.kk=1", "train.lr=0", "forget.share=2", "seed=x"))
     assert all(key in text for key in ("strategy.kk", "train.lr", "forget.share", "seed"))
 
@@ -349,7 +351,7 @@ def test_a_good_grid_passes() -> None:
     preflight(CommandLine(["strategy=random_k,top_k", "strategy.k=0.1,0.5"], True, None))
 
 
-def test_options_from_a_folder_of_ones_own(tmp_path: Path) -> None:
+def test_options_can_come_from_a_users_folder(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
     preflight(CommandLine(["+experiment=mine"], False, str(tmp_path)))
@@ -358,18 +360,18 @@ def test_options_from_a_folder_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spelled", ["model.arguments={width:5}", "model.arguments.width=5", "+model.arguments.width=5"]
 )
-def test_functions_of_ones_own_take_any_argument(spelled: str) -> None:
-    told = ["model=python", "model.factory=own_net:build", spelled]
-    preflight(CommandLine(told, False, None))
-    assert composed(*told).model.arguments == {"width": 5}
+def test_user_supplied_functions_take_any_argument(spelled: str) -> None:
+    words = ["model=python", "model.factory=own_net:build", spelled]
+    preflight(CommandLine(words, False, None))
+    assert composed(*words).model.arguments == {"width": 5}
 
 
-def test_an_argument_that_a_function_does_not_take_is_told() -> None:
+def test_an_unknown_argument_of_a_user_supplied_function_is_refused() -> None:
     (problem,) = refusal("model=python", "model.factory=own_net:build", "model.arguments.wide=5")
     assert "unexpected keyword argument 'wide'" in problem
 
 
-def test_a_folder_of_options_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_of_options_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config-dir: expected a folder"):
         preflight(CommandLine([], False, str(tmp_path / "nowhere")))
 
@@ -379,7 +381,7 @@ def test_arguments_must_be_finite() -> None:
     assert problem.startswith("model.arguments: expected finite numbers")
 
 
-def test_the_store_of_schemas_is_shared_and_what_is_loaded_from_it_is_not() -> None:
+def test_the_store_of_schemas_is_shared_and_loaded_schemas_are_copies() -> None:
     config.register()
     store = ConfigStore.instance()
     assert copy.deepcopy(store) is store

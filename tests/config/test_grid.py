@@ -1,4 +1,4 @@
-"""The cells of a grid, numbered as Hydra numbers them, and the command lines of some of them."""
+"""Cells of a grid have the numbers that Hydra gives them, and parts of a grid have command lines."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TYPED = ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=0,1,2"]
 
 
 def checked(*overrides: str) -> tuple[Grid, Grid]:
-    found = preflight(CommandLine(list(overrides), True, None))
-    return found.full_grid, found.grid
+    command = preflight(CommandLine(list(overrides), True, None))
+    return command.full_grid, command.grid
 
 
 def test_cells_have_the_numbers_that_hydra_gives_them() -> None:
@@ -57,22 +57,24 @@ def launched(master: DictConfig, loader: ConfigLoader, overrides: Sequence[str])
         ["metrics=accuracy,[accuracy,loss]", "baseline.seeds=[0,1]", "+experiment=mnist"],
     ],
 )
-def test_cells_are_handed_to_launchers_as_hydra_composes_them(typed: list[str]) -> None:
-    found, own = preflight(CommandLine(typed, True, None)), ConfigLoaderImpl.load_sweep_config
+def test_launchers_get_the_configs_that_hydra_would_compose(typed: list[str]) -> None:
+    checked_command, hydras_own = preflight(CommandLine(typed, True, None)), ConfigLoaderImpl.load_sweep_config
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         mode = ["hydra.mode=MULTIRUN"]
         master = loader.load_configuration("config", [*typed, *mode], RunMode.MULTIRUN)
-        slow = {cell: launched(master, loader, cell) for cell in found.full_grid.cells_by_launch_overrides}
+        slow = {cell: launched(master, loader, cell) for cell in checked_command.full_grid.cells_by_launch_overrides}
         elsewhere = ["strategy=random_k", "strategy.k=0.3"]
-        with config.launch_with(found.compose):
-            assert {cell: launched(master, loader, cell) for cell in found.full_grid.cells_by_launch_overrides} == slow
+        with config.launch_with(checked_command.compose):
+            assert {
+                cell: launched(master, loader, cell) for cell in checked_command.full_grid.cells_by_launch_overrides
+            } == slow
             assert "k: 0.3" in launched(master, loader, elsewhere)
-    assert ConfigLoaderImpl.load_sweep_config is own
-    assert found.compose(elsewhere) is None
+    assert ConfigLoaderImpl.load_sweep_config is hydras_own
+    assert checked_command.compose(elsewhere) is None
 
 
-def test_the_ready_grid_is_the_one_of_the_command_line() -> None:
+def test_a_sweep_option_equals_the_same_grid_on_the_command_line() -> None:
     whole, _ = checked(
         "strategy=random_k,top_k", "strategy.k=0.001,0.01,0.1", "strategy.noise_scale=0.5,1", "seed=0,1,2"
     )
@@ -82,27 +84,27 @@ def test_the_ready_grid_is_the_one_of_the_command_line() -> None:
 
 
 @pytest.mark.parametrize("values", ["shuffle(0,1,2)", "shuffle(range(0,3))"])
-def test_an_order_that_hydra_would_draw_anew_is_refused(values: str) -> None:
-    """Its cells would have other numbers, and the list of failed ones would name others."""
+def test_an_order_that_hydra_draws_again_each_time_is_refused(values: str) -> None:
+    """Cell numbers would change, and the list of failed cells would name other cells."""
     with pytest.raises(ConfigError, match="seed: expected an order that repeats"):
         checked(f"seed={values}")
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-def test_blocks_have_just_the_cells_asked_for(count: int) -> None:
-    for wanted in combinations(range(6), count):
-        found = [cell for block in GRID.split_into_blocks(wanted) for cell in block.cells]
-        assert sorted(found) == sorted(GRID.cells[number] for number in wanted)
+def test_blocks_have_exactly_the_requested_cells(count: int) -> None:
+    for numbers in combinations(range(6), count):
+        cells = [cell for block in GRID.split_into_blocks(numbers) for cell in block.cells]
+        assert sorted(cells) == sorted(GRID.cells[number] for number in numbers)
 
 
 @given(st.sets(st.integers(0, 23), min_size=1))
-def test_blocks_of_larger_grids_too(wanted: set[int]) -> None:
+def test_blocks_of_larger_grids_have_exactly_the_requested_cells(numbers: set[int]) -> None:
     grid = Grid(tuple(Axis(name, tuple("abcd"[:n])) for name, n in (("x", 4), ("y", 3), ("z", 2))), True)
-    found = [cell for block in grid.split_into_blocks(wanted) for cell in block.cells]
-    assert sorted(found) == sorted(grid.cells[number] for number in wanted)
+    cells = [cell for block in grid.split_into_blocks(numbers) for cell in block.cells]
+    assert sorted(cells) == sorted(grid.cells[number] for number in numbers)
 
 
-def test_blocks_are_few_where_cells_stand_together() -> None:
+def test_neighbouring_cells_share_a_block() -> None:
     assert [block.arguments(GRID, TYPED) for block in GRID.split_into_blocks([1, 2, 4, 5])] == [
         ["-m", "train.epochs=2", "strategy=random_k,top_k", "seed=1,2"]
     ]

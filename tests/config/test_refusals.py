@@ -1,4 +1,4 @@
-"""Command lines that mean nothing: one line that names the key, before anything runs, and never a traceback."""
+"""Bad command lines get one line that names the key, before anything runs, and never a traceback."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ NEEDS_BASELINE = "baseline=retrain, or another number, as unlearned/METRIC, got 
         (["objective=shadow/forget_accuracy"], "objective: expected a number of the report"),
     ],
 )
-def test_an_objective_that_no_model_of_the_run_gives_is_refused(words: list[str], problem: str) -> None:
+def test_an_objective_that_the_run_does_not_measure_is_refused(words: list[str], problem: str) -> None:
     metrics = ["metrics=without_baseline"] if "baseline=none" in words else []
     assert [line for line in refused(*words, *metrics) if problem in line]
 
@@ -113,7 +113,7 @@ def test_an_objective_that_no_model_of_the_run_gives_is_refused(words: list[str]
         ["+sweep=search"],
     ],
 )
-def test_an_objective_that_the_run_has_is_taken(words: list[str]) -> None:
+def test_an_objective_that_the_run_measures_is_accepted(words: list[str]) -> None:
     assert checked(*words).configs
 
 
@@ -123,14 +123,14 @@ def test_without_a_gpu_a_run_on_one_is_refused_before_it_starts(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("off", ["null", "false"])
-def test_a_metric_and_an_attack_are_switched_off(off: str) -> None:
+def test_metrics_and_attacks_can_be_switched_off(off: str) -> None:
     (run,) = checked(f"metrics.accuracy={off}", f"attacks.logistic={off}").configs
     assert "accuracy" not in run.metrics
     assert "logistic" not in run.attacks
     assert "loss" in run.metrics
 
 
-def test_what_is_switched_off_is_not_in_the_reported_config(composed: Compose) -> None:
+def test_the_reported_config_lacks_metrics_that_are_switched_off(composed: Compose) -> None:
     assert "accuracy" not in config.to_plain_dict(composed("metrics.accuracy=null"))["metrics"]
 
 
@@ -147,7 +147,7 @@ def test_what_is_switched_off_is_not_in_the_reported_config(composed: Compose) -
         ("seed=shuffle(1,2)", "seed: expected an order that repeats, got shuffle(…): Hydra draws a new one each time"),
     ],
 )
-def test_a_grid_has_cells_and_not_too_many(word: str, problem: str) -> None:
+def test_an_empty_or_too_large_grid_is_refused(word: str, problem: str) -> None:
     assert refused("-m", word) == [problem]
 
 
@@ -174,7 +174,7 @@ def test_a_grid_has_cells_and_not_too_many(word: str, problem: str) -> None:
         ),
     ],
 )
-def test_a_search_is_told_from_where_it_draws_and_which_way_is_better(words: list[str], problem: str) -> None:
+def test_bad_intervals_and_settings_of_a_search_are_refused(words: list[str], problem: str) -> None:
     assert refused("strategy=top_k", *words) == [problem]
 
 
@@ -201,23 +201,23 @@ def test_no_two_cells_share_a_folder(words: list[str], got: str) -> None:
         ["+sweep=search", "hydra.sweep.subdir=trial${hydra.job.num}"],
     ],
 )
-def test_cells_with_folders_of_their_own_are_taken(words: list[str]) -> None:
+def test_cells_with_distinct_folders_are_accepted(words: list[str]) -> None:
     assert checked("-m", "strategy=top_k", *words).configs
 
 
-def test_a_log_needs_a_name_of_a_file() -> None:
+def test_a_job_name_must_be_a_file_name() -> None:
     (line,) = refused("hydra.job.name=a/b")
     assert line == "hydra.job.name: expected a file name, without folders, of up to 250 bytes, got 'a/b'"
 
 
-def test_a_primary_config_of_ones_own_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_users_primary_config_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 3\n")
     (line,) = refused("--config-dir", str(tmp_path))
     assert line.startswith("--config-dir: expected options in folders of their groups, as experiment/NAME.yaml")
     assert f"{tmp_path}/config.yaml, which no run reads" in line
 
 
-def test_one_folder_of_options_is_read(tmp_path: Path) -> None:
+def test_a_second_folder_of_options_is_refused(tmp_path: Path) -> None:
     (line,) = refused("--config-dir", str(tmp_path), f"--config-dir={tmp_path}")
     assert line == "--config-dir: expected one folder, got 2, of which only the last is read"
 
@@ -239,21 +239,21 @@ def test_cells_are_counted_over_all_axes() -> None:
         ("dataset.root=x", "dataset.root: expected a key of the config, which dataset="),
     ],
 )
-def test_a_word_is_named_with_what_was_meant(word: str, problem: str) -> None:
+def test_a_bad_word_is_listed_with_a_suggestion(word: str, problem: str) -> None:
     assert refused("strategy=top_k", word)[0].startswith(problem)
 
 
 @pytest.mark.parametrize(
     "place", ["a=b", "a b", "a(b)", "[x]", "{x", "'x", "1e3", "it's", "back\\slash", "ends\\", "ü,"]
 )
-def test_a_path_is_taken_as_it_is(place: str) -> None:
-    if "," in place:  # a sweep, of which one value is meant nowhere
+def test_a_path_with_special_characters_is_kept(place: str) -> None:
+    if "," in place:  # else it would be a sweep
         place = place.replace(",", "")
     (run,) = checked(f"paths.output={place}").configs
     assert run.paths.output == place
 
 
-def test_a_tilde_is_the_users_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_expands_to_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/jane")
     assert quote_paths(["paths.store=~/store", "checkpoint=~/a.pt"]) == [
         "paths.store=/home/jane/store",
@@ -282,7 +282,7 @@ HEADER = "# @package _global_\n"
         ("- 1\n", "expected keys with values, got a list"),
     ],
 )
-def test_a_file_of_ones_own_is_named_with_what_is_wrong(text: str, problem: str, tmp_path: Path) -> None:
+def test_a_bad_user_file_is_listed_with_its_problem(text: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     (line,) = refused(f"--config-dir={tmp_path}", "+experiment=mine")
@@ -299,9 +299,7 @@ def test_a_file_of_ones_own_is_named_with_what_is_wrong(text: str, problem: str,
         ("[1, 2:03.5]", "got 2:03.5 on line 3, which is read in base 60"),
     ],
 )
-def test_a_number_that_yaml_reads_otherwise_than_it_is_written_is_refused(
-    value: str, problem: str, tmp_path: Path
-) -> None:
+def test_a_number_that_yaml_reads_in_another_base_is_refused(value: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"{HEADER}train:\n  epochs: {value}\n")
     (line,) = refused(f"--config-dir={tmp_path}", "+experiment=mine")
@@ -309,7 +307,7 @@ def test_a_number_that_yaml_reads_otherwise_than_it_is_written_is_refused(
 
 
 @pytest.mark.parametrize("value", ["10", "0x0A", "1_0", "0"])
-def test_a_number_that_means_what_is_written_is_read(value: str, tmp_path: Path) -> None:
+def test_a_number_in_an_explicit_or_usual_form_is_read(value: str, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"{HEADER}seed: {value}\nstrategy: {{}}\n# 010\n")
     (run,) = checked(f"--config-dir={tmp_path}", "+experiment=mine").configs
@@ -325,7 +323,7 @@ def test_a_pipe_and_a_link_to_itself_are_not_read(tmp_path: Path) -> None:
     assert "experiment/self.yaml: expected a file that can be read" in link
 
 
-def test_the_other_suffix_is_named(tmp_path: Path) -> None:
+def test_a_file_with_the_suffix_yml_is_suggested_for_renaming(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yml").write_text(HEADER)
     (line,) = refused("--config-dir", str(tmp_path), "+experiment=mine")
@@ -333,6 +331,6 @@ def test_the_other_suffix_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
-def test_a_folder_of_anothers_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_write_access_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     assert refused(f"paths.output={tmp_path}/out")[0].startswith("paths.output: expected a folder that can be made")

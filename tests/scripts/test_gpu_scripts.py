@@ -1,4 +1,4 @@
-"""What the GPU table is made of, without a GPU: packing, the published numbers beside ours, what is missing."""
+"""The scripts for a GPU, tested without one: packing, the published table, missing packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from unlearn.cli.run import main
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts" / "gpu"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "gpu"
 
 
 def script(name: str, *arguments: str | Path) -> str:
@@ -46,7 +46,7 @@ def test_images_are_packed_in_the_order_of_their_names(tarred: bool, tmp_path: P
         assert packed["train"][:, 0, 0, 0].tolist() == [30, 10]
 
 
-def test_our_numbers_stand_beside_the_published_ones(tmp_path: Path) -> None:
+def test_the_table_shows_our_numbers_next_to_the_published_ones(tmp_path: Path) -> None:
     """Two seeds: UA is 100 - 100 forget accuracy, the gap the mean distance from the seed's own retrained model."""
     metrics = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia_svc_confidence")
     for seed, shift in enumerate((0.0, 0.02)):
@@ -68,11 +68,11 @@ def test_our_numbers_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert lines["salun"] == ["-"]
 
 
-def test_nothing_is_missing_here() -> None:
+def test_no_package_is_missing_here() -> None:
     assert script("needs.py") == ""
 
 
-def test_options_in_a_folder_of_their_group_are_known(
+def test_options_in_a_subfolder_of_their_group_are_known(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """But not those of a group within the group, nor unknown ones."""
@@ -85,18 +85,18 @@ def test_options_in_a_folder_of_their_group_are_known(
 
 
 def packed(folder: Path) -> Path:
-    """Few images of noise, as `pack.py` leaves them."""
+    """Write a few images of noise in the format of `pack.py`."""
     draws, path = np.random.default_rng(0), folder / "cifar10.npz"
     images = {
         part: draws.integers(0, 256, (n, 3, 32, 32), dtype=np.uint8) for part, n in (("train", 256), ("test", 20))
     }
-    np.savez(path, **images, **{f"{part}_labels": np.arange(len(each)) % 10 for part, each in images.items()})
+    np.savez(path, **images, **{f"{part}_labels": np.arange(len(pixels)) % 10 for part, pixels in images.items()})
     return path
 
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, at sizes for a CPU."""
+    """Import the script at toy size."""
     monkeypatch.setenv("DEVICE", "cpu")
     monkeypatch.setenv("TOY", "1")
     monkeypatch.syspath_prepend(str(SCRIPTS))
@@ -104,7 +104,7 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("rows")
 
 
-def test_a_row_that_fails_costs_that_row_alone(
+def test_a_row_that_fails_does_not_stop_the_others(
     rows: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fails(_: object) -> None:
@@ -113,17 +113,17 @@ def test_a_row_that_fails_costs_that_row_alone(
     monkeypatch.setitem(rows.ROWS, "training", fails)
     monkeypatch.setitem(rows.ROWS, "importance", lambda _: print("importance: measured"))
     assert rows.main(str(packed(tmp_path)), "training", "importance") == 1
-    told = capsys.readouterr().out
-    assert "training: failed: RuntimeError: CUDA error" in told
-    assert "importance: measured" in told
-    assert told.endswith("failed: training\n")
+    stdout = capsys.readouterr().out
+    assert "training: failed: RuntimeError: CUDA error" in stdout
+    assert "importance: measured" in stdout
+    assert stdout.endswith("failed: training\n")
     assert rows.main(str(packed(tmp_path)), "importance") == 0
 
 
 def test_stacked_models_are_compared_after_few_steps(
     rows: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """However long they train: rounding leads them 6e-3 apart after 100 steps on a CPU."""
+    """After 100 steps on a CPU, rounding makes weights differ by 6e-3."""
     monkeypatch.setattr(rows, "STACKED", 256)
     monkeypatch.setattr(rows, "MODELS", 2)
     monkeypatch.setattr(rows, "row", lambda name, *_: print(name))
@@ -133,7 +133,7 @@ def test_stacked_models_are_compared_after_few_steps(
 
 
 def test_the_table_has_switches_and_copies_out(tmp_path: Path) -> None:
-    """No row and no sweep: nothing is measured, the table says so, and what there is lies in OUT."""
+    """Without rows and sweeps, nothing is measured, the table says so, and OUT has a copy of the store."""
     packed(tmp_path)
     out = tmp_path / "out"
     switches = {"DEVICE": "cpu", "ROWS": "none", "SWEEP": "none", "OUT": str(out), "PYTHON": sys.executable}
@@ -149,7 +149,7 @@ def test_the_table_has_switches_and_copies_out(tmp_path: Path) -> None:
 
 
 def first_day(folder: Path, **environment: str) -> tuple[int, str]:
-    """Its status and summary, at toy size on the CPU."""
+    """Run the script at toy size on the CPU; returns status and summary."""
     toy = {"DEVICE": "cpu", "TOY": "1", "MINUTES": "30", "PYTHON": sys.executable}
     command = [SCRIPTS / "first_day.sh", folder]
     done = subprocess.run(command, env=os.environ | toy | environment, capture_output=True, text=True, check=False)
@@ -157,8 +157,8 @@ def first_day(folder: Path, **environment: str) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_a_step_of_the_first_day_that_fails_stops_no_other(tmp_path: Path) -> None:
-    """The Python that is given fails at one step."""
+def test_a_failed_step_of_the_first_day_does_not_stop_the_others(tmp_path: Path) -> None:
+    """The given Python fails in one step."""
     broken = tmp_path / "python"
     broken.write_text(f'#!/bin/sh\ncase "$2" in precisions) exit 7 ;; esac\nexec {sys.executable} "$@"\n')
     broken.chmod(0o755)
@@ -171,13 +171,13 @@ def test_a_step_of_the_first_day_that_fails_stops_no_other(tmp_path: Path) -> No
     assert "images/s" in (tmp_path / "first-day-cpu" / "room.txt").read_text()
 
 
-def test_the_first_day_keeps_to_its_minutes(tmp_path: Path) -> None:
+def test_the_first_day_respects_its_time_limit(tmp_path: Path) -> None:
     status, summary = first_day(tmp_path, MINUTES="0", STEPS="versions room")
     assert (status, summary.splitlines()[:2]) == (1, ["versions: no time left", "room: no time left"])
 
 
 @pytest.mark.slow
-def test_the_first_day_runs_whole_at_toy_size(tmp_path: Path) -> None:
+def test_the_first_day_runs_completely_at_toy_size(tmp_path: Path) -> None:
     status, summary = first_day(tmp_path)
     assert status == 0, summary
     assert all(": well, " in line for line in summary.splitlines())

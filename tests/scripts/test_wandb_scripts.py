@@ -1,4 +1,4 @@
-"""What `scripts/wandb` gives to W&B fits what a run logs and what the command line takes."""
+"""Sweep and dashboard of `scripts/wandb` fit the logs of a run and the command line."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import pytest
 import yaml
 
 from unlearn import config
-from unlearn.report.assemble import assemble, stages
+from unlearn.report.assemble import assemble, name_stages
 
 if TYPE_CHECKING:
     from conftest import Finished
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of wandb's packages, on import
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "wandb"
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "wandb"
 
 
 @pytest.fixture
 def definition() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((SCRIPTS / "sweep.yaml").read_text())
-    return found
+    content: dict[str, Any] = yaml.safe_load((SCRIPTS / "sweep.yaml").read_text())
+    return content
 
 
 def test_every_value_of_the_sweep_passes_pre_flight(
     definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its command as wandb's own agent would fill it in."""
+    """W&B's agent fills in the command."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
     monkeypatch.setenv("WANDB_MODE", "offline")  # there is no account here
-    grid = {name: each["values"] for name, each in definition["parameters"].items()}
+    grid = {name: parameter["values"] for name, parameter in definition["parameters"].items()}
     commands = set()
     for cell in zip(*grid.values(), strict=True):
         chosen = {name: {"value": value} for name, value in zip(grid, cell, strict=True)}
@@ -47,7 +47,7 @@ def test_every_value_of_the_sweep_passes_pre_flight(
     assert all(command.startswith("unlearn ") and "logger=wandb" in command for command in commands)
 
 
-def test_the_sweep_tries_all_and_orders_by_what_runs_log(definition: dict[str, Any], finished: Finished) -> None:
+def test_the_sweep_is_a_grid_over_a_metric_that_runs_log(definition: dict[str, Any], finished: Finished) -> None:
     assert set(definition) == {"project", "name", "method", "metric", "command", "parameters"}
     assert definition["method"] == "grid"  # what chooses by this figure would choose on the test set
     report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {})
@@ -66,13 +66,13 @@ def dashboard() -> ModuleType:
     return module
 
 
-def test_the_dashboard_shows_what_runs_log(dashboard: ModuleType, finished: Finished) -> None:
+def test_the_dashboard_shows_only_keys_that_runs_log(dashboard: ModuleType, finished: Finished) -> None:
     view = dashboard.dashboard("me", "unlearn")
     assert (view.entity, view.project) == ("me", "unlearn")
     report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {"strategy": "top_k"})
     curves = {
         f"curve/{name}/{column}"
-        for name, stage in stages(finished.outcome.plan).items()
+        for name, stage in name_stages(finished.outcome.plan).items()
         for row in stage.curve(finished.context)
         for column in row
     }
