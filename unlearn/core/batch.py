@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.core.types import ImageSource
+from unlearn.core.types import ImageSource, as_float
 
 
 class Batch(NamedTuple):
@@ -56,4 +56,4 @@ def iter_batches(data: ImageSource, batch_size: int) -> Iterator[Batch]:
     """Yield every sample once, in order and without augmentation."""
     chunks = torch.split(torch.arange(len(data), device=data.labels.device), batch_size)
     for positions, pixels in zip(chunks, data.batches(chunks), strict=True):
-        yield Batch(pixels.float().div_(255), data.labels[positions])
+        yield Batch(as_float(pixels), data.labels[positions])

@@ -67,7 +67,10 @@ class ImageSource(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the images uint8 [b, c, h, w] of each chunk of positions int64 [b], on the device of the labels."""
+        """Yield the images [b, c, h, w] of each chunk of positions int64 [b], on the device of the labels.
+
+        They are uint8, or float32 where a user passed floats; `as_float` converts both.
+        """
 
     def take(self, positions: Tensor) -> Self:
         """The images at `positions` int64 [m], in that order."""
@@ -84,7 +87,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Images:
-    """An `ImageSource` in memory: images uint8 [n, c, h, w], labels and data set indices int64 [n]."""
+    """An `ImageSource` in memory: images uint8 or float32 [n, c, h, w], labels and data set indices int64 [n]."""
 
     images: Tensor
     labels: Tensor
@@ -100,7 +103,7 @@ class Images:
         return channels, height, width
 
     def batches(self, chunks: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the images uint8 [b, c, h, w] of each chunk of positions."""
+        """Yield the images [b, c, h, w] of each chunk of positions."""
         for positions in chunks:
             yield self.images.index_select(0, positions.to(self.images.device))
 
@@ -123,6 +126,11 @@ class Images:
     def to(self, device: str | torch.device) -> Images:
         """The same images on another device."""
         return Images(self.images.to(device), self.labels.to(device), self.index.to(device))
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Convert images to what a model gets: uint8 to float32 in [0, 1]; float32 images stay as they are."""
+    return images if images.is_floating_point() else images.float().div_(255)
 
 
 @dataclass(frozen=True)

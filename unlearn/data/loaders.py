@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.core.batch import Batch
 from unlearn.core.random_streams import stream
-from unlearn.core.types import ImageSource, Subset
+from unlearn.core.types import ImageSource, Subset, as_float
 from unlearn.data.augmentation import Augmentation
 
 
@@ -140,7 +140,7 @@ class Loader:
         """
         plan = self._plan(epoch, lap).to(self.data.labels.device)
         for positions, drawn, weights, pixels in zip(*plan, self.data.batches(plan.positions), strict=True):
-            images = self.augmentation(pixels, drawn).float().div_(255)
+            images = as_float(self.augmentation(pixels, drawn))
             yield Batch(images, self.data.labels.index_select(0, positions), weights)
 
     def _plan(self, epoch: int, lap: int) -> _Plan:

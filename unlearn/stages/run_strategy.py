@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,16 +14,18 @@ import torch
 
 from unlearn.core.errors import DivergenceError
 from unlearn.core.progress import Tick
-from unlearn.core.types import Curve, ImageSource, Subset
+from unlearn.core.types import Curve, ImageSource, Role, Subset
 from unlearn.functional.estimates import NORMAL, is_correct
 from unlearn.models.base import Classifier
 from unlearn.stages.base import BuildContext
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.samples import SampleSource, make_augmentation
-from unlearn.strategies.base import Context, Edit, Masks, Phase
+from unlearn.strategies.base import Context, Edit, Masks, Phase, Strategy
+from unlearn.training.trainer import TrainerSettings
 
 if TYPE_CHECKING:
+    from unlearn.data.augmentation import Augmentation
     from unlearn.stages.unlearn import Unlearn
     from unlearn.training.unlearner import UnlearnerModule
 
@@ -75,51 +77,83 @@ class LazySubsets(Mapping[Subset, ImageSource]):
         return len(self.sources)
 
 
+@dataclass(frozen=True)
+class ReplayedTraining:
+    """The training of the original that a strategy repeats from some epoch on."""
+
+    seed: int
+    role: Role
+    checkpoint: Path | None  # at the epoch to start from; None: from the beginning
+
+    @classmethod
+    def of_stage(cls, stage: Unlearn, build_context: BuildContext) -> ReplayedTraining:
+        """Return the training that an `Unlearn` stage with a history repeats."""
+        assert stage.history is not None
+        return cls(stage.original.seed, stage.original.role, stage.history.checkpoint(build_context))
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a strategy is run: hardware, augmentation, where notes are printed, and the training that it repeats."""
+
+    hardware: TrainerSettings
+    say: Callable[[str], None]
+    augmentation: Augmentation | None = None
+    replayed: ReplayedTraining | None = None
+
+
 class StrategyRun:
-    """One execution of an `Unlearn` stage, alone or as one of several processes.
+    """One execution of a strategy on a model, alone or as one of several processes.
 
     Args:
-        stage: the strategy and its inputs.
-        build_context: loads the inputs; holds the hardware and the console.
-        tick: reports progress.
+        strategy: the strategy.
+        model: a copy of the original, which is changed in place.
+        context: what the strategy may read; without a validation set nothing is validated.
+        settings: how to run it.
     """
 
-    def __init__(self, stage: Unlearn, build_context: BuildContext, tick: Tick) -> None:
-        self.stage, self.build_context, self.tick = stage, build_context, tick
-        self.augmentation = make_augmentation(stage.forget.population.dataset)
+    def __init__(self, strategy: Strategy, model: Classifier, context: Context, settings: RunSettings) -> None:
+        self.strategy, self.model, self.context, self.settings = strategy, model, context, settings
+
+    @property
+    def validation(self) -> ImageSource | None:
+        """The validation set, read when it is first needed."""
+        return self.context.data.get(Subset.VALIDATION)
+
+    @classmethod
+    def of_stage(cls, stage: Unlearn, build_context: BuildContext, tick: Tick) -> StrategyRun:
+        """Create the run of an `Unlearn` stage, whose inputs `build_context` loads; `tick` reports progress."""
         original = stage.original.load(build_context)
         start = original if stage.history is None else stage.history.load(build_context)
-        self.model = copy.deepcopy(start).requires_grad_(True)
-        self.context = Context(
+        context = Context(
             original=original,
-            fresh_model=lambda: self._make_fresh_model(original),
+            fresh_model=lambda: _make_fresh_model(stage, original),
             scores={score.need: score.load(build_context) for score in stage.scores},
             data=LazySubsets(stage.subset_sources, build_context),
             seed=stage.seed,
             tick=tick,
             condensed_from=None if stage.condensed is None else stage.condensed.size(build_context),
         )
+        settings = RunSettings(
+            hardware=build_context.hardware,
+            say=lambda note: build_context.console.say(f"  {stage.label}: {note}"),
+            augmentation=make_augmentation(stage.forget.population.dataset),
+            replayed=None if stage.history is None else ReplayedTraining.of_stage(stage, build_context),
+        )
+        return cls(stage.strategy, copy.deepcopy(start).requires_grad_(True), context, settings)
 
     def run(self) -> UnlearnedModel:
         """Edit the model, then fine-tune it."""
-        edit = self.stage.strategy.edit(self.model, self.context)
+        edit = self.strategy.edit(self.model, self.context)
         self._refresh_batch_norm(edit)
         self._warn_if_at_chance()
-        phases = enumerate(self.stage.strategy.phases(self.context, edit))
+        phases = enumerate(self.strategy.phases(self.context, edit))
         modules = [self._run_phase(phase, number) for number, phase in phases]
         self._note_skipped_steps(modules)
         self._print_notes()
         curve = [{"phase": float(number)} | row for number, module in enumerate(modules) for row in module.curve]
-        masks = edit.masks if self.stage.strategy.edits else None
+        masks = edit.masks if self.strategy.edits else None
         return UnlearnedModel(self.model, curve, masks, [module.ended for module in modules], self.context.notes)
-
-    def _make_fresh_model(self, original: Classifier) -> Classifier:
-        """Return a newly initialised model of the original's architecture, on its device."""
-        fresh = self.stage.original.fresh("init/unlearned", self.stage.seed).to(original.mean.device)
-        # Buffers computed from the training data, such as a whitening, are the original's. No strategy changes them,
-        # so the unlearned model has them too, and weights that are taken from the fresh model must fit to them.
-        self.stage.original.model.copy_data_dependent(fresh.net, original.net)
-        return fresh
 
     def _refresh_batch_norm(self, edit: Edit) -> None:
         """Estimate running statistics on the retain set, if the edit asks for it and changed the weights."""
@@ -133,26 +167,26 @@ class StrategyRun:
         """Warn at once if the edit left the net at chance, because fine-tuning would then train an untrained net."""
         from unlearn.training.prediction import predict
 
-        advice = self.stage.strategy.gentler_advice
-        if not self.stage.strategy.edits or advice is None:
+        advice, validation = self.strategy.gentler_advice, self.validation
+        if not self.strategy.edits or advice is None or validation is None:
             return
-        validation = self.context.data[Subset.VALIDATION]
         accuracy = is_correct(predict(self.model, validation)).mean().item()
         chance = (torch.bincount(validation.labels).max() / len(validation)).item()
         limit = chance + NORMAL * math.sqrt(chance * (1 - chance) / len(validation))
         if accuracy <= limit < is_correct(predict(self.context.original, validation)).mean().item():
             note = f"the edit left the net at chance (validation accuracy {accuracy:.3f}): {advice}"
             self.context.notes["edit"] = note
-            self.build_context.console.say(f"  {self.stage.label}: {note}")
+            self.settings.say(note)
 
     def _run_phase(self, phase: Phase, number: int) -> UnlearnerModule:
         from unlearn.training.unlearner import UnlearnerModule, build_loader
 
         if phase.replays:
             return self._replay(phase)
-        loader = build_loader(phase, number, self.stage.seed, self.augmentation)
-        module = UnlearnerModule(self.model, phase, loader, self.stage.seed, self.context.data)
-        module.run(self.build_context.hardware, self.context.data[Subset.VALIDATION], self.tick)
+        seed, hardware = self.context.seed, self.settings.hardware
+        loader = build_loader(phase, number, seed, self.settings.augmentation)
+        module = UnlearnerModule(self.model, phase, loader, seed, self.context.data)
+        module.run(hardware, self.validation, self.context.tick)
         return module
 
     def _replay(self, phase: Phase) -> UnlearnerModule:
@@ -160,14 +194,14 @@ class StrategyRun:
         from unlearn.training.partial import Partial
         from unlearn.training.unlearner import UnlearnerModule, build_replay_loader
 
-        history = self.stage.history
-        assert history is not None, "only a strategy with a history replays"
-        seed, role, data = self.stage.original.seed, self.stage.original.role, self.context.data
-        loader = build_replay_loader(phase, data[Subset.FORGET], seed, role, self.augmentation)
+        replayed, data = self.settings.replayed, self.context.data
+        assert replayed is not None, "only a strategy with a history replays"
+        seed, role = replayed.seed, replayed.role
+        loader = build_replay_loader(phase, data[Subset.FORGET], seed, role, self.settings.augmentation)
         module = UnlearnerModule(self.model, phase, loader, seed, data, role)
-        path = history.checkpoint(self.build_context)
+        path = replayed.checkpoint
         checkpoint = None if path is None else Partial(path, every=math.inf)  # only read, never written
-        module.run(self.build_context.hardware, data[Subset.VALIDATION], self.tick, checkpoint)
+        module.run(self.settings.hardware, self.validation, self.context.tick, checkpoint)
         return module
 
     def _note_skipped_steps(self, modules: list[UnlearnerModule]) -> None:
@@ -179,4 +213,13 @@ class StrategyRun:
     def _print_notes(self) -> None:
         for key, note in self.context.notes.items():
             if key != "edit":  # printed right after the edit
-                self.build_context.console.say(f"  {self.stage.label}: {note}")
+                self.settings.say(note)
+
+
+def _make_fresh_model(stage: Unlearn, original: Classifier) -> Classifier:
+    """Return a newly initialised model of the original's architecture, on its device."""
+    fresh = stage.original.fresh("init/unlearned", stage.seed).to(original.mean.device)
+    # Buffers computed from the training data, such as a whitening, are the original's. No strategy changes them, so
+    # the unlearned model has them too, and weights that are taken from the fresh model must fit to them.
+    stage.original.model.copy_data_dependent(fresh.net, original.net)
+    return fresh

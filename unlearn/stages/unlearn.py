@@ -94,7 +94,7 @@ class Unlearn(Stage):
             work = partial(_unlearn_in_process, self, folder, context.store.root, context.hardware)
             run_ranks(work, self.devices, context.hardware.device, tick)
         else:
-            StrategyRun(self, context, tick).run().write(folder, self.label)
+            StrategyRun.of_stage(self, context, tick).run().write(folder, self.label)
 
     def load(self, context: BuildContext) -> Classifier:
         """Return the unlearned model, frozen, in eval mode, on the training device."""
@@ -106,6 +106,7 @@ def _unlearn_in_process(stage: Unlearn, folder: Path, store: Path, hardware: Tra
     from unlearn.training.ranks import rank
 
     hardware.apply()
-    unlearned = StrategyRun(stage, BuildContext(ArtifactStore(store), hardware, Console(io.StringIO())), tick).run()
+    context = BuildContext(ArtifactStore(store), hardware, Console(io.StringIO()))
+    unlearned = StrategyRun.of_stage(stage, context, tick).run()
     if rank() == 0:
         unlearned.write(folder, stage.label)

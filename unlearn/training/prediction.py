@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.core.memory import MicroBatches
-from unlearn.core.types import ImageSource, Predictions
+from unlearn.core.types import ImageSource, Predictions, as_float
 from unlearn.models.base import Classifier
 from unlearn.training.layout import channels_last, prefers_channels_last
 from unlearn.training.precision import tf32
@@ -50,7 +50,7 @@ def refresh_batch_norm(model: nn.Module, data: ImageSource) -> None:
         norm.train()
     positions = torch.arange(len(data), device=data.labels.device)
     for images in data.batches(positions.tensor_split(max(1, len(data) // BATCH_SIZE))):
-        model(set_layout(images.float().div_(255)))
+        model(set_layout(as_float(images)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -68,7 +68,7 @@ def _iter_outputs(model: nn.Module, forward: Callable[[Tensor], Tensor], data: I
     set_layout, micro_batches = _select_layout(model, forward, data), MicroBatches()
     size = CPU_BATCH_SIZE if data.labels.device.type == "cpu" else BATCH_SIZE
     for pixels in data.batches(torch.split(torch.arange(len(data), device=data.labels.device), size)):
-        yield from micro_batches.map(lambda rows: forward(set_layout(rows.float().div_(255))), pixels)
+        yield from micro_batches.map(lambda rows: forward(set_layout(as_float(rows))), pixels)
 
 
 def _select_layout(
