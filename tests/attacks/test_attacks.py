@@ -182,7 +182,7 @@ def test_where_there_is_nothing_to_find_the_auc_is_one_half(seed: int) -> None:
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_separated_losses_give_an_auc_of_one_in_the_stated_direction(swapped: bool) -> None:
-    """A low loss speaks for membership in every model: swapped losses give an AUC of 0, not of 1."""
+    """A low loss indicates membership in every model: swapped losses give an AUC of 0, not of 1."""
     low, high = with_losses(drawn(80, 0, 0.05)), with_losses(drawn(120, 1, 3.0))
     found = attacked(*((high, low) if swapped else (low, high)))
     assert found["mia_logistic_auc"].value == pytest.approx(0 if swapped else 1, abs=0.01)
@@ -320,7 +320,7 @@ def test_the_identity_and_the_order_of_samples(name: str) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_area_has_the_scores_that_it_is_of(name: str) -> None:
-    """By name, and a high score speaks for membership: scikit-learn finds the same area in them."""
+    """By name, and a high score indicates membership: scikit-learn finds the same area in them."""
     attack = ATTACKS[name]()
     assert isinstance(attack, Attack)
     sets = with_losses(drawn(60, 0, 0.6)), with_losses(drawn(90, 1)), with_losses(drawn(150, 2, 0.6))
@@ -358,7 +358,7 @@ def test_an_attack_says_how_to_read_it(name: str) -> None:
     assert set(attack.invalid_for) <= set(find_options("unlearn.strategies", Strategy))
 
 
-def test_full_holds_all_attacks_except_those_for_searches_and_the_costliest(
+def test_full_holds_all_but_search_attacks_and_the_costliest(
     composed: Callable[..., DictConfig],
 ) -> None:
     assert set(composed("attacks=full").attacks) == set(ATTACKS) - {"selection", "u_lira", "feature_recovery"}

@@ -1,4 +1,4 @@
-"""SSD's dampening_factor by hand and at its edges; Top-K that dampens instead of adding noise."""
+"""SSD's factor by hand and at its edges; Top-K that dampens instead of adding noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selective synaptic dampening against hand-computed cases, and its compute_importances against a loop over samples."""
+"""Selective synaptic dampening against hand-computed cases, and its importances against a loop over samples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def net() -> nn.Linear:
 
 
 def edited(strategy: Ssd, everyone: list[float], forget: list[float]) -> tuple[list[float], Edit]:
-    """Weights, then bias, after the edit with these compute_importances."""
+    """Weights, then bias, after the edit with these importances."""
 
     def named(values: list[float]) -> Scores:
         return {"weight": torch.tensor([values[:5]]), "bias": torch.tensor(values[5:])}

@@ -36,7 +36,7 @@ def net() -> nn.Module:
 
 
 class ModelEvidence:
-    """Cross-entropy that notes what it was given."""
+    """Cross-entropy that records its batches."""
 
     def __init__(self, pause: float = 0.0) -> None:
         self.steps: list[tuple[int, tuple[Subset, ...]]] = []
@@ -70,7 +70,7 @@ def test_steps_are_counted_over_epochs_and_the_last_epoch_is_noted(steps: int, e
     assert len(seen.steps) == min(steps, 16)
 
 
-def test_time_ends_it_in_the_middle_of_an_epoch() -> None:
+def test_time_ends_a_phase_in_the_middle_of_an_epoch() -> None:
     seen = ModelEvidence(pause=0.05)
     run(phase(seen, Budget(seconds=0.12)))
     assert 1 <= len(seen.steps) <= 3
@@ -93,7 +93,9 @@ ACCURATE = {FORGET: 1.0, VALIDATION: 0.8}
         (Budget(validation_drop=0.1), 1.0, 0.65, "validation_drop"),
     ],
 )
-def test_accuracies_that_are_enough(budget: Budget, forget: float, validation: float, over: str | None) -> None:
+def test_accuracies_end_a_phase_at_their_limits(
+    budget: Budget, forget: float, validation: float, over: str | None
+) -> None:
     assert budget.reached_limit(ACCURATE, {FORGET: forget, VALIDATION: validation}, 1.0) == over
 
 
@@ -104,15 +106,15 @@ def test_of_classes_that_are_not_retained_unseen_data_score_nothing(forget: floa
 
 
 def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_after_each_epoch() -> None:
-    asked: list[tuple[Mapping[Subset, float], Mapping[Subset, float]]] = []
+    calls: list[tuple[Mapping[Subset, float], Mapping[Subset, float]]] = []
 
     class Third(Budget):
         def reached_limit(
             self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_fraction: float
         ) -> str | None:
             assert retained_fraction == pytest.approx(2 / 3)
-            asked.append((before, now))
-            return "like_unseen" if len(asked) == 3 else None
+            calls.append((before, now))
+            return "like_unseen" if len(calls) == 3 else None
 
     def right(subset: Subset) -> float:
         data = DATA[subset]
@@ -121,11 +123,11 @@ def test_accuracies_are_those_of_the_model_in_eval_mode_before_the_first_and_aft
     model = net()
     start = {subset: right(subset) for subset in (FORGET, VALIDATION)}
     curve = run(phase(ModelEvidence(), Third(like_unseen=True), lr=0.5), model)
-    assert len(curve) == len(asked) == 3
-    for before, now in asked:
+    assert len(curve) == len(calls) == 3
+    for before, now in calls:
         assert {subset: before[subset] for subset in start} == start
         assert set(now) >= set(start)
-    assert all(asked[-1][1][subset] == right(subset) for subset in start)
+    assert all(calls[-1][1][subset] == right(subset) for subset in start)
 
 
 @pytest.mark.parametrize("name", ["forget_accuracy", "validation_drop", "seconds", "steps"])
@@ -148,7 +150,7 @@ def test_passes_go_one_after_another_as_each_epoch_says() -> None:
     assert len(curve) == 3
 
 
-def test_norms_of_which_nothing_may_move_keep_their_running_statistics() -> None:
+def test_frozen_norms_keep_their_running_statistics() -> None:
     for moves, kept in ((False, True), (True, False)):
         model = net()
         before = model[2].running_mean.clone()
@@ -159,7 +161,7 @@ def test_norms_of_which_nothing_may_move_keep_their_running_statistics() -> None
         assert torch.equal(model[2].running_mean, before) == kept
 
 
-def test_phases_draw_orders_of_their_own() -> None:
-    made = phase(ModelEvidence())
-    orders = [[b[RETAIN].labels.tolist() for b in build_loader(made, number, 0)] for number in (0, 0, 1)]
+def test_each_phase_has_its_own_order() -> None:
+    example = phase(ModelEvidence())
+    orders = [[b[RETAIN].labels.tolist() for b in build_loader(example, number, 0)] for number in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]

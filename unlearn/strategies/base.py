@@ -45,14 +45,14 @@ class Budget:
         return self.like_unseen or self.forget_accuracy is not None or self.validation_drop is not None
 
     def reached_limit(
-        self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_share: float
+        self, before: Mapping[Subset, float], now: Mapping[Subset, float], retained_fraction: float
     ) -> str | None:
         """Return the name of the accuracy limit that is reached, or None.
 
         Args:
             before: accuracies (0-1) on the forget and validation sets before the first epoch.
             now: the same accuracies after this epoch.
-            retained_share: the fraction of the forget set whose class the retain set has as well.
+            retained_fraction: the fraction of the forget set whose class the retain set has as well.
         """
         if (
             self.validation_drop is not None
@@ -61,7 +61,7 @@ class Budget:
             return "validation_drop"
         if self.forget_accuracy is not None and now[Subset.FORGET] <= self.forget_accuracy:
             return "forget_accuracy"
-        if self.like_unseen and now[Subset.FORGET] <= before[Subset.VALIDATION] * retained_share:
+        if self.like_unseen and now[Subset.FORGET] <= before[Subset.VALIDATION] * retained_fraction:
             return "like_unseen"
         return None
 
