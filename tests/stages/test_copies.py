@@ -19,8 +19,8 @@ from unlearn.data.datasets.python import Python
 from unlearn.data.requests.base import Forget
 from unlearn.data.requests.listed import Indices
 from unlearn.data.requests.rules import Random
+from unlearn.report.copies import describe_copies
 from unlearn.report.publishable import publishable_report
-from unlearn.report.table import remaining
 from unlearn.stages.base import BuildContext
 from unlearn.stages.copies import Copies
 from unlearn.stages.samples import DataView
@@ -52,8 +52,8 @@ def test_copies_in_any_subset_are_named(photos: Path, tmp_path: Path, limit: int
     assert named == ["test/digit0/copy.png", "train/digit1/3 [copy].png"]
     assert found["remain"]["test"] == ["test/digit0/copy.png"]
     assert (found["compared"], found["forgotten"]) == (compared, 1)
-    (line,) = remaining(found)
-    assert line.startswith("copies of 1 forgotten image remain, of the same ")
+    line = describe_copies(found)
+    assert line.startswith("copies of 1 forgotten image remain (same ")
     assert all(name in line for name in named)
 
 
@@ -62,7 +62,7 @@ def test_a_copy_that_is_also_forgotten_does_not_remain(photos: Path, tmp_path: P
     (tmp_path / "request.txt").write_text("train/digit0/3.png\ntrain/digit0/again.png\n")
     found = copies(tmp_path, ImageFolder(root=str(photos), workers=0), Indices(str(tmp_path / "request.txt")))
     assert found == {"compared": "pixels", "forgotten": 0, "remain": {}}
-    assert list(remaining(found)) == []
+    assert describe_copies(found) == ""
 
 
 def test_a_copy_in_a_separate_validation_part_is_named(photos: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from unlearn import config
 from unlearn.core.errors import ConfigError, StoreError
 from unlearn.core.types import Role, Subset
-from unlearn.data.datasets.python import _made
+from unlearn.data.datasets.python import _call_factory
 from unlearn.functional.estimates import cross_entropy
 from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble
@@ -300,7 +300,7 @@ def make():
     samples._contents_cache.clear()
     run(tmp_path / "store", *data[:-1], *small, "strategy=finetune", "strategy.recipe.epochs=0")  # held: the same data
     (tmp_path / "shade.txt").write_text("200")
-    _made.cache_clear()
+    _call_factory.cache_clear()
     samples._contents_cache.clear()
     with pytest.raises(StoreError, match="expected the data that"):
         run(tmp_path / "store", *data, *small, "strategy=finetune", "strategy.recipe.epochs=1")
