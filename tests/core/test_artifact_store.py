@@ -1,4 +1,4 @@
-"""The store: nothing half-written is ever seen, damage is told, and processes do not build twice."""
+"""The artifact store: no half-written artifact is visible, damage is reported, nothing is built twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 import unlearn
 from unlearn.core.artifact_meta import DIGEST, META, add_digest, spec_key
-from unlearn.core.artifact_store import NOTED, ArtifactStore, Entry
+from unlearn.core.artifact_store import TOUCH_INTERVAL, ArtifactStore, Entry
 from unlearn.core.errors import StoreError
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.verify import find_problems
@@ -49,7 +49,7 @@ store = ArtifactStore(root, rebuild_damaged=len(sys.argv) > 2)
 print(store.get("toy", "KEY", build, dict).json("value.json"))
 """.replace("KEY", KEY)
 
-# Writes half of an artefact, says so, and never ends.
+# Writes half of an artifact, prints that, and never ends.
 VICTIM = """
 import sys, time
 from pathlib import Path
@@ -88,7 +88,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.005)
 
 
-def test_a_miss_builds(tmp_path: Path) -> None:
+def test_a_missing_artifact_is_built(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     assert store.lookup("toy", KEY) is None
     entry = make(store)
@@ -97,22 +97,22 @@ def test_a_miss_builds(tmp_path: Path) -> None:
     assert entry.json("value.json") == 42
 
 
-def test_a_hit_does_not(tmp_path: Path) -> None:
-    made = make(ArtifactStore(tmp_path))
+def test_an_existing_artifact_is_not_built_again(tmp_path: Path) -> None:
+    first = make(ArtifactStore(tmp_path))
     entry = ArtifactStore(tmp_path).get("toy", KEY, refuse, dict)
     assert entry.reused
-    assert entry.meta == made.meta
+    assert entry.meta == first.meta
     assert entry.json("value.json") == 42
 
 
-def test_another_key_is_another_artefact(tmp_path: Path) -> None:
+def test_another_key_is_another_artifact(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     make(store)
     assert store.get("toy", "other", builder(7), dict).json("value.json") == 7
     assert store.lookup("toy", KEY) is not None
 
 
-def test_meta_tells_where_it_comes_from(tmp_path: Path) -> None:
+def test_meta_records_the_origin_of_an_artifact(tmp_path: Path) -> None:
     entry = make(ArtifactStore(tmp_path))
     written = json.loads((entry.folder / META).read_text())
     assert written == entry.meta
@@ -123,7 +123,7 @@ def test_meta_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert written["files"]["value.json"]["bytes"] == 2
 
 
-def test_a_finished_build_leaves_nothing_aside(tmp_path: Path) -> None:
+def test_a_finished_build_leaves_no_temporary_files(tmp_path: Path) -> None:
     make(ArtifactStore(tmp_path))
     assert unfinished(tmp_path) == []
 
@@ -181,7 +181,7 @@ def edit_spec(folder: Path) -> None:
 
 
 def exchange(folder: Path) -> None:
-    """With the artefact of another key, whole in itself."""
+    """With the artifact of another key, whole in itself."""
     other = {"a": 2}
     ArtifactStore(folder.parents[1]).get("toy", spec_key(other), builder(7), lambda: {"spec": other})
     shutil.rmtree(folder)
@@ -252,7 +252,7 @@ DAMAGE = [cut, alter, remove, spoil_meta, empty_meta, remove_meta, link_to_itsel
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_told_and_kept(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_damage_is_reported_and_kept(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     folder = make(ArtifactStore(tmp_path)).folder
     damage(folder)
     with pytest.raises(StoreError, match="damaged") as caught:
@@ -271,14 +271,16 @@ def test_damage_is_rebuilt_on_request(tmp_path: Path, damage: Callable[[Path], N
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_verify_finds_what_reads_refuse_and_rebuilding_mends_it(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_verify_finds_what_reads_refuse_and_a_rebuild_repairs_it(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     damage(make(ArtifactStore(tmp_path)).folder)
     assert len(find_problems(Catalogue.read(tmp_path).items[KEY])) == 1
     make(ArtifactStore(tmp_path, rebuild_damaged=True))
     assert find_problems(Catalogue.read(tmp_path).items[KEY]) == []
 
 
-def test_a_file_that_does_not_belong_there_is_mended_too(tmp_path: Path) -> None:
+def test_a_rebuild_removes_files_that_do_not_belong_to_the_artifact(tmp_path: Path) -> None:
     folder = make(ArtifactStore(tmp_path)).folder
     (folder / "notes.txt").touch()
     assert find_problems(Catalogue.read(tmp_path).items[KEY]) == ["notes.txt: not one of its files"]
@@ -287,7 +289,7 @@ def test_a_file_that_does_not_belong_there_is_mended_too(tmp_path: Path) -> None
     assert find_problems(Catalogue.read(tmp_path).items[KEY]) == []
 
 
-def test_a_claimed_artefact_that_is_damaged_is_free_on_request(tmp_path: Path) -> None:
+def test_a_damaged_artifact_can_be_claimed_on_request(tmp_path: Path) -> None:
     alter(make(ArtifactStore(tmp_path)).folder)
     with ArtifactStore(tmp_path, rebuild_damaged=True).claim("toy", [KEY]) as free:
         assert free == {KEY}
@@ -308,16 +310,18 @@ def test_an_entry_without_a_digest_is_read_as_before(tmp_path: Path) -> None:
         ArtifactStore(tmp_path).lookup("toy", KEY)
 
 
-@pytest.mark.parametrize(("age", "noted"), [(NOTED + 60, True), (NOTED - 60, False), (-NOTED, False)])
-def test_a_use_is_noted_once_an_hour(tmp_path: Path, age: float, noted: bool) -> None:
+@pytest.mark.parametrize(
+    ("age", "is_recorded"), [(TOUCH_INTERVAL + 60, True), (TOUCH_INTERVAL - 60, False), (-TOUCH_INTERVAL, False)]
+)
+def test_a_use_is_recorded_once_an_hour(tmp_path: Path, age: float, is_recorded: bool) -> None:
     meta = make(ArtifactStore(tmp_path)).folder / META
     then = time.time() - age
     os.utime(meta, (then, then))
     ArtifactStore(tmp_path).lookup("toy", KEY)
-    assert (meta.stat().st_mtime > then + 1) is noted
+    assert (meta.stat().st_mtime > then + 1) is is_recorded
 
 
-def test_what_is_whole_is_not_rebuilt(tmp_path: Path) -> None:
+def test_an_intact_artifact_is_not_rebuilt(tmp_path: Path) -> None:
     make(ArtifactStore(tmp_path))
     assert ArtifactStore(tmp_path, rebuild_damaged=True).get("toy", KEY, refuse, dict).reused
 
@@ -342,15 +346,15 @@ def test_a_killed_builder_leaves_no_entry_and_the_next_one_takes_over(tmp_path: 
     assert unfinished(root) == []
 
 
-def test_who_waits_says_so_once_and_takes_over_from_a_killed_builder(
+def test_a_waiting_process_reports_it_once_and_takes_over_from_a_killed_builder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unlearn.core.artifact_store.PATIENCE", 0.1)
-    root, reached, told = tmp_path / "store", tmp_path / "reached", []
+    root, reached, polls = tmp_path / "store", tmp_path / "reached", []
     process = subprocess.Popen([sys.executable, "-c", VICTIM, str(root), str(reached)])
 
     def waiting() -> None:
-        told.append(process.poll())
+        polls.append(process.poll())
         process.kill()
 
     try:
@@ -359,16 +363,16 @@ def test_who_waits_says_so_once_and_takes_over_from_a_killed_builder(
     finally:
         process.kill()
         process.wait()
-    assert told == [None]
+    assert polls == [None]
     assert (entry.reused, entry.json("value.json")) == (False, 42)
     assert unfinished(root) == []
 
 
-def test_nobody_says_so_who_need_not_wait(tmp_path: Path) -> None:
+def test_a_process_that_does_not_wait_reports_nothing(tmp_path: Path) -> None:
     ArtifactStore(tmp_path).get("toy", KEY, builder(), dict, lambda: pytest.fail("waited"))
 
 
-def test_what_a_build_kept_for_a_later_attempt_goes_with_it(tmp_path: Path) -> None:
+def test_kept_progress_is_deleted_after_the_build(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     kept = store.partial(KEY) / "half"
 
@@ -382,20 +386,20 @@ def test_what_a_build_kept_for_a_later_attempt_goes_with_it(tmp_path: Path) -> N
     assert kept.exists()
     entry = store.get("toy", KEY, builder(), lambda: {"seconds": 1000.0})
     assert not kept.parent.exists()
-    assert 1000 < entry.seconds < 1060  # those of earlier attempts, and its own
+    assert 1000 < entry.seconds < 1060  # of earlier attempts and of this one
 
 
 def race(tmp_path: Path, *arguments: str, processes: int = 8) -> None:
-    """All of them get the artefact, one of them builds it."""
+    """All processes get the artifact, one of them builds it."""
     command = [sys.executable, "-c", RACER, str(tmp_path), *arguments]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     while len(list(tmp_path.glob("ready-*"))) < processes:
         assert not any(racer.poll() for racer in racers), "failed before the start"
         time.sleep(0.005)
     (tmp_path / "go").touch()
-    found = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    outputs = [racer.communicate(timeout=60)[0].strip() for racer in racers]
     assert [racer.returncode for racer in racers] == [0] * processes
-    assert found == ["42"] * processes
+    assert outputs == ["42"] * processes
     assert (tmp_path / "log").read_text() == "built\n"
     assert unfinished(tmp_path / "store") == []
 
@@ -415,7 +419,7 @@ def test_racing_processes_rebuild_once(tmp_path: Path) -> None:
     race(tmp_path, "rebuild damaged")
 
 
-def test_where_locks_fail_the_first_in_place_stands(tmp_path: Path) -> None:
+def test_where_locks_fail_the_first_artifact_in_place_is_kept(tmp_path: Path) -> None:
     theirs = make(ArtifactStore(tmp_path / "theirs"), 41).folder
     root = tmp_path / "ours"
 
@@ -429,7 +433,7 @@ def test_where_locks_fail_the_first_in_place_stands(tmp_path: Path) -> None:
     assert unfinished(root) == []
 
 
-def test_a_root_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")  # a folder below a file fails for root too, unlike one without permission
     root = tmp_path / "file" / "store"
     with pytest.raises(StoreError, match=r"paths\.store: expected a writable folder") as caught:
@@ -439,7 +443,7 @@ def test_a_root_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         ArtifactStore(root).pin("digits", "aa")
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     def fill(folder: Path) -> None:
         (folder / "value.json").write_text("4")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

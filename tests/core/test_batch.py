@@ -22,13 +22,13 @@ def test_weighted_means_keep_32_bits_under_autocast(dtype: torch.dtype) -> None:
     assert mean.item() == 0.5 * 257 + 0.5 * 2049
 
 
-def test_the_weighted_cross_entropy_too() -> None:
+def test_weighted_cross_entropy_keeps_32_bits_under_autocast() -> None:
     logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
     expected = (F.cross_entropy(logits, LABELS, reduction="none") * WEIGHTS).sum()
     with torch.autocast("cpu", torch.bfloat16):
-        found = Batch(torch.zeros(4, 1, 1, 1), LABELS, WEIGHTS).cross_entropy(logits)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+        loss = Batch(torch.zeros(4, 1, 1, 1), LABELS, WEIGHTS).cross_entropy(logits)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
 
-def test_double_stays_double() -> None:
+def test_a_weighted_mean_of_doubles_is_double() -> None:
     assert Batch(torch.zeros(4, 1, 1, 1), LABELS, WEIGHTS).mean(torch.ones(4).double()).dtype == torch.float64

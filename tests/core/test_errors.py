@@ -23,7 +23,7 @@ def test_nearest_takes_any_iterable() -> None:
     assert nearest("los", iter({"loss": 1, "accuracy": 2})) == " (nearest: loss)"
 
 
-def test_a_problem_says_key_expectation_and_what_came() -> None:
+def test_a_problem_names_key_expected_and_given_value() -> None:
     assert str(Problem("train.lr", "a number > 0", -1.0)) == "train.lr: expected a number > 0, got -1.0"
     assert str(Problem("strategy", "one of a, b", "c")) == "strategy: expected one of a, b, got 'c'"
 
@@ -42,5 +42,5 @@ def test_a_config_error_survives_pickling() -> None:
 
 
 @pytest.mark.parametrize("name", ["ConfigError", "DataError", "StoreError", "DivergenceError"])
-def test_all_errors_are_ours(name: str) -> None:
+def test_all_errors_derive_from_the_base_class(name: str) -> None:
     assert issubclass(getattr(errors, name), UnlearnError)

@@ -1,4 +1,4 @@
-"""Memory that runs out: smaller pieces with the same results, and one line where even one sample does not fit."""
+"""Running out of memory: micro-batches with the same results, and one line where not even one sample fits."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def data() -> Images:
         (ValueError("out of memory"), False),
     ],
 )
-def test_what_running_out_of_memory_looks_like(error: Exception, is_one: bool) -> None:
+def test_out_of_memory_errors_are_recognised(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) is is_one
 
 
 @pytest.mark.parametrize("room", [1, 5, 63])
-def test_predictions_and_features_are_made_in_smaller_pieces(room: int) -> None:
+def test_predictions_and_features_are_equal_in_micro_batches(room: int) -> None:
     small, roomy = model(room), model(N)
     torch.testing.assert_close(predict(small, data()).logits, predict(roomy, data()).logits)
     torch.testing.assert_close(features(small, data()), features(roomy, data()))
@@ -88,15 +88,15 @@ def test_predictions_and_features_are_made_in_smaller_pieces(room: int) -> None:
     assert min(sizes) >= (room + 1) // 2  # halved, and no further than it takes
 
 
-def test_no_later_piece_is_larger_than_what_fitted() -> None:
+def test_no_later_micro_batch_is_larger_than_one_that_fitted() -> None:
     seen = list[int]()
 
     def work(part: Tensor) -> int:
         seen.append(len(part))
         return refuse() or 0 if len(part) > 3 else len(part)
 
-    pieces = MicroBatches()
-    assert sum(pieces.map(work, torch.zeros(8))) == sum(pieces.map(work, torch.zeros(8))) == 8
+    micro_batches = MicroBatches()
+    assert sum(micro_batches.map(work, torch.zeros(8))) == sum(micro_batches.map(work, torch.zeros(8))) == 8
     assert seen == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
 
 
@@ -104,7 +104,7 @@ STATISTICS = [
     GradientStatistic("mean_square"),
     GradientStatistic("sum_absolute"),
     GradientStatistic("mean_gradient"),
-    GradientStatistic("mean_square", "sampled"),  # draws, which a piece that is done again must draw once more
+    GradientStatistic("mean_square", "sampled"),  # draws, which a repeated micro-batch must draw again
     GradientStatistic("mean_square", "expected"),
     Relevance(),
 ]
@@ -112,7 +112,7 @@ STATISTICS = [
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("statistic", STATISTICS, ids=lambda s: f"{s.name} {getattr(s, 'of', '')}")
-def test_scores_are_the_same_in_smaller_pieces(
+def test_scores_are_equal_in_micro_batches(
     statistic: GradientStatistic | Relevance, late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where memory runs out after some gradients of a piece were added: on a GPU, which is pretended here."""
@@ -123,30 +123,30 @@ def test_scores_are_the_same_in_smaller_pieces(
         images, labels = data().images.float() / 255, data().labels
         return statistic.compute(net, [(images[:40], labels[:40]), (images[40:], labels[40:])])
 
-    expected, found = scores(model(N)), scores(model(5, late))
-    for name, each in expected.items():
-        torch.testing.assert_close(found[name], each, rtol=1e-5, atol=1e-7)
+    expected, in_micro_batches = scores(model(N)), scores(model(5, late))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(in_micro_batches[name], tensor, rtol=1e-5, atol=1e-7)
 
 
-def test_a_net_is_not_distrusted_for_want_of_memory() -> None:
+def test_out_of_memory_does_not_make_a_net_unbatchable() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         per_sample._is_batchable(model(1), data().images[:2].float())
 
 
-def test_samples_at_once_are_as_many_as_a_gpu_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_batched_samples_follows_the_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not as many as the net has numbers: on 139 GiB a whole batch of 64, on next to nothing one by one."""
-    found = {}
+    scores_by_memory = {}
     images, labels = data().images.float() / 255, data().labels
     for free in (139 * 2**28, 1000):
         net = model(N)
         pretend_a_gpu(free, monkeypatch)
         monkeypatch.setattr(per_sample, "MIN_ROOM", 1)
-        found[free] = GradientStatistic("mean_square").compute(net, [(images, labels)])
+        scores_by_memory[free] = GradientStatistic("mean_square").compute(net, [(images, labels)])
         sizes = net.net.sizes
         assert isinstance(sizes, list)
         assert max(sizes) == (N if free > 1000 else 4)  # 125 numbers have room for 4 x (12 + 8) inputs of layers
-    for name, each in found[1000].items():
-        torch.testing.assert_close(found[139 * 2**28][name], each, rtol=1e-5, atol=1e-9)
+    for name, tensor in scores_by_memory[1000].items():
+        torch.testing.assert_close(scores_by_memory[139 * 2**28][name], tensor, rtol=1e-5, atol=1e-9)
 
 
 def test_a_stage_without_memory_is_one_line_with_a_remedy(
@@ -172,9 +172,9 @@ def test_a_stage_without_memory_is_one_line_with_a_remedy(
     monkeypatch.setattr(sys, "argv", ["unlearn", *words])
     with pytest.raises(SystemExit) as ended:
         main()
-    told = capsys.readouterr().err
+    stderr = capsys.readouterr().err
     assert ended.value.code == 1
-    assert "Traceback" not in told
-    (line,) = [line for line in told.splitlines() if line.startswith("unlearn:")]
+    assert "Traceback" not in stderr
+    (line,) = [line for line in stderr.splitlines() if line.startswith("unlearn:")]
     expected = "train original (seed 0): expected a stage that fits into the memory of this machine, got out of memory"
     assert line.startswith(f"unlearn: {expected} at 20.00 GiB more; lower train.batch_size")

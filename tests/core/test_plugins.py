@@ -1,4 +1,4 @@
-"""Options found by the name of a class, against a walk through the whole package."""
+"""Finding one option by its name, against finding all options of a package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearn.core.plugins import find_option, find_options
 
 
 @pytest.mark.parametrize("group", config.GROUPS)
-def test_one_option_is_found_as_by_a_walk_through_all(group: str) -> None:
+def test_one_option_is_found_as_among_all_options(group: str) -> None:
     package, base = config.GROUPS[group]
     every = find_options(package, base)
     assert {name: find_option(package, base, name) for name in every} == every

@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_cells_are_told_in_plain_lines_where_there_is_no_terminal() -> None:
+def test_cells_are_printed_as_plain_lines_without_a_terminal() -> None:
     stream = io.StringIO()
     with Console(stream).overall(4) as show:
         show(0, 0, 0)
@@ -31,7 +31,7 @@ def test_cells_are_told_in_plain_lines_where_there_is_no_terminal() -> None:
     assert last == "cells: 4 of 4, 2 done, 1 of them reused, 2 failed"
 
 
-def test_the_bar_over_all_cells_stands_with_that_of_the_stage_at_work() -> None:
+def test_the_bar_of_all_cells_is_shown_with_that_of_the_current_stage() -> None:
     stream = Terminal()
     with Console(stream).overall(4) as show, Console(stream).working("train original") as tick:
         Console(stream).say("resumed at epoch 3")
@@ -46,7 +46,7 @@ def test_the_bar_over_all_cells_stands_with_that_of_the_stage_at_work() -> None:
     assert "3/20" in last
 
 
-def test_long_work_is_told_now_and_then_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_task_prints_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     with Console(stream).working("train original") as tick:
         tick(1, 20)
@@ -66,9 +66,9 @@ def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
     assert terminal.getvalue() == ""
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(3.2, "3 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
-def test_durations_are_rounded_for_reading(seconds: float, told: str) -> None:
-    assert format_duration(seconds) == told
+@pytest.mark.parametrize(("seconds", "expected"), [(3.2, "3 s"), (89, "89 s"), (150, "2 min"), (9000, "2.5 h")])
+def test_durations_are_rounded_for_reading(seconds: float, expected: str) -> None:
+    assert format_duration(seconds) == expected
 
 
 HARDENED = """
@@ -83,7 +83,7 @@ print("done", file=sys.stderr)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_takes_every_text_and_outlives_its_reader(unbuffered: str) -> None:
+def test_output_accepts_every_text_and_a_closed_pipe(unbuffered: str) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": unbuffered}
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(HARDENED)} | head -n 1"
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True, timeout=120)
@@ -91,5 +91,5 @@ def test_output_takes_every_text_and_outlives_its_reader(unbuffered: str) -> Non
     assert done.stderr == "done\n"
 
 
-def test_control_and_direction_characters_are_written_out() -> None:
+def test_control_and_direction_characters_are_escaped() -> None:
     assert escape_control("a\x1b[2J\r\u202eb\nc\té") == "a\\x1b[2J\\r\\u202eb\nc\té"

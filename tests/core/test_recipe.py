@@ -14,7 +14,7 @@ from unlearn.core.validation import problems
 
 
 def factors(recipe: Recipe, steps: int = 10) -> list[float]:
-    """What lr is multiplied by at each step of all epochs."""
+    """The factor of lr at each step of all epochs."""
     return [recipe.lr_factor(step / steps) for step in range(recipe.epochs * steps)]
 
 
@@ -25,24 +25,24 @@ def test_cosine_and_linear_fall_from_lr_at_every_step() -> None:
 
 
 def test_one_cycle_rises_and_falls_linearly() -> None:
-    found = factors(Recipe(1, schedule="one_cycle", rise=0.2, start=0.4, end=0.1), steps=100)
-    assert found[0] == pytest.approx(0.4)
-    assert found[10] == pytest.approx(0.7)
-    assert found[20] == pytest.approx(1.0)
-    assert found[60] == pytest.approx(0.55)  # half of the fall from 1 to 0.1
-    assert found[99] == pytest.approx(0.1, abs=0.02)
+    values = factors(Recipe(1, schedule="one_cycle", rise=0.2, start=0.4, end=0.1), steps=100)
+    assert values[0] == pytest.approx(0.4)
+    assert values[10] == pytest.approx(0.7)
+    assert values[20] == pytest.approx(1.0)
+    assert values[60] == pytest.approx(0.55)  # half of the fall from 1 to 0.1
+    assert values[99] == pytest.approx(0.1, abs=0.02)
     assert factors(Recipe(1, schedule="one_cycle", rise=0.0))[0] == 1.0
 
 
-def test_multistep_falls_at_its_milestones_alone() -> None:
-    found = factors(Recipe(3, schedule="multistep", milestones=[1, 2], gamma=0.5), steps=4)
-    assert found == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
+def test_multistep_falls_only_at_its_milestones() -> None:
+    values = factors(Recipe(3, schedule="multistep", milestones=[1, 2], gamma=0.5), steps=4)
+    assert values == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
 
 
 def test_warmup_counts_in_epochs_and_rises_at_every_step() -> None:
-    found = factors(Recipe(2, warmup=0.5), steps=10)
-    assert found[:6] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert found[6:] == [1.0] * 14
+    values = factors(Recipe(2, warmup=0.5), steps=10)
+    assert values[:6] == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert values[6:] == [1.0] * 14
 
 
 class Net(nn.Module):
@@ -57,14 +57,14 @@ class Net(nn.Module):
         return out
 
 
-def test_norms_and_biases_are_left_undecayed_and_have_a_rate_of_their_own() -> None:
+def test_norms_and_biases_can_have_no_decay_and_another_rate() -> None:
     net = Net()
     optimizer = Recipe(lr=0.1, weight_decay=0.01, decay_norms=False, norm_bias_lr=64.0).make_optimizer(net)
     names = {id(p): name for name, p in net.named_parameters()}
-    found = {
+    values = {
         names[id(p)]: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]
     }
-    assert found == {
+    assert values == {
         "conv.weight": (0.1, 0.01),
         "head.weight": (0.1, 0.01),
         "conv.bias": (0.1, 0.0),
@@ -97,7 +97,7 @@ def same_nets() -> tuple[Net, Net]:
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_plain_settings_are_torchs_sgd(nesterov: bool) -> None:
+def test_plain_settings_equal_torchs_sgd(nesterov: bool) -> None:
     ours, theirs = same_nets()
     stepped(Recipe(lr=0.01, momentum=0.8, weight_decay=0.1, nesterov=nesterov).make_optimizer(ours), ours)
     stepped(torch.optim.SGD(theirs.parameters(), 0.01, 0.8, weight_decay=0.1, nesterov=nesterov), theirs)
@@ -149,9 +149,9 @@ def test_muon_steps_a_convolution_in_channels_last_as_any_other() -> None:
         (Recipe(warmup=-1.0), "train.warmup"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(recipe: Recipe, key: str) -> None:
+def test_contradicting_fields_are_refused(recipe: Recipe, key: str) -> None:
     assert [problem.key for problem in problems(recipe, "train")] == [key]
 
 
-def test_norm_parameters_go_by_the_layers_kind() -> None:
+def test_norm_parameters_are_found_by_layer_type() -> None:
     assert norm_parameters(Net()) == {"norm.weight", "norm.bias"}

@@ -1,4 +1,4 @@
-"""Functions of one's own: found by name, refused with one line, known by their source."""
+"""User-supplied functions: import by name, one-line refusals, hash of the source."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file != "NAME/idle.py"])
-def test_the_hash_sees_all_that_the_function_imports_from_beside_it(write: Write, file: str) -> None:
+def test_the_hash_covers_all_local_imports_of_the_function(write: Write, file: str) -> None:
     before = hashed(write, FILES)
     assert hashed(write, {file: FILES[file] + "\nCHANGED = 1\n"}) != before
     assert hashed(write, FILES) == before
@@ -107,7 +107,7 @@ def test_the_hash_sees_all_that_the_function_imports_from_beside_it(write: Write
         ("NAME/idle.py", "I = 2\n"),
     ],
 )
-def test_the_hash_sees_nothing_else(write: Write, file: str, source: str) -> None:
+def test_the_hash_covers_nothing_else(write: Write, file: str, source: str) -> None:
     before = hashed(write, FILES)
     assert source != FILES[file]
     assert hashed(write, {file: source}) == before
@@ -119,11 +119,11 @@ def test_a_module_beside_nothing(write: Write) -> None:
     assert hashed(write, {"NAME.py": "def f(): return 2\n"}, "NAME:f") != before
 
 
-def test_imports_in_a_circle_end(write: Write) -> None:
+def test_circular_imports_end(write: Write) -> None:
     assert hashed(write, {"NAME/nets.py": "import NAME.b\ndef f(): pass\n", "NAME/b.py": "from . import nets\n"})
 
 
-def test_of_an_installed_package_other_packages_do_not_count(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hash_of_an_installed_package_ignores_other_packages(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {f"site-packages/{file}": source for file, source in FILES.items()}
     monkeypatch.syspath_prepend(Path.cwd() / "site-packages")
     before = hashed(write, files)
@@ -154,6 +154,6 @@ match x:
         tree = ast.parse(text)
         kinds = (ast.stmt, ast.excepthandler, ast.match_case)
         every = {node for node in ast.walk(tree) if isinstance(node, kinds)}
-        found = list(iter_statements(tree))
-        assert set(found) == every
-        assert len(found) == len(every)
+        statements = list(iter_statements(tree))
+        assert set(statements) == every
+        assert len(statements) == len(every)

@@ -77,25 +77,25 @@ def test_a_choice_is_refused_with_the_nearest_name() -> None:
 
 def test_keys_are_dotted_through_dataclasses_and_mappings() -> None:
     root = Root(Ordered(choice=Choice("x")), {"a": Numbers(above_zero=0), "b": {"c": Choice("y")}, "d": 5})
-    found = [problem.key for problem in problems(root)]
-    assert found == ["ordered.choice.form", "options.a.above_zero", "options.b.c.form"]
-    assert [problem.key for problem in problems(root, "run")] == [f"run.{key}" for key in found]
+    keys = [problem.key for problem in problems(root)]
+    assert keys == ["ordered.choice.form", "options.a.above_zero", "options.b.c.form"]
+    assert [problem.key for problem in problems(root, "run")] == [f"run.{key}" for key in keys]
 
 
-def test_a_class_adds_rules_of_its_own() -> None:
-    found = [str(problem) for problem in problems(Root(Ordered(low=5, high=-1)))]
-    assert found == [
+def test_a_class_can_add_rules() -> None:
+    messages = [str(problem) for problem in problems(Root(Ordered(low=5, high=-1)))]
+    assert messages == [
         "ordered.high: expected a number >= 0, got -1",
         "ordered.low: expected at most high, got 5",
     ]
 
 
 @pytest.mark.parametrize("value", [None, 3, "text"])
-def test_what_is_no_dataclass_has_no_problems(value: Any) -> None:
+def test_a_value_that_is_not_a_dataclass_has_no_problems(value: Any) -> None:
     assert list(problems(value)) == []
 
 
-def test_a_mark_keeps_a_range() -> None:
+def test_added_and_runtime_keep_a_range() -> None:
     @dataclass(frozen=True)
     class Later:
         side: str = added(one_of("left", "right"))

@@ -20,7 +20,7 @@ logit = st.floats(-1e4, 1e4, width=32)
 rows = st.lists(st.tuples(logit, logit), min_size=2, max_size=10)  # one class each: the logits of p and q
 
 
-def drawn(scale: float) -> tuple[Tensor, Tensor]:
+def draw_logits(scale: float) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     p, q = scale * torch.randn(2, 50, 10, generator=generator, dtype=torch.float64)
     return p, q
@@ -28,14 +28,14 @@ def drawn(scale: float) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 100.0])
 def test_js_is_scipys_squared(scale: float) -> None:
-    p, q = drawn(scale)
+    p, q = draw_logits(scale)
     expected = jensenshannon(softmax(p.numpy(), 1), softmax(q.numpy(), 1), axis=1) ** 2
     np.testing.assert_allclose(js_mixture(p, q), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 100.0])
 def test_mean_kl_is_scipys_relative_entropy_both_ways(scale: float) -> None:
-    p, q = drawn(scale)
+    p, q = draw_logits(scale)
     a, b = softmax(p.numpy(), 1), softmax(q.numpy(), 1)
     expected = (rel_entr(a, b) + rel_entr(b, a)).sum(1) / 2
     np.testing.assert_allclose(mean_kl(p, q), expected, rtol=1e-10, atol=1e-12)
@@ -44,7 +44,7 @@ def test_mean_kl_is_scipys_relative_entropy_both_ways(scale: float) -> None:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0, 50.0])
 def test_kl_is_scipys_relative_entropy_of_softened_rows(scale: float, temperature: float) -> None:
-    p, q = drawn(scale)
+    p, q = draw_logits(scale)
     expected = rel_entr(softmax(p.numpy() / temperature, 1), softmax(q.numpy() / temperature, 1)).sum(1)
     np.testing.assert_allclose(kl(p, q, temperature), expected, rtol=1e-10, atol=1e-12)
 
@@ -80,8 +80,8 @@ def test_one_hot_rows_are_ln_2_apart() -> None:
 
 @pytest.mark.parametrize("divergence", [js_mixture, mean_kl, kl])
 @pytest.mark.parametrize("scale", [1.0, 1e4])
-def test_nothing_lies_between_p_and_itself(divergence: Callable[[Tensor, Tensor], Tensor], scale: float) -> None:
-    p, _ = drawn(scale)
+def test_the_divergence_of_p_from_itself_is_0(divergence: Callable[[Tensor, Tensor], Tensor], scale: float) -> None:
+    p, _ = draw_logits(scale)
     torch.testing.assert_close(divergence(p, p), torch.zeros(50, dtype=torch.float64), rtol=0, atol=1e-12)
     torch.testing.assert_close(divergence(p, p + 7), torch.zeros(50, dtype=torch.float64), rtol=0, atol=1e-9)
 
@@ -103,8 +103,8 @@ def test_divergence_from_a_label_is_that_from_a_certain_prediction() -> None:
 
 def test_divergence_from_a_label_is_bounded_and_its_gradient_finite() -> None:
     logits = torch.tensor([[1e4, 0.0], [0.0, 1e4]], requires_grad=True)
-    found = js_to_labels(logits, torch.tensor([0, 0]))
-    torch.testing.assert_close(found, torch.tensor([0.0, math.log(2)]).double())
-    found.sum().backward()
+    divergence = js_to_labels(logits, torch.tensor([0, 0]))
+    torch.testing.assert_close(divergence, torch.tensor([0.0, math.log(2)]).double())
+    divergence.sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()

@@ -64,18 +64,18 @@ def loop(score: str, of: str, model: nn.Module, images: Tensor, labels: Tensor) 
     return {name: how(g) for name, g in stacked.items()}
 
 
-def close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert found.keys() == expected.keys()
+def close(scores: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert scores.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(scores[name], value, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("of", ["loss", "output"])
 @pytest.mark.parametrize("score", SCORES)
 def test_score_is_that_of_the_loop(score: str, of: str, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
-    found = GradientStatistic(score, of).compute(model, [samples])
-    close(found, loop(score, of, model, *samples))
-    assert all(value.abs().max() > 0 and (score == "mean_gradient" or value.min() >= 0) for value in found.values())
+    scores = GradientStatistic(score, of).compute(model, [samples])
+    close(scores, loop(score, of, model, *samples))
+    assert all(value.abs().max() > 0 and (score == "mean_gradient" or value.min() >= 0) for value in scores.values())
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -94,18 +94,18 @@ def test_train_mode_is_refused(model: nn.Module, samples: tuple[Tensor, Tensor])
 @pytest.mark.parametrize("score", SCORES)
 def test_the_model_stays_as_it_was(score: str, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     before = copy.deepcopy(model.state_dict())
-    found = GradientStatistic(score).compute(model, [samples])
+    scores = GradientStatistic(score).compute(model, [samples])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert not any(value.requires_grad for value in found.values())
+    assert not any(value.requires_grad for value in scores.values())
     assert not model.training
 
 
 def test_a_frozen_parameter_has_no_score(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     name, first = next(iter(model.named_parameters()))
     first.requires_grad_(False)
-    found = GradientStatistic("mean_gradient").compute(model, [samples])
-    assert set(found) == {other for other, _ in model.named_parameters()} - {name}
+    scores = GradientStatistic("mean_gradient").compute(model, [samples])
+    assert set(scores) == {other for other, _ in model.named_parameters()} - {name}
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -129,8 +129,8 @@ def test_loss_is_cross_entropy_of_the_given_label(model: nn.Module, samples: tup
     images, labels = samples
     bias = "net.10.bias"  # its gradient is p - one_hot(y)
     expected = (model(images).softmax(1) - F.one_hot(labels, 3)).mean(0)
-    found = GradientStatistic("mean_gradient").compute(model, [samples])[bias]
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    scores = GradientStatistic("mean_gradient").compute(model, [samples])[bias]
+    torch.testing.assert_close(scores, expected, rtol=1e-12, atol=1e-12)
 
 
 FORGET, RETAIN = Sensitivity("ratio").needs()
@@ -144,8 +144,8 @@ def two(a: list[float], b: list[float]) -> Scores:
 def test_a_plain_score_is_one_statistic_on_the_forget_set(score: str) -> None:
     (need,) = Sensitivity(score, "output").needs()
     assert need == Need(GradientStatistic(score, "output"), Subset.FORGET)
-    found = Sensitivity(score, "output").combine({need: two([1.0, -2.0], [3.0])})
-    assert [value.tolist() for value in found.values()] == [[1.0, 2.0], [3.0]]
+    scores = Sensitivity(score, "output").combine({need: two([1.0, -2.0], [3.0])})
+    assert [value.tolist() for value in scores.values()] == [[1.0, 2.0], [3.0]]
 
 
 def test_ratio_needs_mean_squares_on_both_sets_and_shares_the_forget_sets() -> None:
@@ -156,9 +156,11 @@ def test_ratio_needs_mean_squares_on_both_sets_and_shares_the_forget_sets() -> N
 
 def test_ratio_by_hand() -> None:
     """The retained have 1, 2 and 6, 3 on the mean; half of it is added to each."""
-    found = Sensitivity("ratio", damping=0.5).combine({FORGET: two([5.0, 0.0], [30.0]), RETAIN: two([1.0, 2.0], [6.0])})
-    assert found["a"].tolist() == [2.0, 0.0]
-    assert found["b"].tolist() == [4.0]
+    scores = Sensitivity("ratio", damping=0.5).combine(
+        {FORGET: two([5.0, 0.0], [30.0]), RETAIN: two([1.0, 2.0], [6.0])}
+    )
+    assert scores["a"].tolist() == [2.0, 0.0]
+    assert scores["b"].tolist() == [4.0]
 
 
 def test_ratio_where_there_is_no_gradient() -> None:
@@ -176,26 +178,26 @@ def test_ratio_goes_from_selective_to_mean_square_with_damping() -> None:
     scores = {FORGET: two([8.0, 4.0], [1.0]), RETAIN: two([8.0, 1.0], [0.125])}
 
     def ranking(damping: float) -> list[int]:
-        found = Sensitivity("ratio", damping=damping).combine(scores)
-        return torch.cat(list(found.values())).argsort(descending=True).tolist()
+        ratios = Sensitivity("ratio", damping=damping).combine(scores)
+        return torch.cat(list(ratios.values())).argsort(descending=True).tolist()
 
     assert ranking(0.0) == [2, 1, 0]
     assert ranking(1e6) == [0, 1, 2]
 
 
-def test_ratio_does_not_hang_on_the_scale_of_the_loss() -> None:
+def test_ratio_does_not_depend_on_the_scale_of_the_loss() -> None:
     one = {FORGET: two([8.0, 4.0], [1.0]), RETAIN: two([8.0, 1.0], [0.125])}
     scaled = {need: {name: value * 2.0**-60 for name, value in scores.items()} for need, scores in one.items()}
     close(Sensitivity("ratio").combine(scaled), Sensitivity("ratio").combine(one))
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_ratio_does_not_hang_on_batch_size(size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
+def test_ratio_does_not_depend_on_batch_size(size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     images, labels = samples
 
     def ratio(cut: int) -> Scores:
         batches = list(zip(images.split(cut), labels.split(cut), strict=True))
-        other = [(1 - each, of) for each, of in batches]
+        other = [(1 - images, labels) for images, labels in batches]
         parts = ((FORGET, batches), (RETAIN, other))
         return Sensitivity("ratio").combine({need: need.statistic.compute(model, b) for need, b in parts})
 
@@ -272,14 +274,14 @@ def test_a_statistic_that_lacks_a_parameter_is_not_complete(model: nn.Module) ->
 
 def test_relevance_is_conserved_up_to_the_bias(model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     images, labels = samples
-    found = Relevance().compute(model, [samples])
+    scores = Relevance().compute(model, [samples])
     z = model(images).detach().gather(1, labels[:, None])[:, 0]
     bias = model.net[10].bias.detach()[labels]
     assert z.abs().min() > 1e-3
     assert bias.abs().min() > 1e-3
-    torch.testing.assert_close(found["relevance"].sum(1), z - bias, rtol=1e-2, atol=0)  # epsilon takes its share
-    torch.testing.assert_close(found["relevance"].sum(1), (z - bias) * z / (z + 1e-6 * z.sign()), rtol=1e-12, atol=0)
-    assert torch.equal(found["labels"], labels)
+    torch.testing.assert_close(scores["relevance"].sum(1), z - bias, rtol=1e-2, atol=0)  # epsilon takes its share
+    torch.testing.assert_close(scores["relevance"].sum(1), (z - bias) * z / (z + 1e-6 * z.sign()), rtol=1e-12, atol=0)
+    assert torch.equal(scores["labels"], labels)
 
 
 def test_relevance_by_hand() -> None:
@@ -289,21 +291,21 @@ def test_relevance_by_hand() -> None:
         head.weight.copy_(torch.tensor([[1.0, -4.0], [2.0, 2.0]]))
         head.bias.copy_(torch.tensor([1.0, 2.0]))
     images = torch.tensor([[2.0, 3.0], [2.0, 3.0]], dtype=torch.float64)
-    found = Relevance().compute(head.eval(), [(images, torch.tensor([0, 1]))])["relevance"]
-    wanted = torch.tensor([[2.0, -12.0], [4.0, 6.0]], dtype=torch.float64)
-    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=0)
+    scores = Relevance().compute(head.eval(), [(images, torch.tensor([0, 1]))])["relevance"]
+    expected = torch.tensor([[2.0, -12.0], [4.0, 6.0]], dtype=torch.float64)
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=0)
 
 
 def test_relevance_of_a_logit_of_zero_is_zero() -> None:
     head = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[1.0, -1.0], [1.0, 1.0]]))
-    found = Relevance().compute(head.eval(), [(torch.ones(1, 2), torch.tensor([0]))])["relevance"]
-    assert found.tolist() == [[0.0, 0.0]]
+    scores = Relevance().compute(head.eval(), [(torch.ones(1, 2), torch.tensor([0]))])["relevance"]
+    assert scores.tolist() == [[0.0, 0.0]]
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_relevance_does_not_hang_on_batch_size(size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
+def test_relevance_does_not_depend_on_batch_size(size: int, model: nn.Module, samples: tuple[Tensor, Tensor]) -> None:
     batches = list(zip(*(part.split(size) for part in samples), strict=True))
     cut, whole = Relevance().compute(model, batches), Relevance().compute(model, [samples])
     close({"relevance": cut["relevance"]}, {"relevance": whole["relevance"]})

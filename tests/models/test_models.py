@@ -16,7 +16,7 @@ from unlearn.models.resnet18 import Resnet18
 MODELS = find_options("unlearn.models", Model)
 CONF = Path(__file__).parents[2] / "conf/model"
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 5, 7), (2, 4, 4), (1, 17, 40)]
-SETTINGS = {"python": {"factory": "own_net:build"}}  # what an option cannot do without
+SETTINGS = {"python": {"factory": "own_net:build"}}  # required fields
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
@@ -62,7 +62,7 @@ def test_normalisation_comes_first(name: str) -> None:
 
 
 @every_model
-def test_features_are_what_the_head_takes_in(name: str) -> None:
+def test_features_are_the_input_of_the_head(name: str) -> None:
     model, x = classifier(name), images(3, 8, 8)
     head = [module for module in model.net.modules() if isinstance(module, nn.Linear)][-1]
     features, logits = model.features(x)
@@ -90,7 +90,7 @@ def test_a_copy_gives_the_same_in_eval_mode_and_no_buffer_moves(name: str) -> No
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["cnn", "mlp"])
-def test_dropout_is_drawn_while_training_alone(name: str, dropout: float) -> None:
+def test_dropout_is_drawn_only_in_train_mode(name: str, dropout: float) -> None:
     model, x = MODELS[name](dropout=dropout).net((3, 8, 8), 7), images(3, 8, 8)
     assert torch.equal(model.train()(x), model(x)) == (dropout == 0)
     assert torch.equal(model.eval()(x), model(x))

@@ -1,4 +1,4 @@
-"""An architecture of one's own: the contract, its key, refusals in pre-flight."""
+"""User-supplied architectures: the contract, the key, refusals in pre-flight."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def refusal(factory: str, features: bool = True) -> str:
     """The one line that pre-flight says of it for the digits."""
     model = Python(factory)
-    (found,) = [*problems(model, "model")] or [*model.check((1, 8, 8), 10, features)]
-    assert "\n" not in str(found)
-    return str(found)
+    (problem,) = [*problems(model, "model")] or [*model.check((1, 8, 8), 10, features)]
+    assert "\n" not in str(problem)
+    return str(problem)
 
 
 def pass_preflight(*overrides: str, multirun: bool = False) -> None:
@@ -60,7 +60,7 @@ def test_the_function_is_given_shape_classes_and_arguments() -> None:
 
 
 @pytest.mark.parametrize(("argument", "words"), [("width", ""), ("depth", "unexpected keyword argument 'depth'")])
-def test_arguments_may_stand_in_an_option_of_ones_own(tmp_path: Path, argument: str, words: str) -> None:
+def test_arguments_can_be_set_in_a_users_option_file(tmp_path: Path, argument: str, words: str) -> None:
     defaults = "defaults:\n  - /schema/model/python@_here_\n  - _self_\n"
     (tmp_path / "model").mkdir()
     text = f"{defaults}factory: own_net:build\narguments:\n  {argument}: 5\n"
@@ -108,11 +108,11 @@ def test_refusals(write: Write, source: str, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("factory", ["", "own_net.build", "own_net:bild", "nowhere_at_all:build"])
-def test_paths_that_lead_nowhere(factory: str) -> None:
+def test_factories_that_do_not_exist_are_refused(factory: str) -> None:
     assert refusal(factory).startswith("model.factory: expected ")
 
 
-def test_features_are_asked_for_only_where_they_are_needed(write: Write) -> None:
+def test_features_are_checked_only_where_they_are_needed(write: Write) -> None:
     source = """
 class f(nn.Module):
     def __init__(self, shape, classes):

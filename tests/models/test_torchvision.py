@@ -24,7 +24,7 @@ from unlearn.stages.keys import canonicalize
 
 config.register()
 NAMES = models.list_models(module=models)
-# One of each way to build, to end and to load.
+# One model for each way of building, ending and loading.
 FEW = ["resnet18", "squeezenet1_1", "googlenet", "mnasnet0_5", "mobilenet_v3_small", "shufflenet_v2_x0_5"]
 
 
@@ -41,9 +41,9 @@ def built(
 
 def refusal(model: Torchvision) -> str:
     """The one line that pre-flight says of it for the digits."""
-    (found,) = [*problems(model, "model")] or [*model.check((1, 8, 8), 10, features=True)]
-    assert "\n" not in str(found)
-    return str(found)
+    (problem,) = [*problems(model, "model")] or [*model.check((1, 8, 8), 10, features=True)]
+    assert "\n" not in str(problem)
+    return str(problem)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_regnet_is_checked_and_counted_like_the_others() -> None:
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "mobilenet_v3_small"])
-def test_features_are_what_the_head_takes_in(name: str) -> None:
+def test_features_are_the_input_of_the_head(name: str) -> None:
     model = Classifier(built(name), (0.5,) * 3, (0.2,) * 3).eval()
     features, logits = model.features(images(3))
     assert torch.equal(logits, model(images(3)))

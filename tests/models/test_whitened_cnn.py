@@ -62,8 +62,8 @@ def test_eps_damps_directions_of_little_variance(channels: int) -> None:
     variances = torch.linalg.eigvalsh(torch.cov(patches.double(), correction=0)).flip(0)
     layer = Whitening(channels)
     layer.fit([images], eps)
-    found = covariance(layer(images)[:, : len(variances)])
-    torch.testing.assert_close(found, (variances / (variances + eps)).diag(), rtol=0, atol=1e-4)
+    activations = covariance(layer(images)[:, : len(variances)])
+    torch.testing.assert_close(activations, (variances / (variances + eps)).diag(), rtol=0, atol=1e-4)
 
 
 @every_channels
@@ -76,14 +76,14 @@ def test_before_it_sees_data_the_basis_is_orthonormal_and_fixed(channels: int) -
     assert torch.equal(one.weight, other.weight)
 
 
-def test_the_basis_is_the_same_for_the_same_images_however_they_are_cut() -> None:
-    images, found = smooth(60, 3), []
+def test_the_basis_is_the_same_for_the_same_images_in_any_batches() -> None:
+    images, bases = smooth(60, 3), []
     for size in (60, 60, 7):
         layer = Whitening(3)
         layer.fit(images.split(size), 5e-4)
-        found.append(layer.weight.clone())
-    assert torch.equal(found[0], found[1])
-    torch.testing.assert_close(found[0], found[2], rtol=0, atol=1e-4)
+        bases.append(layer.weight.clone())
+    assert torch.equal(bases[0], bases[1])
+    torch.testing.assert_close(bases[0], bases[2], rtol=0, atol=1e-4)
 
 
 def test_images_without_variance_give_a_finite_basis() -> None:
@@ -168,16 +168,16 @@ def test_any_size_trains_in_every_layout_and_precision(channels: int, side: int)
 
 
 def test_the_same_bits_twice_where_only_deterministic_operations_are_allowed() -> None:
-    before, found = torch.get_deterministic_debug_mode(), []
+    before, gradients = torch.get_deterministic_debug_mode(), []
     torch.set_deterministic_debug_mode("error")
     try:
         for _ in range(2):
             net = built(SMALL, (3, 16, 16))
             F.cross_entropy(net(smooth(8, 3, 16)), torch.arange(8)).backward()
-            found.append([p.grad for p in net.parameters()])
+            gradients.append([p.grad for p in net.parameters()])
     finally:
         torch.set_deterministic_debug_mode(before)
-    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))  # type: ignore[arg-type]
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (1, 1, 8)])
@@ -201,7 +201,7 @@ def test_a_state_dict_holds_the_basis() -> None:
     assert torch.equal(net.eval()(images), other.eval()(images))
 
 
-def test_batch_norm_is_torch_s_with_a_scale_of_one() -> None:
+def test_batch_norm_equals_torchs_with_a_scale_of_one() -> None:
     layer, usual, x = ShiftedBatchNorm2d(3), nn.BatchNorm2d(3, momentum=0.4), smooth(5, 3)
     with torch.no_grad():
         layer.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))

@@ -1,4 +1,4 @@
-"""Running statistics after an edit: estimated anew by one pass, and by nothing else."""
+"""Running statistics after an edit: recomputed by one pass, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def net() -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-def test_they_are_those_of_the_data_by_hand() -> None:
+def test_statistics_equal_those_of_the_data_by_hand() -> None:
     model, images = net(), data(40)
     refresh_batch_norm(model, images)
     maps = model[0](images.images.float() / 255).detach()
@@ -33,7 +33,7 @@ def test_they_are_those_of_the_data_by_hand() -> None:
     assert torch.allclose(model[1].running_var, maps.var((0, 2, 3)), atol=1e-6)
 
 
-def test_batches_weigh_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_batches_have_equal_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction, "BATCH_SIZE", 10)
     model, images = net(), data(40)
     refresh_batch_norm(model, images)
@@ -64,7 +64,7 @@ def test_few_images(n: int) -> None:
     assert torch.equal(model[1].running_mean, before) == (n == 1)
 
 
-def test_nets_without_it_are_left_alone() -> None:
+def test_nets_without_batch_norm_stay_as_they_are() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).train()
     refresh_batch_norm(model, data(4))
     assert model.training

@@ -77,8 +77,8 @@ def test_a_login_node_without_a_gpu_submits_float16(cluster: str) -> None:
 
 def test_where_the_job_runs_it_is_refused_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    (told,) = TrainerSettings("auto", precision="16-mixed").find_missing_devices()
-    assert told.startswith("trainer.precision: expected 32 or bf16-mixed, as there is no CUDA device here")
+    (problem,) = TrainerSettings("auto", precision="16-mixed").find_missing_devices()
+    assert problem.startswith("trainer.precision: expected 32 or bf16-mixed, as there is no CUDA device here")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert list(TrainerSettings("auto", precision="16-mixed").find_missing_devices()) == []

@@ -17,9 +17,9 @@ SPECIAL = (-0.0, 0.0, math.inf, -math.inf, math.nan, 1.5, 5e-324)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_every_bit_is_put_back_and_what_may_move_moves(dtype: torch.dtype) -> None:
+def test_frozen_entries_keep_every_bit_and_others_change(dtype: torch.dtype) -> None:
     """Whatever either value is: NaN times 0 is no 0, and -0.0 plus 0 is no -0.0."""
-    before, after = (each.flatten() for each in torch.meshgrid([torch.tensor(SPECIAL, dtype=dtype)] * 2, indexing="ij"))
+    before, after = (grid.flatten() for grid in torch.meshgrid([torch.tensor(SPECIAL, dtype=dtype)] * 2, indexing="ij"))
     net = nn.Module()
     net.weight = nn.Parameter(before.repeat(2, 1).clone())
     net.none = nn.Parameter(torch.ones(2, dtype=dtype))  # without a gradient
@@ -43,7 +43,7 @@ def test_one_value_that_is_not_finite_is_found() -> None:
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_memory_is_filled_in_tests_alone(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_filled_only_in_tests(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """And cuDNN chooses kernels by timing where bits need not repeat."""
     assert trainer.FILL_UNINITIALISED
     monkeypatch.setattr(trainer, "FILL_UNINITIALISED", False)

@@ -61,11 +61,11 @@ def test_the_layout_reaches_the_layers_behind(channels: int) -> None:
 def test_predictions_and_features_are_those_of_the_usual_layout(name: str) -> None:
     model, data = classifier(name)
     known, logits = plainly(model, data)
-    found = predict(model, data)
-    torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-5)
+    predictions = predict(model, data)
+    torch.testing.assert_close(predictions.logits, logits, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(features(model, data), known, rtol=1e-5, atol=1e-5)
-    assert found.logits.is_contiguous()
-    assert torch.equal(predict(model, data).logits, found.logits)
+    assert predictions.logits.is_contiguous()
+    assert torch.equal(predict(model, data).logits, predictions.logits)
 
 
 def test_batch_norm_sees_no_image_but_the_data() -> None:
@@ -83,8 +83,10 @@ def test_batch_norm_sees_no_image_but_the_data() -> None:
 def test_only_nets_of_convolutions_that_take_it_get_it(name: str, faster: bool) -> None:
     model, data = classifier(name)
     assert prefers_channels_last(model, model, data.shape) == faster
-    told = [str(problem) for problem in check_channels_last(model.net.to("meta"), data.shape)]
-    assert [text.startswith("trainer.channels_last: expected false") for text in told] == [True] * (name == "viewing")
+    problems = [str(problem) for problem in check_channels_last(model.net.to("meta"), data.shape)]
+    assert [text.startswith("trainer.channels_last: expected false") for text in problems] == [True] * (
+        name == "viewing"
+    )
 
 
 class Indexed(nn.Module):
@@ -98,12 +100,12 @@ class Indexed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.able:
             raise RuntimeError("of another kind")
-        found: Tensor = self.head(x.flatten(1)[:, self.index])  # type: ignore[index]
-        return found
+        logits: Tensor = self.head(x.flatten(1)[:, self.index])  # type: ignore[index]
+        return logits
 
 
 @pytest.mark.parametrize("able", [True, False])
-def test_only_what_the_layout_breaks_is_told_of_it(able: bool) -> None:
+def test_only_nets_that_the_layout_breaks_are_reported(able: bool) -> None:
     assert not list(check_channels_last(Indexed(able).to("meta"), (1, 2, 2)))
 
 

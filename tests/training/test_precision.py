@@ -56,10 +56,10 @@ def test_bf16_differs_from_32_bits_and_stays_close() -> None:
 def test_weights_and_validation_stay_in_32_bits() -> None:
     model, curve = trained("bf16-mixed")
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
-    found = predict(model, digits())
-    assert found.logits.dtype == torch.float32
-    assert not torch.equal(found.logits, found.logits.bfloat16().float())
-    assert curve[-1]["validation_loss"] == F.cross_entropy(found.logits.double(), found.labels).item()
+    predictions = predict(model, digits())
+    assert predictions.logits.dtype == torch.float32
+    assert not torch.equal(predictions.logits, predictions.logits.bfloat16().float())
+    assert curve[-1]["validation_loss"] == F.cross_entropy(predictions.logits.double(), predictions.labels).item()
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("32", torch.float32), ("bf16-mixed", torch.bfloat16)])
@@ -93,13 +93,13 @@ def test_spd_gan_stays_in_32_bits() -> None:
 
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed", "16-mixed"])
 def test_float16_needs_a_gpu(precision: str) -> None:
-    found = [problem.key for problem in problems(TrainerSettings("cpu", precision=precision), "trainer")]
-    assert found == (["trainer.precision"] if precision == "16-mixed" else [])
+    keys = [problem.key for problem in problems(TrainerSettings("cpu", precision=precision), "trainer")]
+    assert keys == (["trainer.precision"] if precision == "16-mixed" else [])
     assert list(problems(TrainerSettings("gpu", precision=precision), "trainer")) == []
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_tf32_is_for_training_alone(allowed: bool) -> None:
+def test_tf32_is_only_for_training(allowed: bool) -> None:
     """torch allows it for convolutions unless told otherwise."""
     seen: dict[str, set[tuple[bool, bool]]] = {"train": set(), "predict": set()}
 

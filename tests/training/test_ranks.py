@@ -51,47 +51,49 @@ def module(drawing: bool, recipe: Recipe = RECIPE) -> ClassifierModule:
 
 def trained(drawing: bool, partial: Partial | None = None) -> dict[str, Tensor]:
     """All weights, buffers and the curve, after training."""
-    made = module(drawing)
-    curve = made.run(TrainerSettings("cpu"), data(30, 1), partial=partial)
+    trained_module = module(drawing)
+    curve = trained_module.run(TrainerSettings("cpu"), data(30, 1), partial=partial)
     rows = torch.tensor([list(row.values()) for row in curve], dtype=torch.float64)
-    return dict(made.model.state_dict()) | {"curve": rows}
+    return dict(trained_module.model.state_dict()) | {"curve": rows}
 
 
-def each(folder: Path, tick: Tick) -> None:
-    """What each process does: both nets, the drawing one twice."""
+def run_both_nets(folder: Path, tick: Tick) -> None:
+    """The work of each process: train both nets, the one with dropout twice."""
     torch.set_num_threads(1)
     plain = trained(False, Partial(folder / "last.ckpt", 3600))  # kept at the end, however short it was
-    found = {"plain": plain, "drawing": trained(True), "again": trained(True)}
+    states = {"plain": plain, "drawing": trained(True), "again": trained(True)}
     assert torch.get_num_threads() == 1
     tick(rank(), world_size())
-    for name, state in found.items():
+    for name, state in states.items():
         save_file({key: value.clone() for key, value in state.items()}, folder / f"{name}-{rank()}.safetensors")
 
 
 def test_ranks_agree_repeat_and_do_what_one_process_does(tmp_path: Path) -> None:
     ticks: list[tuple[int, int]] = []
-    run_ranks(partial(each, tmp_path), 2, "cpu", lambda *told: ticks.append(told))
+    run_ranks(partial(run_both_nets, tmp_path), 2, "cpu", lambda *progress: ticks.append(progress))
     assert ticks == [(0, 2)]
-    found = {path.stem: load_file(path) for path in tmp_path.glob("*.safetensors")}
+    states = {path.stem: load_file(path) for path in tmp_path.glob("*.safetensors")}
     for name in ("plain", "drawing", "again"):
-        assert all(torch.equal(value, found[f"{name}-1"][key]) for key, value in found[f"{name}-0"].items()), name
-    assert all(torch.equal(value, found["again-0"][key]) for key, value in found["drawing-0"].items())
+        assert all(torch.equal(value, states[f"{name}-1"][key]) for key, value in states[f"{name}-0"].items()), name
+    assert all(torch.equal(value, states["again-0"][key]) for key, value in states["drawing-0"].items())
     alone, drawing = trained(False), trained(True)
-    torch.testing.assert_close(found["plain-0"], alone, rtol=TOLERANCE, atol=TOLERANCE)
-    assert not torch.allclose(found["drawing-0"]["curve"], drawing["curve"], rtol=TOLERANCE)  # their own dropout
-    made = module(False)  # how the parent gets at the weights
-    made.run(TrainerSettings("cpu"), data(30, 1), partial=Partial(tmp_path / "last.ckpt", 0))
-    assert all(torch.equal(value, found["plain-0"][key]) for key, value in made.model.state_dict().items())
+    torch.testing.assert_close(states["plain-0"], alone, rtol=TOLERANCE, atol=TOLERANCE)
+    assert not torch.allclose(
+        states["drawing-0"]["curve"], drawing["curve"], rtol=TOLERANCE
+    )  # ranks draw their own dropout
+    trained_module = module(False)  # how the parent gets at the weights
+    trained_module.run(TrainerSettings("cpu"), data(30, 1), partial=Partial(tmp_path / "last.ckpt", 0))
+    assert all(torch.equal(value, states["plain-0"][key]) for key, value in trained_module.model.state_dict().items())
 
 
 @given(n=st.integers(1, 40), world=st.integers(2, 9))
 def test_shares_are_the_batch(n: int, world: int) -> None:
     shares = [RankShard(number, world).select(torch.arange(n)) for number in range(world)]
-    own = [positions[weights > 0].tolist() for positions, weights in shares]
-    assert list(chain.from_iterable(own)) == list(range(n))
-    assert max(map(len, own)) - min(map(len, own)) <= 1
+    parts = [positions[weights > 0].tolist() for positions, weights in shares]
+    assert list(chain.from_iterable(parts)) == list(range(n))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert all(len(positions) >= min(2, n) for positions, _ in shares)
-    assert all(one >= other for one, other in pairwise(map(len, own)))
+    assert all(one >= other for one, other in pairwise(map(len, parts)))
     numbers = torch.arange(n).double() ** 2
     mean = sum((numbers[positions] * weights).sum() for positions, weights in shares) / world
     torch.testing.assert_close(mean, numbers.mean(), rtol=1e-6, atol=0)
@@ -106,8 +108,8 @@ def test_shares_are_moved_as_the_batch_is(n: int) -> None:
     shares = [batches(RankShard(number, 3)) for number in range(3)]
     for step, batch in enumerate(whole):
         for part in (0, 1):
-            own = [share[step][part][share[step][2] > 0] for share in shares]
-            assert torch.equal(torch.cat(own), batch[part])
+            parts = [share[step][part][share[step][2] > 0] for share in shares]
+            assert torch.equal(torch.cat(parts), batch[part])
 
 
 def diverge(tick: Tick) -> None:
@@ -121,7 +123,7 @@ def die(tick: Tick) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_rank_raises_is_raised() -> None:
+def test_an_error_of_a_rank_is_raised() -> None:
     with pytest.raises(DivergenceError, match="of 2: the loss was nan"):
         run_ranks(diverge, 2, "cpu", lambda *_: None)
 

@@ -43,13 +43,13 @@ class Net(nn.Module):
 
 
 @pytest.mark.parametrize("name", RAISES)
-def test_what_raises_is_found(name: str) -> None:
+def test_nondeterministic_operations_are_found(name: str) -> None:
     between, operation = RAISES[name]
     assert find_nondeterministic_operations(Net(between), (1, 8, 8)) == {operation}
 
 
 @pytest.mark.parametrize("name", REPEATS)
-def test_what_repeats_is_not(name: str) -> None:
+def test_deterministic_nets_have_none(name: str) -> None:
     before = torch.get_deterministic_debug_mode()
     assert find_nondeterministic_operations(Net(REPEATS[name]), (1, 8, 8)) == set()
     assert torch.get_deterministic_debug_mode() == before
@@ -59,7 +59,7 @@ def test_a_vgg_and_an_alexnet_are_refused_with_the_option_named() -> None:
     command = ["model=torchvision", "dataset.limit=300", "trainer=gpu", "cluster=slurm", "cluster.gpus=1"]
     with pytest.raises(ConfigError) as caught:
         preflight(CommandLine([*command, "model.name=vgg11", "dataset=cifar10"], False, None))
-    (problem,) = [each for each in caught.value.problems if each.startswith("trainer.")]
+    (problem,) = [text for text in caught.value.problems if text.startswith("trainer.")]
     assert problem.startswith("trainer.deterministic: expected false on a CUDA device with this model, whose _adaptive")
 
 
@@ -72,10 +72,12 @@ def test_on_this_machine_it_is_refused_where_auto_finds_a_gpu(monkeypatch: pytes
     preflight(CommandLine([*words, "trainer.deterministic=false"], False, None))
 
 
-def test_what_raises_all_the_same_is_told_in_one_line() -> None:
-    said = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic_algo"
+def test_an_error_during_training_is_reported_in_one_line() -> None:
+    message = (
+        "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_deterministic_algo"
+    )
     with pytest.raises(UnlearnError) as caught, explain_torch_errors("train original (seed 0)", "", "cuda"):
-        raise RuntimeError(said)
+        raise RuntimeError(message)
     assert str(caught.value) == (
         "train original (seed 0): trainer.deterministic: expected operations that repeat bit for bit on cuda, "
         "got cumsum_cuda_kernel; set trainer.deterministic=false, use trainer=cpu, or another model"

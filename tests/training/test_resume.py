@@ -86,7 +86,7 @@ def test_resumed_at_any_epoch_it_gives_the_same_bits(tmp_path: Path, recipe: Rec
         assert same(train(recipe, precision, partial), undisturbed)
 
 
-def test_stopped_again_and_again(tmp_path: Path) -> None:
+def test_a_training_can_be_stopped_repeatedly(tmp_path: Path) -> None:
     undisturbed, partial = train(ADAM, "32"), Partial(tmp_path / "last.ckpt", 0)
     seconds = []
     for epoch in range(2, EPOCHS + 1):
@@ -95,18 +95,18 @@ def test_stopped_again_and_again(tmp_path: Path) -> None:
         seconds.append(partial.read().seconds)
     assert same(train(ADAM, "32", partial), undisturbed)
     assert seconds[0] > 0
-    assert seconds == sorted(set(seconds))  # each attempt adds to what was spent before
+    assert seconds == sorted(set(seconds))  # number attempt adds to what was spent before
 
 
 @pytest.mark.parametrize("recipe", [SGD, ADAM])
-def test_what_was_finished_is_not_trained_again(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_finished_training_is_not_repeated(tmp_path: Path, recipe: Recipe) -> None:
     partial = Partial(tmp_path / "last.ckpt", 0)
     finished, ticks = train(recipe, "32", partial), []
     assert same(train(recipe, "32", partial, lambda done, total: ticks.append(done)), finished)
     assert ticks == []
 
 
-def test_nothing_is_written_before_it_is_time_to(tmp_path: Path) -> None:
+def test_nothing_is_written_before_the_interval_is_over(tmp_path: Path) -> None:
     partial = Partial(tmp_path / "last.ckpt", 3600)
     train(ADAM, "32", partial)
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def strange(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, flip_a_bit, empty, strange])
-def test_damage_is_told(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_damage_is_reported(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     partial = Partial(tmp_path / "last.ckpt", 0)
     train(ADAM, "32", partial)
     damage(partial.path)
@@ -141,7 +141,7 @@ def test_damage_is_told(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_other_versions_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     partial = Partial(tmp_path / "last.ckpt", 0)
     train(ADAM, "32", partial)
     monkeypatch.setattr(partials, "made_by", lambda: {"torch": "99.0"})
@@ -149,18 +149,18 @@ def test_other_versions_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         partial.read()
 
 
-def test_a_cluster_is_not_looked_at_and_signals_stay_whose_they_were(
+def test_cluster_variables_are_ignored_and_signal_handlers_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "x", "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}.items():
         monkeypatch.setenv(name, value)
     names, seen = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2), []
-    before = {each: signal.signal(each, lambda *_: None) for each in names}
+    before = {number: signal.signal(number, lambda *_: None) for number in names}
     try:
-        ours = [signal.getsignal(each) for each in names]
-        train(ADAM, "32", tick=lambda *_: seen.append([signal.getsignal(each) for each in names]))
+        ours = [signal.getsignal(number) for number in names]
+        train(ADAM, "32", tick=lambda *_: seen.append([signal.getsignal(number) for number in names]))
         assert seen == [ours] * EPOCHS
-        assert [signal.getsignal(each) for each in names] == ours
+        assert [signal.getsignal(number) for number in names] == ours
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -76,7 +76,7 @@ def ticks(done: int, total: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("recipe", [SGD, ADAM], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("make", [normalised, cnn, mlp, Tied])
-def test_each_learns_what_it_would_learn_alone(make: Make, recipe: Recipe, dtype: torch.dtype) -> None:
+def test_each_model_learns_what_it_would_learn_alone(make: Make, recipe: Recipe, dtype: torch.dtype) -> None:
     """Order, augmentation, dropout, running statistics, clipping and schedule: weights, buffers and curves."""
     stacked, loaders = group(make, dtype)
     alone, initial = copy.deepcopy(stacked), copy.deepcopy(stacked)
@@ -95,7 +95,7 @@ def test_each_learns_what_it_would_learn_alone(make: Make, recipe: Recipe, dtype
 
 
 @pytest.mark.parametrize("make", [normalised, cnn, mlp, Tied])
-def test_what_can_be_stacked_is_found_out_and_left_as_it_was(make: Make) -> None:
+def test_stackable_nets_are_recognised_and_stay_as_they_are(make: Make) -> None:
     models, loaders = group(make)
     before, state = copy.deepcopy(models), torch.get_rng_state()
     assert is_stackable(models, [next(loader.batches(0)) for loader in loaders])
@@ -140,7 +140,7 @@ class Odd(nn.Module):
         "cannot run",
     ],
 )
-def test_what_cannot_be_stacked_is_refused(how: str) -> None:
+def test_nets_that_cannot_be_stacked_are_refused(how: str) -> None:
     models, loaders = group(lambda: Odd(how))
     assert not is_stackable(models, [next(loader.batches(0)) for loader in loaders])
 
@@ -157,7 +157,7 @@ class Swapped(nn.Module):
         return x.transpose(0, 1).relu().transpose(0, 1)
 
 
-def test_stacking_is_for_small_steps() -> None:
+def test_only_small_steps_are_stacked() -> None:
     def batch(shape: tuple[int, int, int], size: int) -> Loader:
         images = torch.zeros(size, *shape, dtype=torch.uint8)
         return Loader(type(data(1, 0))(images, torch.zeros(size, dtype=torch.int64), torch.arange(size)), size, 0, "x")
@@ -171,7 +171,7 @@ def test_stacking_is_for_small_steps() -> None:
     assert not group_size(linear, next(batch((1, 10, 100), int(MAX_FLOPS["cpu"] / 2e5) + 1).batches(0)))
 
 
-def test_divergence_is_told() -> None:
+def test_divergence_is_reported() -> None:
     models, loaders = group(cnn)
     with pytest.raises(DivergenceError):
         fit_stacked(models, loaders, Recipe(30, 16, lr=1e4), data(30, 9), ticks)
