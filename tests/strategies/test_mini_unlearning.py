@@ -54,7 +54,7 @@ def chunks(n: int, size: int, epoch: int) -> list[Tensor]:
 
 
 def test_all_epochs_are_training_from_its_initialisation_without_the_forgotten(replayed: Finished) -> None:
-    stage, build_context = original(replayed), replayed.build_context
+    stage, build_context = original(replayed), replayed.context
     data, forget = stage.samples.load(build_context), replayed.outcome.plan.unlearned.forget.load(build_context)
     assert isinstance(data, Images)
     lost = torch.isin(data.index, forget.index)
@@ -83,7 +83,7 @@ def test_all_epochs_are_training_from_its_initialisation_without_the_forgotten(r
 @pytest.mark.parametrize("replays", [2, EPOCHS])
 def test_without_anyone_forgotten_it_ends_as_the_original(replayed: Finished, replays: int) -> None:
     """So the history holds weights, optimizer and schedule of the very training, and changes none of it."""
-    stage, build_context = original(replayed), replayed.build_context
+    stage, build_context = original(replayed), replayed.context
     history, data = History(stage, EPOCHS - replays), stage.samples.load(build_context)
     model = copy.deepcopy(history.load(build_context)).requires_grad_(True)
     assert bits(model) != bits(stage.load(build_context))
