@@ -385,7 +385,7 @@ def test_val_stands_for_a_missing_test(photos: Path) -> None:
     (photos / "test").rename(photos / "val")
     dataset = ImageFolder(root=str(photos), workers=0)
     assert complaints(dataset) == []
-    assert (dataset.test_size, dataset.test_folder) == (6, "val")
+    assert (dataset.test_size, dataset.folder("test")) == (6, "val")
     assert list(dataset.remarks()) == ["the test part is the folder val"]
 
 

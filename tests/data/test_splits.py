@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -192,6 +193,30 @@ def test_another_seed_draws_others_around_a_checkpoint() -> None:
     one, other = (Population(Digits(), seed, trained_on=TrainedOn("all")).draw() for seed in (0, 1))
     assert not torch.equal(one.holdout, other.holdout)
     assert torch.equal(one.member, other.member)
+
+
+def test_equal_populations_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with naming([5, 3]) as request:
+        first = Population.of(Digits(validation=0.07), 11, request).draw()
+        monkeypatch.setattr(torch, "randperm", lambda *_, **__: pytest.fail("drawn again"))
+        assert Population.of(Digits(validation=0.07), 11, request).draw() is first
+
+
+def test_a_list_that_changes_on_disk_is_drawn_again(tmp_path: Path) -> None:
+    path = tmp_path / "members.txt"
+    draws = []
+    for number, text in enumerate(("3\n4\n5\n", "3\n4\n6\n", "3\n4\n5\n")):
+        path.write_text(text)
+        os.utime(path, ns=(0, number))  # the same size: only the time tells one content from the next
+        draws.append(Population(Digits(), 12, trained_on=TrainedOn(str(path))).draw())
+    assert [draw.member.tolist() for draw in draws] == [[3, 4, 5], [3, 4, 6], [3, 4, 5]]
+    assert draws[2] is draws[0]
+
+
+def test_each_setting_of_a_population_changes_its_draw() -> None:
+    plain = Population(Digits(), 13).draw()
+    for dataset, seed in ((Digits(), 14), (Digits(limit=500), 13), (Digits(holdout=0.2), 13)):
+        assert not torch.equal(Population(dataset, seed).draw().member, plain.member)
 
 
 # Wrong labels

@@ -124,8 +124,12 @@ def test_what_means_one_thing_is_read(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("zeros.txt", "0007\n0003\n", ["'0007' (line 1: it fits 3 files: cat/0007.png, dog/0007.png, owl/0007.png)"]),
-        ("bare.txt", "0007.png\n", ["'0007.png' (line 1: it fits 3 files: cat/0007.png"]),
+        (
+            "zeros.txt",
+            "0007\n0003\n",
+            ["'0007' (line 1: it matches 3 files: cat/0007.png, dog/0007.png"],
+        ),
+        ("bare.txt", "0007.png\n", ["'0007.png' (line 1: it matches 3 files: cat/0007.png"]),
         ("pandas.csv", f"index,file\n0,{DOG}\n", ["'0' (line 2", f"'{DOG}' has index 43", "columns"]),
         ("objects.json", f'[\n{{"index": 0, "file": "{DOG}"}}]', ["line 2", "has index 43"]),
         ("duplicates.txt", f"{CAT}\n./{CAT}\n{DOG}\n", ["each record once", "repeated 7 (line 1 and line 2)"]),
@@ -133,7 +137,7 @@ def test_what_means_one_thing_is_read(
         ("case.txt", "train/cat/0007.PNG\n", ["line 1", "nearest: cat/0007.png"]),
         ("test.txt", "test/cat/0001.png\n", ["line 1: a file of the test part"]),
         ("test_glob.txt", "test/cat/*.png\n", ["line 1"]),
-        ("range.txt", "0-9\n", ["'0-9' (line 1: one record a line)"]),
+        ("range.txt", "0-9\n", ["'0-9' (line 1: write one record per line)"]),
         ("unclosed.csv", 'index\n"1\n2\n3\n', ["a quote that is not closed on line 2"]),
         ("unclosed.txt", f'{CAT}\n"{DOG}\n', ["not one name in quotes, on line 2"]),
         ("two.csv", "index\n1,2\n", ["2 values under 1 column names on line 2"]),
@@ -155,7 +159,7 @@ def test_what_means_one_thing_is_read(
         ("matrix.npy", npy(np.array([[7]])), ["shape (1, 1)"]),
         ("object.npy", npy(np.array([{}], dtype=object)), ["an unreadable array (Object arrays cannot be loaded"]),
         ("cut.npy", npy(np.arange(9))[:-9], ["an unreadable array"]),
-        ("two.npy", npy(np.arange(2)) + npy(np.arange(3)), ["152 more bytes behind the array"]),
+        ("two.npy", npy(np.arange(2)) + npy(np.arange(3)), ["152 bytes after the array"]),
         ("dict.pt", saved(lambda file: torch.save({"a": 1}, file)), ["a dict, not a tensor of integers"]),
         ("two.npz", saved(lambda file: np.savez(file, a=np.arange(2))), ["a zip archive (as .npz and .xlsx are)"]),
         ("list.tar", tarred(b"7\n"), ["a tar archive: unpack it first"]),
@@ -176,8 +180,8 @@ def test_what_is_not_clear_is_refused_with_its_line(
     ("name", "content", "words"),
     [
         ("split.csv", f"file,split\n{CAT},train\n{DOG},test\n", ["'split' with train (line 2), test (line 3)"]),
-        ("test.csv", "index,Split\n7,test\n43,test\n", ["'Split' with test (line 2), where all rows count"]),
-        ("zero.csv", "index;forget\n7;0\n", ["'forget' with 0 (line 2)", "leave out the rows that are not meant"]),
+        ("test.csv", "index,Split\n7,test\n43,test\n", ["'Split' with test (line 2), although all rows count"]),
+        ("zero.csv", "index;forget\n7;0\n", ["'forget' with 0 (line 2)", "remove the rows that it leaves out"]),
         ("marks.csv", "index,forget\n7,x\n43,\n", ["'forget' with x (line 2), nothing (line 3)"]),
         ("keep.csv", "index,keep\n7,yes\n", ["'keep' with yes (line 2)"]),
         ("is_test.tsv", "index\tisTest\n7\tTrue\n", ["'isTest' with true (line 2)"]),
@@ -368,12 +372,12 @@ def test_a_folder_or_a_pattern_with_files_of_a_drawn_test_part_is_refused(
     flat: ImageFolder, tmp_path: Path, line: str
 ) -> None:
     first, second = (name for name in flat.names("test") if name.startswith("cat/"))
-    with pytest.raises(DataError, match=rf"\(line 1: 2 of its 10 files are of the test part: {first}, {second}\)"):
+    with pytest.raises(DataError, match=rf"\(line 1: 2 of its 10 files are in the test part: {first}, {second}\)"):
         find_records(write(tmp_path, "list.txt", line), flat, KEY)
 
 
 def test_a_request_that_is_a_folder_with_a_drawn_test_part_is_refused(flat: ImageFolder) -> None:
-    with pytest.raises(DataError, match="1 of its 5 files are of the test part: dog/b"):
+    with pytest.raises(DataError, match="1 of its 5 files are in the test part: dog/b"):
         find_records(Path(flat.root) / "dog", flat, KEY)
 
 

@@ -53,7 +53,7 @@ def drawn(forget: Relabel, dataset: Dataset = DIGITS) -> tuple[ForgetSplit, Tens
 def test_corrections_are_read_by_the_names_of_their_columns(tmp_path: Path, text: str) -> None:
     found = find_corrections(file(tmp_path, text), DIGITS, "forget.file")
     assert (found.index.tolist(), found.wrong.tolist(), found.right.tolist()) == ([4, 17], [4, 7], [9, 3])
-    assert found.records.named == ("4", "17")
+    assert found.records.names == ("4", "17")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_good_corrections_have_no_problems(tmp_path: Path) -> None:
 
 def test_without_a_file_there_must_be_label_noise() -> None:
     (found,) = problems(None)
-    assert found.startswith("dataset.label_noise: expected a share above 0")
+    assert found.startswith("dataset.label_noise: expected a fraction above 0")
     assert "forget.file" in found
 
 
@@ -160,7 +160,7 @@ def test_records_of_a_folder_go_by_name(tmp_path: Path) -> None:
     text = "file,wrong,right\ntrain/digit1/3.png,1,2\ndigit0/2.png,0,1\n"
     found = find_corrections(file(tmp_path, text), dataset, "forget.file")
     assert found.index.tolist() == [dataset.find("digit0/2.png"), dataset.find("digit1/3.png")]
-    assert (found.right.tolist(), found.records.named) == ([1, 2], ("digit0/2.png", "train/digit1/3.png"))
+    assert (found.right.tolist(), found.records.names) == ([1, 2], ("digit0/2.png", "train/digit1/3.png"))
 
 
 @pytest.mark.parametrize("number", ["1", "1.0", "1.000e+00"])

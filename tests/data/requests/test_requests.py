@@ -244,7 +244,7 @@ def test_hard_takes_the_highest_losses() -> None:
 
 def test_mislabelled_needs_label_noise() -> None:
     (found,) = problems(Mislabelled())
-    assert found.startswith("dataset.label_noise: expected a share above 0")
+    assert found.startswith("dataset.label_noise: expected a fraction above 0")
     assert problems(Mislabelled(), dataset=Digits(label_noise=0.1)) == []
 
 
@@ -323,7 +323,9 @@ def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: P
     for path in list((tmp_path / "starved" / "test").rglob("*.png"))[2:]:
         path.unlink()
     (found,) = map(str, TrainedOn("all").check(starved))
-    assert found.startswith("checkpoint.trained_on: expected records that leave validation and holdout")
+    assert found.startswith(
+        "checkpoint.trained_on: expected records that leave enough others for validation and holdout"
+    )
     assert "0 remaining in the training part, 2 test images" in found
 
 

@@ -89,7 +89,8 @@ def write_cache(path: Path, content: bytes) -> None:
 def _read_cache(path: Path | None, count: int) -> bytes | None:
     if path is None or not path.is_file():
         return None
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read()
     return content if len(content) == count * DIGEST_BYTES else None
 
 

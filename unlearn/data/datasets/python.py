@@ -1,4 +1,4 @@
-"""A data set of one's own: a Python function that gives it."""
+"""A data set from a user-supplied Python function."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from unlearn.data.datasets.own import UserDataset, fit
 from unlearn.data.stream import Stream
 
 CONTRACT = (
-    "a function (**dataset.arguments) that gives a training and a test part: sequences of (image, label), or pairs "
+    "a function (**dataset.arguments) that returns a training and a test part: sequences of (image, label), or pairs "
     "(images, labels)"
 )
 
 
 @dataclass(frozen=True)
 class Python(UserDataset):
-    """`function(**arguments)` gives the training and the test part.
+    """A user-supplied function, `factory(**arguments)`, that returns the training and the test part.
 
     A part is a sequence of (image, label), such as a `torch.utils.data.Dataset` with a length, or a pair of all images
     and all labels. Images are PIL images, or bytes (uint8 tensors or arrays) [c, h, w] or [h, w]; labels are integers
-    from 0. Labels are taken from `targets` or `labels` where a part has them, and by going through it otherwise.
-    The key holds the labels, and a hash of the function's source and of what it imports from beside it. Images are not
-    read for it: the store remembers those that it was filled with (of a streamed part, some of them) and refuses others
-    whenever it reads them.
+    from 0. Labels are the attribute `targets` or `labels` of a part if it has one; otherwise all items are read.
+    Keys hold the labels, and a hash of the source of the function and of the modules that it imports from its folder.
+    They do not depend on the images: the store records a hash of the images that it was filled with (of some images if
+    the part is streamed) and refuses other images when it reads them.
     """
 
     factory: str = ""  # package.module:function, installed or in the current directory
@@ -53,15 +53,15 @@ class Python(UserDataset):
 
     @property
     def pin(self) -> str:
-        told = json.dumps([self.identity(), self.arguments, self.shape], sort_keys=True)
-        return f"python-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        identity = json.dumps([self.identity(), self.arguments, self.shape], sort_keys=True)
+        return f"python-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     @property
     def _parts(self) -> tuple[Pairs, Pairs]:
-        return _made(self.factory, json.dumps(self.arguments, sort_keys=True))
+        return _call_factory(self.factory, json.dumps(self.arguments, sort_keys=True))
 
     def identity(self) -> dict[str, Any]:
-        """The function's source, and the labels."""
+        """Hashes of the source of the function and of the labels, for the key."""
         labels = [hashlib.sha256(part.labels.numpy()).hexdigest() for part in self._parts]  # type: ignore[arg-type]
         return {"source": source_hash(self.factory, "dataset.factory"), "labels": labels}
 
@@ -79,9 +79,9 @@ class Python(UserDataset):
         except UnlearnError as error:
             yield str(error)
             return
-        found = list(_unfit(parts))
-        yield from found
-        if not found:
+        problems = list(_find_label_problems(parts))
+        yield from problems
+        if not problems:
             yield from super().check()
 
     def parts(self) -> tuple[Stream, Stream]:
@@ -93,7 +93,7 @@ class Python(UserDataset):
 
 @dataclass(frozen=True)
 class Pairs:
-    """One part: its items, of which image i is the first of item i or item i itself, and labels int64 [n]."""
+    """One part: items and labels int64 [n]; image i is item i, or the first element of item i."""
 
     items: Any
     labels: Tensor
@@ -101,7 +101,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Decode:
-    """Image i of a part: uint8 [channels, size, size]."""
+    """Decodes image i of a part: uint8 [channels, size, size]."""
 
     items: Any
     size: int
@@ -112,14 +112,14 @@ class Decode:
             item = self.items[i]
             image = item[0] if isinstance(item, tuple | list) else item
             return fit(_pixels(image), self.channels, self.size)
-        except Exception as error:  # a data set of one's own may fail in any way
+        except Exception as error:  # a user-supplied data set may raise anything
             raise DataError(
                 f"dataset.factory: expected images or bytes, got {error_location(error)} as image {i}"
             ) from error
 
 
 def _pixels(image: Any) -> Tensor:
-    """uint8 [c, h, w] or [h, w] of a tensor, an array or a PIL image, which alone has its channels last."""
+    """Convert a tensor, an array or a PIL image, whose channels come last, to uint8 [c, h, w] or [h, w]."""
     if isinstance(image, Tensor):
         return image
     pixels = torch.from_numpy(np.array(image))
@@ -127,17 +127,17 @@ def _pixels(image: Any) -> Tensor:
 
 
 @lru_cache(maxsize=2)
-def _made(factory: str, arguments: str) -> tuple[Pairs, Pairs]:
-    """What the function gives, called once for all cells of a grid.
+def _call_factory(factory: str, arguments: str) -> tuple[Pairs, Pairs]:
+    """Call the user-supplied function, once for all jobs of a sweep.
 
     Raises:
-        DataError: it raised, or gave something else.
+        DataError: the function raised an exception, or returned something else.
     """
     build = load_function(factory, "dataset.factory")
     try:
         train, test = build(**json.loads(arguments))
         return _pairs(train), _pairs(test)
-    except Exception as error:  # a function of one's own may fail in any way
+    except Exception as error:  # a user-supplied function may raise anything
         raise DataError(f"dataset.factory: expected {CONTRACT}, got {error_location(error)}") from error
 
 
@@ -146,27 +146,27 @@ def _pairs(part: Any) -> Pairs:
         images, labels = part
         return Pairs(images, _integers(labels))
     labels = getattr(part, "targets", getattr(part, "labels", None))
-    found = _integers([part[i][1] for i in range(len(part))] if labels is None else labels)
-    if len(found) != len(part):
-        raise TypeError(f"{len(found)} labels of {len(part)} images")
-    return Pairs(part, found)
+    labels = _integers([part[i][1] for i in range(len(part))] if labels is None else labels)
+    if len(labels) != len(part):
+        raise TypeError(f"{len(labels)} labels of {len(part)} images")
+    return Pairs(part, labels)
 
 
 def _integers(labels: Sequence[int] | Tensor) -> Tensor:
-    found = torch.as_tensor(labels)
-    if found.ndim != 1 or (found.is_floating_point() and len(found)):
-        raise TypeError(f"labels of type {found.dtype} and shape {tuple(found.shape)}, not one integer an image")
-    return found.long()
+    tensor = torch.as_tensor(labels)
+    if tensor.ndim != 1 or (tensor.is_floating_point() and len(tensor)):
+        raise TypeError(f"labels of type {tensor.dtype} and shape {tuple(tensor.shape)}, not one integer per image")
+    return tensor.long()
 
 
-def _unfit(parts: tuple[Pairs, Pairs]) -> Iterator[Problem]:
+def _find_label_problems(parts: tuple[Pairs, Pairs]) -> Iterator[Problem]:
     train, test = (part.labels for part in parts)
     if not len(train) or not len(test):
         got = f"{len(train)} and {len(test)}"
         yield Problem("dataset.factory", "images in the training and the test part", got)
         return
-    known, asked = (sorted(set(labels.tolist())) for labels in (train, test))
-    if len(known) < 2 or known != list(range(len(known))):
-        yield Problem("dataset.factory", "two or more classes, labelled 0 to C - 1", abbreviate(known))
-    elif not set(asked) <= set(known):
-        yield Problem("dataset.factory", f"test labels from 0 to {known[-1]}", abbreviate(asked))
+    classes, test_classes = (sorted(set(labels.tolist())) for labels in (train, test))
+    if len(classes) < 2 or classes != list(range(len(classes))):
+        yield Problem("dataset.factory", "two or more classes, labelled 0 to C - 1", abbreviate(classes))
+    elif not set(test_classes) <= set(classes):
+        yield Problem("dataset.factory", f"test labels from 0 to {classes[-1]}", abbreviate(test_classes))

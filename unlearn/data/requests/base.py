@@ -1,4 +1,4 @@
-"""What a request to forget is: a rule or a list that picks the forget set."""
+"""The interface of a request to forget: a rule or a list that picks the forget set."""
 
 from __future__ import annotations
 
@@ -20,43 +20,51 @@ class Forget(ABC):
     """A rule that picks the forget set out of the training data D."""
 
     ranks: ClassVar[bool] = False  # needs the losses of a proxy model
-    whole_class: ClassVar[bool] = False  # all of a class, so that none of it is retained
-    relabels: ClassVar[bool] = False  # asks for other labels: the samples are learnt anew instead of forgotten
+    whole_class: ClassVar[bool] = False  # picks a whole class, so that none of it is retained
+    relabels: ClassVar[bool] = False  # corrects labels: the samples are learnt under new labels, not forgotten
 
     @property
     def explicit(self) -> bool:
-        """Whether it names its records; they are kept out of validation and holdout."""
+        """Whether the request names its records; they are kept out of validation and holdout."""
         return False
 
     def requested(self, dataset: Dataset) -> Tensor:
-        """Indices int64 that the request names, sorted; empty for a rule."""
+        """Indices int64 of the records that the request names, sorted; empty for a rule."""
         del dataset
         return torch.empty(0, dtype=torch.int64)
 
     def digest(self, dataset: Dataset) -> str | None:
-        """Hash of what it asks for besides whom it names; None where its fields tell all that there is."""
+        """Hash of the request beyond its fields and its records, such as new labels; None if there is nothing more."""
         del dataset
         return None
 
     def size(self, population: Population) -> int | None:
-        """How many it picks in that population; None where only labels or losses tell."""
+        """Size of the forget set in a population; None if it depends on labels or losses."""
         del population
         return None
 
     def resolved(self, dataset: Dataset) -> Forget:
-        """The same request with numbers for names of classes."""
+        """The same request, with names of classes replaced by numbers."""
         del dataset
         return self
 
     def check(self, population: Population) -> Iterator[Problem | str]:
-        """Problems with this request in that population, found before anything is computed."""
+        """Find the problems of this request in a population, before anything is computed."""
         del population
         yield from ()
 
     @abstractmethod
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
-        """The forget set: part of `candidates.index`."""
+        """Pick the forget set.
+
+        Args:
+            candidates: the training data D.
+            seed: the seed of a random rule.
+
+        Returns:
+            Indices int64, a subset of `candidates.index`.
+        """
 
     def corrected(self, candidates: Candidates) -> Tensor:
-        """The candidates' labels int64 [n] once the request is granted: as they were, unless it `relabels`."""
+        """Labels int64 [n] of the candidates after the request: unchanged, unless the request `relabels`."""
         return candidates.labels

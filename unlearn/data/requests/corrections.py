@@ -1,4 +1,4 @@
-"""Files that correct labels of records of the training part."""
+"""Reads files that correct labels of the training part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABELS = ("wrong", "right")  # columns of class numbers from 0, or of names of c
 
 @dataclass(frozen=True)
 class Corrections:
-    """Records, sorted by index, and their labels int64 [n]."""
+    """Records, sorted by index, with their wrong and right labels, int64 [n]."""
 
     records: RecordList
     wrong: Tensor
@@ -36,59 +36,70 @@ class Corrections:
         """Indices int64 [n] of the records."""
         return self.records.index
 
-    def of(self, labels: Tensor, positions: list[int]) -> str:
-        """Labels at some positions, each with its record and its place in the file."""
-        return abbreviate([f"{labels[i]} for record {self._shown(i)}" for i in positions])
+    def format_labels(self, labels: Tensor, positions: list[int]) -> str:
+        """Format labels at given positions, each with its record and its location in the file."""
+        return abbreviate([f"{labels[i]} for record {self._format_record(i)}" for i in positions])
 
-    def _shown(self, position: int) -> str:
-        return f"{self.records.named[position]} ({self.records.where[position]})"
+    def _format_record(self, position: int) -> str:
+        return f"{self.records.names[position]} ({self.records.locations[position]})"
 
     def digest(self) -> str:
-        """Hash of what is corrected, however the file names the records."""
+        """Hash of the corrections; it does not depend on how the file names the records."""
         return hashlib.sha256(torch.stack([self.index, self.wrong, self.right]).numpy()).hexdigest()  # type: ignore[arg-type]
 
     def verify(self, labels: Tensor, key: str) -> None:
-        """Hold `wrong` against the labels int64 [n] that the original was trained on.
+        """Compare `wrong` with the labels that the original was trained on.
+
+        Args:
+            labels: int64 [n], of the records.
+            key: the config key that the message names.
 
         Raises:
-            DataError: they differ; the message names the config's `key` and the records.
+            DataError: a label differs; the message names the records.
         """
-        off = (self.wrong != labels).nonzero()[:, 0].tolist()
-        if off:
-            shown = abbreviate([f"{self.wrong[i]} for record {self._shown(i)}, trained on as {labels[i]}" for i in off])
-            raise DataError(f"{key}: expected as `wrong` the label that the original was trained on, got {shown}")
+        different = (self.wrong != labels).nonzero()[:, 0].tolist()
+        if different:
+            got = abbreviate(
+                [f"{self.wrong[i]} for record {self._format_record(i)}, trained on as {labels[i]}" for i in different]
+            )
+            raise DataError(f"{key}: expected as `wrong` the label that the original was trained on, got {got}")
 
 
 def find_corrections(path: Path, dataset: Dataset, key: str) -> Corrections:
-    """What a file corrects: one record a line, in the columns `index` or `file`, `wrong` and `right`.
+    """Read the corrections in a file: one record per row, with the columns `index` or `file`, `wrong` and `right`.
 
-    JSON holds a list of objects with these keys, or an object of lists of one length; JSON lines an object a line.
+    JSON is a list of objects with these keys, or an object of lists of equal length; JSON lines has one object per
+    line.
+
+    Args:
+        path: the file.
+        dataset: the data set of the records.
+        key: the config key that messages name.
 
     Raises:
-        DataError: it cannot be read, or the data set has no record of a name in it.
+        DataError: the file cannot be read, or names a record that the data set does not have.
     """
     return read_cached(_find, path, dataset, key)
 
 
 def find_correction_problems(path: Path, dataset: Dataset, key: str) -> Iterator[Problem | str]:
-    """What is wrong with corrections for that data set, as far as can be told without its labels."""
+    """Find the problems of a file of corrections for a data set, without the labels of the data set."""
     try:
-        found = find_corrections(path, dataset, key)
+        corrections = find_corrections(path, dataset, key)
     except DataError as error:
         yield str(error)
         return
-    yield from find_record_problems(found.records, path, dataset, key)
+    yield from find_record_problems(corrections.records, path, dataset, key)
     for column in LABELS:
-        labels: Tensor = getattr(found, column)
+        labels: Tensor = getattr(corrections, column)
         outside = (labels < 0) | (labels >= dataset.classes)
         if outside.any():
             expected = f"classes from 0 to {dataset.classes - 1} as `{column}`"
-            yield Problem(key, expected, found.of(labels, outside.nonzero()[:, 0].tolist()))
-    same = found.wrong == found.right
-    if same.any():
-        yield Problem(
-            key, "another class as `right` than as `wrong`", found.of(found.right, same.nonzero()[:, 0].tolist())
-        )
+            yield Problem(key, expected, corrections.format_labels(labels, outside.nonzero()[:, 0].tolist()))
+    same = (corrections.wrong == corrections.right).nonzero()[:, 0].tolist()
+    if same:
+        got = corrections.format_labels(corrections.right, same)
+        yield Problem(key, "another class as `right` than as `wrong`", got)
 
 
 def _find(path: Path, dataset: Dataset, key: str) -> Corrections:
@@ -99,10 +110,10 @@ def _find(path: Path, dataset: Dataset, key: str) -> Corrections:
     except (ValueError, RecursionError) as error:
         expected = f"a CSV or JSON with the columns {' or '.join(COLUMNS)}, {' and '.join(LABELS)}"
         raise DataError(f"{key}: expected {expected}, got {error} in {path}") from error
-    listed = locate(records, path, dataset, key, several=False)
-    order = listed.index.argsort(stable=True)
+    located = locate(records, path, dataset, key, allow_several=False)
+    order = located.index.argsort(stable=True)
     labels = torch.tensor([wrong, right], dtype=torch.int64)[:, order]
-    return Corrections(listed.taken(order), labels[0], labels[1])
+    return Corrections(located.take(order), labels[0], labels[1])
 
 
 def _table_of_csv(text: str) -> Table:
@@ -117,22 +128,21 @@ TABLES: dict[str, Callable[[str], Table]] = {
 
 
 def _columns(table: Table, dataset: Dataset) -> tuple[list[Record], list[int], list[int]]:
-    """Records, wrong and right labels, by row.
+    """Read the record, the wrong and the right label of each row.
 
     Raises:
-        ValueError: a column is not there, or a row holds no record or no label.
+        ValueError: a column is missing, or a row has no record or no label.
     """
-    places = [table.position(column) for column in LABELS]
-    named = columns_of(table.columns)
-    missing = [column for column, place in zip(LABELS, places, strict=True) if place is None]
-    missing += [] if named else [" or ".join(COLUMNS)]
+    positions = [table.position(column) for column in LABELS]
+    missing = [column for column, position in zip(LABELS, positions, strict=True) if position is None]
+    missing += [] if columns_of(table.columns) else [" or ".join(COLUMNS)]
     if missing:
-        there = table.columns or next((cells for _, cells in table.rows), ())
-        raise ValueError(f"no column {', '.join(missing)} among {', '.join(map(repr, there[:8])) or 'none'}")
+        columns = table.columns or next((cells for _, cells in table.rows), ())
+        raise ValueError(f"no column {', '.join(missing)} among {', '.join(map(repr, columns[:8])) or 'none'}")
     records = table.records(LABELS)
     wrong, right = (
-        [_label(cells[place or 0], column, line, dataset) for line, cells in table.cells()]
-        for column, place in zip(LABELS, places, strict=True)
+        [_label(cells[position or 0], column, line, dataset) for line, cells in table.cells()]
+        for column, position in zip(LABELS, positions, strict=True)
     )
     return records, wrong, right
 

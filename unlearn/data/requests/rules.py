@@ -1,4 +1,4 @@
-"""Requests that state a rule: a random draw, a class, wrong labels."""
+"""Requests by a rule: a random draw, a class, hard samples, wrong labels."""
 
 from __future__ import annotations
 
@@ -20,59 +20,62 @@ from unlearn.data.requests.classes import class_number
 
 @dataclass(frozen=True)
 class Counted(Forget):
-    """A rule that takes a share of D, or a number of images."""
+    """A rule that picks a fraction of D, or a number of images."""
 
     share: float | None = fraction(0.1, zero=False)  # of D
-    count: int | None = at_least(1, None)  # of images; given, it replaces share
+    count: int | None = at_least(1, None)  # of images; replaces share
 
-    def wanted(self, n: int) -> int:
-        """How many of `n`; at least one."""
+    def count_of(self, n: int) -> int:
+        """Number of images to pick of `n`; at least one."""
         return self.count if self.count is not None else max(1, round((self.share or 0) * n))
 
     def size(self, population: Population) -> int:
-        return self.wanted(population.members)
+        return self.count_of(population.members)
 
     def check(self, population: Population) -> Iterator[Problem | str]:
         members = population.members
         if self.share is None and self.count is None:
             yield Problem("forget.share", "a fraction in (0, 1), or a forget.count", None)
-        elif self.wanted(members) >= members:
+        elif self.count_of(members) >= members:
             key, got = ("share", self.share) if self.count is None else ("count", self.count)
             yield Problem(f"forget.{key}", f"fewer than all {members} images of the training data", got)
 
 
 @dataclass(frozen=True)
 class Random(Counted):
-    """Random-sample forgetting: a uniform draw out of D."""
+    """Random-sample forgetting: a uniform draw from D."""
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         n = len(candidates.index)
-        return candidates.index[torch.randperm(n, generator=stream(seed, "forget"))[: self.wanted(n)]]
+        return candidates.index[torch.randperm(n, generator=stream(seed, "forget"))[: self.count_of(n)]]
 
 
 @dataclass(frozen=True)
 class Hard(Counted):
-    """The images of D that a proxy model gets most wrong: a model of the same recipe, trained on D, that is neither
-    the original nor judged by (our choice). They are what is memorised rather than generalised to."""
+    """The images of D with the largest loss under a proxy model, which are memorised rather than generalised to.
+
+    The proxy is trained on D with the same recipe; it is neither the original nor one of the models that are compared
+    [ours].
+    """
 
     ranks = True
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         assert candidates.loss is not None, "forget=hard needs the losses of a proxy"
         hardest = candidates.loss.argsort(descending=True, stable=True)
-        return candidates.index[hardest[: self.wanted(len(hardest))]]
+        return candidates.index[hardest[: self.count_of(len(hardest))]]
 
 
 @dataclass(frozen=True)
 class ClassWise(Forget):
-    """Class-wise forgetting: everything in D with one label."""
+    """Class-wise forgetting: all samples of D with one label."""
 
     whole_class = True
 
     class_index: int | str = checked(0, "a class: a number >= 0, or a name", lambda v: isinstance(v, str) or v >= 0)
 
     def resolved(self, dataset: Dataset) -> ClassWise:
-        """With the number of its class, from which keys are made; as it is where it names none."""
+        """Replace the name of the class by its number, which keys hold; unchanged if there is no such class."""
         try:
             return replace(self, class_index=class_number(self.class_index, dataset))
         except ValueError:
@@ -94,7 +97,7 @@ class ClassWise(Forget):
 
 @dataclass(frozen=True)
 class Subclass(Forget):
-    """Sub-class forgetting: everything in D of one of the finer classes beneath coarse labels."""
+    """Sub-class forgetting: all samples of D of one of the finer classes below coarse labels."""
 
     subclass: str = MISSING  # its name, or its number
 
@@ -116,7 +119,7 @@ class Subclass(Forget):
 
 @dataclass(frozen=True)
 class Mislabelled(Forget):
-    """Corrective unlearning: everything in D whose label is wrong by `dataset.label_noise`."""
+    """Corrective unlearning: all samples of D that `dataset.label_noise` mislabelled."""
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         return candidates.mislabelled
@@ -124,4 +127,4 @@ class Mislabelled(Forget):
     def check(self, population: Population) -> Iterator[Problem | str]:
         noise = population.dataset.label_noise
         if noise == 0:
-            yield Problem("dataset.label_noise", "a share above 0, so that forget=mislabelled finds something", noise)
+            yield Problem("dataset.label_noise", "a fraction above 0, so that there are mislabelled samples", noise)

@@ -1,4 +1,4 @@
-"""Arrays of indices: `.npy` files and tensors that torch saved, neither of them unpickled."""
+"""Reads arrays of indices from `.npy` and torch files without running code in them."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from unlearn.data.requests.records.record import Record, record
 
 
 def records_of_npy(content: bytes) -> list[Record]:
-    """The records of an array of integers, or of names, as `numpy.save` writes it.
+    """Read an array of integers or names that `numpy.save` wrote.
 
     Raises:
-        ValueError: it is damaged, or holds something else.
+        ValueError: the file is damaged, or holds something else.
     """
     try:
         file = io.BytesIO(content)
         array = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # the reader raises whatever a damaged file leads it to
+    except Exception as error:  # a damaged file can raise anything
         raise ValueError(f"an unreadable array ({first_line(error)})") from error
-    if behind := len(content) - file.tell():
-        raise ValueError(f"{behind} more bytes behind the array, which may be a second one,")
+    if extra := len(content) - file.tell():
+        raise ValueError(f"{extra} bytes after the array, perhaps a second array,")
     return _records(array)
 
 
 def records_of_torch(content: bytes) -> list[Record]:
-    """The records of a tensor of integers, as `torch.save` writes it.
+    """Read a tensor of integers that `torch.save` wrote.
 
     Raises:
-        ValueError: it is damaged, or holds something else.
+        ValueError: the file is damaged, or holds something else.
     """
     try:
-        # weights_only builds tensors and plain containers, nothing else.
+        # weights_only builds only tensors and plain containers.
         payload = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")  # noqa: TID251
-    except Exception as error:  # the reader raises whatever a damaged file leads it to, and advice to run its code
+    except Exception as error:  # a damaged file can raise anything, also advice to run its code
         raise ValueError("a damaged file, or one that holds more than a tensor") from error
     if not isinstance(payload, torch.Tensor):
         raise ValueError(f"a {type(payload).__name__}, not a tensor of integers,")

@@ -1,4 +1,4 @@
-"""What a list of records holds, as bytes and as text: gzip, byte order marks and encodings."""
+"""Reads the bytes and the text of a list of records: gzip, byte order marks and encodings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unlearn.core.errors import DataError
 
-MARKS = {  # UTF-32's first: its mark begins with UTF-16's
+MARKS = {  # UTF-32 first, because its mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -17,7 +17,7 @@ MARKS = {  # UTF-32's first: its mark begins with UTF-16's
 }
 
 
-FORMATS = {  # first bytes -> what begins with them, and is no text
+FORMATS = {  # first bytes -> the format, none of which is text
     b"PK\x03\x04": "a zip archive (as .npz and .xlsx are): save one array as .npy, or the list as CSV",
     b"\x93NUMPY": "a NumPy array: name it .npy",
     b"\x1f\x8b": "a gzip file: name it .gz",
@@ -29,17 +29,24 @@ FORMATS = {  # first bytes -> what begins with them, and is no text
 }
 TAR = slice(257, 262), b"ustar"
 
-LIMIT = 256 * 2**20  # bytes: a few kilobytes of gzip can hold more than the memory does
+LIMIT = 256 * 2**20  # bytes; a few kilobytes of gzip can decompress to more than the memory
 
 
 def read_bytes(path: Path, key: str) -> tuple[bytes, str]:
-    """The content of a file, and its suffix in lower case; `.gz` is decompressed and dropped from the suffix.
+    """Read a file; `.gz` is decompressed.
+
+    Args:
+        path: the file.
+        key: the config key that messages name.
+
+    Returns:
+        The content, and the suffix in lower case without `.gz`.
 
     Raises:
-        DataError: the file is missing, unreadable, not gzip or too large; the message names the config's `key`.
+        DataError: the file is missing, unreadable, not gzip or too large.
     """
     try:
-        if path.exists() and not path.is_file():  # to read a pipe would wait for ever
+        if path.exists() and not path.is_file():  # reading a pipe would never end
             raise OSError("not a regular file")
         is_compressed = path.suffix.lower() == ".gz"
         with gzip.open(path) if is_compressed else path.open("rb") as file:
@@ -52,29 +59,34 @@ def read_bytes(path: Path, key: str) -> tuple[bytes, str]:
 
 
 def decode(content: bytes, path: Path, key: str) -> str:
-    """Text in UTF-8, or in the encoding of its byte order mark.
+    """Decode text in UTF-8, or in the encoding of its byte order mark.
+
+    Args:
+        content: the content of the file.
+        path: the file, which messages name.
+        key: the config key that messages name.
 
     Raises:
-        DataError: it is not such text; the message names the config's `key`, and the line.
+        DataError: the content is not such text; the message names the line.
     """
-    if kind := _format(content):
-        raise DataError(f"{key}: expected a readable text file, got {path}, {kind}")
+    if binary := _binary_format(content):
+        raise DataError(f"{key}: expected a readable text file, got {path}, {binary}")
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        found = f"bytes that are not {error.encoding.upper()} on line {line} of {path}"
-        raise DataError(f"{key}: expected a readable text file, got {found}") from error
+        got = f"bytes that are not {error.encoding.upper()} on line {line} of {path}"
+        raise DataError(f"{key}: expected a readable text file, got {got}") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DataError(f"{key}: expected a readable text file, got a NUL byte on line {line} of {path}")
     return text
 
 
-def _format(content: bytes) -> str:
-    """What the bytes are, if they are a known format other than text."""
-    place, mark = TAR
-    if content[place] == mark:
+def _binary_format(content: bytes) -> str:
+    """The format of the bytes if it is a known one other than text; empty otherwise."""
+    position, mark = TAR
+    if content[position] == mark:
         return "a tar archive: unpack it first"
     return next((name for start, name in FORMATS.items() if content.startswith(start)), "")

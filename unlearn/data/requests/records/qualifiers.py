@@ -1,5 +1,4 @@
-"""Columns that say which rows of a list are meant. A list is read whole, so rows that such a column leaves out would be
-taken too: lists with such a column are refused unless it leaves none out."""
+"""Refuses lists with a column that selects some of the rows, because every row of a list counts."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-Cell = tuple[str, str]  # where it is ("line 3"), and its text
+Cell = tuple[str, str]  # its location ("line 3"), and its text
 
 TRUE = {"1", "1.0", "true", "t", "yes", "y", "on"}
 FALSE = {"0", "0.0", "false", "f", "no", "n", "off"}
@@ -18,39 +17,48 @@ RETAIN = {"retain", "retained", "keep", "kept", "remain", "remaining"}
 SIDES = TRAINING | OTHER_PARTS | FORGET | RETAIN
 
 SPLITS = {"split", "subset", "part", "partition"}
-POSITIVE = FORGET | TRAINING | {"include", "included", "select", "selected"}  # true: the row is meant
+POSITIVE = FORGET | TRAINING | {"include", "included", "select", "selected"}  # true selects the row
 NEGATIVE = RETAIN | OTHER_PARTS | {"exclude", "excluded", "ignore", "ignored", "skip", "skipped"}
 FILLERS = {"is", "to", "should", "must", "do", "be", "in", "was", "not", "for"}
-OF_CLASSES = {"label", "labels", "class", "classes", "target", "targets", "category", "y"}  # 0 and 1 are numbers there
+OF_CLASSES = {
+    "label",
+    "labels",
+    "class",
+    "classes",
+    "target",
+    "targets",
+    "category",
+    "y",
+}  # 0 and 1 are classes
 COUNTS = {"", "id", "ids", "row", "unnamed", "number", "nr", "no"}
-SHOWN = 4  # values in a message
+MAX_SHOWN = 4  # values in a message
 
 
 def refuse_qualifiers(columns: Mapping[str, Iterable[Cell]]) -> None:
-    """Refuse a column that says of rows whether they are meant, if it leaves one out [ours].
+    """Refuse a column that selects some of the rows but not all [ours].
 
-    Such a column is named so (`split`, `forget`, `keep`, ...), or holds nothing but booleans or names of parts.
+    Such a column has a name like `split`, `forget` or `keep`, or holds only booleans or names of parts.
 
     Args:
-        columns: the cells of each column that names no record.
+        columns: the cells of each column that does not name records.
 
     Raises:
-        ValueError: it has several values, or one that contradicts the list, as split=test or forget=0.
+        ValueError: such a column has several values, or one that contradicts the list, as split=test or forget=0.
     """
     for name, cells in columns.items():
-        first: dict[str, str] = {}  # where each value is
-        for where, text in cells:
-            first.setdefault(text.strip().lower(), where)
-        if _leaves_out(name, set(first)):
-            places = [f"{value or 'nothing'} ({where})" for value, where in [*first.items()][:SHOWN]]
+        first: dict[str, str] = {}  # value -> location of the first cell with it
+        for location, text in cells:
+            first.setdefault(text.strip().lower(), location)
+        if _excludes_rows(name, set(first)):
+            values = [f"{value or 'nothing'} ({location})" for value, location in [*first.items()][:MAX_SHOWN]]
             raise ValueError(
-                f"the column {name!r} with {', '.join(places)}, where all rows count: "
-                "leave out the rows that are not meant, then the column,"
+                f"the column {name!r} with {', '.join(values)}, although all rows count: "
+                "remove the rows that it leaves out, then the column,"
             )
 
 
 def text_of(value: Any) -> str | None:
-    """A JSON value as a cell; None if it holds others."""
+    """The text of a JSON value; None for a list or an object."""
     if isinstance(value, bool):
         return str(value).lower()
     if value is None:
@@ -58,7 +66,7 @@ def text_of(value: Any) -> str | None:
     return str(value) if isinstance(value, int | float | str) else None
 
 
-def _leaves_out(name: str, values: set[str]) -> bool:
+def _excludes_rows(name: str, values: set[str]) -> bool:
     parts = [part for part in re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) if part]
     words, contradicting = values - {""}, _contradicting(parts)
     if not words:
@@ -71,7 +79,7 @@ def _leaves_out(name: str, values: set[str]) -> bool:
 
 
 def _contradicting(parts: list[str]) -> set[str] | None:
-    """The values that leave a row out under a name made of these words; None if the name says nothing."""
+    """The values that exclude a row in a column with these words in its name; None if the name selects nothing."""
     core = [part for part in parts if part not in FILLERS]
     if len(core) != 1:
         return None
@@ -84,7 +92,7 @@ def _contradicting(parts: list[str]) -> set[str] | None:
 
 
 def _vocabulary(parts: list[str]) -> set[str]:
-    """The values that make a column of another name one that says which rows are meant."""
+    """The values by which a column with another name selects rows."""
     if set(parts) <= COUNTS or set(parts) & {"id", "unnamed"}:
         return set()
     return SIDES if set(parts) & OF_CLASSES else SIDES | TRUE | FALSE

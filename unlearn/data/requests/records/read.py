@@ -1,4 +1,4 @@
-"""Files that list records of the training part: deletion requests, and what a checkpoint was trained on."""
+"""Reads files that list records: deletion requests, and the training data of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,21 +20,28 @@ QUOTED = r"""("([^"]+)"|'([^']+)')\s*(#.*)?"""
 
 
 def names_records(path: Path) -> bool:
-    """Whether a path names records itself instead of a list of them: a folder, a pattern, or an image."""
+    """Whether a path names records and not a list of them: a folder, a pattern, or an image."""
     is_pattern = any(sign in str(path) for sign in WILD) and not path.exists()
     return is_pattern or path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
 def read_records(path: Path, key: str) -> list[Record]:
-    """The records that a file lists, in its order, each by index, by name, or by both.
+    """Read the records in a file, in its order, each by index, by name, or by both.
 
-    Text: one a line, `#` starts a comment, quotes around a line make it a name. CSV: the columns `index` and `file` (or
-    `filename`, `path`), or the only column. JSON: a list, or a list under `indices` or `files`; an item may be an
-    object, and text is a name. `.npy`, `.pt`: a vector of integers, or of names in `.npy`. Any of them may be
-    compressed (`.gz`). A folder of images, a pattern (`photos/train/cat/*`) and an image name their records themselves.
+    - Text: one per line; `#` starts a comment, and quotes around a line make it a name.
+    - CSV: the columns `index` and `file` (or `filename`, `path`), or the only column.
+    - JSON: a list, or a list under `indices` or `files`; an item may be an object, and text is a name.
+    - `.npy`, `.pt`: a vector of integers, or of names in `.npy`.
+
+    All may be compressed (`.gz`). A folder of images, a pattern (`photos/train/cat/*`) and an image name their records
+    themselves.
+
+    Args:
+        path: the file, folder, pattern or image.
+        key: the config key that messages name.
 
     Raises:
-        DataError: the file is missing, or holds something else; the message names the config's `key` and the line.
+        DataError: the file is missing, or holds something else; the message names the line.
     """
     if names_records(path):
         return [Record("the request itself", file=f"{path}/" if path.is_dir() else str(path))]
@@ -48,25 +55,25 @@ def read_records(path: Path, key: str) -> list[Record]:
 
 
 def records_of_lines(text: str) -> list[Record]:
-    """The records of a text, one a line.
+    """Read text with one record per line.
 
     Raises:
         ValueError: a line that starts with a quote does not end with it.
     """
     lines = enumerate(map(str.strip, re.split(r"\r\n|\r|\n", text)), 1)
-    return [found for number, line in lines if (found := _of_line(line, number))]
+    return [item for number, line in lines if (item := _record_of_line(line, number))]
 
 
-def _of_line(line: str, number: int) -> Record | None:
+def _record_of_line(line: str, number: int) -> Record | None:
     if quoted := re.fullmatch(QUOTED, line):
         return record(f"line {number}", file=quoted[2] or quoted[3])
     if line.startswith('"'):
         raise ValueError(f"{line!r}, not one name in quotes, on line {number}")
-    listed = re.split(r"(?:^|\s)#", line)[0].strip()
-    if not listed:
+    text = re.split(r"(?:^|\s)#", line)[0].strip()
+    if not text:
         return None
-    found = record(f"line {number}", listed)
-    return found if listed == line else replace(found, line=line)
+    item = record(f"line {number}", text)
+    return item if text == line else replace(item, line=line)
 
 
 TEXTS: dict[str, Callable[[str], list[Record]]] = {

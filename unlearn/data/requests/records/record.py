@@ -1,4 +1,4 @@
-"""One record of a list: the index or the name that identifies it, and where the file lists it."""
+"""One record of a list: the index or the name that identifies it, and its location in the file."""
 
 from __future__ import annotations
 
@@ -8,52 +8,57 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-COLUMNS = {  # names of columns and of JSON keys, in lower case: what they hold
+COLUMNS = {  # names of columns and JSON keys in lower case -> their content
     **dict.fromkeys(("index", "indices"), "index"),
     **dict.fromkeys(("file", "files", "filename", "filenames", "path", "paths"), "file"),
 }
 INTEGER = r"[+-]?(0|[1-9]\d{0,17})"  # within 63 bits; 0007 is a name
 DECIMAL = r"[+-]?(0|[1-9]\d{0,17})\.\d*([eE][+-]?\d{1,2})?"  # as pandas and numpy.savetxt write integers
-BEYOND = 10**18
+TOO_LARGE = 10**18
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record as a file lists it, by `index`, by the name of its `file`, or by both."""
+    """A record in a list, identified by `index`, by the name of its `file`, or by both."""
 
-    where: str  # in the file: "line 3"
-    index: int | str | None = None  # a text that is no integer is a name
+    location: str  # in the list: "line 3"
+    index: int | str | None = None  # text that is not an integer is a name
     file: str | None = None
-    text: str | None = None  # of an index, where nothing but its digits says that it is one
-    line: str | None = None  # the whole line of a text file, where what follows a `#` was taken for a comment
+    text: str | None = None  # of an index that could also be a name of digits
+    line: str | None = None  # the whole line of a text file with a comment, since a name can contain `#`
 
     @property
     def name(self) -> str:
-        """What the file calls it."""
+        """The name or the index in the list."""
         return str(self.file if self.index is None else self.index)
 
 
-def record(where: str, index: Any = "", file: Any = "", declared: bool = False) -> Record:
-    """A record from the values that a file gives, each of which may be blank.
+def record(location: str, index: Any = "", file: Any = "", declared: bool = False) -> Record:
+    """Make a record from the values in a list.
 
     Args:
-        declared: whether the file says that `index` is one, so that no text there is doubtful.
+        location: where the list has it ("line 3").
+        index: an index or a name; may be blank.
+        file: the name of a file; may be blank.
+        declared: whether `index` comes from a column of that name, so that digits are an index and not a name.
 
     Raises:
         ValueError: both are blank, or a value is neither an integer nor text.
     """
-    if blank(index) and blank(file):
-        raise ValueError(f"no record on {where}")
+    if is_blank(index) and is_blank(file):
+        raise ValueError(f"no record on {location}")
     try:
-        found = Record(where, None if blank(index) else identity(index), None if blank(file) else file_name(file))
+        item = Record(
+            location, None if is_blank(index) else parse_index(index), None if is_blank(file) else file_name(file)
+        )
     except ValueError as error:
-        raise ValueError(f"{error} on {where}") from error
-    doubtful = isinstance(index, str) and isinstance(found.index, int) and not declared
-    return replace(found, text=index.strip()) if doubtful else found
+        raise ValueError(f"{error} on {location}") from error
+    is_ambiguous = isinstance(index, str) and isinstance(item.index, int) and not declared
+    return replace(item, text=index.strip()) if is_ambiguous else item
 
 
-def identity(item: Any) -> int | str:
-    """An index where the item is an integer, however it is written; any other text is a name.
+def parse_index(item: Any) -> int | str:
+    """Return an integer as an index, in any notation, and other text as a name.
 
     Raises:
         ValueError: it is neither an integer nor text.
@@ -67,7 +72,7 @@ def identity(item: Any) -> int | str:
 
 
 def file_name(item: Any) -> str:
-    """A name; the name of a file that consists of digits stays a name.
+    """Return the name of a file; digits are a name too.
 
     Raises:
         ValueError: it is neither text nor an integer.
@@ -78,7 +83,7 @@ def file_name(item: Any) -> str:
 
 
 def whole_number(item: Any) -> int | None:
-    """The integer that a number or a text stands for: 7, "7", "7.0" or "7.000e+00"; None if it is something else."""
+    """Parse an integer in any notation: 7, "7", "7.0" or "7.000e+00"; None if it is something else."""
     if isinstance(item, bool):
         return None
     text = str(item).strip() if isinstance(item, int | float | str) else ""
@@ -87,25 +92,31 @@ def whole_number(item: Any) -> int | None:
     if not re.fullmatch(DECIMAL, text, re.ASCII):
         return None
     value = Decimal(text)
-    return int(value) if value == value.to_integral_value() and abs(value) < BEYOND else None
+    return int(value) if value == value.to_integral_value() and abs(value) < TOO_LARGE else None
 
 
-def blank(item: Any) -> bool:
+def is_blank(item: Any) -> bool:
     """Whether a cell is empty, or null in JSON."""
     return item is None or (isinstance(item, str) and not item.strip())
 
 
 def columns_of(names: Iterable[str]) -> dict[str, str]:
-    """Which of the given columns or keys holds `index` and which holds `file`.
+    """Find the columns or keys that hold `index` and `file`.
+
+    Args:
+        names: the names of all columns or keys.
+
+    Returns:
+        The name of the column for `index`, for `file`, or both.
 
     Raises:
-        ValueError: two of them hold the same.
+        ValueError: two columns hold the same.
     """
-    held: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for name in names:
         kind = COLUMNS.get(name.strip(" #").lower())
-        if kind in held:
-            raise ValueError(f"both {held[kind]!r} and {name!r}, where one column gives the {kind},")
+        if kind in columns:
+            raise ValueError(f"both {columns[kind]!r} and {name!r}, but only one column can be the {kind},")
         if kind:
-            held[kind] = name
-    return held
+            columns[kind] = name
+    return columns

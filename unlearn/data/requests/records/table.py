@@ -1,4 +1,4 @@
-"""CSV files: rows with the number of their line, under the names of their columns."""
+"""Reads CSV files as rows with line numbers and column names."""
 
 from __future__ import annotations
 
@@ -15,67 +15,66 @@ DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a CSV, each with the number of the line that it starts on; no row is empty.
+    """The rows of a CSV, each with the number of its first line; no row is empty.
 
-    `columns` are the names in the header, as they are written; none if the first row holds no name that is known.
+    `columns` are the names in the header; empty if the first row holds no known name.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
 
     def position(self, name: str) -> int | None:
-        """Where the column `name` is, whatever its case.
+        """The position of the column `name`, in any case; None if there is none.
 
         Raises:
             ValueError: there are two such columns.
         """
-        places = [place for place, column in enumerate(self.columns) if column.lower() == name]
-        if len(places) > 1:
+        positions = [position for position, column in enumerate(self.columns) if column.lower() == name]
+        if len(positions) > 1:
             raise ValueError(f"the column {name!r} twice")
-        return places[0] if places else None
+        return positions[0] if positions else None
 
     def cells(self) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """Line and cells of each row, as many as there are columns: missing cells are blank.
+        """Yield the line and the cells of each row, one for each column; missing cells are blank.
 
         Raises:
-            ValueError: a row holds more than that.
+            ValueError: a row has more cells than there are columns.
         """
         for line, cells in self.rows:
-            last = max(place for place, cell in enumerate(cells) if cell)
+            last = max(position for position, cell in enumerate(cells) if cell)
             if last >= len(self.columns):
                 raise ValueError(f"{last + 1} values under {len(self.columns)} column names on line {line}")
             yield line, (*cells, *[""] * len(self.columns))[: len(self.columns)]
 
     def records(self, known: Collection[str] = ()) -> list[Record]:
-        """What the columns `index` and `file` hold, in the order of the rows.
+        """Read the columns `index` and `file`, in the order of the rows.
 
         Args:
             known: names of columns, in lower case, that the caller reads.
 
         Raises:
-            ValueError: a row holds no record, or another column leaves rows out.
+            ValueError: a row has no record, or another column excludes rows.
         """
-        held = columns_of(self.columns)
-        places = {kind: self.columns.index(name) for kind, name in held.items()}
+        positions = {kind: self.columns.index(name) for kind, name in columns_of(self.columns).items()}
         rows = list(self.cells())
         others = {
-            name: [(f"line {line}", cells[place]) for line, cells in rows]
-            for place, name in enumerate(self.columns)
-            if place not in places.values() and name.lower() not in known
+            name: [(f"line {line}", cells[position]) for line, cells in rows]
+            for position, name in enumerate(self.columns)
+            if position not in positions.values() and name.lower() not in known
         }
         refuse_qualifiers(others)
         return [
-            record(f"line {line}", **{kind: cells[place] for kind, place in places.items()}, declared=True)
+            record(f"line {line}", **{kind: cells[position] for kind, position in positions.items()}, declared=True)
             for line, cells in rows
         ]
 
 
 def read_table(text: str, known: Collection[str] = ()) -> Table:
-    """The table in a CSV whose delimiter is a comma, a semicolon or a tab: the first that gives a known column.
+    """Read a CSV. The delimiter is the first of comma, semicolon and tab that gives a known column.
 
     Args:
         text: the content of the file.
-        known: names of columns, in lower case, besides those that hold records.
+        known: names of columns, in lower case, in addition to those of records.
 
     Raises:
         ValueError: a row is not well-formed.
@@ -90,18 +89,18 @@ def read_table(text: str, known: Collection[str] = ()) -> Table:
 
 
 def records_of_csv(text: str) -> list[Record]:
-    """The records of a CSV: in its columns `index` and `file`, or in its only column.
+    """Read records from the columns `index` and `file` of a CSV, or from its only column.
 
     Raises:
-        ValueError: a row is not well-formed, or there are several columns and none of these.
+        ValueError: a row is not well-formed, or there are several columns and none of them is `index` or `file`.
     """
     table = read_table(text)
     if table.columns:
         return table.records()
     for line, cells in table.rows:
         if len(cells) != 1:
-            shown = ", ".join(map(repr, cells[:8]))
-            raise ValueError(f"the columns {shown}, none of them index or file, on line {line}")
+            names = ", ".join(map(repr, cells[:8]))
+            raise ValueError(f"the columns {names}, none of them index or file, on line {line}")
     return [record(f"line {line}", cell) for line, (cell,) in table.rows]
 
 
