@@ -1,3 +1,42 @@
-"""Make a trained image classifier forget some of its training data, and measure whether it did."""
+"""Make a trained image classifier forget some of its training data, and measure whether it did.
+
+- `unlearn.run("dataset=digits", "strategy=top_k")` does what the command does.
+- `unlearn.forget(model, forget=..., retain=...)` makes a model of yours forget.
+- `unlearn.evaluate(forgotten, forget=..., retain=..., original=..., retrained=[...])` measures it.
+- `unlearn.strategies()`, `unlearn.metrics()` and `unlearn.attacks()` list what there is.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["EvaluationResult", "Result", "__version__", "attacks", "evaluate", "forget", "metrics", "run", "strategies"]
+
+LISTINGS = ("attacks", "metrics", "strategies")  # packages that can be called (`core/plugins.py`)
+
+if TYPE_CHECKING:
+    from unlearn.api import EvaluationResult, Result, evaluate, forget, run
+
+    def attacks() -> dict[str, str]:
+        """Return the attacks: a name, and what it measures in one line."""
+
+    def metrics() -> dict[str, str]:
+        """Return the metrics: a name, and what it measures in one line."""
+
+    def strategies() -> dict[str, str]:
+        """Return the strategies: a name, and what it does in one line."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import the library on first use: `import unlearn` itself costs nothing."""
+    if name in LISTINGS:
+        return import_module(f"unlearn.{name}")
+    if name in __all__:
+        return getattr(import_module("unlearn.api"), name)
+    raise AttributeError(f"module 'unlearn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

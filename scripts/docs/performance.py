@@ -7,18 +7,14 @@ import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from unlearn.report.charts.axis import Axis
-from unlearn.report.charts.plane import HEIGHT, LEFT, TOP, Line, lines
-from unlearn.report.charts.svg import WIDTH, letters
+from unlearn.report.charts.theme import chart, colour, layer, quantity, spans
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts" / "bench"
 BENCHES, DOCS = ROOT / "build" / "bench", ROOT / "docs"
-SVG = "http://www.w3.org/2000/svg"
 CHARTS = {  # title, and what it grows with
     "largest": ("Selection of the 10 % largest scores", "parameters"),
     "chance": ("Selection of 10 % by chance", "parameters"),
@@ -28,14 +24,7 @@ CHARTS = {  # title, and what it grows with
     "shadows": ("Shadow models, digits CNN, batch 16: a step of all", "shadow models"),
 }
 SIDES = ("ours", "rival", "limit")
-STYLE = """
-svg { background: #fff; font: 12px system-ui, sans-serif; color-scheme: light }
-text { fill: #333 } .share { text-anchor: end; dominant-baseline: middle; font-size: 10px }
-.tick { text-anchor: middle; dominant-baseline: middle; font-size: 10px }
-.grid { stroke: #ddd } .axis { stroke: #888; fill: none } .line { fill: none; stroke-width: 1.75 }
-.line.s0 { stroke: #0b6e4f } .line.s1 { stroke: #b3541e } .line.s2 { stroke: #777; stroke-dasharray: 4 3 }
-.mark.s0, .name.s0 { fill: #0b6e4f } .mark.s1, .name.s1 { fill: #b3541e } .mark.s2, .name.s2 { fill: #777 }
-"""
+COLOURS = ("good", "unlearned", "soft")  # of the sides
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -74,26 +63,23 @@ def curves(results: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]
     return {chart: list(rows) for chart, rows in groupby(points, key=lambda row: str(row["chart"]))}
 
 
-def plot(chart: str, rows: list[dict[str, Any]]) -> str:
-    """Draw a curve for each side; returns a standalone SVG file."""
-    title, along = CHARTS[chart]
-    unit = rows[0]["unit"]
-    sides = {side: [(row["at"], row[side]) for row in rows if row[side] is not None] for side in SIDES}
-    x = Axis.over(along, [row["at"] for row in rows])
-    y = Axis.over(unit, [value for points in sides.values() for _, value in points])
-    side_lines = [
-        Line(side, SIDES.index(side), 0, tuple((at, value, 0.0, f"{short(value)} {unit}", "") for at, value in points))
-        for side, points in sides.items()
-        if points
-    ]
-    svg = ElementTree.fromstring(lines(title, x, y, side_lines, bands=False))
-    svg.attrib |= {"xmlns": SVG, "width": str(2 * WIDTH), "height": str(2 * HEIGHT)}
-    style = ElementTree.Element("style")
-    style.text = STYLE
-    svg.insert(0, style)
-    names = [letters(line.label, LEFT + 10, TOP + 12 + 16 * n, f"name s{line.style}") for n, line in enumerate(side_lines)]
-    svg.extend(names)
-    return ElementTree.tostring(svg, encoding="unicode") + "\n"
+def plot(name: str, rows: list[dict[str, Any]]) -> str:
+    """Draw a curve for each side, as an SVG file that stands alone."""
+    import vl_convert
+
+    title, along = CHARTS[name]
+    points = [{"at": row["at"], "value": row[side], "side": side} for side in SIDES for row in rows if row[side]]
+    x, y = quantity("at", along), quantity("value", rows[0]["unit"])
+    x, y = (channel | _scale([point[channel["field"]] for point in points]) for channel in (x, y))
+    scale = {"domain": list(SIDES), "range": [colour(shade) for shade in COLOURS]}
+    side = {"field": "side", "type": "nominal", "scale": scale, "legend": {"title": None}}
+    lines = [layer({"type": mark}, points, x=x, y=y, color=side) for mark in ("line", "point")]
+    svg: str = vl_convert.vegalite_to_svg(chart(title, lines, 300) | {"width": 560})
+    return svg + "\n"
+
+
+def _scale(values: list[float]) -> dict[str, Any]:
+    return {"scale": {"type": "log"} if spans(values) else {"zero": True}}
 
 
 def short(value: float) -> str:

@@ -96,7 +96,7 @@ def audited(run: Finished, folder: Path) -> None:
 def shelved(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Of the small run. Not to be changed."""
     root = tmp_path_factory.mktemp("audit")
-    for entry in finished.build_context.entries.values():  # other tests may have added to that store
+    for entry in finished.context.entries.values():  # other tests may have added to that store
         shutil.copytree(entry.folder, root / "store" / entry.folder.relative_to(finished.store))
     audited(finished, root / "out")
     return Desk(root / "out", root / "store")
@@ -111,7 +111,7 @@ def desk(shelved: Desk, tmp_path: Path) -> Desk:
 
 
 def forgotten(run: Finished) -> list[int]:
-    split = run.build_context.get(run.outcome.plan.split).folder / "split.safetensors"
+    split = run.context.get(run.outcome.plan.split).folder / "split.safetensors"
     return [int(index) for index in load_file(split)["forget"]]
 
 

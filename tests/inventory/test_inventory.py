@@ -69,7 +69,7 @@ def filled(finished: Finished, run: Run, tmp_path_factory: pytest.TempPathFactor
     """The small run's store, in which two other strategies were tried as well. Not to be changed."""
     store = tmp_path_factory.mktemp("filled") / "store"
     shutil.copytree(finished.store / "pins", store / "pins")
-    for entry in finished.build_context.entries.values():  # other tests may have added to that store
+    for entry in finished.context.entries.values():  # other tests may have added to that store
         shutil.copytree(entry.folder, store / entry.folder.relative_to(finished.store))
     for strategy in ("identity", "weight_noise"):
         run(store, f"strategy={strategy}")
@@ -539,7 +539,7 @@ def test_shadow_models_go_if_they_learnt_one_of_the_records(run: Run, tmp_path: 
         assert told.undecided == ()
         for model in found.outcome.plan.shadows:
             assert model.unlearned is not None
-            learnt = record in model.trained.samples.load(found.build_context).index
+            learnt = record in model.trained.samples.load(found.context).index
             assert (model.trained.key in going) == (model.unlearned.key in going) == learnt
             views = {view.key for view in Catalogue.read(tmp_path).dependants[model.unlearned.key]}
             assert len(views & going) >= learnt

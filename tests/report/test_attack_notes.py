@@ -1,4 +1,4 @@
-"""What a report says of attacks: how to read them, where they are blind, and by which a strategy is not graded."""
+"""What a report says of attacks: how to read them, where they are blind_attack_notes, and by which a strategy is not graded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from unlearn import config
 from unlearn.core.types import Measurement
 from unlearn.report.assemble import assemble
-from unlearn.report.attacks import ATTACK, OTHER, SELECTED_OTHER, blind, judges
+from unlearn.report.attacks import ATTACK, ENTROPY_ATTACK, SELECTION_ENTROPY_ATTACK, blind_attack_notes, select_criteria
 from unlearn.report.figures import AVERAGED, SELECTION
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
@@ -50,14 +50,14 @@ def test_every_attack_names_members_non_members_and_direction(finished: Finished
 
 
 def test_a_strategy_is_not_graded_by_what_it_trained_on(by_another: Report) -> None:
-    over = [*AVERAGED[:-1], OTHER]
+    over = [*AVERAGED[:-1], ENTROPY_ATTACK]
     assert by_another["statistics"]["average_gap"]["over"] == [f"gap/{metric}" for metric in over]
     gaps = [by_another["statistics"][f"gap/{metric}"]["mean_absolute"] for metric in over]
     assert by_another["metrics"]["average_gap"] == pytest.approx(fmean(gaps))
     floors = [by_another["metrics"][f"noise_floor/{metric}"] for metric in over]
     assert by_another["metrics"]["average_noise_floor"] == pytest.approx(fmean(floors))
-    assert f"{OTHER} in place of {ATTACK}" in by_another["notes"]["grading"]
-    assert by_another["judged_by"] == ["forget_accuracy", OTHER]
+    assert f"{ENTROPY_ATTACK} in place of {ATTACK}" in by_another["notes"]["grading"]
+    assert by_another["judged_by"] == ["forget_accuracy", ENTROPY_ATTACK]
     assert "Attack AUC by entropy: gap" in " ".join(verdict(by_another)["sure"]["lines"])
     assert by_another["metrics"][f"gap/{ATTACK}"] is not None  # it stands there, but grades nothing
 
@@ -83,19 +83,19 @@ def test_every_area_says_where_it_is_blind(apart: bool) -> None:
     """Where the paired interval of original minus retrained holds 0; other metrics and the loss have their own note."""
     found = Measurement(0.2, 100, 0.1, (0.1, 0.3) if apart else (-0.1, 0.5))
     areas = dict.fromkeys(("mia_entropy_auc", "mia_modified_entropy_auc", "forget_accuracy", "selection_auc"), found)
-    told = blind(areas)
+    told = blind_attack_notes(areas)
     assert set(told) == (set() if apart else {"blind_attacks"})
     assert apart or "by mia_entropy_auc, mia_modified_entropy_auc." in told["blind_attacks"]
-    assert set(blind({ATTACK: found})) == (set() if apart else {"attack"})
+    assert set(blind_attack_notes({ATTACK: found})) == (set() if apart else {"attack"})
 
 
 def test_a_search_is_not_graded_by_it_either(finished: Finished, run: Run) -> None:
     """`selection` ranks by the loss too: its average gap holds entropy instead."""
     report = report_of(run(finished.store, *DESCENT, "attacks=[selection]", "attacks.selection.bootstrap=100"))
-    over = [*SELECTION[:-1], SELECTED_OTHER]
+    over = [*SELECTION[:-1], SELECTION_ENTROPY_ATTACK]
     assert report["statistics"]["selection/average_gap"]["over"] == [f"gap/{metric}" for metric in over]
     assert report["metrics"]["selection/average_gap"] is not None
-    assert f"selection/average_gap holds {SELECTED_OTHER} in place of selection_auc" in report["notes"]["grading"]
+    assert f"selection/average_gap holds {SELECTION_ENTROPY_ATTACK} in place of selection_auc" in report["notes"]["grading"]
     assert report["metrics"]["average_gap"] is not None  # over accuracies alone: no attack was asked on holdout
 
 
@@ -103,9 +103,9 @@ def test_a_search_is_not_graded_by_it_either(finished: Finished, run: Run) -> No
     ("unfit", "expected"),
     [
         ((), ["forget_accuracy", ATTACK, "mia_lira_auc", "mia_rmia_auc"]),
-        (("logistic", "lira", "rmia"), ["forget_accuracy", OTHER]),
+        (("logistic", "lira", "rmia"), ["forget_accuracy", ENTROPY_ATTACK]),
     ],
 )
 def test_what_judges_forgetting(unfit: tuple[str, ...], expected: list[str]) -> None:
-    measured = ("mia_rmia_auc", "mia_lira_auc", OTHER, ATTACK, "test_accuracy", "forget_accuracy")
-    assert judges(iter(measured), unfit) == expected
+    measured = ("mia_rmia_auc", "mia_lira_auc", ENTROPY_ATTACK, ATTACK, "test_accuracy", "forget_accuracy")
+    assert select_criteria(iter(measured), unfit) == expected

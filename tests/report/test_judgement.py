@@ -15,7 +15,7 @@ from verdicts import Report, add, report
 from unlearn.functional.estimates import LEVEL, adjust_by_holm, t_quantile, two_sided_p_value
 from unlearn.report.criterion import Difference, RetrainedGap, criteria
 from unlearn.report.deciding import propose
-from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, judge, reduced
+from unlearn.report.judgement import TOLERANCE, Forgetting, Utility, find_reduced, judge
 
 Floats = npt.NDArray[np.float64]
 METRICS = ("forget_accuracy", "mia_logistic_auc", "mia_lira_auc", "mia_rmia_auc", "mia_u_lira_auc", "mia_entropy_auc")
@@ -208,7 +208,7 @@ def test_who_has_nothing_to_lose_is_not_destroyed(reference: float, unlearned: f
 def test_only_what_differs_is_called_reduced() -> None:
     found = add(report(0.9, SIX, 0.51), 0.95, [0.945, 0.95, 0.955], 0.9, "test_accuracy")
     found = add(found, 0.95, [0.945, 0.95, 0.955], 0.945, "retain_accuracy", half=0.03)
-    assert [retention.metric for retention in reduced(judge(found).retentions)] == ["test_accuracy"]
+    assert [retention.metric for retention in find_reduced(judge(found).retentions)] == ["test_accuracy"]
 
 
 def test_the_tolerance_is_the_report_s() -> None:

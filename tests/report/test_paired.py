@@ -18,7 +18,7 @@ from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
 from unlearn.pipeline.evaluations import Evaluation
 from unlearn.report.assemble import assemble
-from unlearn.report.paired import look, paired
+from unlearn.report.paired_differences import collect_evidence, paired_differences
 from unlearn.stages.files import read_predictions
 
 
@@ -31,7 +31,7 @@ def predictions(run: Finished, reading: Evaluation, subset: Subset) -> Predictio
 
 
 def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
-    """Unlearned minus the mean of two retrained models, image by image, as a paired test has it."""
+    """Unlearned minus the mean of two retrained models, image by image, as a paired_differences test has it."""
 
     def right(reading: Evaluation) -> np.ndarray:
         found = predictions(finished, reading, Subset.TEST)
@@ -40,7 +40,7 @@ def test_a_gap_of_accuracies_by_hand(finished: Finished) -> None:
     (mine,) = evaluations(finished, Accuracy, Role.UNLEARNED)
     one, two = evaluations(finished, Accuracy, Role.RETRAINED)
     theirs = (right(one) + right(two)) / 2
-    found = paired(look(finished.outcome))["test_accuracy"]
+    found = paired_differences(collect_evidence(finished.outcome))["test_accuracy"]
     assert found.value == pytest.approx((right(mine) - theirs).mean())
     assert found.value == pytest.approx(finished_report(finished)["metrics"]["gap/test_accuracy"])
     assert found.standard_error == pytest.approx(stats.sem(right(mine) - theirs))
@@ -58,14 +58,14 @@ def test_a_distance_to_the_retrained_model_is_its_own_gap(finished: Finished) ->
     """A retrained model is at no distance from itself, and is not held against the other one here."""
     own = evaluations(finished, JsToRetrained, Role.UNLEARNED)
     distances = [reading.stage.load(finished.context)["js_to_retrained"] for reading in own]
-    found = paired(look(finished.outcome))["js_to_retrained"]
+    found = paired_differences(collect_evidence(finished.outcome))["js_to_retrained"]
     assert found.value == pytest.approx(np.mean([distance.value for distance in distances]))
     assert found.n == distances[0].n
 
 
 def test_every_interval_holds_its_gap_and_stands_in_the_report(finished: Finished) -> None:
     report = finished_report(finished)
-    found = paired(look(finished.outcome))
+    found = paired_differences(collect_evidence(finished.outcome))
     assert {"forget_accuracy", "retain_loss", "unlearning_degree", "noisy_forget_accuracy"} <= set(found)
     assert "mia_logistic_auc" in found
     assert not {"mia_logistic_balanced_accuracy", "forgetting_rate", "unlearning_degree_calibrated"} & set(found)
@@ -90,7 +90,7 @@ def test_identical_models_differ_by_nothing(finished: Finished) -> None:
     """A retrained model in the unlearned one's place, against itself."""
     (first, *_) = evaluations(finished, Accuracy, Role.RETRAINED)
     twice = tuple((replace(first, role=role), {}) for role in (Role.UNLEARNED, Role.RETRAINED))
-    for difference in paired(look(replace(finished.outcome, measurements=twice))).values():
+    for difference in paired_differences(collect_evidence(replace(finished.outcome, measurements=twice))).values():
         assert (difference.value, difference.standard_error) == (0.0, 0.0)
         low, high = difference.interval or (0, 0)
         assert low == pytest.approx(-high)
@@ -98,7 +98,7 @@ def test_identical_models_differ_by_nothing(finished: Finished) -> None:
 
 def test_without_a_retrained_model_there_is_no_gap(finished: Finished) -> None:
     alone = tuple((reading, found) for reading, found in finished.outcome.measurements if reading.role != "retrained")
-    assert paired(look(replace(finished.outcome, measurements=alone))) == {}
+    assert paired_differences(collect_evidence(replace(finished.outcome, measurements=alone))) == {}
 
 
 def test_a_single_sample_has_no_interval() -> None:

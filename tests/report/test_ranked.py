@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from unlearn.attacks.roc import MembershipScores, auc, tpr_at
-from unlearn.report.ranked import AT_ONCE, POINTS, RESAMPLES, area_difference, as_curves, curve, mistakes
+from unlearn.report.ranked import AT_ONCE, POINTS, RESAMPLES, auc_difference, roc_curves, true_positive_rates, false_positive_counts
 
 
 def drawn(
@@ -24,26 +24,26 @@ def test_a_curve_is_scikit_learns_ties_included(levels: int) -> None:
     ranked = drawn(0, levels=levels)
     truth = np.arange(400) < 150
     rates, recalls, _ = roc_curve(truth, np.concatenate(ranked), drop_intermediate=False)
-    counts = mistakes(250)
-    for count, share in zip(counts, curve(ranked, counts), strict=True):
+    counts = false_positive_counts(250)
+    for count, share in zip(counts, true_positive_rates(ranked, counts), strict=True):
         assert share == pytest.approx(recalls[rates <= count / 250 + 1e-12].max())
 
 
 def test_a_curve_has_the_rates_of_the_attack() -> None:
     ranked = drawn(1, others=1000)
-    assert curve(ranked, np.array([10]))[0] == pytest.approx(tpr_at(*ranked, 0.01, 100, 0).value)
+    assert true_positive_rates(ranked, np.array([10]))[0] == pytest.approx(tpr_at(*ranked, 0.01, 100, 0).value)
 
 
 @pytest.mark.parametrize("others", [1, 4, 250, 10**5])
 def test_points_are_few_and_reach_both_ends(others: int) -> None:
-    found = mistakes(others)
+    found = false_positive_counts(others)
     assert (found[0], found[-1]) == (0, others)
     assert len(found) <= POINTS + 1
     assert (np.diff(found) > 0).all()
 
 
 def test_a_perfect_attack_and_a_guess() -> None:
-    found = as_curves(
+    found = roc_curves(
         [
             ("original", 0, MembershipScores(np.ones(9), np.zeros(9))),
             ("unlearned", 0, MembershipScores(*2 * [np.zeros(9)])),
@@ -59,7 +59,7 @@ def test_a_difference_is_that_of_the_areas() -> None:
     mine, theirs = drawn(2, 1.0), [drawn(3, 0.5), drawn(4, 0.0)]
     truth = np.arange(400) < 150
     areas = [roc_auc_score(truth, np.concatenate(each)) for each in (mine, *theirs)]
-    found = area_difference(mine, theirs, seed=0)
+    found = auc_difference(mine, theirs, seed=0)
     assert found.value == pytest.approx(areas[0] - np.mean(areas[1:]))
     assert found.n == 400
 
@@ -77,7 +77,7 @@ def test_the_interval_is_that_of_delong(seed: int) -> None:
     references = [np.mean(each, axis=0) for each in zip(*map(placed, theirs), strict=True)]
     apart = [own - reference for own, reference in zip(placed(mine), references, strict=True)]
     error = np.sqrt(sum(each.var(ddof=1) / len(each) for each in apart))
-    found = area_difference(mine, theirs, seed)
+    found = auc_difference(mine, theirs, seed)
     value = found.value or 0.0
     assert found.standard_error == pytest.approx(error, rel=0.08)
     assert found.interval == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.015)
@@ -88,18 +88,18 @@ def test_models_that_score_alike_differ_by_less_than_apart() -> None:
     mine = drawn(7)
     noise = np.random.default_rng(8)
     close = MembershipScores(*(each + noise.normal(0, 1000, len(each)) for each in mine))
-    low, high = area_difference(mine, [close], 0).interval or (0, 0)
-    apart_low, apart_high = area_difference(mine, [drawn(9)], 0).interval or (0, 0)
+    low, high = auc_difference(mine, [close], 0).interval or (0, 0)
+    apart_low, apart_high = auc_difference(mine, [drawn(9)], 0).interval or (0, 0)
     assert high - low < 0.2 * (apart_high - apart_low)
 
 
 def test_identical_models_differ_by_nothing_and_the_seed_decides() -> None:
     ranked = drawn(10)
-    same = area_difference(ranked, [ranked, ranked], 0)
+    same = auc_difference(ranked, [ranked, ranked], 0)
     assert (same.value, same.standard_error, same.interval) == (0, 0, (0, 0))
     other = drawn(11)
-    assert area_difference(ranked, [other], 1) == area_difference(ranked, [other], 1)
-    assert area_difference(ranked, [other], 1).interval != area_difference(ranked, [other], 2).interval
+    assert auc_difference(ranked, [other], 1) == auc_difference(ranked, [other], 1)
+    assert auc_difference(ranked, [other], 1).interval != auc_difference(ranked, [other], 2).interval
 
 
 def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
@@ -111,7 +111,7 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
         mine, theirs = (
             MembershipScores(*(each + generator.normal(0, 0.7, len(each)) for each in common)) for _ in range(2)
         )
-        low, high = area_difference(mine, [theirs], seed).interval or (1.0, 0.0)
+        low, high = auc_difference(mine, [theirs], seed).interval or (1.0, 0.0)
         held += low <= 0 <= high
     assert held >= 89
 
@@ -129,6 +129,6 @@ def test_resamples_are_shared_by_models_and_are_those_that_are_drawn() -> None:
             areas = [auc(each.members[m], each.others[o]) for each in (mine, one, two)]
             drawn.append(areas[0] - (areas[1] + areas[2]) / 2)
     expected = np.quantile(drawn, [0.025, 0.975])
-    first, again = (area_difference(mine, [one, two], 3) for _ in range(2))
+    first, again = (auc_difference(mine, [one, two], 3) for _ in range(2))
     assert first == again
     assert first.interval == pytest.approx(tuple(expected), abs=1e-12)

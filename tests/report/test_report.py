@@ -19,7 +19,7 @@ from unlearn.core.errors import UnlearnError
 from unlearn.core.types import Role, Subset
 from unlearn.functional.parameter_scores import GradientStatistic, Need
 from unlearn.pipeline.plan import Outcome
-from unlearn.report.assemble import assemble, stages
+from unlearn.report.assemble import assemble, name_stages
 from unlearn.report.figures import AVERAGED
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
@@ -263,13 +263,13 @@ def timed(finished: Finished, change: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def test_speed_up_counts_the_scores(finished: Finished) -> None:
-    plan, need = finished.outcome.plan, finished.context.need
+    plan, get = finished.outcome.plan, finished.context.get
     report = timed(finished, lambda meta: {"seconds": 2.0})
     (score,) = plan.unlearned.scores
-    cost = need(score).seconds + 2.0
+    cost = get(score).seconds + 2.0
     assert report["metrics"]["unlearned/seconds"] == pytest.approx(cost)
     assert report["statistics"]["unlearned/seconds"]["keys"] == [score.key, plan.unlearned.key]
-    retrained = [need(model).seconds for model in plan.retrained]
+    retrained = [get(model).seconds for model in plan.retrained]
     assert report["metrics"]["retrained/seconds"] == pytest.approx(fmean(retrained))
     assert report["metrics"]["unlearned/speedup"] == pytest.approx(fmean(seconds / cost for seconds in retrained))
 
@@ -280,7 +280,7 @@ def test_every_score_has_a_name_of_its_own(finished: Finished) -> None:
     wanted = [(score.need.statistic.name, Subset.FORGET), *product(SQUARES, (Subset.TRAIN, Subset.FORGET))]
     needs = [Need(GradientStatistic(name), subset) for name, subset in wanted]
     scores = tuple(replace(score, need=need) for need in needs)
-    named = stages(replace(plan, unlearned=replace(plan.unlearned, scores=scores)))
+    named = name_stages(replace(plan, unlearned=replace(plan.unlearned, scores=scores)))
     assert [stage for name, stage in named.items() if name.startswith("scores")] == list(scores)
     assert {"scores", "scores_train", "scores_forget", "scores_train_4", "scores_forget_5"} <= set(named)
 

@@ -19,12 +19,12 @@ from reports import FLOOR, Report, changed, grid, key, report, write
 from unlearn.cli.report import main
 from unlearn.core.errors import UnlearnError
 from unlearn.functional.estimates import adjust_by_holm
-from unlearn.report.attacks import ATTACK, OTHER
+from unlearn.report.attacks import ATTACK, ENTROPY_ATTACK
 from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
-from unlearn.report.sweep.compare import Ranking, front, p_value, rank
+from unlearn.report.sweep.compare import Ranking, pareto_front, p_value, rank
 from unlearn.report.sweep.read import Cell, read
-from unlearn.report.sweep.scenario import ComparisonGroup, Row, Spread, group
+from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread, group
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.sweep.verdict import verdict
 
@@ -59,7 +59,7 @@ def test_rows_are_settings_over_seeds(tmp_path: Path) -> None:
     assert scenario.rows[0].spread("average_gap") == Spread(pytest.approx(0.06), pytest.approx(0.02 / sqrt(2)), 2)
     assert scenario.seeds() == "0, 1, 2"
     assert [len(row.cells) for row in (scenario.originals, scenario.retrained)] == [3, 3]
-    assert scenario.untouched() == Spread(pytest.approx(0.55), pytest.approx(0), 3)  # 1.0 from 0.4 and from 0.5
+    assert scenario.original_gap() == Spread(pytest.approx(0.55), pytest.approx(0), 3)  # 1.0 from 0.4 and from 0.5
 
 
 def test_a_search_tells_the_setting_of_every_row(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_holm_by_hand() -> None:
 
 def test_the_front_by_hand() -> None:
     points = [(0.1, 0.5), (0.2, 0.9), (0.2, 0.8), (0.3, 0.9), (0.05, 0.1), (0.1, 0.5)]
-    assert front(points) == [0, 1, 4, 5]
+    assert pareto_front(points) == [0, 1, 4, 5]
 
 
 def test_the_best_alone_is_marked_beyond_noise(tmp_path: Path) -> None:
@@ -259,8 +259,8 @@ def test_more_comparisons_ask_for_more(tmp_path: Path) -> None:
         ([(0.10, 0.12)], FLOOR, "top_k: average gap 0.110 ± 0.014"),
         ([(0.03, 0.05), (0.2, 0.2)], FLOOR, "top_k k=0, closest to retrained models of 2 settings: average gap 0.040"),
         ([(0.03, 0.05), (0.2, 0.2)], FLOOR, "(retain accuracy 1.000 → 0.905, test accuracy 0.950 → 0.900)"),
-        ([(0.03, 0.05)], FLOOR, "; that of the untouched original is 0.550."),
-        ([(0.6, 0.7)], None, "; no setting is closer than the untouched original, whose gap is 0.550."),
+        ([(0.03, 0.05)], FLOOR, "; that of the original_gap original is 0.550."),
+        ([(0.6, 0.7)], None, "; no setting is closer than the original_gap original, whose gap is 0.550."),
         ([(None, None)], FLOOR, "no average gap to a retrained model"),
     ],
 )
@@ -275,9 +275,9 @@ def test_strategies_graded_by_another_attack_are_named(tmp_path: Path) -> None:
     for cell in cells:
         cell["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{ATTACK}"]
     alike = summary(tmp_path / "alike", *cells)
-    cells[2]["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{OTHER}"]
+    cells[2]["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{ENTROPY_ATTACK}"]
     apart = summary(tmp_path / "apart", *cells)
-    note = f"most hold {ATTACK}, but membership_loss by {OTHER}"
+    note = f"most hold {ATTACK}, but membership_loss by {ENTROPY_ATTACK}"
     for form in (".md", ".html", "printed"):
         assert note in " ".join(apart[form].split())
         assert "not all of one kind" not in " ".join(alike[form].split())

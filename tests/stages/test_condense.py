@@ -81,7 +81,7 @@ def test_clusters_with_a_forget_sample_keep_their_images_and_others_become_one_i
     retain, forget, model = stage.retain.load(context), stage.forget.load(context), stage.original.load(context)
     known = torch.cat([features(model, retain), features(model, forget)])
     labels, index = (torch.cat([getattr(each, name) for each in (retain, forget)]) for name in ("labels", "index"))
-    clusters = stage.settings.assign_clusters(known, labels, stage._stream)
+    clusters = stage.settings.assign_clusters(known, labels, stage._clustering_seed)
     assert len(clusters.unique()) == 60
     closer = []
     for number in range(60):

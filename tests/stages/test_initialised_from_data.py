@@ -11,6 +11,7 @@ from unlearn.core.batch import iter_batches
 from unlearn.models.base import Classifier
 from unlearn.models.whitened_cnn import Whitening
 from unlearn.stages.base import BuildContext
+from unlearn.stages.run_strategy import _make_fresh_model
 from unlearn.stages.samples import SampleSource
 from unlearn.stages.shadow_model import collect_trained_models
 from unlearn.stages.train import Train
@@ -67,7 +68,7 @@ def test_shadow_models_trained_together_get_it_too(whitened: Finished) -> None:
 def test_unlearned_and_fresh_models_keep_the_whitening_of_the_original(whitened: Finished) -> None:
     stage, context = whitened.outcome.plan.unlearned, whitened.context
     original = stage.original.load(context)
-    fresh = stage._fresh(original)
+    fresh = _make_fresh_model(stage, original)
     assert torch.equal(basis(stage.load(context)), basis(original))
     assert torch.equal(basis(fresh), basis(original))
     same = [name for name, p in fresh.named_parameters() if torch.equal(p, original.get_parameter(name))]

@@ -58,9 +58,9 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
 def check(again: Finished, finished: Finished) -> dict[str, Any]:
     """The retrained model alone was built again, to the same bits; its `meta.json`."""
     key = finished.outcome.plan.retrained[0].key
-    assert {each for each, entry in again.build_context.entries.items() if not entry.reused} == {key}
-    meta = again.build_context.entries[key].meta
-    assert meta["files"] == finished.build_context.entries[key].meta["files"]
+    assert {each for each, entry in again.context.entries.items() if not entry.reused} == {key}
+    meta = again.context.entries[key].meta
+    assert meta["files"] == finished.context.entries[key].meta["files"]
     assert not list((again.store / "partial").glob("*"))
     return meta
 

@@ -52,7 +52,7 @@ def test_artifacts_match_training_one_by_one(at_once: Finished, one_by_one: Fini
     assert "at once" not in one_by_one.console
     assert [stage.key for stage in shadows(at_once)] == [stage.key for stage in shadows(one_by_one)]
     for stage in shadows(at_once):
-        mine, theirs = (found.build_context.peek(stage) for found in (at_once, one_by_one))
+        mine, theirs = (found.context.peek(stage) for found in (at_once, one_by_one))
         assert mine
         assert theirs
         assert mine.meta["files"].keys() == theirs.meta["files"].keys() == {"model.safetensors", "curve.json"}
@@ -72,7 +72,7 @@ def test_artifacts_match_training_one_by_one(at_once: Finished, one_by_one: Fini
 
 def test_other_models_train_alone(at_once: Finished) -> None:
     """What unlearning's cost is held against is timed alone."""
-    for entry in at_once.build_context.entries.values():
+    for entry in at_once.context.entries.values():
         assert ("stacked" in entry.meta) == (entry.meta["label"].startswith(f"train {Role.SHADOW}"))
 
 
@@ -87,7 +87,7 @@ def without(finished: Finished, folder: Path) -> tuple[Path, Sequence[Train]]:
 def test_models_that_another_process_builds_are_left_out(at_once: Finished, tmp_path: Path) -> None:
     """And who has begun alone goes on alone: both leave their groups too small."""
     store, (first, second, *rest) = without(at_once, tmp_path / "store")
-    build_context = BuildContext(ArtifactStore(store), at_once.build_context.hardware, at_once.build_context.console)
+    build_context = BuildContext(ArtifactStore(store), at_once.context.hardware, at_once.context.console)
     begun = store / "partial" / second.key / "last.ckpt"
     begun.parent.mkdir(parents=True)
     begun.write_bytes(b"an epoch")
@@ -122,7 +122,7 @@ def test_a_kill_loses_one_group(at_once: Finished, run: Run, tmp_path: Path, mon
     again = run(store, *ATTACKED)
     assert again.console.count(LABEL) == 1
     for stage in shadows(at_once):
-        mine, theirs = (found.build_context.peek(stage) for found in (again, at_once))
+        mine, theirs = (found.context.peek(stage) for found in (again, at_once))
         assert mine
         assert theirs
         assert mine.meta["files"] == theirs.meta["files"]

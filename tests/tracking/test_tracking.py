@@ -26,7 +26,7 @@ from unlearn.core.errors import ConfigError, UnlearnError
 from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.digits import Digits
 from unlearn.pipeline.plan import make_plan
-from unlearn.report.assemble import assemble, stages
+from unlearn.report.assemble import assemble, name_stages
 from unlearn.tracking.base import Job
 from unlearn.tracking.csv import Csv
 from unlearn.tracking.figures import summary
@@ -177,12 +177,12 @@ def test_config_and_keys_of_all_stages_are_there(tracked: Tracked, again: Finish
     assert tracked.config["strategy"]["k"] == again.config.strategy.k
     assert tracked.config["seeds"]["train"] == 0
     assert tracked.config["choices"] == CHOICES
-    assert tracked.config["keys"] == {name: stage.key for name, stage in stages(again.outcome.plan).items()}
+    assert tracked.config["keys"] == {name: stage.key for name, stage in name_stages(again.outcome.plan).items()}
 
 
 def test_each_reused_curve_has_an_axis_of_its_own(tracked: Tracked, again: Finished) -> None:
     axes = {metric.glob_name: metric.step_metric for metric in tracked.of("metric") if metric.step_metric}
-    found = {name: stage.curve(again.build_context) for name, stage in stages(again.outcome.plan).items()}
+    found = {name: stage.curve(again.context) for name, stage in name_stages(again.outcome.plan).items()}
     trained = {name: curve for name, curve in found.items() if curve}
     assert set(trained) == {"original", "spd_gan", "guide", "retrained", "retrained_1", "unlearned"}
     for name, curve in trained.items():
@@ -302,7 +302,7 @@ def test_sampled_predictions_are_those_of_the_store(again: Finished) -> None:
         for reading, _ in again.outcome.measurements
         if reading.role is Role.UNLEARNED and Subset.TEST in reading.stage.subject.predictions
     )
-    found = read_predictions(again.build_context.get(stage))
+    found = read_predictions(again.context.get(stage))
     at = {int(index): number for number, index in enumerate(found.index)}
     rows = [row for row in sampled(again.outcome) if row["subset"] == "test"]
     for row in rows:

@@ -144,7 +144,7 @@ def test_damage_is_reported(tmp_path: Path, damage: Callable[[Path], None]) -> N
 def test_other_versions_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     partial = Partial(tmp_path / "last.ckpt", 0)
     train(ADAM, "32", partial)
-    monkeypatch.setattr(partials, "made_by", lambda: {"torch": "99.0"})
+    monkeypatch.setattr(partials, "library_versions", lambda: {"torch": "99.0"})
     with pytest.raises(StoreError, match=r"other versions .*torch 2.*here torch 99"):
         partial.read()
 

@@ -13,7 +13,7 @@ from typing import Any
 from unlearn.audit.record import KEY, RECORD, SCHEMA_VERSION, SEAL, Record, keyed_indices, seal, write_new_key
 from unlearn.core.types import Role
 from unlearn.pipeline.plan import Outcome, Plan
-from unlearn.report.assemble import TIMES, stages
+from unlearn.report.assemble import TIMES, name_stages
 from unlearn.report.figures import Figures
 from unlearn.report.write import write_text
 from unlearn.stages.base import BuildContext
@@ -79,7 +79,7 @@ def _forget_set_fields(outcome: Outcome, key: bytes) -> dict[str, Any]:
 
 def _models(plan: Plan) -> dict[str, Model]:
     """The measured models by their name in the report, and the unlearned model that a blend contains."""
-    models = {name: stage for name, stage in stages(plan).items() if isinstance(stage, Model)}
+    models = {name: stage for name, stage in name_stages(plan).items() if isinstance(stage, Model)}
     return {name: model for name, model in models.items() if model.role not in UNREPORTED}
 
 

@@ -25,8 +25,16 @@ NUMBER_OR_NULL = (int, float, NoneType)
 FORGOTTEN = {"dataset": dict, "count": int, "hmac_sha256": str, "split": str}
 MODEL = {"role": str, "seed": int, "kind": str, "key": str, "files": dict}
 READING = {
-    **{"metric": str, "role": str, "seed": int, "reference_seed": (int, NoneType), "key": str},
-    **{"value": NUMBER_OR_NULL, "n": int, "standard_error": NUMBER_OR_NULL, "interval": (list, NoneType), "reason": (str, NoneType)},
+    "metric": str,
+    "role": str,
+    "seed": int,
+    "reference_seed": (int, NoneType),
+    "key": str,
+    "value": NUMBER_OR_NULL,
+    "n": int,
+    "standard_error": NUMBER_OR_NULL,
+    "interval": (list, NoneType),
+    "reason": (str, NoneType),
 }
 SCHEMA = {  # types of the fields of a record; `*` stands for any name
     "schema_version": int,

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import sys
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,33 @@ def find_option(package: str, base: type, name: str) -> type | None:
             if snake_case(kind.__name__) == name and _is_final(kind):
                 return kind
     return None
+
+
+def describe_options(package: ModuleType | str, base: type) -> dict[str, str]:
+    """Return the options of a package by name, each with the first line of its docstring."""
+    return {name: (inspect.getdoc(kind) or "").partition("\n")[0] for name, kind in find_options(package, base).items()}
+
+
+class OptionPackage(ModuleType):
+    """A package of options that can be called: `unlearn.strategies()` lists them, by name with one line each."""
+
+    option_base: str  # module:class, which every option derives from
+
+    def __call__(self) -> dict[str, str]:
+        module, _, name = self.option_base.partition(":")
+        return describe_options(self, getattr(importlib.import_module(module), name))
+
+
+def make_callable(package: str, base: str) -> None:
+    """Make a package callable, for its `__init__.py`.
+
+    Args:
+        package: its name.
+        base: `module:class`, which every option derives from; imported on the first call.
+    """
+    module = sys.modules[package]
+    module.__class__ = OptionPackage
+    module.option_base = base  # type: ignore[attr-defined]
 
 
 def _is_final(kind: type) -> bool:

@@ -1,4 +1,4 @@
-"""What lies in a store: every artefact by its `meta.json`, read once, and what killed processes left behind."""
+"""The content of a store: all artifacts by their `meta.json`, read once, and leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -15,59 +15,59 @@ from unlearn.core.artifact_store import Entry
 from unlearn.core.errors import StoreError, abbreviate, as_one_line
 from unlearn.inventory.specs import references
 
-ASIDE = ("building", "partial")  # folders of the unfinished, each named by its key
-NO_KINDS = {*ASIDE, "locks", "pins", "removals"}
-BEGINNING = 12  # characters of a key that are shown
+UNFINISHED = ("building", "partial")  # folders of unfinished builds, each named by its key
+NO_KINDS = {*UNFINISHED, "locks", "pins", "removals"}
+BEGINNING = 12  # characters of a key in messages
 
 
 @dataclass(frozen=True)
 class Item:
-    """An artefact. One whose `meta.json` is not as it was written has an empty `meta`."""
+    """An artifact; `meta` is empty if its `meta.json` is damaged."""
 
     entry: Entry
     bytes: int
     used: float  # seconds since 1970; the store notes a use once an hour
-    damage: str = ""  # what is wrong with its `meta.json`
+    damage: str = ""  # the problem of its `meta.json`; empty if there is none
 
     @property
     def key(self) -> str:
-        """The hash that names it."""
+        """The hash that names the artifact."""
         return self.entry.key
 
     @property
     def kind(self) -> str:
-        """The folder of the store it lies in."""
+        """The kind of artifact: its folder in the store."""
         return self.entry.folder.parent.name
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What its `meta.json` says."""
+        """The content of its `meta.json`."""
         return self.entry.meta
 
     @property
     def spec(self) -> dict[str, Any]:
-        """All that determined it."""
+        """Everything that determined its content."""
         return dict(self.meta.get("spec") or {})
 
     @property
     def label(self) -> str:
-        """What the run called it."""
+        """The label that the run gave it."""
         return as_one_line(self.meta.get("label") or self.kind) if self.meta else f"damaged {META}"
 
     @property
     def has_digest(self) -> bool:
-        """Whether edits of its `meta.json` can be seen; entries of earlier versions carry no digest."""
+        """Whether edits of its `meta.json` can be detected; earlier versions wrote no digest."""
         return DIGEST in self.meta
 
     def intact(self) -> Item:
-        """The same.
+        """Return the artifact if its `meta.json` is intact.
 
         Raises:
-            StoreError: its `meta.json` is damaged, so that nothing is known of it.
+            StoreError: its `meta.json` is damaged, so that nothing is known about it.
         """
         if not self.meta:
             raise StoreError(
-                f"--store: expected the artefact {self.entry.folder} as it was written, got a damaged {META}: "
+                f"--store: expected the artifact {self.entry.folder} as it was written, got a damaged {META}: "
                 f"{self.damage}; "
                 f"remove that folder, or run again with rebuild_damaged=true"
             )
@@ -75,18 +75,18 @@ class Item:
 
     @property
     def created(self) -> float:
-        """Seconds since 1970."""
+        """Time of the build, in seconds since 1970."""
         return float(self.meta.get("created", self.used))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Keys of the artefacts it was made from, each once."""
+        """Keys of the artifacts that it was built from, each once."""
         return tuple(dict.fromkeys(key for _, key in references(self.spec)))
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A folder of `ASIDE`: half an artefact, or the last checkpoint of an unfinished training."""
+    """An unfinished build: a part of an artifact, or the last checkpoint of a training run."""
 
     kind: str
     folder: Path
@@ -95,88 +95,88 @@ class Leftover:
 
     @property
     def key(self) -> str:
-        """Of the artefact that it was to become."""
+        """The key of the artifact that was being built."""
         return self.folder.name.partition("-")[0]
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A store at one moment."""
+    """The content of a store at one moment."""
 
     root: Path
     items: dict[str, Item]  # by key, sorted by kind and label
     leftovers: tuple[Leftover, ...]
-    locks: tuple[str, ...]  # keys that have a lock file, held or not
-    misplaced: tuple[Item, ...] = ()  # damaged ones whose key another kind has
+    locks: tuple[str, ...]  # keys with a lock file, held or not
+    misplaced: tuple[Item, ...] = ()  # damaged artifacts with the key of an artifact of another kind
 
     @classmethod
     def read(cls, root: Path) -> Catalogue:
-        """Read every `meta.json`.
+        """Read all `meta.json` files of a store.
 
         Raises:
             StoreError: there is no store, or it cannot be read.
         """
         try:
-            found = sorted(_items(root), key=lambda item: (item.kind, item.label, item.created))
+            listed = sorted(_items(root), key=lambda item: (item.kind, item.label, item.created))
             leftovers = tuple(_leftovers(root))
             locks = tuple(sorted(path.stem for path in root.glob("locks/*.lock")))
-            known = found or any((root / name).is_dir() for name in NO_KINDS)
+            is_store = listed or any((root / name).is_dir() for name in NO_KINDS)
         except OSError as error:
-            raise StoreError(f"--store: expected a readable store of artefacts, got {root}: {error}") from error
-        if not known:
-            raise StoreError(f"--store: expected a folder that unlearn filled, got {root} without any artefact")
+            raise StoreError(f"--store: expected a readable store of artifacts, got {root}: {error}") from error
+        if not is_store:
+            raise StoreError(f"--store: expected a folder that unlearn filled, got {root} without any artifact")
         items: dict[str, Item] = {}
-        for item in sorted(found, key=lambda item: not item.meta):  # who is whole comes first
+        for item in sorted(listed, key=lambda item: not item.meta):  # intact artifacts come first
             items.setdefault(item.key, item)
-        misplaced = tuple(item for item in found if items[item.key] is not item)
-        return cls(root, {item.key: items[item.key] for item in found}, leftovers, locks, misplaced)
+        misplaced = tuple(item for item in listed if items[item.key] is not item)
+        return cls(root, {item.key: items[item.key] for item in listed}, leftovers, locks, misplaced)
 
     @cached_property
     def dependants(self) -> dict[str, list[Item]]:
-        """What was made from each key, directly."""
-        found: dict[str, list[Item]] = defaultdict(list)
+        """The artifacts that were built directly from each key."""
+        dependants: dict[str, list[Item]] = defaultdict(list)
         for item in self.items.values():
             for key in item.inputs:
-                found[key].append(item)
-        return found
+                dependants[key].append(item)
+        return dependants
 
     def find(self, beginning: str) -> Item:
-        """The one artefact whose key begins so.
+        """Find the only artifact with a key that starts with `beginning`.
 
         Raises:
             StoreError: there is none, or more than one.
         """
-        found = [item for key, item in self.items.items() if key.startswith(beginning)]
-        if len(found) != 1:
-            several = abbreviate([f"{item.key[:BEGINNING]} ({item.label})" for item in found]) if found else "none"
-            raise StoreError(f"KEY: expected the beginning of one key in {self.root}, got {beginning!r}: {several}")
-        return found[0]
+        matches = [item for key, item in self.items.items() if key.startswith(beginning)]
+        if len(matches) != 1:
+            keys = abbreviate([f"{item.key[:BEGINNING]} ({item.label})" for item in matches]) if matches else "none"
+            raise StoreError(f"KEY: expected the beginning of one key in {self.root}, got {beginning!r}: {keys}")
+        return matches[0]
 
     @property
     def kinds(self) -> list[str]:
-        """Those that there are, sorted."""
+        """All kinds of artifacts in the store, sorted."""
         return sorted({item.kind for item in self.items.values()})
 
     def closure(self, keys: Iterable[str]) -> set[str]:
-        """The keys and all that they were made from, as far as it is there."""
-        found: set[str] = set()
+        """The keys and all that they were built from, directly or not, without those that the store lacks."""
+        closure: set[str] = set()
         waiting = [key for key in keys if key in self.items]
         while waiting:
             key = waiting.pop()
-            if key not in found:
-                found.add(key)
-                waiting += [each for each in self.items[key].inputs if each in self.items]
-        return found
+            if key not in closure:
+                closure.add(key)
+                waiting += [input_key for input_key in self.items[key].inputs if input_key in self.items]
+        return closure
 
 
 def _items(root: Path) -> Iterator[Item]:
     for kind in os.scandir(root):
         if kind.is_dir() and kind.name not in NO_KINDS:
-            yield from (_item(Path(each.path)) for each in os.scandir(kind.path) if SHA256.fullmatch(each.name))
+            yield from (_item(Path(folder.path)) for folder in os.scandir(kind.path) if SHA256.fullmatch(folder.name))
 
 
 def _item(folder: Path) -> Item:
-    """Whatever lies where an artefact belongs: `--store` may point to a folder that is no store at all."""
+    """Read an artifact, or whatever is in its place: `--store` may point to any folder."""
     try:
         meta, stat = read_meta(folder), (folder / META).stat()
     except (OSError, MetaError) as error:
@@ -186,17 +186,17 @@ def _item(folder: Path) -> Item:
 
 
 def _leftovers(root: Path) -> Iterator[Leftover]:
-    for kind in ASIDE:
+    for kind in UNFINISHED:
         for folder in sorted((root / kind).glob("*")):
             yield Leftover(kind, folder, *_extent(folder))
 
 
 def _extent(folder: Path) -> tuple[int, float]:
-    """Bytes in a folder, and when anything in it was last written; a running build may be renaming it away."""
+    """Size of a folder in bytes, and the time of its last change; a running build may rename it meanwhile."""
     inside = folder.rglob("*") if folder.is_dir() else ()
-    stats = [each for each in map(_stat, (folder, *inside)) if each]
-    files = sum(each.st_size for each in stats[1:])
-    return files, max((each.st_mtime for each in stats), default=0.0)
+    stats = [stat for stat in map(_stat, (folder, *inside)) if stat]
+    size = sum(stat.st_size for stat in stats[1:])
+    return size, max((stat.st_mtime for stat in stats), default=0.0)
 
 
 def _stat(path: Path) -> os.stat_result | None:

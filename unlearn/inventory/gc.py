@@ -1,4 +1,4 @@
-"""What nobody needs: artefacts that no listed report rests on, and what killed processes left behind."""
+"""Garbage collection: finds artifacts that no listed report needs, and leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,32 @@ KEY = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Rules:
-    """What stays. A running job may need again what was used lately: nothing used after `before` ever goes.
+    """Which artifacts are kept.
 
-    `needed` are the keys of listed reports (None: everything is needed): they stay with all that they were made from,
-    and so do all artefacts of `keep_kinds`. Artefacts of `drop_kinds` go even if a report rests on them.
+    Attributes:
+        before: seconds since 1970. Artifacts used later are kept, because a running job may need them.
+        needed: the keys in listed reports; they are kept with all that they were built from. None: all keys.
+        keep_kinds: kinds of artifacts that are kept, with all that they were built from.
+        drop_kinds: kinds of artifacts that are removed even if a report needs them.
     """
 
-    before: float  # seconds since 1970
+    before: float
     needed: frozenset[str] | None = None
     keep_kinds: frozenset[str] = frozenset()
     drop_kinds: frozenset[str] = frozenset()
 
 
 def find_needed_keys(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset[str]:
-    """The keys that reports name: files, or folders that are searched for `report.json`.
+    """Find the keys that reports name.
+
+    Args:
+        catalogue: the store.
+        reports: files, or folders that are searched for `report.json`.
 
     Raises:
-        ConfigError: a path without reports, a report that cannot be read, or that is of another store.
+        ConfigError: a path has no reports, or a report is unreadable or of another store.
     """
-    found: set[str] = set()
+    needed: set[str] = set()
     for path in reports:
         files = [path] if path.is_file() else sorted(path.rglob("report.json"))
         if not files:
@@ -47,20 +54,20 @@ def find_needed_keys(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset
             keys = set(_keys(_read(file)))
             if not keys & set(catalogue.items):
                 raise ConfigError([f"--keep: expected a report made from {catalogue.root}, got {file} of another one"])
-            found |= keys
-    return frozenset(found)
+            needed |= keys
+    return frozenset(needed)
 
 
 def find_unneeded(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
-    """Those that go.
+    """Find the artifacts that the rules do not keep.
 
     Raises:
-        ConfigError: a kind that the store does not have.
-        StoreError: a `meta.json` cannot be read: what that artefact rests on is not known.
+        ConfigError: the rules name a kind that the store does not have.
+        StoreError: a `meta.json` is damaged, so that the inputs of that artifact are unknown.
     """
-    strange = sorted((rules.keep_kinds | rules.drop_kinds) - set(catalogue.kinds))
-    if strange:
-        raise ConfigError([f"gc: expected kinds among {', '.join(catalogue.kinds)}, got {', '.join(strange)}"])
+    unknown = sorted((rules.keep_kinds | rules.drop_kinds) - set(catalogue.kinds))
+    if unknown:
+        raise ConfigError([f"gc: expected kinds among {', '.join(catalogue.kinds)}, got {', '.join(unknown)}"])
     if rules.needed is None and not rules.drop_kinds:
         return
     items = [item.intact() for item in catalogue.items.values()]
@@ -77,18 +84,18 @@ def find_unneeded(catalogue: Catalogue, rules: Rules) -> Iterator[Removal]:
 
 
 def find_leftovers(catalogue: Catalogue, before: float | None) -> Iterator[Removal]:
-    """Half-built folders, checkpoints of trainings that were finished, and of those untouched since `before`."""
-    for each in catalogue.leftovers:
-        if each.kind == "building":
-            yield Removal(each, "half-built")
-        elif each.key in catalogue.items:
-            yield Removal(each, "its training is finished")
-        elif before is not None and each.used <= before:
-            yield Removal(each, "its training was not resumed")
+    """Find unfinished builds, and checkpoints of training runs that have finished or not changed since `before`."""
+    for leftover in catalogue.leftovers:
+        if leftover.kind == "building":
+            yield Removal(leftover, "half-built")
+        elif leftover.key in catalogue.items:
+            yield Removal(leftover, "its training is finished")
+        elif before is not None and leftover.used <= before:
+            yield Removal(leftover, "its training was not resumed")
 
 
 def drop_recently_used(removals: Iterable[Removal], before: float) -> Iterator[Removal]:
-    """Without artefacts that a job took up since the catalogue was read."""
+    """Drop the removals of artifacts that a job has used since the catalogue was read."""
     for removal in removals:
         meta = removal.folder / META
         if not (isinstance(removal.what, Item) and meta.exists() and meta.stat().st_mtime > before):
@@ -105,7 +112,7 @@ def _read(file: Path) -> Any:
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """All keys that a report of any version holds, wherever."""
+    """Yield all keys anywhere in a report of any version."""
     if isinstance(value, str):
         yield from (value,) if KEY.fullmatch(value) else ()
     elif isinstance(value, dict | list):

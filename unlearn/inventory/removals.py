@@ -1,4 +1,4 @@
-"""Taking things out of a store, with a record of what went: `removals/<time>-….json`, keys and no names."""
+"""Removes artifacts from a store and records their keys, without names, in `removals/<time>-….json`."""
 
 from __future__ import annotations
 
@@ -21,24 +21,32 @@ FOLDER = "removals"
 
 @dataclass(frozen=True)
 class Removal:
-    """One folder that goes, and why."""
+    """A folder to remove, and the reason."""
 
     what: Item | Leftover
     why: str
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder to remove."""
         return self.what.entry.folder if isinstance(self.what, Item) else self.what.folder
 
     @property
     def label(self) -> str:
-        """What the user sees."""
+        """The label in messages."""
         return self.what.label if isinstance(self.what, Item) else self.folder.name
 
 
 def remove(root: Path, removals: Sequence[Removal], tick: Tick) -> list[Removal]:
-    """Take the folders out, dependants before what they were made from; returns those that another process holds.
+    """Remove folders, dependants before their inputs.
+
+    Args:
+        root: the store.
+        removals: the folders to remove.
+        tick: gets the number of folders done, and of all folders.
+
+    Returns:
+        The removals that were skipped, because another process holds the lock.
 
     Raises:
         StoreError: the store cannot be written.
@@ -53,44 +61,58 @@ def remove(root: Path, removals: Sequence[Removal], tick: Tick) -> list[Removal]
 
 
 def remove_stale_locks(root: Path, keys: Sequence[str]) -> int:
-    """Remove lock files that nobody holds; returns how many were."""
+    """Remove lock files that no process holds, and return their number."""
     return sum(ArtifactStore(root).remove(key) for key in keys)
 
 
 def record(root: Path, by: str, removals: Sequence[Removal], more: Mapping[str, Any], path: Path | None = None) -> Path:
-    """Write what goes, and `more`, before it goes; `path` renews a record.
+    """Write a record of removals, before they happen.
+
+    Args:
+        root: the store.
+        by: the command, such as `purge`.
+        removals: the folders to remove.
+        more: further fields of the record.
+        path: an earlier record to replace; None writes a new one.
+
+    Returns:
+        The path of the record.
 
     Raises:
         StoreError: the store cannot be written.
     """
     now = time.gmtime()
     path = path or root / FOLDER / f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}.json"
-    gone = [{"kind": removal.what.kind, "key": removal.what.key} for removal in removals]
+    removed = [{"kind": removal.what.kind, "key": removal.what.key} for removal in removals]
     size = sum(removal.what.bytes for removal in removals)
-    told = {"schema_version": SCHEMA_VERSION, "by": by, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", now)}
+    fields = {"schema_version": SCHEMA_VERSION, "by": by, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", now)}
     try:
         path.parent.mkdir(exist_ok=True)
-        aside = path.with_suffix(".new")
-        aside.write_text(json.dumps(told | dict(more) | {"bytes": size, "removed": gone}, indent=1))
-        aside.replace(path)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(fields | dict(more) | {"bytes": size, "removed": removed}, indent=1))
+        temporary.replace(path)
     except OSError as error:
         raise StoreError(f"--store: expected a writable store, got {root}: {error}") from error
     return path
 
 
 def read_removals(root: Path) -> dict[str, str]:
-    """How each key went that was ever removed on purpose: `purge of 2026-11-25`.
+    """Read all records of removals.
+
+    Returns:
+        The command and the date by key: `purge of 2026-11-25`.
 
     Raises:
         StoreError: a record cannot be read.
     """
-    found: dict[str, str] = {}
+    removals: dict[str, str] = {}
     for path in sorted((root / FOLDER).glob("*.json")):
         try:
             if not path.is_file():
                 raise OSError("not a file")
-            told = json.loads(path.read_text())
-            found |= {each["key"]: f"{told['by']} of {told['time'][:10]}" for each in told["removed"]}
+            content = json.loads(path.read_text())
+            reason = f"{content['by']} of {content['time'][:10]}"
+            removals |= {removed["key"]: reason for removed in content["removed"]}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"--store: expected a record of removals, got a damaged {path}: {error!r}") from error
-    return found
+    return removals

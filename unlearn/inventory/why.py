@@ -1,4 +1,4 @@
-"""Which stages of a run are there, and what makes the others a miss."""
+"""Explains which stages of a run are in a store, and why the others are not."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from unlearn.stages.base import Stage, inputs
 
 @dataclass(frozen=True)
 class Answer:
-    """About one stage; if it is a miss, by what: `missing` are labels of inputs, `because` tells what is its own.
+    """Whether a stage is in the store and, if not, why.
 
-    Leaves differ from the `nearest` artefact of its kind: of the same role, strategy or metric if there is one.
+    Attributes:
+        stage: the stage.
+        there: whether the store has it.
+        missing: labels of its inputs that the store lacks.
+        because: its differences from the nearest artifact, or another reason.
+        nearest: the nearest artifact of its kind: of the same role, strategy or metric if there is one.
     """
 
     stage: Stage
@@ -30,68 +35,74 @@ class Answer:
 
 
 def list_stages(runs: Iterable[RunConfig]) -> list[Stage]:
-    """All stages that the runs would need, each once and after its inputs."""
-    found: dict[str, Stage] = {}
+    """List all stages that runs need, each once and after its inputs."""
+    stages: dict[str, Stage] = {}
     for config in runs:
-        graph = make_plan(config)
-        after = (
-            () if config.until == BASELINE else (graph.final_model, *(reading.stage for reading in graph.evaluations))
-        )
-        for stage in (*graph.shared_stages, *after):
-            _visit(stage, found)
-    return list(found.values())
+        plan = make_plan(config)
+        stages_of_strategy: tuple[Stage, ...] = ()
+        if config.until != BASELINE:
+            stages_of_strategy = (plan.final_model, *(evaluation.stage for evaluation in plan.evaluations))
+        for stage in (*plan.shared_stages, *stages_of_strategy):
+            _visit(stage, stages)
+    return list(stages.values())
 
 
-def _visit(stage: Stage, found: dict[str, Stage]) -> None:
-    if stage.key not in found:
-        for needed in inputs(stage):
-            _visit(needed, found)
-        found[stage.key] = stage
+def _visit(stage: Stage, stages: dict[str, Stage]) -> None:
+    if stage.key not in stages:
+        for input_stage in inputs(stage):
+            _visit(input_stage, stages)
+        stages[stage.key] = stage
 
 
-def explain_stages(catalogue: Catalogue, wanted: Iterable[Stage], gone: dict[str, str]) -> Iterator[Answer]:
-    """One answer a stage, in the order given; `gone` says how keys were removed on purpose."""
+def explain_stages(catalogue: Catalogue, wanted: Iterable[Stage], removed: dict[str, str]) -> Iterator[Answer]:
+    """Explain each stage, in the given order.
+
+    Args:
+        catalogue: the store.
+        wanted: the stages.
+        removed: artifacts that were removed on purpose, from `read_removals`.
+    """
     kinds: dict[str, list[_Known]] = {}
-    for known in catalogue.items.values():
-        kinds.setdefault(known.kind, []).append(_Known(known))
+    for item in catalogue.items.values():
+        kinds.setdefault(item.kind, []).append(_Known(item))
     for stage in wanted:
-        item, missing = catalogue.items.get(stage.key), tuple(_missing(catalogue, stage))
-        if item is not None:
-            yield Answer(stage, bool(item.meta), because=() if item.meta else (item.label,))
-        elif stage.key in gone:
-            yield Answer(stage, False, missing, (f"removed by the {gone[stage.key]}",))
+        stored, missing = catalogue.items.get(stage.key), tuple(_missing(catalogue, stage))
+        if stored is not None:
+            yield Answer(stage, bool(stored.meta), because=() if stored.meta else (stored.label,))
+        elif stage.key in removed:
+            yield Answer(stage, False, missing, (f"removed by the {removed[stage.key]}",))
         elif stage.kind not in kinds:
             yield Answer(stage, False, missing, (f"the store has no {stage.kind}",))
         else:
             nearest = _nearest(stage, kinds[stage.kind])
-            own = (*distinct(changes(nearest.spec, stage.spec)), *_other_inputs(catalogue, stage, nearest))
-            yield Answer(stage, False, missing, tuple(map(str, own)), nearest)
+            differences = (*distinct(changes(nearest.spec, stage.spec)), *_other_inputs(catalogue, stage, nearest))
+            yield Answer(stage, False, missing, tuple(map(str, differences)), nearest)
 
 
 def _missing(catalogue: Catalogue, stage: Stage) -> Iterator[str]:
-    """Labels of inputs that miss; in place of a prediction, what that one misses."""
-    for needed in inputs(stage):
-        if needed.key not in catalogue.items:
-            deeper = () if needed.is_announced else tuple(_missing(catalogue, needed))
-            yield from deeper or (needed.label,)
+    """Yield the labels of missing inputs; for a prediction, the labels of its own missing inputs."""
+    for input_stage in inputs(stage):
+        if input_stage.key not in catalogue.items:
+            deeper = () if input_stage.is_announced else tuple(_missing(catalogue, input_stage))
+            yield from deeper or (input_stage.label,)
 
 
 def _nearest(stage: Stage, known: list[_Known]) -> Item:
-    asked, words, used = _flat(stage.spec), _words(stage.label), dict(references(stage.spec))
+    flat, role, used = _flatten(stage.spec), _role(stage.label), dict(references(stage.spec))
 
-    def distance(each: _Known) -> tuple[bool, int, int, float]:
-        return each.words != words, len(each.flat ^ asked), len(each.used.items() ^ used.items()), -each.item.created
+    def distance(one: _Known) -> tuple[bool, int, int, float]:
+        return one.role != role, len(one.flat ^ flat), len(one.used.items() ^ used.items()), -one.item.created
 
     return min(known, key=distance).item
 
 
 def _other_inputs(catalogue: Catalogue, stage: Stage, nearest: Item) -> Iterator[Change]:
-    """Inputs that the nearest has otherwise; those that miss are told of the stage itself."""
+    """Yield the inputs in which the nearest artifact differs, without missing ones, which `missing` lists."""
     before, now = dict(references(nearest.spec)), dict(references(stage.spec))
-    for place in dict.fromkeys((*before, *now)):
-        old, new = before.get(place), now.get(place)
+    for path in dict.fromkeys((*before, *now)):
+        old, new = before.get(path), now.get(path)
         if old != new and (new is None or new in catalogue.items):
-            yield Change(place, _label(catalogue, old), _label(catalogue, new))
+            yield Change(path, _label(catalogue, old), _label(catalogue, new))
 
 
 def _label(catalogue: Catalogue, key: str | None) -> str | None:
@@ -107,21 +118,21 @@ class _Known:
 
     @cached_property
     def flat(self) -> frozenset[tuple[str, str]]:
-        return _flat(self.item.spec)
+        return _flatten(self.item.spec)
 
     @cached_property
-    def words(self) -> str:
-        return _words(self.item.label)
+    def role(self) -> str:
+        return _role(self.item.label)
 
     @cached_property
     def used(self) -> dict[str, str]:
         return dict(references(self.item.spec))
 
 
-def _flat(spec: dict[str, Any]) -> frozenset[tuple[str, str]]:
-    return frozenset((place, repr(value)) for place, value in leaves(spec))
+def _flatten(spec: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((path, repr(value)) for path, value in leaves(spec))
 
 
-def _words(label: str) -> str:
-    """A label without its seed: `train original`."""
+def _role(label: str) -> str:
+    """The label without its seed: `train original`."""
     return re.sub(r" \(.*\)", "", label)

@@ -1,4 +1,4 @@
-"""Assemble the report of a run from its evaluations: figures, cost, notes and provenance."""
+"""Assemble the report of a run: figures, times, notes and provenance."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from unlearn.core.plugins import snake_case
 from unlearn.core.types import Role, Subset
 from unlearn.functional.estimates import confidence, keep_retained_classes
 from unlearn.pipeline.plan import Outcome, Plan
-from unlearn.report.attacks import blind, descended, described
+from unlearn.report.attacks import blind_attack_notes, describe_attacks, find_invalid_attacks
 from unlearn.report.charts.generator import moved_by
 from unlearn.report.degree import add_intervals
-from unlearn.report.figures import Figures, Paired, Table, figures_of
+from unlearn.report.figures import Figures, PairedDifferences, Table, compute_figures
 from unlearn.report.notes import general_notes, hardware_note, selection_note
-from unlearn.report.paired import SampleEvidence, look, paired
-from unlearn.report.ranked import as_curves
+from unlearn.report.paired import SampleEvidence, collect_evidence, paired_differences
+from unlearn.report.ranked import roc_curves
 from unlearn.report.verdict import verdict
 from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.blend import Blended
@@ -30,55 +30,38 @@ from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
 
 SCHEMA_VERSION = 1
-BINS = 20  # of the true class's confidence, on 0-1
-
-TIMES = ("/seconds", "/speedup")  # what ends so was timed, not read off a model
+BINS = 20  # of the histograms of confidence in the true class, 0-1
+TIMES = ("/seconds", "/speedup")  # ends of metrics that were timed
 
 
 def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
-    """The report as plain JSON; nothing in it is cached. `choices` names the option taken in each group."""
-    table: Table = defaultdict(dict)
-    for reading, measured in outcome.measurements:
-        for metric, value in measured.items():
-            table[reading.role, metric][reading.seed, reading.reference_seed] = (value, reading.stage.key)
-    strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
-    looks = look(outcome)
-    differences = Paired(
-        gap=paired(looks),
-        original=paired(looks, Role.ORIGINAL),
-        change=paired(looks, Role.UNLEARNED, Role.ORIGINAL),
-    )
-    figures = figures_of(table, strategy, descended(strategy, config["attacks"]), differences)
-    add_intervals(figures, outcome)
-    _times(figures, outcome)
-    figures.notes |= blind(differences.original)
+    """Assemble the report of a run as plain JSON.
+
+    Args:
+        outcome: the finished run.
+        config: its resolved config as plain JSON.
+        choices: name of the selected option of each group.
+    """
+    evidence = collect_evidence(outcome)
+    figures = _figures(outcome, config, evidence)
     edited = outcome.context.get(outcome.plan.unlearned).json("edited.json")
-    chosen = {"objective": selection_note(config["objective"])} if config["objective"] else {}
+    search = {"objective": selection_note(config["objective"])} if config["objective"] else {}
     report = {
         "schema_version": SCHEMA_VERSION,
         "metrics": figures.metrics,
         "statistics": figures.statistics,
-        "notes": general_notes(outcome) | hardware_note(outcome) | edited.pop("notes", {}) | chosen | figures.notes,
+        "notes": general_notes(outcome) | hardware_note(outcome) | edited.pop("notes", {}) | search | figures.notes,
         **edited,
         **_retain(outcome),
         **_blend(outcome),
         **_copies(outcome),
         "judged_by": figures.judged_by,
-        "chance": _chance(outcome),
+        "chance": _chance_accuracy(outcome),
         **moved_by(outcome),
-        "attacks": described(outcome),
-        "curves": _curves(looks),
-        "confidence": _confidence(outcome),
-        "artifacts": {
-            name: {
-                "key": entry.key,
-                "status": "reused" if entry.reused else "built",
-                "seconds": entry.seconds,
-                "hardware": entry.meta["hardware"],
-            }
-            for name, stage in (stages(outcome.plan) | others(outcome.plan)).items()
-            if (entry := outcome.context.peek(stage))
-        },
+        "attacks": describe_attacks(outcome),
+        "curves": _roc_curves(evidence),
+        "confidence": _confidence_histograms(outcome),
+        "artifacts": _artifacts(outcome),
         "choices": choices,
         "config": config,
         "seeds": config["seeds"] | {"baseline": config["baseline"]["seeds"]},
@@ -89,21 +72,54 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     return report | {"verdict": verdict(report)}
 
 
+def _figures(outcome: Outcome, config: dict[str, Any], evidence: list[SampleEvidence]) -> Figures:
+    table: Table = defaultdict(dict)
+    for evaluation, measurements in outcome.measurements:
+        for metric, measurement in measurements.items():
+            seeds = (evaluation.seed, evaluation.reference_seed)
+            table[evaluation.role, metric][seeds] = (measurement, evaluation.stage.key)
+    strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
+    differences = PairedDifferences(
+        gap=paired_differences(evidence),
+        original=paired_differences(evidence, Role.ORIGINAL),
+        change=paired_differences(evidence, Role.UNLEARNED, Role.ORIGINAL),
+    )
+    figures = compute_figures(table, strategy, find_invalid_attacks(strategy, config["attacks"]), differences)
+    add_intervals(figures, outcome)
+    _add_times(figures, outcome)
+    figures.notes |= blind_attack_notes(differences.original)
+    return figures
+
+
+def _artifacts(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    stages = name_stages(outcome.plan) | _name_auxiliary_models(outcome.plan)
+    return {
+        name: {
+            "key": entry.key,
+            "status": "reused" if entry.reused else "built",
+            "seconds": entry.seconds,
+            "hardware": entry.meta["hardware"],
+        }
+        for name, stage in stages.items()
+        if (entry := outcome.context.peek(stage))
+    }
+
+
 def objective(report: dict[str, Any], key: str) -> float:
-    """The number by which a search judges a run.
+    """Return the number that a search optimises.
 
     Raises:
-        UnlearnError: the report has no such number, or it is undefined.
+        UnlearnError: the report does not contain it, or it is undefined.
     """
-    known = report["metrics"]
-    if known.get(key) is None:
-        got = report["notes"].get(key, "null") if key in known else "none" + nearest(key, known)
+    metrics = report["metrics"]
+    if metrics.get(key) is None:
+        got = report["notes"].get(key, "null") if key in metrics else "none" + nearest(key, metrics)
         raise UnlearnError(f"objective: expected a number {key} in the report, got {got}")
-    return float(known[key])
+    return float(metrics[key])
 
 
-def stages(plan: Plan) -> dict[str, Stage]:
-    """The stages that make models and data, by their name in the report."""
+def name_stages(plan: Plan) -> dict[str, Stage]:
+    """Return the stages that build models and data, by their name in the report."""
     named: dict[str, Stage] = {"split": plan.split, "original": plan.original}
     named |= {"copies": plan.copies} if plan.copies else {}
     if plan.split.forget.ranking:
@@ -121,16 +137,16 @@ def stages(plan: Plan) -> dict[str, Stage]:
     return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
 
 
-def others(plan: Plan) -> dict[str, Stage]:
-    """Models that metrics and attacks asked for, as they were trained and as they were unlearned."""
-    pairs = [("shadow", each.trained, each.unlearned) for each in plan.shadows]
-    pairs += [("sibling", each.original, each.unlearned) for each in plan.seed_replicas]
+def _name_auxiliary_models(plan: Plan) -> dict[str, Stage]:
+    """Return the models that only metrics and attacks use, by their name in the report."""
+    pairs = [("shadow", shadow.trained, shadow.unlearned) for shadow in plan.shadows]
+    pairs += [("sibling", replica.original, replica.unlearned) for replica in plan.seed_replicas]
     named: dict[str, Stage] = {f"{kind}_{trained.seed}": trained for kind, trained, _ in pairs}
-    return named | {f"{kind}_{trained.seed}_unlearned": made for kind, trained, made in pairs if made is not None}
+    return named | {f"{kind}_{trained.seed}_unlearned": model for kind, trained, model in pairs if model is not None}
 
 
 def _named_scores(scores: tuple[Score, ...]) -> dict[str, Stage]:
-    """`scores`, then `scores_SUBSET`, with its number where that is taken."""
+    """Name them `scores`, then `scores_SUBSET`, with a number if that name is used already."""
     named: dict[str, Stage] = {}
     for number, score in enumerate(scores, start=1):
         name = f"scores_{score.need.subset}" if named else "scores"
@@ -139,24 +155,24 @@ def _named_scores(scores: tuple[Score, ...]) -> dict[str, Stage]:
 
 
 def _retain(outcome: Outcome) -> dict[str, Any]:
-    """How many images strategies read in place of the retain set, and how many of them are mixtures."""
+    """How many images the strategy read in place of the retain set, and how many of them are mixtures."""
     condensed = outcome.plan.unlearned.condensed
     return {"retain": outcome.context.get(condensed).json("counts.json")} if condensed else {}
 
 
 def _blend(outcome: Outcome) -> dict[str, Any]:
-    judged = outcome.plan.final_model
-    return {"blend": outcome.context.get(judged).json("blend.json")} if isinstance(judged, Blended) else {}
+    model = outcome.plan.final_model
+    return {"blend": outcome.context.get(model).json("blend.json")} if isinstance(model, Blended) else {}
 
 
 def _copies(outcome: Outcome) -> dict[str, Any]:
-    """Which identical copies of forgotten images remain, by name."""
+    """The identical copies of forgotten images that remain, by name."""
     copies = outcome.plan.copies
     return {"copies": outcome.context.get(copies).json("copies.json")} if copies else {}
 
 
-def _times(figures: Figures, outcome: Outcome) -> None:
-    """Seconds of each model's own making, and the speed-up over retraining where both can be compared."""
+def _add_times(figures: Figures, outcome: Outcome) -> None:
+    """Add the seconds of each model, and the speed-up over retraining if both ran on the same hardware."""
     plan, get = outcome.plan, outcome.context.get
     cost = [get(stage) for stage in plan.unlearning_stages]
     retrained = [get(model) for model in plan.retrained]
@@ -166,50 +182,51 @@ def _times(figures: Figures, outcome: Outcome) -> None:
     figures.add("unlearned/seconds", [seconds], "", keys=[entry.key for entry in cost])
     if not retrained:
         return
-    theirs = [entry.key for entry in retrained]
-    figures.add("retrained/seconds", [entry.seconds for entry in retrained], "", keys=theirs)
-    same = len({str(entry.meta["hardware"]) for entry in [*cost, *retrained]}) == 1
-    speedup = [entry.seconds / seconds for entry in retrained] if same and seconds > 0 else []
+    retrained_keys = [entry.key for entry in retrained]
+    figures.add("retrained/seconds", [entry.seconds for entry in retrained], "", keys=retrained_keys)
+    is_same_hardware = len({str(entry.meta["hardware"]) for entry in [*cost, *retrained]}) == 1
+    speedup = [entry.seconds / seconds for entry in retrained] if is_same_hardware and seconds > 0 else []
     reason = "unlearning and retraining were timed on different hardware or threads"
-    figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + theirs)
+    figures.add("unlearned/speedup", speedup, reason, keys=[entry.key for entry in cost] + retrained_keys)
 
 
-def _chance(outcome: Outcome) -> float:
+def _chance_accuracy(outcome: Outcome) -> float:
     """Accuracy of the best constant answer on the test images, 0 to 1; 0 if no metric reads them.
 
-    Where a request removes classes altogether, on the images of the others, as test accuracy is judged.
+    If a request removes whole classes, only the images of the other classes count, as for test accuracy.
     """
-    for reading, _ in outcome.measurements:
-        stages = reading.stage.subject.predictions
+    for evaluation, _ in outcome.measurements:
+        stages = evaluation.stage.subject.predictions
         if {Subset.FORGET, Subset.RETAIN, Subset.TEST} <= stages.keys():
-            found = {subset: read_predictions(outcome.context.get(stage)) for subset, stage in stages.items()}
-            labels = (keep_retained_classes(found, Subset.TEST) or found[Subset.TEST]).labels
+            predictions = {subset: read_predictions(outcome.context.get(stage)) for subset, stage in stages.items()}
+            labels = (keep_retained_classes(predictions, Subset.TEST) or predictions[Subset.TEST]).labels
             return labels.bincount().max().item() / len(labels)
     return 0.0
 
 
-def _curves(looks: list[SampleEvidence]) -> dict[str, Any]:
-    """The ROC curves of every model, by the name that their AUC has without `_auc`."""
-    found: dict[str, list[tuple[str, int, MembershipScores]]] = defaultdict(list)
-    for each in looks:
-        for name, ranked in each.rankings.items():
-            found[name].append((each.reading.role, each.reading.seed, ranked))
-    return {name: as_curves(rankings) for name, rankings in found.items()}
+def _roc_curves(evidence: list[SampleEvidence]) -> dict[str, Any]:
+    """The ROC curves of every model, by the name of the AUC without `_auc`."""
+    scores_by_name: dict[str, list[tuple[str, int, MembershipScores]]] = defaultdict(list)
+    for item in evidence:
+        for name, scores in item.rankings.items():
+            scores_by_name[name].append((item.evaluation.role, item.evaluation.seed, scores))
+    return {name: roc_curves(scores) for name, scores in scores_by_name.items()}
 
 
-def _confidence(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
-    """How many images have their true class's probability in each of `BINS` equal bins, by role and subset.
+def _confidence_histograms(outcome: Outcome) -> dict[Role, dict[Subset, list[int]]]:
+    """Count the images by confidence in the true class, in `BINS` equal bins, by role and subset.
 
-    The first retrained model stands for all of them; subsets that no metric reads are left out.
+    Of the retrained models only the first is counted; subsets that no metric reads are left out.
     """
-    found: dict[Role, dict[Subset, list[int]]] = defaultdict(dict)
-    for reading, _ in outcome.measurements:
+    histograms: dict[Role, dict[Subset, list[int]]] = defaultdict(dict)
+    for evaluation, _ in outcome.measurements:
+        histogram, stages = histograms[evaluation.role], evaluation.stage.subject.predictions
         for subset in (Subset.FORGET, Subset.RETAIN, Subset.TEST):
-            if subset in reading.stage.subject.predictions and subset not in found[reading.role]:
-                found[reading.role][subset] = _counts(reading.stage.subject.predictions[subset], outcome.context)
-    return dict(found)
+            if subset in stages and subset not in histogram:
+                histogram[subset] = _count_confidences(stages[subset], outcome.context)
+    return {role: histogram for role, histogram in histograms.items() if histogram}
 
 
-def _counts(stage: Predict, context: BuildContext) -> list[int]:
-    found = confidence(read_predictions(context.get(stage)))
-    return [int(count) for count in found.histc(BINS, 0, 1)]
+def _count_confidences(stage: Predict, context: BuildContext) -> list[int]:
+    confidences = confidence(read_predictions(context.get(stage)))
+    return [int(count) for count in confidences.histc(BINS, 0, 1)]

@@ -1,4 +1,4 @@
-"""One metric by which a run is judged: how far its models are apart, and how certain that is."""
+"""One metric of the verdict: the differences between the three models, and their uncertainty."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearn.functional.estimates import LEVEL, NORMAL, t_quantile, two_sided_p_
 
 Report = dict[str, Any]
 Interval = tuple[float, float]
-TINY = 1e-12  # in place of a spread of 0
+TINY = 1e-12  # replaces a spread of 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class RetrainedGap:
-    """One model minus the mean of k retrained models, in one metric.
+    """One model minus the mean of k retrained models in one metric.
 
     Args:
         difference: the gap over the images measured.
@@ -65,16 +65,16 @@ class RetrainedGap:
         return self.difference.value
 
     def interval(self, models: int | None = None) -> Interval | None:
-        """The 95 % interval over images and retrained models.
+        """Compute the 95 % interval over images and retrained models.
 
         The two parts are independent, so their half-widths add in squares (Zou and Donner 2008). The part of the
-        models is Student's t with k - 1 degrees of freedom. The result is cut to [-1, 1].
+        models is Student's t with k - 1 degrees of freedom. The result is clipped to [-1, 1].
 
         Args:
-            models: a larger k; the interval is then the one to expect at the present deviation.
+            models: a larger k, for the interval to expect at the same deviation.
 
         Returns:
-            The ends, or None if k < 2 or the images give no interval.
+            The two ends, or None if k < 2 or the images give no interval.
         """
         k = models or self.models
         if self.deviation is None or self.difference.interval is None or k < 2:
@@ -85,9 +85,9 @@ class RetrainedGap:
 
     @property
     def p_value(self) -> float:
-        """Probability of a gap this large if the model were one more retrained model.
+        """The probability of a gap this large if the model were a further retrained model.
 
-        The larger of two: by the images, and by the spread of retrained models. 1 if either is unknown.
+        The larger of two values: from the images, and from the spread of retrained models. 1 if either is unknown.
         """
         interval = self.difference.interval
         if self.deviation is None or interval is None:
@@ -97,13 +97,13 @@ class RetrainedGap:
         return max(two_sided_p_value(self.value / error, math.inf), self.p_among(self.models))
 
     def p_among(self, models: int) -> float:
-        """Probability of a gap this large between one more model and the mean of `models` retrained ones."""
+        """The probability of a gap this large between a further retrained model and the mean of `models` others."""
         assert self.deviation is not None
         spread = self.deviation * math.sqrt(1 + 1 / models)
         return two_sided_p_value(self.value / max(spread, TINY), models - 1)
 
     def with_cautious_deviation(self, certainty: float) -> RetrainedGap:
-        """The gap with a deviation that the true one exceeds only with probability 1 - `certainty` (chi squared)."""
+        """The gap with a larger deviation, which the true one exceeds with probability 1 - `certainty` (chi squared)."""
         from scipy.special import chdtri
 
         if self.deviation is None:
@@ -113,7 +113,7 @@ class RetrainedGap:
 
     @property
     def one_more(self) -> float | None:
-        """How far one more retrained model lies from the mean of the others, at 95 %; None if k < 2."""
+        """The half-width of the 95 % prediction interval of a further retrained model; None if k < 2."""
         if self.deviation is None:
             return None
         return t_quantile(self.models - 1, LEVEL) * self.deviation * math.sqrt(1 + 1 / self.models)
@@ -129,7 +129,7 @@ class Criterion:
         gap: unlearned minus retrained.
         untouched: original minus retrained.
         change: unlearned minus original.
-        n: images measured.
+        n: number of images.
     """
 
     metric: str
@@ -148,21 +148,23 @@ class Criterion:
 
     @property
     def is_on_the_original_side(self) -> bool:
-        """Whether the gap points towards the original. If the original does not differ from retrained models: upwards,
-        as a model that remembers does."""
+        """Whether the gap points towards the original.
+
+        If the original does not differ from retrained models: upwards, as for a model that remembers.
+        """
         side = self.untouched.value if self.untouched.p_value < LEVEL else 1.0
         return self.gap.value * side > 0
 
     @property
     def progress(self) -> float:
-        """(original - unlearned) / (original - retrained): 0 untouched, 1 like retrained."""
+        """(original - unlearned) / (original - retrained): 0 for the original, 1 for a retrained model."""
         return 1 - self.gap.value / self.untouched.value if self.untouched.value else 1.0
 
     @property
     def progress_interval(self) -> Interval | None:
         """The 95 % interval of `progress` over images and retrained models (Fieller 1954).
 
-        None if the denominator may be 0, or a part is unknown.
+        None if the denominator may be 0, or if an interval or the deviation is unknown.
         """
         deviation = self.gap.deviation
         if deviation is None or self.change is None or math.isinf(self.change.error + self.gap.difference.error):
@@ -177,7 +179,7 @@ class Criterion:
 
 
 def _fieller(a: float, b: float, a_variance: float, b_variance: float, covariance: float) -> Interval | None:
-    """Limits of 1 - a / b, by variances multiplied with the squared quantile; None if b may be 0."""
+    """The limits of 1 - a / b, from variances times the squared quantile; None if b may be 0."""
     square = b * b - b_variance
     if square <= 0:
         return None
@@ -187,18 +189,18 @@ def _fieller(a: float, b: float, a_variance: float, b_variance: float, covarianc
 
 
 def criteria(report: Report, metrics: Sequence[str]) -> list[Criterion]:
-    """The criteria for those of `metrics` that are known for all three models."""
+    """Read the criteria from a report, for those of `metrics` that are known for all three models."""
     return [_criterion(report, metric) for metric in metrics if _is_known(report, metric)]
 
 
 def distance(report: Report, role: str, metric: str) -> float:
-    """Mean absolute difference between a role's value and the value of each retrained model."""
+    """Compute the mean absolute difference between the value of a role and that of each retrained model."""
     value = report["metrics"][f"{role}/{metric}"]
     return fmean(abs(value - reading["value"]) for reading in report["statistics"][f"retrained/{metric}"]["readings"])
 
 
 def difference(statistics: dict[str, Any] | None, value: float | None = None) -> Difference | None:
-    """The difference in an entry of a report's statistics; `value` if the entry has none of its own."""
+    """Read a difference from an entry of a report's statistics; `value` replaces the value of the entry."""
     if statistics is None:
         return None
     interval = statistics.get("interval")
@@ -219,7 +221,7 @@ def _criterion(report: Report, metric: str) -> Criterion:
     assert gap is not None
     assert untouched is not None
     retrained = [reading["value"] for reading in statistics[f"retrained/{metric}"]["readings"]]
-    # Few models that agree do so by chance: assume that they differ by one image at least.
+    # Few models may agree by chance: assume that they differ by at least one image.
     deviation = max(stdev(retrained), 1 / entry["n"]) if len(retrained) > 1 else None
     return Criterion(
         metric,

@@ -24,7 +24,7 @@ DEGREES = {
 DRAWS, AT_ONCE = 2000, 100  # of the bootstrap: in all, in memory at once
 ENOUGH = 5  # retrained models, for which the interval covers 95 %
 LEVELS = (0.025, 0.975)
-FEW, MANY = "below 95 %: it takes 5 models, see docs/spd-gan.md", "95 %"  # measured there
+FEW, MANY = "too narrow for 95 % with fewer than 5: docs/spd-gan.md", "95 %"  # measured there
 ONE_MODEL = "samples only: the spread of retrained models is unknown (baseline.seeds)"
 
 

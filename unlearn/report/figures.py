@@ -1,4 +1,4 @@
-"""From evaluations to figures: means over retrained models, gaps, the noise floor, averages."""
+"""Compute figures from evaluations: means over retrained models, gaps, noise floors and averages."""
 
 from __future__ import annotations
 
@@ -9,94 +9,121 @@ from statistics import fmean, stdev
 from typing import Any
 
 from unlearn.core.types import Measurement, Role
-from unlearn.report.attacks import ATTACK, GRADER, OTHER, SELECTED, SELECTED_OTHER, SELECTOR, grading, judges
+from unlearn.report.attacks import (
+    ATTACK,
+    ENTROPY_ATTACK,
+    GRADER,
+    SELECTION_ATTACK,
+    SELECTION_ENTROPY_ATTACK,
+    SELECTOR,
+    grading_note,
+    select_criteria,
+)
 from unlearn.report.retained import graded
 
 AVERAGED = ("forget_accuracy", "retain_accuracy", "test_accuracy", ATTACK)
-SELECTION = ("forget_accuracy", "retain_accuracy", "validation_accuracy", SELECTED)  # neither test nor holdout
+SELECTION = ("forget_accuracy", "retain_accuracy", "validation_accuracy", SELECTION_ATTACK)  # no test, no holdout
 
-Pair = tuple[int, int | None]  # a model's seed, and that of the retrained model it is held against
-Readings = dict[Pair, tuple[Measurement, str]]  # with the key of the artefact it comes from
-Table = dict[tuple[Role, str], Readings]
+SeedPair = tuple[int, int | None]  # seeds of a model and of the retrained model it is compared with
+Evaluations = dict[SeedPair, tuple[Measurement, str]]  # with the key of the measurement's artifact
+Table = dict[tuple[Role, str], Evaluations]  # by role and metric
 
 
 @dataclass
 class Figures:
-    """Numbers under flat keys `role/metric`, what stands behind each, and why some are null."""
+    """The numbers of a report.
+
+    Args:
+        metrics: numbers under flat keys `role/metric`; None if undefined.
+        statistics: spread, counts and evaluations behind each number, under the same keys.
+        notes: the reason why a number is undefined, under the same keys.
+        judged_by: the metrics that decide whether the forget set was forgotten.
+    """
 
     metrics: dict[str, float | None] = field(default_factory=dict)
     statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    judged_by: list[str] = field(default_factory=list)  # what says whether something was forgotten
+    judged_by: list[str] = field(default_factory=list)
 
-    def add(self, key: str, values: list[float], reason: str, **behind: Any) -> None:
-        """The mean of `values`, or null with `reason` where there are none."""
+    def add(self, key: str, values: list[float], reason: str, **statistics: Any) -> None:
+        """Add the mean of `values`, or null with `reason` if there are none."""
         self.metrics[key] = fmean(values) if values else None
-        self.statistics[key] = {"std": stdev(values) if len(values) > 1 else None} | behind
+        self.statistics[key] = {"std": stdev(values) if len(values) > 1 else None} | statistics
         if not values:
             self.notes[key] = reason
 
 
 @dataclass(frozen=True)
-class Paired:
-    """Differences of two models over the same samples, by metric: what gives gaps their intervals."""
+class PairedDifferences:
+    """Differences between two models on the same samples, by metric; the intervals of gaps come from them.
 
-    gap: Mapping[str, Measurement] = field(default_factory=dict)  # unlearned minus retrained
-    original: Mapping[str, Measurement] = field(default_factory=dict)  # minus retrained
-    change: Mapping[str, Measurement] = field(default_factory=dict)  # unlearned minus original
-
-
-def figures_of(table: Table, strategy: str, unfit: tuple[str, ...], paired: Paired | None = None) -> Figures:
-    """All that follows from the evaluations: means, gaps, noise floors, averages.
-
-    `unfit` attacks do not grade the strategy.
+    Args:
+        gap: unlearned minus retrained.
+        original: original minus retrained.
+        change: unlearned minus original.
     """
-    paired = paired or Paired()
+
+    gap: Mapping[str, Measurement] = field(default_factory=dict)
+    original: Mapping[str, Measurement] = field(default_factory=dict)
+    change: Mapping[str, Measurement] = field(default_factory=dict)
+
+
+def compute_figures(
+    table: Table, strategy: str, invalid: tuple[str, ...], differences: PairedDifferences | None = None
+) -> Figures:
+    """Compute all means, gaps, noise floors and averages.
+
+    Args:
+        table: the evaluations.
+        strategy: name of the strategy.
+        invalid: attacks that must not grade the strategy, since it trained on what they rank by.
+        differences: differences on the same samples; without them gaps have no interval.
+    """
+    differences = differences or PairedDifferences()
     figures = Figures()
     for (role, metric), evaluations in table.items():
-        _summarise(figures, role, metric, evaluations)
+        _add_mean(figures, role, metric, evaluations)
     for metric in dict.fromkeys(metric for _, metric in table):
-        _compare(figures, table, metric, paired)
-    for metric, found in paired.change.items():
-        figures.statistics[f"unlearned/{metric}"]["change"] = {"value": found.value} | _sure(found)
-    figures.judged_by = judges((metric for _, metric in table), unfit)
-    _grade(figures, strategy, unfit)
+        _add_gap(figures, table, metric, differences)
+    for metric, change in differences.change.items():
+        figures.statistics[f"unlearned/{metric}"]["change"] = {"value": change.value} | _uncertainty(change)
+    figures.judged_by = select_criteria((metric for _, metric in table), invalid)
+    _add_averages(figures, strategy, invalid)
     return figures
 
 
-def _own(role: Role, evaluations: Readings) -> Readings:
-    """Without retrained models held against one another: those make the noise floor."""
+def _add_mean(figures: Figures, role: Role, metric: str, evaluations: Evaluations) -> None:
+    evaluations = _without_pairs_of_retrained(role, evaluations)
+    values = _all_or_none([measurement.value for measurement, _ in evaluations.values()])
+    reason = next((measurement.reason for measurement, _ in evaluations.values() if measurement.reason), "")
+    figures.add(f"{role}/{metric}", values, reason, **_evaluation_statistics(evaluations))
+
+
+def _without_pairs_of_retrained(role: Role, evaluations: Evaluations) -> Evaluations:
+    """Drop evaluations of one retrained model against another: they belong to the noise floor."""
     return {
-        pair: found
-        for pair, found in evaluations.items()
-        if role is not Role.RETRAINED or pair[1] is None or pair[0] == pair[1]
+        seeds: evaluation
+        for seeds, evaluation in evaluations.items()
+        if role is not Role.RETRAINED or seeds[1] is None or seeds[0] == seeds[1]
     }
 
 
-def _summarise(figures: Figures, role: Role, metric: str, evaluations: Readings) -> None:
-    own = _own(role, evaluations)
-    values = _known([found.value for found, _ in own.values()])
-    reason = next((found.reason for found, _ in own.values() if found.reason), "")
-    figures.add(f"{role}/{metric}", values, reason, **_behind(own))
-
-
-def _behind(evaluations: Readings) -> dict[str, Any]:
-    """Who was measured how often, and every single value with its own uncertainty and key."""
+def _evaluation_statistics(evaluations: Evaluations) -> dict[str, Any]:
+    """The number of models, the number of samples, and every single value with its uncertainty and key."""
     return {
         "models": len({seed for seed, _ in evaluations}),
-        "n": max(found.n for found, _ in evaluations.values()),
+        "n": max(measurement.n for measurement, _ in evaluations.values()),
         "readings": [
-            {"seed": seed, "reference_seed": reference, "key": key} | asdict(found)
-            for (seed, reference), (found, key) in evaluations.items()
+            {"seed": seed, "reference_seed": reference, "key": key} | asdict(measurement)
+            for (seed, reference), (measurement, key) in evaluations.items()
         ],
     }
 
 
-def _compare(figures: Figures, table: Table, metric: str, paired: Paired) -> None:
-    """The signed gap of the unlearned model to the retrained ones, and theirs to one another.
+def _add_gap(figures: Figures, table: Table, metric: str, differences: PairedDifferences) -> None:
+    """Add the signed gap of the unlearned model to the retrained models, and the noise floor among these.
 
-    `mean_absolute`, one retrained model at a time, is what compares with the noise floor: the mean over their pairs.
-    `interval` is of the gap, where samples can be paired (`paired`); `original` has the same of the original's gap.
+    `mean_absolute`, the mean over single retrained models, compares with the noise floor, the mean over their pairs.
     """
     retrained = table.get((Role.RETRAINED, metric))
     if retrained is None:
@@ -105,47 +132,51 @@ def _compare(figures: Figures, table: Table, metric: str, paired: Paired) -> Non
     seeds = sorted({seed for seed, _ in retrained})
 
     gaps = _gaps(unlearned, retrained)
-    floor = _known([_minus(_at(retrained, a, b), _at(retrained, b, b)) for a, b in permutations(seeds, 2)])
+    floor = _all_or_none([_minus(_value(retrained, a, b), _value(retrained, b, b)) for a, b in permutations(seeds, 2)])
     reason = "undefined for the unlearned or a retrained model"
-    behind = {"models": len(seeds), "n": max(found.n for found, _ in unlearned.values())}
-    theirs = [key for _, key in retrained.values()]
-    keys = [key for _, key in unlearned.values()] + theirs
-    told = {"mean_absolute": _absolute(gaps), "keys": keys, "original": _untouched(table, metric, paired)}
-    figures.add(f"gap/{metric}", gaps, reason, **behind, **told, **_sure(paired.gap.get(metric)))
+    counts = {"models": len(seeds), "n": max(measurement.n for measurement, _ in unlearned.values())}
+    retrained_keys = [key for _, key in retrained.values()]
+    statistics = {
+        "mean_absolute": _mean_absolute(gaps),
+        "keys": [key for _, key in unlearned.values()] + retrained_keys,
+        "original": _original_gap(table, metric, differences),
+    }
+    figures.add(f"gap/{metric}", gaps, reason, **counts, **statistics, **_uncertainty(differences.gap.get(metric)))
     if len(seeds) < 2:
-        reason = "needs two or more baseline.seeds, and a number of single models"
-    pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": theirs}
-    figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **behind, **pairs)
+        reason = "needs two or more retrained models (baseline.seeds), and a metric of single models"
+    pairs = {"pairs": len(seeds) * (len(seeds) - 1) // 2, "keys": retrained_keys}
+    figures.add(f"noise_floor/{metric}", [abs(value) for value in floor], reason, **counts, **pairs)
 
 
-def _untouched(table: Table, metric: str, paired: Paired) -> dict[str, Any] | None:
-    """The original's own gap: what it is to do nothing. None where it was not measured."""
+def _original_gap(table: Table, metric: str, differences: PairedDifferences) -> dict[str, Any] | None:
+    """The gap of the original model, which no unlearning changed; None if it was not measured."""
     original = table.get((Role.ORIGINAL, metric))
     if original is None:
         return None
     gaps = _gaps(original, table[Role.RETRAINED, metric])
-    found = {"value": fmean(gaps) if gaps else None, "mean_absolute": _absolute(gaps)}
-    return found | _sure(paired.original.get(metric))
+    gap = {"value": fmean(gaps) if gaps else None, "mean_absolute": _mean_absolute(gaps)}
+    return gap | _uncertainty(differences.original.get(metric))
 
 
-def _gaps(mine: Readings, retrained: Readings) -> list[float]:
-    """Of one model to each retrained one, signed."""
-    own = next(iter(mine))[0]
-    seeds = sorted({seed for seed, _ in retrained})
-    return _known([_minus(_at(mine, own, seed), _at(retrained, seed, seed)) for seed in seeds])
+def _gaps(evaluations: Evaluations, retrained: Evaluations) -> list[float]:
+    """The signed gap of one model to each retrained model."""
+    seed = next(iter(evaluations))[0]
+    references = sorted({reference for reference, _ in retrained})
+    return _all_or_none(
+        [_minus(_value(evaluations, seed, other), _value(retrained, other, other)) for other in references]
+    )
 
 
-def _at(evaluations: Readings, seed: int, reference: int) -> float | None:
-    found, _ = evaluations.get((seed, reference)) or evaluations[seed, None]
-    return found.value
+def _value(evaluations: Evaluations, seed: int, reference: int) -> float | None:
+    measurement, _ = evaluations.get((seed, reference)) or evaluations[seed, None]
+    return measurement.value
 
 
-def _absolute(gaps: list[float]) -> float | None:
+def _mean_absolute(gaps: list[float]) -> float | None:
     return fmean(map(abs, gaps)) if gaps else None
 
 
-def _sure(difference: Measurement | None) -> dict[str, Any]:
-    """What is known of a difference besides its value."""
+def _uncertainty(difference: Measurement | None) -> dict[str, Any]:
     if difference is None:
         return {}
     interval = difference.interval and list(difference.interval)
@@ -156,47 +187,55 @@ def _minus(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def _known(values: list[float | None]) -> list[float]:
-    """All values, or none at all if one is undefined: no mean over a part."""
+def _all_or_none(values: list[float | None]) -> list[float]:
+    """Return all values, or none if one is undefined: a mean over a part of them would mislead."""
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else []
 
 
-def _grade(figures: Figures, strategy: str, unfit: tuple[str, ...]) -> None:
-    """The average gaps, by another attack where the strategy trained on what the usual one ranks by, or by none."""
-    grades = (("", AVERAGED, GRADER, OTHER), ("selection/", SELECTION, SELECTOR, SELECTED_OTHER))
-    replaced = [grade for grade in grades if grade[2] in unfit and f"gap/{grade[1][-1]}" in figures.metrics]
-    told = [_instead(figures, prefix, averaged[-1], other) for prefix, averaged, _, other in replaced]
-    if told:
-        figures.notes["grading"] = grading(strategy, unfit, told)
-    for grade in grades:
-        prefix, averaged, _, other = grade
-        if prefix and f"gap/{averaged[-1]}" not in figures.metrics:
-            continue
-        refused = grade in replaced and f"gap/{other}" not in figures.metrics
-        attack = other if grade in replaced else averaged[-1]
-        over = graded((*averaged[:-1], attack), lambda metric: f"gap/{metric}" in figures.metrics)
-        _average(figures, prefix, over, figures.notes["grading"] if refused else "")
+def _add_averages(figures: Figures, strategy: str, invalid: tuple[str, ...]) -> None:
+    """Add the average gaps; where the strategy trained on what the usual attack ranks by, with another attack or null.
 
-
-def _instead(figures: Figures, prefix: str, usual: str, other: str) -> str:
-    """What grades a strategy in place of the usual attack."""
-    if f"gap/{other}" in figures.metrics:
-        return f"its {prefix}average_gap holds {other} in place of {usual}"
-    return f"it has no {prefix}average_gap, which with attacks=full holds {other} in place of {usual}"
-
-
-def _average(figures: Figures, prefix: str, averaged: tuple[str, ...], refusal: str = "") -> None:
-    """Mean absolute gap over three accuracies and the attack's AUC, with its floor; null if there is a `refusal`.
-
-    Where classes vanish, test and validation accuracy are those over the retained classes.
+    A gap for selection is added only if its attack was measured.
     """
-    over = [metric for metric in averaged if f"gap/{metric}" in figures.metrics]
-    if not over:
+    grades = (
+        ("", AVERAGED, GRADER, ENTROPY_ATTACK),
+        ("selection/", SELECTION, SELECTOR, SELECTION_ENTROPY_ATTACK),
+    )
+    replaced = [grade for grade in grades if grade[2] in invalid and f"gap/{grade[1][-1]}" in figures.metrics]
+    if replaced:
+        sentences = [
+            _describe_replacement(figures, prefix, metrics[-1], other) for prefix, metrics, _, other in replaced
+        ]
+        figures.notes["grading"] = grading_note(strategy, invalid, sentences)
+    for grade in grades:
+        prefix, metrics, _, other = grade
+        if prefix and f"gap/{metrics[-1]}" not in figures.metrics:
+            continue
+        is_refused = grade in replaced and f"gap/{other}" not in figures.metrics
+        attack = other if grade in replaced else metrics[-1]
+        averaged = graded((*metrics[:-1], attack), lambda metric: f"gap/{metric}" in figures.metrics)
+        _add_average(figures, prefix, averaged, figures.notes["grading"] if is_refused else "")
+
+
+def _describe_replacement(figures: Figures, prefix: str, usual: str, other: str) -> str:
+    if f"gap/{other}" in figures.metrics:
+        return f"its {prefix}average_gap uses {other} instead of {usual}"
+    return f"it has no {prefix}average_gap (attacks=full adds one that uses {other} instead of {usual})"
+
+
+def _add_average(figures: Figures, prefix: str, metrics: tuple[str, ...], refusal: str = "") -> None:
+    """Add the mean absolute gap over three accuracies and the attack's AUC, and its noise floor.
+
+    Both are null if there is a `refusal`. Where classes vanish, test and validation accuracy are those over the
+    retained classes.
+    """
+    averaged = [metric for metric in metrics if f"gap/{metric}" in figures.metrics]
+    if not averaged:
         return
-    gaps = _known([figures.statistics[f"gap/{metric}"]["mean_absolute"] for metric in over])
-    floors = _known([figures.metrics[f"noise_floor/{metric}"] for metric in over])
+    gaps = _all_or_none([figures.statistics[f"gap/{metric}"]["mean_absolute"] for metric in averaged])
+    floors = _all_or_none([figures.metrics[f"noise_floor/{metric}"] for metric in averaged])
     for key, values, group in (("average_gap", gaps, "gap"), ("average_noise_floor", floors, "noise_floor")):
         mean = [fmean(values)] if values and not refusal else []
-        reason = refusal or f"one of {', '.join(over)} is undefined"
-        figures.add(prefix + key, mean, reason, over=[f"{group}/{metric}" for metric in over])
+        reason = refusal or f"one of {', '.join(averaged)} is undefined"
+        figures.add(prefix + key, mean, reason, over=[f"{group}/{metric}" for metric in averaged])

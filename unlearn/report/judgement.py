@@ -1,4 +1,4 @@
-"""What the numbers of a run allow to say about forgetting and utility, as one word each."""
+"""Judge forgetting and utility from the numbers of a run, with one word each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from unlearn.report.retained import graded
 
 Report = dict[str, Any]
 TOLERANCE = 0.02  # of accuracy or AUC, for reports without `report.tolerance`
-ACCURACIES = ("retain_accuracy", "test_accuracy")  # which unlearning should not change
-HALF = 0.5  # of what the retrained models have above chance: a model that loses more is destroyed
+ACCURACIES = ("retain_accuracy", "test_accuracy")  # unlearning should not change these
+HALF = 0.5  # of the accuracy above chance: a model that loses more is destroyed
 
 
 class Forgetting(StrEnum):
@@ -32,7 +32,7 @@ class Forgetting(StrEnum):
 
 
 class Utility(StrEnum):
-    """Whether retain and test accuracy are those of retrained models."""
+    """Whether retain and test accuracy equal those of retrained models."""
 
     UNMEASURED = "unmeasured"
     KEPT = "kept"
@@ -58,9 +58,9 @@ class Retention:
     chance: float
 
     def is_destroyed(self, tolerance: float) -> bool:
-        """Whether more than half of what the reference has above chance is lost, and not by the images drawn alone.
+        """Whether the model lost more than half of the reference's accuracy above chance.
 
-        A reference within `tolerance` of chance has nothing to lose.
+        The loss must exceed what the images explain. A reference within `tolerance` of chance has nothing to lose.
         """
         above_chance = self.reference - self.chance
         lost = self.reference - self.unlearned
@@ -69,14 +69,14 @@ class Retention:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The two words, and what they rest on.
+    """The two words, and the criteria that they rest on.
 
     Args:
         forgetting: the word for forgetting.
         reasons: the criteria that decide it.
         criteria: all criteria measured.
         utility: the word for utility.
-        retentions: what decides it.
+        retentions: the accuracies that decide utility.
         tolerance: differences up to this size count as equal, in accuracy or AUC.
     """
 
@@ -94,7 +94,7 @@ def judge(report: Report) -> Verdict:
     `forgotten` and `kept` claim equivalence: each 95 % interval, over images and retrained models, lies within the
     tolerance (for `kept`: above its lower end). All intervals must, so several criteria need no correction (Berger
     1982). `not_forgotten`, `over_forgotten` and `reduced` claim a difference larger than images and retraining explain,
-    with Holm's correction over the criteria: they are said of at most 5 % of perfect retrainings.
+    with Holm's correction over the criteria: at most 5 % of perfectly retrained models get one of these words.
 
     Args:
         report: a report's JSON.
@@ -112,8 +112,8 @@ def judge(report: Report) -> Verdict:
     return Verdict(forgetting, tuple(reasons), tuple(measured), utility, tuple(retentions), tolerance)
 
 
-def differ(gaps: Sequence[RetrainedGap]) -> list[bool]:
-    """For each gap, whether it is too large for one more retrained model, at 5 % over all gaps together."""
+def are_different(gaps: Sequence[RetrainedGap]) -> list[bool]:
+    """Test whether each gap is too large for a further retrained model, at 5 % over all gaps together (Holm)."""
     return [p_value < LEVEL for p_value in adjust_by_holm([gap.p_value for gap in gaps])]
 
 
@@ -124,10 +124,10 @@ def _forgetting(
         return Forgetting.UNMEASURED, ()
     if not measured:
         return Forgetting.UNMEASURED if report["seeds"]["baseline"] else Forgetting.NO_BASELINE, ()
-    is_measurable = any(differ([criterion.untouched for criterion in measured]))
+    is_measurable = any(are_different([criterion.untouched for criterion in measured]))
     if is_measurable and all(criterion.is_within(tolerance) for criterion in measured):
         return Forgetting.FORGOTTEN, measured
-    is_apart = differ([criterion.gap for criterion in measured])
+    is_apart = are_different([criterion.gap for criterion in measured])
     if any(is_apart):
         apart = [criterion for criterion, differs in zip(measured, is_apart, strict=True) if differs]
         return _direction(apart), apart
@@ -150,26 +150,26 @@ def _utility(retentions: Sequence[Retention], tolerance: float) -> Utility:
     intervals = [retention.gap.interval() for retention in retentions]
     if all(interval is not None and interval[0] >= -tolerance for interval in intervals):
         return Utility.KEPT
-    return Utility.REDUCED if reduced(retentions) else Utility.INCONCLUSIVE
+    return Utility.REDUCED if find_reduced(retentions) else Utility.INCONCLUSIVE
 
 
-def reduced(retentions: Sequence[Retention]) -> list[Retention]:
-    """The accuracies that are lower than images and retrained models explain."""
-    is_apart = differ([retention.gap for retention in retentions])
+def find_reduced(retentions: Sequence[Retention]) -> list[Retention]:
+    """Return the accuracies that are lower than images and retrained models explain."""
+    is_apart = are_different([retention.gap for retention in retentions])
     return [r for r, differs in zip(retentions, is_apart, strict=True) if differs and r.gap.value < 0]
 
 
 def _retentions(report: Report) -> list[Retention]:
-    """Retain and test accuracy; where a request removes classes altogether, test accuracy over the retained ones."""
+    """Retain and test accuracy; if a request removes whole classes, test accuracy over the retained classes."""
     names = graded(ACCURACIES, lambda metric: f"unlearned/{metric}" in report["metrics"])
     chance = report.get("chance", 0.0)
     if not report["seeds"]["baseline"]:
-        return _against_the_original(report, names, chance)
+        return _compare_with_original(report, names, chance)
     return [Retention(c.metric, c.retrained, c.unlearned, c.gap, chance) for c in criteria(report, names)]
 
 
-def _against_the_original(report: Report, names: Sequence[str], chance: float) -> list[Retention]:
-    """Without retrained models their spread is unknown, so only a destroyed model can be recognised."""
+def _compare_with_original(report: Report, names: Sequence[str], chance: float) -> list[Retention]:
+    """Compare with the original; without the spread of retrained models only a destroyed model can be recognised."""
     metrics, retentions = report["metrics"], []
     for name in names:
         change = difference(report["statistics"].get(f"unlearned/{name}", {}).get("change"))

@@ -136,8 +136,8 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
         notes["budget"] = _budget_note(strategy, outcome)
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:
         notes["spd_gan"] = (
-            f"The forget set was marked by {perturbation_name(plan.spd_gan.settings)} before training. Forget accuracy, "
-            "gaps and attacks are measured on marked data and are not comparable with runs without a marker."
+            f"The forget set was marked by {perturbation_name(plan.spd_gan.settings)} before training. Forget "
+            "accuracy, gaps and attacks are measured on marked data and are not comparable with runs without a marker."
         )
     elif plan.spd_gan is not None:
         notes["spd_gan"] = (

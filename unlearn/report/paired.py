@@ -58,9 +58,7 @@ def _is_comparable(evaluation: Evaluation) -> bool:
     return evaluation.role in ROLES
 
 
-def _read_evidence(
-    outcome: Outcome, evaluation: Evaluation, measurements: Mapping[str, Measurement]
-) -> SampleEvidence:
+def _read_evidence(outcome: Outcome, evaluation: Evaluation, measurements: Mapping[str, Measurement]) -> SampleEvidence:
     metric, samples, rankings = evaluation.stage.metric, dict[str, Tensor](), dict[str, MembershipScores]()
     if isinstance(metric, SampleMean):
         samples = metric.sample_values(evaluation.stage.evidence(outcome.context))
@@ -103,8 +101,11 @@ def _pair(evidence: Sequence[SampleEvidence], subject: Role, reference: Role) ->
     references = [item for item in evidence if item.evaluation.role is reference]
     if not subjects:
         return []
-    seed_of = (lambda item: item.seed) if reference is Role.RETRAINED else (lambda item: item.reference_seed)
-    return [(subjects.get(seed_of(item.evaluation)) or subjects[None], item) for item in references]
+    pairs = []
+    for item in references:
+        seed = item.evaluation.seed if reference is Role.RETRAINED else item.evaluation.reference_seed
+        pairs.append((subjects.get(seed) or subjects[None], item))
+    return pairs
 
 
 def _mean_differences(pairs: Sequence[Pair]) -> dict[str, Measurement]:

@@ -1,15 +1,15 @@
-"""Words in a sentence."""
+"""Helpers that build sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def capital(text: str) -> str:
-    """As a sentence begins."""
+def capitalize(text: str) -> str:
+    """Return the text with a capital first letter; `str.capitalize` would also change the other letters."""
     return text[:1].upper() + text[1:]
 
 
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """`a, b and c`."""
-    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+def join_words(words: Sequence[str], conjunction: str = "and") -> str:
+    """Join words to `a, b and c`."""
+    return f" {conjunction} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -1,12 +1,12 @@
-"""The table that a run ends with."""
+"""Print the table and the verdict at the end of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from unlearn.core.errors import abbreviate, pluralize
 from unlearn.core.progress import escape_control
+from unlearn.report.copies import describe_copies
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.verdict import verdict
 
@@ -76,12 +76,12 @@ NOTES = (
     "grading",
     "objective",
 )  # printed above the table
-SURE = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # whose gaps' intervals are printed
+WITH_INTERVALS = ("forget_accuracy", "retain_accuracy", "test_accuracy")  # intervals of their gaps are printed
 FORMATS = {"seconds": "{:.1f}", "speedup": "{:.1f}×", "relearn_steps": "{:.1f}"}
 
 
 def show(report: dict[str, Any], stream: TextIO) -> None:
-    """Print the notes, the table and the verdict of a report; fits 80 columns."""
+    """Print the notes, the table and the verdict of a report in at most 80 columns, or in the terminal's width."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.padding import Padding
@@ -107,111 +107,112 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
 
 
 def line(report: dict[str, Any]) -> str:
-    """The unlearned model in one line, its gaps in brackets."""
-    names = {metric: ROWS[metric] for metric in graded((*SURE, "mia_logistic_auc"), measured(report))}
+    """Summarise the unlearned model in one line, with its gaps in brackets."""
+    names = {metric: ROWS[metric] for metric in graded((*WITH_INTERVALS, "mia_logistic_auc"), measured(report))}
     parts = [
-        f"{name.removesuffix(' accuracy')} {mine}" + (f" ({gap})" if (gap := cell(report, "gap", metric)) else "")
+        f"{name.removesuffix(' accuracy')} {value}" + (f" ({gap})" if (gap := cell(report, "gap", metric)) else "")
         for metric, name in names.items()
-        if (mine := cell(report, "unlearned", metric))
+        if (value := cell(report, "unlearned", metric))
     ]
     average = report["metrics"].get("average_gap")
     return ", ".join(parts) + ("" if average is None else f"; average gap {average:.3f}")
 
 
 def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
-    """Metric, name, and one cell for each column, of every row that has any."""
+    """Yield metric, name and cells of every row that is not empty."""
     forget = [cell(report, column, "forget_accuracy") for column in COLUMNS]
     for metric, name in renamed(ROWS, measured(report)).items():
         cells = [cell(report, column, metric) for column in COLUMNS]
-        repeated = metric == "perturbed_forget_accuracy" and cells == forget  # under the marker
-        if any(cells) and not repeated:
+        is_repeated = metric == "perturbed_forget_accuracy" and cells == forget  # with SPD-GAN's marker
+        if any(cells) and not is_repeated:
             yield metric, name, cells
 
 
 def measured(report: dict[str, Any]) -> Callable[[str], bool]:
-    """Whether the unlearned model has a metric."""
+    """Return a function that tells whether a metric of the unlearned model was measured."""
     return lambda metric: f"unlearned/{metric}" in report["metrics"]
 
 
 def cell(report: dict[str, Any], column: str, metric: str) -> str:
-    """A value, with its spread over retrained models; a dash for null, nothing for what was not measured."""
-    key, shape = f"{column}/{metric}", FORMATS.get(metric, "{:.3f}")
+    """Format a value, with its spread over retrained models; a dash for null, empty if it was not measured."""
+    key, template = f"{column}/{metric}", FORMATS.get(metric, "{:.3f}")
     if key not in report["metrics"]:
         return ""
     value = report["metrics"][key]
     if value is None:
         return "–"
     spread = report["statistics"][key]["std"] if column == "retrained" else None
-    return shape.format(value + 0.0) + (f" ± {shape.format(spread)}" if spread else "")  # + 0.0: no negative zero
+    return template.format(value + 0.0) + (f" ± {template.format(spread)}" if spread else "")  # + 0.0: no negative zero
 
 
 def footer(report: dict[str, Any]) -> list[str]:
-    """What stands behind the table: counts, how sure gaps are, whether the attack sees anything, the average gap."""
-    metrics, statistics, models = report["metrics"], report["statistics"], len(report["seeds"]["baseline"])
+    """Return the lines below the table: counts, intervals of gaps, notes on attacks, and the average gap."""
+    lines = [_counts(report), *_gap_intervals(report)]
+    if measured(report)("retained_test_accuracy"):
+        lines.append(NOTE)
+    if copies := describe_copies(report.get("copies")):
+        lines.append(copies)
+    lines += _degree_intervals(report)
+    if "blend" in report:
+        lines.append(_describe_blend(**report["blend"]))
+    fresh = report["metrics"].get("fresh/perturbed_forget_accuracy")
+    if fresh is not None:
+        lines.append(f"fresh original, which the generator was not trained on: perturbed forget {fresh:.3f}")
+    lines += [report["notes"][note] for note in ("attack", "blind_attacks") if note in report["notes"]]
+    return [*lines, *_average_gaps(report["metrics"])]
+
+
+def _counts(report: dict[str, Any]) -> str:
+    statistics, models, edited = report["statistics"], len(report["seeds"]["baseline"]), report["edited_parameters"]
     counts = [
         f"{statistics[key]['n']} {subset}"
         for subset in ("forget", "retain", "test")
         if (key := f"original/{subset}_accuracy") in statistics
     ]
-    edited = report["edited_parameters"]
-    lines = [
-        f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}"
-        + ("" if edited is None else f"; {edited:,} of {report['total_parameters']:,} parameters edited")
-    ]
+    counted = f"n: {', '.join(counts)}; retrained models: {models}{' (mean ± std)' * (models > 1)}"
+    return counted if edited is None else f"{counted}; {edited:,} of {report['total_parameters']:,} parameters edited"
+
+
+def _gap_intervals(report: dict[str, Any]) -> Iterator[str]:
+    statistics = report["statistics"]
     intervals = [
-        f"{accuracy_name(metric).replace(' accuracy', '')} {low:.3f} to {high:.3f}"
-        for metric in graded(SURE, measured(report))
-        if (found := statistics.get(f"gap/{metric}", {}).get("interval"))
-        for low, high in [found]
+        f"{accuracy_name(metric).replace(' accuracy', '')} {interval[0]:.3f} to {interval[1]:.3f}"
+        for metric in graded(WITH_INTERVALS, measured(report))
+        if (interval := statistics.get(f"gap/{metric}", {}).get("interval"))
     ]
     if intervals:
-        lines.append(f"95 % of gaps, by sample: {', '.join(intervals)}")
-    unsure = [
+        yield f"95 % intervals of gaps, over samples: {', '.join(intervals)}"
+    without = [
         name.strip()
         for metric, name, _ in rows(report)
-        if metrics.get(f"gap/{metric}") is not None and not statistics[f"gap/{metric}"].get("interval")
+        if report["metrics"].get(f"gap/{metric}") is not None and not statistics[f"gap/{metric}"].get("interval")
     ]
-    if unsure:
-        lines.append(f"gaps without an interval, being no means over samples: {', '.join(unsure)}")
-    if measured(report)("retained_test_accuracy"):
-        lines.append(NOTE)
-    lines += remaining(report.get("copies"))
-    lines += _degrees(report)
-    if "blend" in report:
-        lines.append(_blended(**report["blend"]))
-    fresh = metrics.get("fresh/perturbed_forget_accuracy")
-    if fresh is not None:
-        lines.append(f"fresh original, never in SPD-GAN's loop: perturbed forget {fresh:.3f}")
-    lines += [report["notes"][note] for note in ("attack", "blind_attacks") if note in report["notes"]]
-    average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")
-    if average is not None:
-        beside = "" if floor is None else f", between retrained models {floor:.3f}"
-        lines.append(f"average gap to retrained {average:.3f}{beside}")
-    selected = metrics.get("selection/average_gap")
-    if selected is not None:
-        lines.append(f"the same with validation in place of test and holdout: {selected:.3f}")
-    return lines
+    if without:
+        yield f"gaps without an interval, since they are not means over samples: {', '.join(without)}"
 
 
-def remaining(copies: dict[str, Any] | None) -> Iterator[str]:
-    """Which identical copies of forgotten images are still there, one line for all."""
-    if copies and copies["remain"]:
-        named = "; ".join(f"{subset}: {abbreviate(names)}" for subset, names in copies["remain"].items())
-        count, same = copies["forgotten"], {"pixels": "of the same pixels", "files": "of the same bytes"}
-        yield f"copies of {pluralize(count, 'forgotten image')} remain, {same[copies['compared']]}: {named}"
-
-
-def _degrees(report: dict[str, Any]) -> Iterator[str]:
-    """The calibrated degree with its interval, and beside it that on equally moved images that no model learnt."""
+def _degree_intervals(report: dict[str, Any]) -> Iterator[str]:
+    """The calibrated degree with its interval, and that on the holdout images, which no model was trained on."""
     for metric, name in (("calibrated", "calibrated degree"), ("holdout", "the same on the perturbed holdout")):
         key = f"unlearned/unlearning_degree_{metric}"
-        behind = report["statistics"].get(key, {})
-        if behind.get("interval"):
-            low, high = behind["interval"]
-            yield f"{name} {report['metrics'][key]:.3f}, {low:.3f} to {high:.3f} over {behind['over']}"
+        statistics = report["statistics"].get(key, {})
+        if statistics.get("interval"):
+            low, high = statistics["interval"]
+            yield f"{name} {report['metrics'][key]:.3f}, {low:.3f} to {high:.3f} over {statistics['over']}"
 
 
-def _blended(a: float, validation_accuracy: float, target: float) -> str:
-    """How much of the original is in the unlearned model."""
-    share = f"{a:.3f}" if a else "none"
-    return f"blended with {share} of the original: validation accuracy {validation_accuracy:.3f}, target {target:.3f}"
+def _describe_blend(a: float, validation_accuracy: float, target: float) -> str:
+    fraction = f"{a:.3f}" if a else "none"
+    return (
+        f"blended with {fraction} of the original: validation accuracy {validation_accuracy:.3f}, target {target:.3f}"
+    )
+
+
+def _average_gaps(metrics: dict[str, float | None]) -> Iterator[str]:
+    average, floor = metrics.get("average_gap"), metrics.get("average_noise_floor")
+    if average is not None:
+        between = "" if floor is None else f", between retrained models {floor:.3f}"
+        yield f"average gap to retrained models {average:.3f}{between}"
+    selected = metrics.get("selection/average_gap")
+    if selected is not None:
+        yield f"the same with validation in place of test and holdout: {selected:.3f}"

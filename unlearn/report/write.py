@@ -1,4 +1,4 @@
-"""Put a report where the user looks for it."""
+"""Write reports and other text files atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearn.core.errors import UnlearnError
 
 
 def write(report: dict[str, Any], folder: Path) -> Path:
-    """`report.json` in `folder`, whole or not at all; returns its path.
+    """Write `report.json` to `folder` atomically and return its path.
 
     Raises:
         UnlearnError: the folder cannot be written.
@@ -21,10 +21,15 @@ def write(report: dict[str, Any], folder: Path) -> Path:
 
 
 def write_text(text: str, target: Path, key: str = "paths.output", mode: int = 0o666) -> Path:
-    """A file in UTF-8, whole or not at all, its folder made if need be; returns its path.
+    """Write a UTF-8 file atomically, create its folder if necessary, and return its path.
 
-    Names that are no UTF-8 on disk are written with question marks. `key` is what the user set the folder by, `mode`
-    what the process's umask is taken from.
+    Characters that UTF-8 cannot encode, such as those of some file names, become question marks.
+
+    Args:
+        text: the content.
+        target: path of the file.
+        key: config key of the folder, for the error message.
+        mode: permissions of the file before the umask is applied.
 
     Raises:
         UnlearnError: the folder cannot be written.
@@ -32,15 +37,15 @@ def write_text(text: str, target: Path, key: str = "paths.output", mode: int = 0
     folder = target.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{target.stem}-{uuid.uuid4().hex}{target.suffix}"
+        temporary = folder / f".{target.stem}-{uuid.uuid4().hex}{target.suffix}"
         try:
             with os.fdopen(
-                os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8", errors="replace"
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8", errors="replace"
             ) as file:
                 file.write(text)
-            aside.replace(target)
+            temporary.replace(target)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UnlearnError(f"{key}: expected a writable folder, got {folder}: {error}") from error
     return target

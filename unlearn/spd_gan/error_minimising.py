@@ -13,7 +13,7 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Curve
 from unlearn.core.validation import fraction
 from unlearn.spd_gan.direct import Direct, PixelTask
-from unlearn.spd_gan.look import measure_shift
+from unlearn.spd_gan.shift import measure_shift
 from unlearn.spd_gan.options import quantise
 
 

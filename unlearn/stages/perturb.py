@@ -14,7 +14,7 @@ from unlearn.core.plugins import snake_case
 from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Curve, ImageSource, Subset
-from unlearn.spd_gan.look import CHUNK
+from unlearn.spd_gan.shift import CHUNK
 from unlearn.spd_gan.options import Gan, Noise, add_noise, add_noise_like, quantise
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_json, write_tensors

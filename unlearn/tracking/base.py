@@ -1,4 +1,4 @@
-"""What follows a run, and what it is told."""
+"""The contract of loggers, which send the results of a run to files or a server."""
 
 from __future__ import annotations
 
@@ -12,32 +12,43 @@ from typing import Any
 from unlearn.core.types import Curve
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.plan import Outcome
-from unlearn.report.assemble import stages
+from unlearn.report.assemble import name_stages
 
-Log = Callable[[Outcome, dict[str, Any]], None]  # takes a finished run and its report
+Log = Callable[[Outcome, dict[str, Any]], None]  # logs a finished run and its report
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of a run before anything of it is computed."""
+    """A run before its computation.
+
+    Args:
+        config: its config.
+        composed: the resolved config as plain JSON.
+        choices: name of the selected option of each group.
+        group: name shared by the runs that belong together; None if there is none.
+        folder: output folder.
+    """
 
     config: RunConfig
-    composed: Mapping[str, Any]  # the resolved config as plain JSON
-    choices: Mapping[str, str]  # the option taken in each group
-    group: str | None  # what it shares with the other runs of its question
-    folder: Path  # of its output
+    composed: Mapping[str, Any]
+    choices: Mapping[str, str]
+    group: str | None
+    folder: Path
 
 
 @dataclass(frozen=True)
 class Logger(ABC):
-    """Follows a run from before its first stage to its report; reused stages bring their curves with them."""
+    """Logs a run. The curves of reused stages are logged, too."""
 
     @abstractmethod
     def open(self, job: Job) -> AbstractContextManager[Log]:
-        """Around the run; yields what takes its result, and learns of a failure by the exception that passes."""
+        """Return a context manager for the whole run, which yields the function that logs the result.
+
+        If the run fails, the exception passes through the context manager.
+        """
 
 
 def curves(outcome: Outcome) -> dict[str, Curve]:
-    """What each stage's training went through, by its name in the report; those that train nothing are left out."""
-    found = {name: stage.curve(outcome.context) for name, stage in stages(outcome.plan).items()}
-    return {name: curve for name, curve in found.items() if curve}
+    """Return the training curve of each stage by its name in the report; stages without training are left out."""
+    by_name = {name: stage.curve(outcome.context) for name, stage in name_stages(outcome.plan).items()}
+    return {name: curve for name, curve in by_name.items() if curve}

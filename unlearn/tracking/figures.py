@@ -1,4 +1,4 @@
-"""Numbers and curves under the names that a dashboard shows."""
+"""Name numbers and curves for a dashboard."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from unlearn.core.types import Curve
 
 
 def summary(report: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers of a report under their own names, without nulls; spreads under `std/`, counts under `n/<metric>`."""
-    behind = report["statistics"].items()
+    """Return the numbers of a report without nulls; spreads under `std/<name>`, counts under `n/<metric>`."""
+    statistics = report["statistics"].items()
     figures = {key: value for key, value in report["metrics"].items() if value is not None}
-    spreads = {f"std/{key}": found["std"] for key, found in behind if found["std"] is not None}
-    counts = {f"n/{key.partition('/')[2]}": found["n"] for key, found in behind if "n" in found}
+    spreads = {f"std/{key}": entry["std"] for key, entry in statistics if entry["std"] is not None}
+    counts = {f"n/{key.partition('/')[2]}": entry["n"] for key, entry in statistics if "n" in entry}
     return figures | spreads | counts
 
 
-def words(report: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict's words: `verdict/forgotten` and `verdict/utility`."""
+def verdict_words(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return the words of the verdict under `verdict/forgotten` and `verdict/utility`."""
     return {f"verdict/{key}": answer["finding"] for key, answer in report["verdict"].items() if "finding" in answer}
 
 
-def log_curves(run: Any, found: Mapping[str, Curve]) -> int:
-    """Each curve on an axis of its own, `curve/<stage>/epoch`, counted through all phases; SPD-GAN's in steps.
+def log_curves(run: Any, curves: Mapping[str, Curve]) -> int:
+    """Log each curve over its own axis `curve/<stage>/epoch`, or `step` for SPD-GAN.
 
-    Returns the next step. Steps are numbered from 0, so that W&B drops what a run that goes on has already.
+    Epochs are counted through all phases of a stage. W&B steps are numbered from 0, so that a resumed run drops rows
+    that it has already.
+
+    Returns:
+        The next W&B step.
     """
     rows: list[dict[str, float]] = []
-    for name, curve in found.items():
+    for name, curve in curves.items():
         axis = "step" if "step" in curve[0] else "epoch"
         run.define_metric(f"curve/{name}/{axis}", summary="none")
         run.define_metric(f"curve/{name}/*", step_metric=f"curve/{name}/{axis}", summary="none")
-        counted = [row if axis == "step" else row | {"epoch": number} for number, row in enumerate(curve)]
-        rows += [{f"curve/{name}/{column}": value for column, value in row.items()} for row in counted]
+        numbered = [row if axis == "step" else row | {"epoch": number} for number, row in enumerate(curve)]
+        rows += [{f"curve/{name}/{column}": value for column, value in row.items()} for row in numbered]
     for step, row in enumerate(rows):
         run.log(row, step=step)
     return len(rows)

@@ -1,4 +1,4 @@
-"""A few records of each subset, and what the models say of them."""
+"""Select records of each subset with the predictions of the models, and points of ROC curves, as table rows."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from unlearn.stages.predict import Predict
 
 Row = dict[str, Any]
 
-SAMPLED = 64  # records of each subset
-LOOKED_AT = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
+SAMPLED = 64  # records of each subset, at most
+SUBSETS = (Subset.FORGET, Subset.RETAIN, Subset.TEST)
 ROLES = (Role.ORIGINAL, Role.RETRAINED, Role.UNLEARNED)
 
 
-def sampled(outcome: Outcome) -> Iterator[Row]:
-    """Evenly spaced records of each subset: what each role predicts, and its probability of the true class, 0-1.
+def sample_predictions(outcome: Outcome) -> Iterator[Row]:
+    """Yield evenly spaced records of each subset with the prediction of each role, and its confidence, 0-1.
 
-    The first retrained model stands for all of them.
+    Confidence is the probability of the true class. Of the retrained models only the first is used.
     """
-    views: dict[Subset, dict[Role, Predict]] = defaultdict(dict)
-    for reading, _ in outcome.measurements:
-        for subset, stage in reading.stage.subject.predictions.items():
-            if subset in LOOKED_AT and reading.role in ROLES:
-                views[subset].setdefault(reading.role, stage)
-    for subset, roles in views.items():
-        yield from _rows(subset, {role: read_predictions(outcome.context.get(at)) for role, at in roles.items()})
+    stages: dict[Subset, dict[Role, Predict]] = defaultdict(dict)
+    for evaluation, _ in outcome.measurements:
+        for subset, stage in evaluation.stage.subject.predictions.items():
+            if subset in SUBSETS and evaluation.role in ROLES:
+                stages[subset].setdefault(evaluation.role, stage)
+    for subset, by_role in stages.items():
+        yield from _rows(subset, {role: read_predictions(outcome.context.get(at)) for role, at in by_role.items()})
 
 
-def _rows(subset: Subset, found: Mapping[Role, Predictions]) -> Iterator[Row]:
-    first = next(iter(found.values()))
+def _rows(subset: Subset, predictions_by_role: Mapping[Role, Predictions]) -> Iterator[Row]:
+    first = next(iter(predictions_by_role.values()))
     columns: dict[str, Any] = {"index": first.index, "label": first.labels}
-    for role, predictions in found.items():
+    for role, predictions in predictions_by_role.items():
         columns[f"{role} prediction"] = predictions.logits.argmax(1)
         columns[f"{role} confidence"] = confidence(predictions)
     n, lists = len(first.labels), {name: column.tolist() for name, column in columns.items()}
@@ -44,9 +44,9 @@ def _rows(subset: Subset, found: Mapping[Role, Predictions]) -> Iterator[Row]:
         yield {"subset": str(subset)} | {name: column[at] for name, column in lists.items()}
 
 
-def points(curves: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The ROC curves of all attacks and models, a point a row: shares alone, no score of a sample."""
-    for attack, found in curves.items():
-        for model in found["models"]:
-            for fpr, tpr in zip(found["fpr"], model["tpr"], strict=True):
+def roc_points(curves: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the points of all ROC curves, by attack and model; they contain rates, but no scores of samples."""
+    for attack, curve in curves.items():
+        for model in curve["models"]:
+            for fpr, tpr in zip(curve["fpr"], model["tpr"], strict=True):
                 yield {"attack": attack, "role": model["role"], "seed": model["seed"], "fpr": fpr, "tpr": tpr}

@@ -1,4 +1,4 @@
-"""No tracking."""
+"""Log nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearn.tracking.base import Job, Log, Logger
 
 @dataclass(frozen=True)
 class Silent(Logger):
-    """Only the store keeps the curves."""
+    """Logs nothing; the store keeps the training curves."""
 
     @contextmanager
     def open(self, job: Job) -> Iterator[Log]:

@@ -1,4 +1,4 @@
-"""Whether a JSON file is a report: what every part of it has to be, so that readers need no checks of their own."""
+"""Check the types of all parts of a report, so that readers need no checks."""
 
 from __future__ import annotations
 
@@ -8,65 +8,66 @@ from typing import Any
 
 from unlearn.core.progress import escape_control
 
-DEEPEST = 50  # levels of a report
-Check = tuple[str, Callable[[Any], bool]]
+MAX_DEPTH = 50  # levels of nesting in a report
+MAX_SHOWN = 60  # characters of a wrong value in a message
+Check = tuple[str, Callable[[Any], bool]]  # the expected value in words, and whether a value is accepted
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
-def _number_or_null(value: Any) -> bool:
-    return value is None or _number(value)
+def _is_number_or_null(value: Any) -> bool:
+    return value is None or _is_number(value)
 
 
-def _of(kind: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kind)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
-def _statistic(value: Any) -> bool:
-    """Spread, count and interval of a number, what it is read off or averages."""
+def _is_statistic(value: Any) -> bool:
+    """Whether this is the entry of a number: spread, counts, interval, readings, and the metrics it averages."""
     if not isinstance(value, dict):
         return False
     interval = value.get("interval")
-    pair = isinstance(interval, list) and len(interval) == 2 and all(map(_number, interval))
-    numbers = all(_number_or_null(value.get(name)) for name in ("std", "n", "mean_absolute", "standard_error"))
-    return numbers and (interval is None or pair) and _readings(value) and _over(value)
+    is_pair = isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))
+    numbers = all(_is_number_or_null(value.get(name)) for name in ("std", "n", "mean_absolute", "standard_error"))
+    return numbers and (interval is None or is_pair) and _has_readings(value) and _has_over(value)
 
 
-def _readings(statistic: dict[str, Any]) -> bool:
-    """One or more where there are any: a number comes from somewhere."""
-    evaluations = statistic.get("readings", [{}])
-    return isinstance(evaluations, list) and len(evaluations) > 0 and all(map(_reading, evaluations))
+def _has_readings(statistic: dict[str, Any]) -> bool:
+    """Whether the readings, if present, are a list with at least one reading."""
+    readings = statistic.get("readings", [{}])
+    return isinstance(readings, list) and len(readings) > 0 and all(map(_is_reading, readings))
 
 
-def _over(statistic: dict[str, Any]) -> bool:
-    """What an average is over, by name; or in words what an interval is over."""
+def _has_over(statistic: dict[str, Any]) -> bool:
+    """Whether `over` is a list of averaged metrics, or a text that says what an interval covers."""
     over = statistic.get("over", [])
     return isinstance(over, str) or (isinstance(over, list) and all(isinstance(name, str) for name in over))
 
 
-def _reading(value: Any) -> bool:
-    return isinstance(value, dict) and _number_or_null(value.get("value"))
+def _is_reading(value: Any) -> bool:
+    return isinstance(value, dict) and _is_number_or_null(value.get("value"))
 
 
-def _seeds(seeds: dict[str, Any]) -> bool:
-    """Numbers, but for the list of the retrained models'."""
+def _are_seeds(seeds: dict[str, Any]) -> bool:
+    """Whether all seeds are integers, and those of retrained models a list of integers."""
     baseline = seeds.get("baseline", [])
-    alone = [seed for name, seed in seeds.items() if name != "baseline"]
-    return isinstance(baseline, list) and all(type(seed) is int for seed in (*alone, *baseline))
+    single = [seed for name, seed in seeds.items() if name != "baseline"]
+    return isinstance(baseline, list) and all(type(seed) is int for seed in (*single, *baseline))
 
 
-def _artifact(value: Any) -> bool:
+def _is_artifact(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("key"), str)
 
 
 ENTRIES: Mapping[str, Check] = {
-    "metrics": ("finite numbers or null", _number_or_null),
-    "statistics": ("std, n, an interval of two numbers, evaluations and what it averages", _statistic),
-    "notes": ("texts", _of(str)),
-    "artifacts": ("artefacts with their keys", _artifact),
-    "choices": ("names of options", _of(str)),
+    "metrics": ("finite numbers or null", _is_number_or_null),
+    "statistics": ("std, n, an interval of two numbers, readings, and the metrics it averages", _is_statistic),
+    "notes": ("texts", _is_text),
+    "artifacts": ("artifacts with keys", _is_artifact),
+    "choices": ("names of options", _is_text),
     "config": ("the settings of a run", lambda value: True),
     "seeds": ("integers", lambda value: True),
     "versions": ("texts", lambda value: value is None or isinstance(value, str)),
@@ -74,30 +75,11 @@ ENTRIES: Mapping[str, Check] = {
 }
 
 
-def _verdict_faults(verdict: Any) -> Iterator[str]:
-    """Of the answers of a run, of which the words are counted."""
-    if not isinstance(verdict, dict):
-        yield f"verdict: expected answers by question, got {escape_control(str(verdict))[:60]}"
-        return
-    for question, answer in verdict.items():
-        place = f"verdict.{escape_control(question)}"
-        if not isinstance(answer, dict):
-            yield f"{place}: expected an answer, got {escape_control(str(answer))[:60]}"
-        elif not isinstance(answer.get("finding", ""), str):
-            yield f"{place}.finding: expected a word, got {escape_control(str(answer['finding']))[:60]}"
+def find_faults(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a message for each part that is not as expected: `key: expected X, got Y`.
 
-
-def _unread(report: Mapping[str, Any]) -> Iterator[str]:
-    """Numbers of which a reading is null: their mean would be, too."""
-    for name, number in report["metrics"].items():
-        evaluations = report["statistics"].get(name, {}).get("readings", [])
-        if number is not None and any("value" in each and each["value"] is None for each in evaluations):
-            yield f"statistics.{escape_control(name)}.evaluations: expected a number in each, got null"
-
-
-def faults(report: Mapping[str, Any]) -> Iterator[str]:
-    """What of a report is not what it has to be: the part, what was expected, what it got. The first counts: later
-    ones ask of parts that may be wrong."""
+    Only the first message is reliable: later checks may read parts that are wrong.
+    """
     for part, (expected, accepts) in ENTRIES.items():
         entries = report[part]
         if not isinstance(entries, dict):
@@ -105,27 +87,51 @@ def faults(report: Mapping[str, Any]) -> Iterator[str]:
             continue
         wrong = next((name for name, value in entries.items() if not accepts(value)), None)
         if wrong is not None:
-            yield f"{part}.{escape_control(wrong)}: expected {expected}, got {escape_control(str(entries[wrong]))[:60]}"
-    if isinstance(report["seeds"], dict) and not _seeds(report["seeds"]):
-        yield "seeds: expected an integer for each, and a list of them for baseline, got others"
-    yield from _verdict_faults(report.get("verdict", {}))
+            yield f"{part}.{escape_control(wrong)}: expected {expected}, got {_shorten(entries[wrong])}"
+    if isinstance(report["seeds"], dict) and not _are_seeds(report["seeds"]):
+        yield "seeds: expected integers, and a list of integers for baseline, got other values"
+    yield from _find_verdict_faults(report.get("verdict", {}))
     if not isinstance(report["command"], str):
         yield f"command: expected a text, got a {type(report['command']).__name__}"
-    if not _shallow(report, DEEPEST):
-        yield f"expected at most {DEEPEST} levels, got more"
+    if not _is_shallow(report, MAX_DEPTH):
+        yield f"expected at most {MAX_DEPTH} levels of nesting, got more"
     if all(isinstance(report[part], dict) for part in ("metrics", "statistics")):
-        yield from _unread(report)
+        yield from _find_null_readings(report)
 
 
-def _shallow(value: Any, left: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return left > 0 and all(_shallow(each, left - 1) for each in inner)
+def _find_verdict_faults(verdict: Any) -> Iterator[str]:
+    if not isinstance(verdict, dict):
+        yield f"verdict: expected answers by question, got {_shorten(verdict)}"
+        return
+    for question, answer in verdict.items():
+        key = f"verdict.{escape_control(question)}"
+        if not isinstance(answer, dict):
+            yield f"{key}: expected an answer, got {_shorten(answer)}"
+        elif not isinstance(answer.get("finding", ""), str):
+            yield f"{key}.finding: expected a word, got {_shorten(answer['finding'])}"
 
 
-def disarmed(value: Any) -> Any:
-    """The same JSON in which no text, and no name, moves a terminal's cursor."""
+def _find_null_readings(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield numbers with a null reading: the mean would be null, too."""
+    for name, number in report["metrics"].items():
+        readings = report["statistics"].get(name, {}).get("readings", [])
+        if number is not None and any("value" in reading and reading["value"] is None for reading in readings):
+            yield f"statistics.{escape_control(name)}.readings: expected a number in each, got null"
+
+
+def _shorten(value: Any) -> str:
+    return escape_control(str(value))[:MAX_SHOWN]
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(child, levels - 1) for child in children)
+
+
+def escape_texts(value: Any) -> Any:
+    """Return the same JSON with control characters escaped in all texts and names, for printing on a terminal."""
     if isinstance(value, dict):
-        return {escape_control(name): disarmed(item) for name, item in value.items()}
+        return {escape_control(name): escape_texts(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [disarmed(item) for item in value]
+        return [escape_texts(item) for item in value]
     return escape_control(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What a sweep found, in a few sentences for each scenario."""
+"""Summarise a comparison group in a few sentences."""
 
 from __future__ import annotations
 
@@ -6,46 +6,50 @@ from collections import Counter
 from collections.abc import Sequence
 
 from unlearn.report.judgement import Forgetting, Utility, judge
-from unlearn.report.phrases import listed
+from unlearn.report.phrases import join_words
 from unlearn.report.retained import accuracy_name, graded
-from unlearn.report.sweep.compare import GAP, show
+from unlearn.report.sweep.compare import GAP, format_spread
+from unlearn.report.sweep.comparison import ComparisonGroup, Row, averaged_metrics
 from unlearn.report.sweep.read import Cell
-from unlearn.report.sweep.scenario import ComparisonGroup, Row, averaged
 
 
-def verdict(scenario: ComparisonGroup) -> str:
-    """Which setting is closest to retraining, what it kept, and how many runs were forgotten."""
-    ranked = [row for row in scenario.rows if row.spread(GAP)]
+def verdict(group: ComparisonGroup) -> str:
+    """Say which setting is closest to retraining, which accuracy it keeps, and how many runs got each verdict."""
+    ranked = [row for row in group.rows if row.spread(GAP)]
     if not ranked:
-        return f"{_settings(scenario.rows)}, and no average gap to a retrained model to compare them by."
+        return f"{_count_settings(group.rows)}; without an average gap to retrained models they cannot be compared."
     best = ranked[0]
-    of = f", closest to retrained models of {_settings(scenario.rows)}" if len(scenario.rows) > 1 else ""
-    closest = f"{best.label}{of}: average gap {show(best.spread(GAP))}{_kept(best)}{_untouched(scenario)}."
-    counts = word_counts(scenario.cells)
-    return f"{closest} Of {len(scenario.cells)} runs: {counts}." if counts else closest
+    rank = f", closest to retrained models of {_count_settings(group.rows)}" if len(group.rows) > 1 else ""
+    gap = format_spread(best.spread(GAP))
+    closest = f"{best.label}{rank}: average gap {gap}{_describe_accuracy(best)}{_compare_with_original(group)}."
+    counts = count_verdicts(group.cells)
+    return f"{closest} Of {len(group.cells)} runs: {counts}." if counts else closest
 
 
-def word_counts(cells: Sequence[Cell]) -> str:
-    """`3 forgotten, 2 inconclusive; utility 5 kept`, judged by the numbers of each run."""
-    judged = [judge(cell.report) for cell in cells if "judged_by" in cell.report]  # the words in a file are not read
-    forgetting = _counts([each.forgetting for each in judged], list(Forgetting))
-    utility = _counts([each.utility for each in judged], list(Utility))
+def count_verdicts(cells: Sequence[Cell]) -> str:
+    """Count the verdicts of runs: `3 forgotten, 2 inconclusive; utility 5 kept`.
+
+    The verdicts are computed from the numbers; the words in the report files are ignored.
+    """
+    verdicts = [judge(cell.report) for cell in cells if "judged_by" in cell.report]
+    forgetting = _count([verdict.forgetting for verdict in verdicts], list(Forgetting))
+    utility = _count([verdict.utility for verdict in verdicts], list(Utility))
     return "; ".join(part for part in (forgetting, f"utility {utility}" if utility else "") if part)
 
 
-def _counts(found: Sequence[str], words: Sequence[str]) -> str:
-    counts = Counter(found)
+def _count(values: Sequence[str], words: Sequence[str]) -> str:
+    counts = Counter(values)
     return ", ".join(f"{counts[word]} {word.replace('_', ' ')}" for word in words if counts[word])
 
 
-def _settings(rows: tuple[Row, ...]) -> str:
+def _count_settings(rows: tuple[Row, ...]) -> str:
     strategies = len({row.strategy for row in rows})
-    many = f" of {strategies} strategies" if strategies > 1 else ""
-    return f"{len(rows)} setting{'s' * (len(rows) > 1)}{many}"
+    of_strategies = f" of {strategies} strategies" if strategies > 1 else ""
+    return f"{len(rows)} setting{'s' * (len(rows) > 1)}{of_strategies}"
 
 
-def _kept(row: Row) -> str:
-    """Accuracy on retain and test, before and after."""
+def _describe_accuracy(row: Row) -> str:
+    """Describe retain and test accuracy, of the original and of the unlearned model."""
     changes = []
     for metric in graded(("retain_accuracy", "test_accuracy"), lambda name: bool(row.spread(f"unlearned/{name}"))):
         before, after = (row.spread(f"{role}/{metric}") for role in ("original", "unlearned"))
@@ -54,31 +58,31 @@ def _kept(row: Row) -> str:
     return f" ({', '.join(changes)})" if changes else ""
 
 
-def _untouched(scenario: ComparisonGroup) -> str:
-    """The gap of the original, without which no other gap can be judged."""
-    gap = scenario.untouched()
+def _compare_with_original(group: ComparisonGroup) -> str:
+    """Describe the gap of the original model, the reference for all other gaps."""
+    gap = group.original_gap()
     if gap is None:
         return ""
-    nearest = scenario.rows[0].spread(GAP)
-    if nearest and nearest.mean >= gap.mean:
-        return f"; no setting is closer than the untouched original, whose gap is {gap.mean:.3f}"
-    return f"; that of the untouched original is {gap.mean:.3f}"
+    smallest = group.rows[0].spread(GAP)
+    if smallest and smallest.mean >= gap.mean:
+        return f"; no setting is closer than the original model, which has a gap of {gap.mean:.3f}"
+    return f"; the original model has {gap.mean:.3f}"
 
 
-def graded_apart(scenario: ComparisonGroup) -> str:
-    """A note on strategies whose average gap contains another attack than most; empty if there are none."""
-    metrics = {row.strategy: tuple(averaged(row.cells[0])) for row in scenario.rows}
+def describe_grading(group: ComparisonGroup) -> str:
+    """Warn about strategies whose average gap contains another attack than most; empty if there are none."""
+    metrics = {row.strategy: tuple(averaged_metrics(row.cells[0])) for row in group.rows}
     kinds = Counter(names for names in metrics.values() if names)
     if len(kinds) < 2:
         return ""
     usual = kinds.most_common(1)[0][0]
     exceptions = [
-        f"{strategy} by {', '.join(name for name in names if name not in usual) or 'no attack'}"
+        f"that of {strategy} {', '.join(name for name in names if name not in usual) or 'no attack'}"
         for strategy, names in metrics.items()
         if names and names != usual
     ]
-    others = listed(list(dict.fromkeys(name for names in kinds for name in usual if name not in names)))
+    replaced = join_words(list(dict.fromkeys(name for names in kinds for name in usual if name not in names)))
     return (
-        f"Average gaps are not all of one kind: most hold {others}, but {'; '.join(exceptions)} (see the notes). "
-        "Between those, neither ranks nor marks are comparisons of like with like."
+        f"Average gaps contain different metrics: most contain {replaced}, but {'; '.join(exceptions)} (see the "
+        "notes). Ranks and marks do not compare these strategies."
     )

@@ -1,0 +1,179 @@
+"""`unlearn.run`: what the command `unlearn` does, as a function."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unlearn.api.results import EvaluationResult
+from unlearn.api.torch_state import configure_torch
+from unlearn.config.one_run import OneRun, compose_run
+from unlearn.core.artifact_store import ArtifactStore
+from unlearn.core.errors import ConfigError, Problem
+from unlearn.core.progress import Console
+from unlearn.core.types import Role
+from unlearn.models.base import Classifier
+from unlearn.pipeline import plan as pipeline
+from unlearn.pipeline.checks import check_machine
+from unlearn.pipeline.config import END
+from unlearn.pipeline.plan import Outcome
+from unlearn.report.assemble import assemble
+from unlearn.stages.base import BuildContext
+from unlearn.stages.model import LoadableModel
+from unlearn.tracking.base import Job, Log
+
+
+def run(*overrides: str, seed: int | None = None, output: str | Path | None = None, progress: bool = False) -> Result:
+    """Train, retrain, unlearn and evaluate: what the command `unlearn` does, with the same store and the same keys.
+
+    Args:
+        overrides: the arguments of the command, such as `"dataset=digits"` and `"strategy.k=0.01"`.
+        seed: short for `seed=...`.
+        output: the folder for the report and for what `logger` writes; None: only the store is written.
+        progress: whether progress is printed to standard error.
+
+    Returns:
+        The measurements, the verdict and the models.
+
+    Raises:
+        ConfigError: with every problem of the overrides, before anything is computed.
+        UnlearnError: the run failed.
+
+    Example:
+        >>> import tempfile, unlearn
+        >>> store = tempfile.TemporaryDirectory()
+        >>> result = unlearn.run("dataset.limit=100", "model=mlp", "train.epochs=1", "strategy=ssd", "spd_gan=off",
+        ...                      "baseline=none", "metrics=accuracy", "attacks=none", f"paths.store={store.name}")
+        >>> sorted(result.metrics)[:2]
+        ['original/forget_accuracy', 'original/retain_accuracy']
+        >>> type(result.model("unlearned")).__name__
+        'Classifier'
+    """
+    wrong = [override for override in overrides if not isinstance(override, str)]
+    if wrong:
+        raise ConfigError([Problem("overrides", "texts such as 'strategy=top_k'", wrong[0])])
+    words = [*overrides, *([] if seed is None else [f"seed={seed}"])]
+    one = compose_run(words)
+    if one.config.until != END:
+        raise ConfigError([Problem("until", f"{END}, with a result to return", one.config.until)])
+    with configure_torch(one.config.trainer):
+        if problems := list(check_machine(one.config)):
+            raise ConfigError(problems)
+        console = Console() if progress else Console(io.StringIO())
+        store = ArtifactStore(one.config.paths.store, one.config.rebuild_damaged)
+        context = BuildContext(store, one.config.trainer, console)
+        with _open_log(one, output) as log:
+            outcome = pipeline.run(one.config, context)
+            report = assemble(outcome, one.plain, one.choices) | {"command": shlex.join(["unlearn", *words])}
+            result = Result(report, outcome)
+            if output is not None:
+                result.save(output)
+            log(outcome, report)
+    return result
+
+
+def _open_log(one: OneRun, output: str | Path | None) -> AbstractContextManager[Log]:
+    """Return the context of the run's logger, which writes into `output`; without a folder nothing is logged.
+
+    Raises:
+        ConfigError: a logger was chosen, and there is no folder.
+    """
+    name = one.choices["logger"]
+    if output is not None:
+        group = " ".join(one.choices[key] for key in ("experiment", "sweep") if key in one.choices) or None
+        job: AbstractContextManager[Log] = one.config.logger.open(
+            Job(one.config, one.plain, one.choices, group, Path(output))
+        )
+        return job
+    if name not in ("csv", "none"):
+        raise ConfigError([f"output: expected a folder with logger={name}, got None"])
+    return nullcontext(lambda outcome, report: None)
+
+
+@dataclass(frozen=True, repr=False)
+class Result(EvaluationResult):
+    """The result of `unlearn.run`: what was measured, and the models.
+
+    Args:
+        report: the content of the command's `report.json`.
+        outcome: the finished run: its plan and its store.
+    """
+
+    outcome: Outcome
+
+    def model(self, role: str = "unlearned", seed: int | None = None) -> nn.Module:
+        """Return a model of the run, in eval mode.
+
+        Args:
+            role: `unlearned`, `original` or `retrained`.
+            seed: which of several retrained models, by its seed; None: the first.
+
+        Returns:
+            A new module that maps images in [0, 1], float32 [n, c, h, w], to logits [n, C]. It normalises them itself.
+
+        Raises:
+            ConfigError: the run has no such model.
+        """
+        with configure_torch(self.outcome.context.hardware):
+            model: Classifier = self._find(role, seed).load(self.outcome.context)
+        return model.requires_grad_(True)
+
+    def export(self, path: str | Path, role: str = "unlearned", seed: int | None = None) -> Path:
+        """Write the weights of a model as safetensors, under the names of the bare net.
+
+        `net.load_state_dict(safetensors.torch.load_file(path))` reads them into the architecture: torchvision's, or
+        the one that `model.factory` returns. The bare net does not normalise: give it
+        `(images - mean) / std`, with the `mean` and `std` of each channel that the file's metadata hold.
+
+        Args:
+            path: the file to write.
+            role: as for `model`.
+            seed: as for `model`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigError: the run has no such model.
+            OSError: the file cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        model = self.model(role, seed)
+        assert isinstance(model, Classifier)
+        # Clone each: the format refuses tensors that share memory, as those of a user's net may.
+        tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in model.net.state_dict().items()}
+        normalisation = {name: json.dumps(getattr(model, name).flatten().tolist()) for name in ("mean", "std")}
+        save_file(tensors, path, {"format": "pt", "role": role, "key": self._find(role, seed).key} | normalisation)
+        return Path(path)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `report.json` and the page `report.html` into a folder, as the command does; returns the folder."""
+        from unlearn.report.page import render
+        from unlearn.report.write import write, write_text
+
+        write(self.report, Path(folder))
+        write_text(render(self.report), Path(folder) / "report.html")
+        return Path(folder)
+
+    def _find(self, role: str, seed: int | None) -> LoadableModel:
+        plan = self.outcome.plan
+        models: dict[Any, tuple[LoadableModel, ...]] = {
+            Role.UNLEARNED: (plan.final_model,),
+            Role.ORIGINAL: (plan.original,),
+            Role.RETRAINED: plan.retrained,
+        }
+        if role not in models:
+            raise ConfigError([Problem("role", f"one of {', '.join(models)}", role)])
+        found = [model for model in models[role] if seed is None or model.seed == seed]
+        if not found:
+            seeds = ", ".join(str(model.seed) for model in models[role])
+            raise ConfigError([f"seed: expected one of the run's {role} models ({seeds or 'none'}), got {seed}"])
+        return found[0]

@@ -1,0 +1,147 @@
+"""Rows of a sweep in the plane of two quantities, with whiskers, the noise floor and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from unlearn.report.charts.sweep_marks import ONLY, Marks
+from unlearn.report.charts.theme import (
+    ZOOM,
+    Spec,
+    chart,
+    colour,
+    domain,
+    layer,
+    legend_filter,
+    quantity,
+    role_colour,
+    spans,
+    tooltip,
+)
+from unlearn.report.sweep.compare import pareto_front
+
+LABELLED = 6  # rows on a longer front are not labelled: their names would cover each other
+
+
+@dataclass(frozen=True)
+class Side:
+    """One axis: what it shows, the ends of its range, whether less is better, and how far the noise floor reaches."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    is_less_better: bool = False
+    floor: float | None = None
+    may_be_log: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean with its ends in both directions; `fields` are shown in the tooltip or name the row."""
+
+    x: tuple[float, float, float]  # low, mean, high
+    y: tuple[float, float, float]
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def row(self) -> Spec:
+        """The point as data."""
+        (x_low, x, x_high), (y_low, y, y_high) = self.x, self.y
+        ends = {"x_low": x_low, "x_high": x_high, "y_low": y_low, "y_high": y_high}
+        return self.fields | {"x": x, "y": y} | ends
+
+
+def scatter_chart(
+    title: str, sides: tuple[Side, Side], points: Sequence[Point], references: Sequence[Point], marks: Marks
+) -> Spec:
+    """Draw the points of a sweep.
+
+    Args:
+        title: for screen readers.
+        sides: the horizontal and the vertical axis.
+        points: rows; their `fields` hold those of `Marks.fields`, `x_text`, `y_text`, and `seconds` where timed.
+        references: original and retrained models; their `fields` hold `role` and the texts.
+        marks: colours of the rows.
+    """
+    rows, known = [point.row() for point in points], [point.row() for point in references]
+    x, y = (_channel(axis, side, [*rows, *known]) for axis, side in zip("xy", sides, strict=True))
+    signs = [1 if side.is_less_better else -1 for side in sides]
+    best = pareto_front([(signs[0] * point.x[1], -signs[1] * point.y[1]) for point in points])
+    front = sorted((rows[index] for index in best), key=lambda row: (row["x"], row["y"]))
+    texts = (("x_text", sides[0].name), ("y_text", sides[1].name))
+    is_timed = all("seconds" in row for row in rows)
+    tips = tooltip("setting", *texts, *([("seconds_text", "seconds")] if is_timed else []), "n")
+    ink = {"color": marks.colour(), "opacity": marks.opacity}
+    size = _size() if is_timed else {"value": 110}
+    across = {"x": x | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y}
+    upright = {"x": x, "y": y | {"field": "y_low"}, "y2": {"field": "y_high"}}
+    line = {"type": "line", "color": colour("ink"), "strokeWidth": 2.5, "opacity": 0.75, "interpolate": "linear"}
+    label = {"type": "text", "align": "left", "dx": 10, "dy": -9, "fontSize": 11, "color": colour("ink")}
+    role = role_colour(("original", "retrained"), {"title": None})
+    name = label | {"color": None, "fontWeight": 600}
+    return chart(
+        title,
+        [
+            *_bands(sides, x, y),
+            layer(line, front, x=x, y=y),
+            layer({"type": "rule", "opacity": 0.6}, rows, **across, **ink),
+            layer({"type": "rule", "opacity": 0.6}, rows, **upright, **ink),
+            layer(
+                {"type": "point", "stroke": colour("paper"), "strokeWidth": 1},
+                rows,
+                [legend_filter("strategy"), ZOOM],
+                x=x,
+                y=y,
+                size=size,
+                shape=marks.shape(),
+                tooltip=tips,
+                **ink,
+            ),
+            layer(
+                {"type": "point", "shape": "cross", "angle": 45, "size": 160},
+                known,
+                x=x,
+                y=y,
+                color=role | {"legend": None},
+                tooltip=tooltip(("role", "model"), *texts, "n"),
+            ),
+            layer(name, known, x=x, y=y, text={"field": "role"}, color=role | {"legend": None}),
+            *([layer(label, front, x=x, y=y, text={"field": "short"})] if len(front) <= LABELLED else []),
+        ],
+        380,
+        [ONLY],
+    ) | {"resolve": {"scale": {"color": "independent"}}}
+
+
+def _channel(axis: str, side: Side, rows: Sequence[Spec]) -> Spec:
+    values = [row[f"{axis}{end}"] for row in rows for end in ("_low", "", "_high")]
+    if side.may_be_log and spans(row[axis] for row in rows):
+        smallest = min(row[axis] for row in rows)
+        ends = [smallest / 1.3, max(values) * 1.3]
+        scale = {"type": "log", "domain": ends, "nice": False, "clamp": True}
+        return quantity(axis, side.name) | {"scale": scale}
+    return quantity(axis, side.name, domain([*values, side.floor], side.low, side.high))
+
+
+def _bands(sides: tuple[Side, Side], x: Spec, y: Spec) -> list[Spec]:
+    """The noise floor as a band from 0 along its axis."""
+    mark = {"type": "rect", "color": colour("retrained"), "opacity": 0.16}
+    tips = tooltip(("text", "noise floor"))
+    bands = []
+    for axis, side, channel in zip("xy", sides, (x, y), strict=True):
+        if side.floor:
+            row = {"from": 0, "to": side.floor, "text": f"{side.floor:.3f}"}
+            ends = {axis: channel | {"field": "from"}, f"{axis}2": {"field": "to"}}
+            bands.append(layer(mark, [row], **ends, tooltip=tips))
+    return bands
+
+
+def _size() -> Spec:
+    legend = {
+        "title": "seconds",
+        "symbolFillColor": colour("soft"),
+        "symbolStrokeColor": colour("soft"),
+        "tickCount": 3,
+    }
+    return {"field": "seconds", "type": "quantitative", "scale": {"range": [70, 600], "zero": True}, "legend": legend}
