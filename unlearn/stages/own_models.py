@@ -11,7 +11,7 @@ from typing import Any
 
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DataError, nearest
-from unlearn.models.checkpoints.content import expected, require_file
+from unlearn.models.checkpoints.content import require_file, unexpected
 
 MODEL = "model.safetensors"
 KEY = re.compile(r"[0-9a-f]{8,64}")  # of a model in the store, or a prefix of it
@@ -42,7 +42,7 @@ def find_source(file: str, entry: str | None, store: str) -> WeightsSource:
     try:
         return _find(Path(file), file, entry, store)
     except OSError as error:  # a name that is too long, a folder or file without read permission
-        raise expected("a readable file", Path(file), error.strerror or str(error)) from error
+        raise unexpected("a readable file", Path(file), error.strerror or str(error)) from error
 
 
 def _find(path: Path, file: str, entry: str | None, store: str) -> WeightsSource:
