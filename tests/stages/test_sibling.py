@@ -66,7 +66,7 @@ def test_strategies_share_the_originals_of_replicas(composed: Compose) -> None:
 
 
 def test_without_a_metric_on_groups_there_are_no_replicas(composed: Compose) -> None:
-    assert plan_of(composed, "metrics=full", f"baseline.seeds={EIGHT}").siblings == ()
+    assert plan_of(composed, "metrics=full", f"baseline.seeds={EIGHT}").seed_replicas == ()
 
 
 def test_each_role_is_one_evaluation_of_a_group_of_models(many: Finished) -> None:
