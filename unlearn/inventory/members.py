@@ -34,7 +34,7 @@ PARTS = {  # subset -> the parts of the training part in it, by their names in a
 SHADOWED = {
     "ShadowTrainSet",
     "ShadowForgetSet",
-}  # classes of the subsets on which shadow models are trained and unlearned
+}  # classes of the subsets of shadow models
 NOBODY = -1
 # Settings of a user-supplied data set that do not change which images are in its training part.
 OTHER_SETTINGS = {"test", "val", *(spec.name for spec in fields(UserDataset))}

@@ -111,8 +111,7 @@ def read_removals(root: Path) -> dict[str, str]:
             if not path.is_file():
                 raise OSError("not a file")
             content = json.loads(path.read_text())
-            reason = f"{content['by']} of {content['time'][:10]}"
-            removals |= {removed["key"]: reason for removed in content["removed"]}
+            removals |= {gone["key"]: f"{content['by']} of {content['time'][:10]}" for gone in content["removed"]}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(f"--store: expected a record of removals, got a damaged {path}: {error!r}") from error
     return removals

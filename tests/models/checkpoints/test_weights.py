@@ -182,7 +182,7 @@ def test_surplus_entries_are_named_and_left_out(tmp_path: Path) -> None:
     assert same(weights.state, STATE)
     assert weights.surplus == tuple(extra)
     (note,) = weights.notes("more.pt")
-    assert note.endswith("which was left out: criterion.weight, total_ops, 0.total_params.")
+    assert note.endswith("which were ignored: criterion.weight, total_ops, 0.total_params.")
 
 
 @pytest.mark.parametrize("name", ["0.extra", "5.weight", "3.lora.weight"])
@@ -228,7 +228,7 @@ def test_of_two_models_the_one_without_averages_is_read_and_named(
     ],
 )
 def test_what_training_keeps_beside_the_weights_is_never_read(tmp_path: Path, payload: Any, label: str) -> None:
-    words = f"expected the weights of this net, got what training keeps beside them, under {label}"
+    words = f"expected the weights of this net, got the state of training, under {label}"
     assert refusal(saved(tmp_path / "alone.pt", payload)) == f"checkpoint: {words}"
     both = saved(tmp_path / "both.pt", {**payload, "upgraded": STATE})
     assert same(read(both).state, STATE)
@@ -285,7 +285,7 @@ def test_a_normalisation_is_compared_wherever_the_file_keeps_it(tmp_path: Path, 
     payload, place = NORMALISED[name]
     path = saved(tmp_path / "weights.pt", payload)
     assert same(read_weights(path, net(), CHANNELS).state, STATE)
-    with pytest.raises(DataError, match=rf"^dataset.mean: expected \[0.5\], as {place} in .* says, got \[0.4\]$"):
+    with pytest.raises(DataError, match=rf"^dataset.mean: expected \[0.5\], the value of {place} in .*, got \[0.4\]$"):
         read_weights(path, net(), ([0.4], [0.25]))
     with pytest.raises(DataError, match=r"^dataset.std: expected \[0.25\], as "):
         read_weights(path, net(), ([0.5], [0.3]))

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names and suffixes of checkpoints promise nothing."""
+"""Detects the format of a checkpoint from its first bytes; suffixes are not reliable."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from unlearn.core.errors import DataError
 
-CONVERT = "torch.save(net.state_dict(), 'weights.pt')"  # to be run where the class of the net is known
-HEADER = 100_000_000  # bytes: the longest header of safetensors
-OTHERS = {  # first bytes -> what begins with them
+CONVERT = "torch.save(net.state_dict(), 'weights.pt')"  # for a machine where the class of the net is installed
+MAX_HEADER = 100_000_000  # bytes of a safetensors header
+OTHERS = {  # first bytes -> the format
     b"version https://git-lfs": "a Git LFS pointer: fetch the file that it stands for (git lfs pull)",
     b"\x1f\x8b": "a gzip file: unpack it first (gunzip)",
     b"BZh": "a bzip2 file: unpack it first",
@@ -30,7 +30,7 @@ OTHERS = {  # first bytes -> what begins with them
 
 
 class Kind(Enum):
-    """The formats that are read."""
+    """The supported formats."""
 
     SAFETENSORS = "safetensors"
     ZIP = "torch's archive"
@@ -41,32 +41,32 @@ def detect_kind(path: Path) -> Kind:
     """The format of the file at `path`.
 
     Raises:
-        DataError: there is no such file, it cannot be read, or it holds something else; the message says what.
+        DataError: the file is missing or unreadable, or has another format, which the message names.
     """
     require_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError as error:
-        raise expected("a readable file", path, error.strerror or str(error)) from error
+        raise unexpected("a readable file", path, error.strerror or str(error)) from error
     if not head:
-        raise expected("a whole file", path, "an empty one")
+        raise unexpected("a whole file", path, "an empty one")
     if head.startswith(b"PK\x03\x04"):
         return Kind.ZIP
-    if 2 <= int.from_bytes(head[:8], "little") <= HEADER and head[8:9] == b"{":
+    if 2 <= int.from_bytes(head[:8], "little") <= MAX_HEADER and head[8:9] == b"{":
         return Kind.SAFETENSORS
     for magic, name in OTHERS.items():
         if head.startswith(magic):
-            raise expected("weights", path, name)
-    if text := _text(head):
-        raise expected("weights", path, text)
+            raise unexpected("weights", path, name)
+    if text := _describe_text(head):
+        raise unexpected("weights", path, text)
     if _is_tar(head):
-        raise expected("weights", path, "a tar archive: unpack it first")
+        raise unexpected("weights", path, "a tar archive: unpack it first")
     return Kind.PICKLE
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether it begins with the header of a member, whose checksum is right."""
+    """Whether a file begins with the header of a tar member with the right checksum."""
     try:
         tarfile.TarInfo.frombuf(head[: tarfile.BLOCKSIZE], "utf-8", "replace")
     except tarfile.HeaderError:
@@ -74,53 +74,53 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _text(head: bytes) -> str | None:
+def _describe_text(head: bytes) -> str | None:
+    """Describe a web page or other text; None for binary content."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return "a web page: the download did not give the file (open the address in a browser)"
-    printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
-    # A pickle of protocol 0 is text too, and ends with a full stop.
-    return (
-        f"text: {head[:40].decode('ascii')!r}" if printable and not head.startswith((b"(", b"c", b"}", b"]")) else None
-    )
+        return "a web page: the download failed (open the address in a browser)"
+    is_printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+    if not is_printable or head.startswith((b"(", b"c", b"}", b"]")):  # a pickle of protocol 0 is printable too
+        return None
+    return f"text: {head[:40].decode('ascii')!r}"
 
 
 def require_file(path: Path) -> None:
-    """Raise unless there is a file.
+    """Require that a path is a file.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no file.
     """
     try:
         if path.is_file():
             return
         got = "a folder" if path.is_dir() else "none there" if not path.exists() else "a pipe or device"
     except OSError as error:  # a name too long, a folder that may not be entered
-        raise expected("a readable file", path, error.strerror or str(error)) from error
-    raise expected("a file", path, got)
+        raise unexpected("a readable file", path, error.strerror or str(error)) from error
+    raise unexpected("a file", path, got)
 
 
-def expected(what: str, path: Path, got: str) -> DataError:
-    """The error for a file that holds something else."""
-    return DataError(f"checkpoint: expected {what} in {path}, got {got}")
+def unexpected(expected: str, path: Path, got: str) -> DataError:
+    """Create the error for a file with other content."""
+    return DataError(f"checkpoint: expected {expected} in {path}, got {got}")
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal; read once per process while size and time of change stay.
+    """SHA-256 of a file, in hexadecimal; cached in the process until size or modification time change.
 
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: the file is missing or unreadable.
     """
     require_file(path)
     stat = path.stat()
     try:
         return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
     except OSError as error:
-        raise expected("a readable file", path, error.strerror or str(error)) from error
+        raise unexpected("a readable file", path, error.strerror or str(error)) from error
 
 
 @lru_cache(maxsize=16)
 def _sha256(path: Path, size: int, changed: int) -> str:
-    del size, changed  # they tell one content of the file from the next
+    del size, changed  # part of the cache key
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its data beside its weights: normalisation, and classes in their order."""
+"""Compares the normalisation and the classes that a checkpoint contains with those of the data set."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 from torch import Tensor
 
 from unlearn.core.errors import DataError, as_one_line
-from unlearn.models.checkpoints.containers import Content, damaged
+from unlearn.models.checkpoints.containers import Content, damaged_file
 from unlearn.models.checkpoints.content import CONVERT
-from unlearn.models.checkpoints.match import LONGEST, LYING_BESIDE, Match
+from unlearn.models.checkpoints.match import MAX_NAME, TRAINING_STATE, Match
 from unlearn.models.checkpoints.state_dicts import list_items
 from unlearn.models.checkpoints.tensors import StoredTensor, as_stored_tensor
 from unlearn.models.checkpoints.unpickle import Instance
 
-# Names of buffers that a net which normalises its own input has, by what they hold.
+# Names of the buffers of a net that normalises its own input.
 NORMALISATION = re.compile(
     r"(^|\.)((\w*(norm|preproc|transform|scal|standard)\w*)\.)?((pixel|image|img|input|data|norm)_)?(?P<moment>mean|std)$",
     re.IGNORECASE,
 )
-# Under other names they count only as a pair (new_mean and new_std, mu and sigma) of one value a channel.
+# Other names count only as a pair (new_mean and new_std, mu and sigma) with one value per channel.
 PAIRED = re.compile(
     r"(?P<before>.*?)(?<![a-z])(?P<moment>means?|mu|stds?|stdevs?|sigma|sd)(?P<after>_?)$", re.IGNORECASE
 )
 SPREADS = {"mean": ("std", "stdev", "sd"), "means": ("stds", "stdevs"), "mu": ("sigma", "std")}
-OF_OTHERS = re.compile(  # statistics of something else than pixels
+OF_OTHERS = re.compile(  # statistics of other things than pixels
     r"(^|[^a-z])(running|batch|label|target|loss|score|reward|grad|logit|feature|latent|weight|init|noise|prior|posterior)"
     r"([^a-z]|$)",
     re.IGNORECASE,
 )
 OF_DATA = re.compile(r"norm|preproc|transform|data|input|image|img|pixel|config|cfg|args|param|meta", re.IGNORECASE)
-MOST_CHANNELS = 2**10  # of a mean or a standard deviation that is read
+MAX_CHANNELS = 2**10  # of a mean or a standard deviation
 TOLERANCE = 0.002  # published means are rounded to three digits
 GREY_LEVELS = 255.0
 
@@ -47,7 +47,7 @@ Normalisation = tuple[Sequence[float], Sequence[float]]
 
 @dataclass(frozen=True)
 class ExtraValue:
-    """A value beside the weights, its keys in the file, and whether it is a tensor of the state dict itself."""
+    """A value next to the weights, with its keys in the file; a buffer is a tensor of the state dict itself."""
 
     name: str
     value: Any
@@ -55,112 +55,116 @@ class ExtraValue:
 
     @property
     def shown(self) -> str:
-        """Its keys, as a message has them."""
+        """Its keys, for messages."""
         return as_one_line(self.name)
 
 
 def compare_normalisation(match: Match, content: Content, normalisation: Normalisation, path: Path) -> None:
-    """Refuse a file that holds another normalisation than the data set's.
+    """Refuse a file with another normalisation than the data set.
 
     Args:
-        match: what is read of the file; its surplus tensors are looked at too.
+        match: the state dict of the file; its surplus tensors are compared too.
         content: the whole file.
         normalisation: mean and standard deviation of the data set, per channel, of pixels in [0, 1].
-        path: of the file.
+        path: the path of the file.
 
     Raises:
-        DataError: it does; the message gives both.
+        DataError: the normalisation differs; the message gives both.
     """
     buffers = [ExtraValue(name, tensor, is_buffer=True) for name, tensor in match.surplus.items()]
-    held = [each for each in (*buffers, *_beside(match, content)) if len(each.name) <= LONGEST]
-    names = {each.name.lower() for each in held}
-    for each in held:
-        moment = _moment(each, names, len(normalisation[0]), content)
+    values = [extra for extra in (*buffers, *_extra_values(match, content)) if len(extra.name) <= MAX_NAME]
+    names = {extra.name.lower() for extra in values}
+    for extra in values:
+        moment = _moment(extra, names, len(normalisation[0]), content)
         if moment is None:
             continue
         key, ours = ("mean", "std")[moment], normalisation[moment]
-        theirs = _numbers(each.value, content, path)
+        theirs = _numbers(extra.value, content, path)
         if theirs is None or len(theirs) not in (1, len(ours)):
             continue
-        theirs = [v / GREY_LEVELS for v in theirs] if max(theirs) > 1.5 else theirs  # of pixels from 0 to 255
+        theirs = [v / GREY_LEVELS for v in theirs] if max(theirs) > 1.5 else theirs  # for pixels in [0, 255]
         theirs = theirs * (len(ours) // len(theirs))
-        if not all(abs(v - own) <= TOLERANCE for v, own in zip(theirs, ours, strict=True)):
+        if not all(abs(one - other) <= TOLERANCE for one, other in zip(theirs, ours, strict=True)):
             shown = ", ".join(f"{value:.4g}" for value in theirs)
-            raise DataError(f"dataset.{key}: expected [{shown}], as {each.shown} in {path} says, got {[*ours]}")
+            raise DataError(f"dataset.{key}: expected [{shown}], the value of {extra.shown} in {path}, got {[*ours]}")
 
 
 def compare_classes(match: Match, content: Content, names: Sequence[str], path: Path) -> None:
-    """Refuse a file whose own classes are not those of the data set, in their order.
+    """Refuse a file with other classes than the data set, or in another order.
 
     Args:
-        match: what is read of the file.
+        match: the state dict of the file.
         content: the whole file.
-        names: of the data set's classes in the order of their numbers; empty: they have none, nothing is compared.
-        path: of the file.
+        names: names of the classes of the data set in the order of their numbers; empty: nothing is compared.
+        path: the path of the file.
 
     Raises:
-        DataError: they are others, or in another order; the message gives the first difference.
+        DataError: the classes differ; the message gives the first difference.
     """
     ours = [_plain(name) for name in names]
-    for each in _beside(match, content) if names else ():
-        theirs = _classes(each)
+    for extra in _extra_values(match, content) if names else ():
+        theirs = _classes(extra)
         if theirs is None or [_plain(name) for name in theirs] == ours:
             continue
-        if each.name.rpartition("/")[2].lower() == "labels" and len(theirs) != len(ours):
-            continue  # of something else, as of the curves of a plot
+        if extra.name.rpartition("/")[2].lower() == "labels" and len(theirs) != len(ours):
+            continue  # labels of something else, such as the curves of a plot
         same = sorted(map(_plain, theirs)) == sorted(ours)
-        number = next((i for i, (one, own) in enumerate(zip(theirs, ours, strict=False)) if _plain(one) != own), None)
+        pairs = enumerate(zip(theirs, ours, strict=False))
+        number = next((i for i, (name, other) in pairs if _plain(name) != other), None)
         if number is None:
-            shown = f"{len(theirs)} classes, not {len(ours)}"
+            difference = f"{len(theirs)} classes, not {len(ours)}"
         else:
-            shown = f"class {number} is {as_one_line(theirs[number])!r}, not {names[number]!r}"
-        what = "the same classes in another order" if same else "another set of classes"
+            difference = f"class {number} is {as_one_line(theirs[number])!r}, not {names[number]!r}"
+        got = "the same classes in another order" if same else "another set of classes"
         hint = "" if same else f" (same classes under other names? save {CONVERT})"
         raise DataError(
-            f"checkpoint: expected the data set's classes in their order, got {what} as {each.shown} in {path}: "
-            f"{shown}{hint}"
+            f"checkpoint: expected the data set's classes in their order, got {got} as {extra.shown} in {path}: "
+            f"{difference}{hint}"
         )
 
 
-def _beside(match: Match, content: Content) -> Iterator[ExtraValue]:
-    """What lies in the containers around the state dict's tensors, and in those next to them that hold no model."""
+def _extra_values(match: Match, content: Content) -> Iterator[ExtraValue]:
+    """Yield the values in the containers around the state dict, and in containers next to it that hold no model."""
     value, keys = content.payload, match.state_dict.path
     for depth in range(len(keys) + 1):
         inner = {str(name): item for name, item in list_items(value)}
         for name, item in inner.items():
-            at = [*keys[:depth], name]
+            path = [*keys[:depth], name]
             if depth < len(keys) or as_stored_tensor(item, content.storages) is None:
-                yield ExtraValue("/".join(at), item)
-            if name not in keys[depth : depth + 1] and not LYING_BESIDE.search(name.lower()):
-                yield from (ExtraValue("/".join([*at, str(key)]), part) for key, part in _leaves(item, content))
+                yield ExtraValue("/".join(path), item)
+            if name not in keys[depth : depth + 1] and not TRAINING_STATE.search(name.lower()):
+                yield from (ExtraValue("/".join([*path, str(key)]), part) for key, part in _leaves(item, content))
         value = inner.get(keys[depth]) if depth < len(keys) else None
 
 
 def _leaves(item: Any, content: Content) -> list[tuple[Any, Any]]:
-    """What a mapping holds; nothing of one that holds weights."""
+    """The items of a mapping; empty for one that holds weights."""
     if not isinstance(item, dict | Instance) or as_stored_tensor(item, content.storages) is not None:
         return []
-    held = list_items(item)
-    inner = (each for _, part in held if isinstance(part, dict | Instance) for each in list_items(part))
-    tensors = [str(name) for name, part in (*held, *inner) if as_stored_tensor(part, content.storages) is not None]
-    return held if all(len(name) <= LONGEST and PAIRED.match(name) for name in tensors) else []
+    items = list_items(item)
+    inner = (pair for _, part in items if isinstance(part, dict | Instance) for pair in list_items(part))
+    tensors = [str(name) for name, part in (*items, *inner) if as_stored_tensor(part, content.storages) is not None]
+    return items if all(len(name) <= MAX_NAME and PAIRED.match(name) for name in tensors) else []
 
 
-def _moment(each: ExtraValue, names: set[str], channels: int, content: Content) -> int | None:
-    """0 for a mean of pixels, 1 for a standard deviation; None for anything else.
+def _moment(extra: ExtraValue, names: set[str], channels: int, content: Content) -> int | None:
+    """Return 0 for a mean of pixels, 1 for a standard deviation, None for anything else.
 
     Args:
-        names: of all that is held, in lower case.
+        extra: the value.
+        names: the names of all such values, in lower case.
+        channels: the number of channels of the data set.
+        content: the whole file.
     """
-    dotted = each.name.replace("/", ".")
-    if each.is_buffer and (known := NORMALISATION.search(dotted)):
+    dotted = extra.name.replace("/", ".")
+    if extra.is_buffer and (known := NORMALISATION.search(dotted)):
         return int(known["moment"].lower() != "mean")
-    found = PAIRED.match(dotted)
-    if found is None or OF_OTHERS.search(found["before"]) or _size(each.value, content) not in (1, channels):
+    match = PAIRED.match(dotted)
+    if match is None or OF_OTHERS.search(match["before"]) or _size(extra.value, content) not in (1, channels):
         return None
-    moment, before, after = found["moment"].lower(), each.name[: len(found["before"])].lower(), found["after"]
-    if before and type(each.value) in (int, float) and not OF_DATA.search(before):
-        return None  # of some score
+    moment, before, after = match["moment"].lower(), extra.name[: len(match["before"])].lower(), match["after"]
+    if before and type(extra.value) in (int, float) and not OF_DATA.search(before):
+        return None  # a score
     for mean, spreads in SPREADS.items():
         partners = spreads if moment == mean else (mean,) if moment in spreads else ()
         if any(f"{before}{partner}{after}" in names for partner in partners):
@@ -178,10 +182,10 @@ def _size(value: Any, content: Content) -> int | None:
 
 
 def _numbers(value: Any, content: Content, path: Path) -> list[float] | None:
-    """The numbers of a tensor, an array, a list or one number; None if they are none, or not finite."""
+    """The numbers of a tensor, an array, a list or a number; None if the value holds others, or not finite ones."""
     tensor = as_stored_tensor(value, content.storages)
     if tensor is not None:
-        if tensor.kind != "dense" or not 0 < math.prod(tensor.shape) <= MOST_CHANNELS:
+        if tensor.kind != "dense" or not 0 < math.prod(tensor.shape) <= MAX_CHANNELS:
             return None
         values = read_values(tensor, path)
         if values.is_complex():
@@ -194,21 +198,21 @@ def _numbers(value: Any, content: Content, path: Path) -> list[float] | None:
 
 
 def read_values(tensor: StoredTensor, path: Path) -> Tensor:
-    """The values of a tensor of the file.
+    """Read the values of a tensor.
 
     Raises:
-        DataError: the file is damaged there.
+        DataError: the file is damaged.
     """
     try:
         return tensor.read().detach()
-    except Exception as error:  # the readers raise whatever a damaged file leads them to
-        raise damaged(path, error) from error
+    except Exception as error:  # a damaged file can raise anything
+        raise damaged_file(path, error) from error
 
 
-def _classes(described: ExtraValue) -> list[str] | None:
-    """Names of classes in the order of their numbers; None if the value is no such thing."""
-    key = re.sub(r"[^a-z0-9]", "", described.name.rpartition("/")[2].lower())
-    value = described.value
+def _classes(extra: ExtraValue) -> list[str] | None:
+    """Names of classes in the order of their numbers; None if the value holds something else."""
+    key = re.sub(r"[^a-z0-9]", "", extra.name.rpartition("/")[2].lower())
+    value = extra.value
     if isinstance(value, Instance):
         value = dict(list_items(value))  # an OrderedDict
     if isinstance(value, Mapping) and key in CLASS_NUMBERS | CLASS_LISTS:
@@ -230,5 +234,5 @@ def _number(value: Any) -> int | None:
 
 
 def _plain(name: str) -> str:
-    """Without what spellings of one name differ in."""
+    """Normalise the case and the separators of a name."""
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()

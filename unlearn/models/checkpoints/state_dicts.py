@@ -1,4 +1,4 @@
-"""The state dicts in a checkpoint, wherever they lie."""
+"""Finds all state dicts in a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 from unlearn.core.errors import abbreviate
 from unlearn.models.checkpoints.containers import Content, read_content
-from unlearn.models.checkpoints.content import CONVERT, expected
+from unlearn.models.checkpoints.content import CONVERT, unexpected
 from unlearn.models.checkpoints.tensors import Storages, StoredTensor, as_stored_tensor
 from unlearn.models.checkpoints.unpickle import Global, Instance
 
-DEEPEST = 8  # containers within containers
-MODULE = ("_parameters", "_buffers", "_modules")  # of a pickled nn.Module's state
-DEEPEST_MODULE = 40
-MOST = 100_000  # modules
-SHOWN = 3  # tensors in a message
+MAX_DEPTH = 8  # of nested containers
+MODULE = ("_parameters", "_buffers", "_modules")  # in the state of a pickled nn.Module
+MAX_MODULE_DEPTH = 40
+MAX_MODULES = 100_000
+MAX_SHOWN = 3  # tensors in a message
 
 
 @dataclass(frozen=True)
 class StateDict:
-    """Tensors by name, and the keys under which they lie in the file."""
+    """Tensors by name, and the keys of their location in the file."""
 
     path: tuple[str, ...]
     tensors: dict[str, StoredTensor]
@@ -30,36 +30,36 @@ class StateDict:
     def __str__(self) -> str:
         """`122 tensors under state_dict (conv1.weight [64, 3, 7, 7], …)`."""
         where = f" under {'/'.join(self.path)}" if self.path else ""
-        shown = abbreviate([f"{name} {list(t.shape)}" for name, t in [*self.tensors.items()][:SHOWN]])
-        more = ", ..." if len(self.tensors) > SHOWN else ""
+        shown = abbreviate([f"{name} {list(t.shape)}" for name, t in [*self.tensors.items()][:MAX_SHOWN]])
+        more = ", ..." if len(self.tensors) > MAX_SHOWN else ""
         return f"{len(self.tensors)} tensors{where} ({shown}{more})"
 
 
 def read_state_dicts(path: Path) -> list[StateDict]:
-    """All state dicts of a checkpoint in the order of the file; nothing in it is run.
+    """Read all state dicts of a checkpoint in the order of the file, without running its code.
 
     A pickled `nn.Module`, or a TorchScript program, is read as its state dict.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind, or holds no tensors.
+        DataError: the file is missing, damaged or of another format, or holds no tensors.
     """
     return find_state_dicts(read_content(path), path)
 
 
 def find_state_dicts(content: Content, path: Path) -> list[StateDict]:
-    """The same of a file that is read already.
+    """Find all state dicts in the content of a file.
 
     Raises:
-        DataError: it holds no tensors.
+        DataError: the file holds no tensors.
     """
-    found = [each for each in _walk(content) if each.tensors]
-    if not found:
-        raise expected("weights", path, f"{_described(content.payload)}; where it was made, save {CONVERT}")
-    return found
+    state_dicts = [state_dict for state_dict in _walk(content) if state_dict.tensors]
+    if not state_dicts:
+        raise unexpected("weights", path, f"{_describe(content.payload)}; where it was made, save {CONVERT}")
+    return state_dicts
 
 
 def _walk(content: Content) -> Iterator[StateDict]:
-    """Breadth first."""
+    """Yield the tensors of each container, breadth first."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content.payload)]
     seen = set()
     for path, value in waiting:  # grows
@@ -71,17 +71,17 @@ def _walk(content: Content) -> Iterator[StateDict]:
         items = list_items(value)
         tensors = {str(name): as_stored_tensor(item, content.storages) for name, item in items}
         yield StateDict(path, {name: tensor for name, tensor in tensors.items() if tensor is not None})
-        if len(path) < DEEPEST:
-            waiting += [((*path, str(name)), item) for name, item in items if _holds(item)]
+        if len(path) < MAX_DEPTH:
+            waiting += [((*path, str(name)), item) for name, item in items if _is_container(item)]
 
 
-def _holds(value: Any) -> bool:
-    """Whether tensors may lie in it."""
+def _is_container(value: Any) -> bool:
+    """Whether a value may contain tensors."""
     return isinstance(value, dict | list | tuple | Instance)
 
 
 def list_items(value: Any) -> list[tuple[Any, Any]]:
-    """What a container of a file holds, by key or number; nothing of what is none."""
+    """List the items of a container, by key or number; empty if the value is no container."""
     if isinstance(value, Instance):
         attributes = value.state if isinstance(value.state, dict) and not _is_module(value) else {}
         return [*value.items.items(), *attributes.items(), *enumerate(value.elements)]
@@ -94,35 +94,35 @@ def _is_module(value: Instance) -> bool:
     return isinstance(value.state, dict) and all(name in value.state for name in MODULE)
 
 
-def _of_module(module: Instance, storages: Storages) -> Iterator[tuple[str, StoredTensor]]:
-    """Names and tensors of a pickled module and of those in it, as its `state_dict` would give them."""
-    waiting, visited = [("", module)], 0
-    while waiting and visited < MOST:
-        prefix, each = waiting.pop()
+def _of_module(root: Instance, storages: Storages) -> Iterator[tuple[str, StoredTensor]]:
+    """Yield names and tensors of a pickled module and its submodules, as its `state_dict` would."""
+    waiting, visited = [("", root)], 0
+    while waiting and visited < MAX_MODULES:
+        prefix, module = waiting.pop()
         visited += 1
-        groups = [each.state[name] for name in MODULE] if _is_module(each) else [each.state]
+        groups = [module.state[name] for name in MODULE] if _is_module(module) else [module.state]
         for name, value in (item for group in groups for item in list_items(group)):
             tensor = as_stored_tensor(value, storages)
             if tensor is not None:
                 yield f"{prefix}{name}", tensor
-            elif isinstance(value, Instance) and isinstance(value.state, dict) and prefix.count(".") < DEEPEST_MODULE:
+            elif isinstance(value, Instance) and isinstance(value.state, dict) and prefix.count(".") < MAX_MODULE_DEPTH:
                 waiting.append((f"{prefix}{name}.", value))
 
 
-def _described(payload: Any) -> str:
-    """What holds no tensors."""
+def _describe(payload: Any) -> str:
+    """Describe a payload without tensors."""
     if isinstance(payload, Instance | Global):
-        return f"no tensors, but objects or code ({_named(payload)}), which is not run"
+        return f"no tensors, but objects or code ({_class_name(payload)}), which is not run"
     names = [str(name) for name, _ in list_items(payload)]
-    objects = [_named(item) for _, item in list_items(payload) if isinstance(item, Instance | Global)]
+    objects = [_class_name(item) for _, item in list_items(payload) if isinstance(item, Instance | Global)]
     code = f"; its objects or code ({abbreviate(list(dict.fromkeys(objects)))}) are not run" if objects else ""
     if isinstance(payload, dict):
         return f"no tensors, only {abbreviate(names) if names else 'nothing'}{code}"
     return f"no tensors, but a {type(payload).__name__}{code}"
 
 
-def _named(value: Instance | Global) -> str:
-    """The class or function that an object mentions."""
+def _class_name(value: Instance | Global) -> str:
+    """The class or function of an object."""
     while isinstance(value, Instance):
         value = value.kind
     return str(value)[:80] if isinstance(value, Global) else "of another kind"

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint: what each is, before its values are read."""
+"""Describes the tensors of a checkpoint before their values are read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from unlearn.models.checkpoints.unpickle import Global, Instance, Persistent
 
-LARGEST = 2**40  # of a size, a stride or an offset
-DIMENSIONS = 64
+MAX_EXTENT = 2**40  # of a size, a stride or an offset
+MAX_DIMENSIONS = 64
 TYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -29,36 +29,39 @@ TYPES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
 }
-DENSE = {  # by name in torch._utils: how many arguments say what it is
+DENSE = {  # name in torch._utils -> number of arguments that describe the tensor
     "_rebuild_tensor": 4,
     "_rebuild_tensor_v2": 4,
     "_rebuild_tensor_v3": 7,
 }
-METADATA = {"_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7}  # the argument with torch's lazy operations
+METADATA = {
+    "_rebuild_tensor_v2": 6,
+    "_rebuild_tensor_v3": 7,
+}  # position of the lazy operations
 LAZY: dict[str, Callable[[Tensor], Tensor]] = {"neg": torch.neg, "conj": torch.conj_physical}
-WRAPPED = {  # around a tensor, their first argument
+WRAPPED = {  # calls with the tensor as their first argument
     "torch._utils._rebuild_parameter",
     "torch._utils._rebuild_parameter_with_state",
 }
 ARRAYS = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 BUFFERS = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
-DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1")  # of NumPy, little-endian
+DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1")  # little-endian types of NumPy
 
 
 class Storages(Protocol):
-    """Where a container keeps the bytes of its tensors."""
+    """Reads the bytes of the tensors in a file."""
 
     def read(self, identifier: Any, dtype: torch.dtype) -> Tensor:
-        """All of a storage, [n].
+        """Read a whole storage, [n].
 
         Raises:
-            ValueError: it is not there, or has another size than the pickle says.
+            ValueError: the storage is missing, or has another size than in the pickle.
         """
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file: its shape, and how to get its values."""
+    """A tensor in a file: its shape, and a function that reads its values."""
 
     shape: tuple[int, ...]
     read: Callable[[], Tensor]
@@ -66,7 +69,7 @@ class StoredTensor:
 
 
 def as_stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
-    """The tensor that `value` is or stands for; None if it is none."""
+    """Interpret a value of a pickle as a tensor; None if it is none."""
     if isinstance(value, StoredTensor):
         return value
     call = _unwrapped(value)
@@ -84,7 +87,7 @@ def as_stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
 
 
 def _unwrapped(value: Any) -> Instance | None:
-    """The call that makes a tensor, without those that make it a parameter or one of a subclass."""
+    """The call that creates a tensor, without the calls that make it a parameter or a subclass."""
     for _ in range(4):
         if not (isinstance(value, Instance) and isinstance(value.kind, Global) and isinstance(value.arguments, tuple)):
             return None
@@ -125,16 +128,16 @@ def _dense(arguments: tuple[Any, ...], needed: int, storages: Storages) -> Store
 
 
 def _lazily(stored: StoredTensor, metadata: Any = None) -> StoredTensor:
-    """With what torch left to be done to its values: it saves `x.conj().imag` as the values and a negative bit."""
+    """Add the lazy operations: torch saves `x.conj().imag` as the values and a negative bit."""
     if not metadata:
         return stored
     if not isinstance(metadata, dict) or not metadata.keys() <= LAZY.keys():
         return StoredTensor(stored.shape, _unread, kind="tensor with metadata of another kind")
-    asked = [LAZY[name] for name, is_set in metadata.items() if is_set]
+    operations = [LAZY[name] for name, is_set in metadata.items() if is_set]
 
     def read() -> Tensor:
         values = stored.read()
-        for operation in asked:
+        for operation in operations:
             values = operation(values)
         return values
 
@@ -142,7 +145,7 @@ def _lazily(stored: StoredTensor, metadata: Any = None) -> StoredTensor:
 
 
 def storage_type(storage: Persistent) -> torch.dtype | None:
-    """Of a storage's elements; None for one that is unknown, or quantized."""
+    """The type of the elements of a storage; None if it is unknown, or quantized."""
     identifier = storage.identifier
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
         return None
@@ -151,24 +154,24 @@ def storage_type(storage: Persistent) -> torch.dtype | None:
 
 
 def _dtype(storage: Persistent, named: Any) -> torch.dtype | None:
-    """Of a tensor: its storage's, or the one that it names."""
+    """The type of a tensor: the type that it names, or that of its storage."""
     if named is None or storage_type(storage) is None:
         return storage_type(storage)
-    found = getattr(torch, named.name, None) if isinstance(named, Global) and named.module == "torch" else None
-    return found if isinstance(found, torch.dtype) else None
+    dtype = getattr(torch, named.name, None) if isinstance(named, Global) and named.module == "torch" else None
+    return dtype if isinstance(dtype, torch.dtype) else None
 
 
 def _integers(values: Any) -> tuple[int, ...] | None:
-    """Sizes, if they are some."""
+    """A tuple of sizes; None if the value is something else."""
     if isinstance(values, Instance) and str(values.kind) == "torch.Size" and values.arguments:
         values = values.arguments[0]
-    if not isinstance(values, tuple | list) or len(values) > DIMENSIONS:
+    if not isinstance(values, tuple | list) or len(values) > MAX_DIMENSIONS:
         return None
-    return tuple(values) if all(type(v) is int and 0 <= v < LARGEST for v in values) else None
+    return tuple(values) if all(type(v) is int and 0 <= v < MAX_EXTENT for v in values) else None
 
 
 def _array(state: Any) -> StoredTensor | None:
-    """A NumPy array as `__reduce__` gives it: its state is (version, shape, dtype, Fortran order, bytes)."""
+    """A NumPy array from `__reduce__`, with the state (version, shape, dtype, Fortran order, bytes)."""
     if not isinstance(state, tuple) or len(state) != 5:
         return None
     _, size, dtype, fortran, data = state
@@ -176,7 +179,7 @@ def _array(state: Any) -> StoredTensor | None:
 
 
 def _buffer(arguments: tuple[Any, ...]) -> StoredTensor | None:
-    """The same in protocol 5: (bytes, dtype, shape, order)."""
+    """A NumPy array of protocol 5: (bytes, dtype, shape, order)."""
     if len(arguments) != 4 or arguments[3] not in ("C", "F"):
         return None
     data, dtype, size, order = arguments
@@ -184,11 +187,11 @@ def _buffer(arguments: tuple[Any, ...]) -> StoredTensor | None:
 
 
 def _bytes(value: Any) -> bytes | None:
-    """Bytes; protocol 2 writes them as text that is to be encoded."""
+    """Bytes; protocol 2 writes them as encoded text."""
     if isinstance(value, Instance) and str(value.kind) == "_codecs.encode" and isinstance(value.arguments, tuple):
         text = value.arguments[0] if value.arguments else None
         value = text.encode("latin1", "replace") if isinstance(text, str) else None
-    if isinstance(value, str):  # of Python 2
+    if isinstance(value, str):  # from Python 2
         value = value.encode("latin1", "replace")
     return value if isinstance(value, bytes) else None
 
@@ -208,7 +211,7 @@ def _of_bytes(data: bytes | None, size: Any, dtype: Any, order: str) -> StoredTe
 
 
 def _array_type(value: Any) -> str | None:
-    """`f4`, of a little-endian dtype: its state begins with (version, order)."""
+    """The name of a little-endian dtype, such as `f4`; its state begins with (version, order)."""
     if not isinstance(value, Instance) or str(value.kind) != "numpy.dtype" or not isinstance(value.arguments, tuple):
         return None
     name = value.arguments[0] if value.arguments else None

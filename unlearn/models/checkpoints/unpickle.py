@@ -1,24 +1,24 @@
-"""A pickle read as data: every global is a name, every call is noted and none is made.
+"""Reads a pickle as data: globals become names, and calls are recorded and not made.
 
-The standard library's unpickler in Python does the reading. Its opcodes that look up, call or change anything are
-replaced, and only the listed others are kept: a pickle with any other is damaged.
+It uses the Python unpickler of the standard library. The opcodes that import, call or change anything are replaced, and
+only the opcodes in `PURE` are kept; a pickle with any other opcode counts as damaged.
 """
 
 from __future__ import annotations
 
-import pickle  # noqa: TID251 - its opcodes; nothing is imported or called by them
+import pickle  # noqa: TID251 - only opcodes that neither import nor call anything
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar
 
 LIMIT = 8 * 2**20  # bytes of opcodes: a state dict with its optimizer takes less than one MiB
-BULK = 4096  # a string of so many bytes is data, not opcodes
-MARGIN = 2**60  # larger integers are no keys: they could be made to share one hash
+BULK = 4096  # bytes; a longer string is data, which does not count as opcodes
+MAX_KEY = 2**60  # larger integers are not accepted as keys: they can be chosen to have the same hash
 
 
 @dataclass(frozen=True, eq=False)
 class Global:
-    """A class or function that the pickle names; it is not imported."""
+    """The name of a class or function, which is not imported."""
 
     module: str
     name: str
@@ -29,16 +29,16 @@ class Global:
 
 @dataclass(frozen=True, eq=False)
 class Persistent:
-    """What the pickle leaves to its container: a storage of torch."""
+    """A reference to a storage in the file around the pickle."""
 
     identifier: Any
 
 
 @dataclass(eq=False)
 class Instance:
-    """What a call would have made, and what would have been put into it."""
+    """A recorded call, and the state and items of the object that it would have created."""
 
-    kind: Any  # a Global, in an honest file
+    kind: Any  # a Global, except in a forged file
     arguments: Any
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Instance:
 
 
 class Bounded:
-    """A file of which no more is read than there is, and no more opcodes than `LIMIT`."""
+    """A file that is read up to its end, with at most `LIMIT` bytes of opcodes."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
@@ -54,14 +54,14 @@ class Bounded:
         self.budget = LIMIT
 
     def read(self, count: int) -> bytes:
-        """At most `count` bytes."""
-        return self._spent(self.file.read(min(count, self.left)))
+        """Read at most `count` bytes."""
+        return self._count(self.file.read(min(count, self.left)))
 
     def readline(self) -> bytes:
-        """Up to the end of a line, or of the file."""
-        return self._spent(self.file.readline(self.left))
+        """Read to the end of the line, or of the file."""
+        return self._count(self.file.readline(self.left))
 
-    def _spent(self, data: bytes) -> bytes:
+    def _count(self, data: bytes) -> bytes:
         self.left -= len(data)
         self.budget -= len(data) if len(data) < BULK else 0
         if self.budget < 0:
@@ -107,46 +107,46 @@ class InertUnpickler(pickle._Unpickler):
         return self.persistent[-1]
 
     def push(self, value: Any) -> None:
-        """Onto the stack."""
+        """Push a value onto the stack."""
         self.stack.append(value)
 
     def load_reduce(self) -> None:
-        """A call: noted."""
+        """Record a call."""
         arguments, kind = self.stack.pop(), self.stack.pop()
         self.push(Instance(kind, arguments))
 
     def load_newobj_ex(self) -> None:
-        """The same with keywords, which are dropped."""
+        """Record a call without its keywords."""
         self.stack.pop()
         self.load_reduce()
 
     def load_inst(self) -> None:
-        """A class by name, called with what lies above the mark."""
+        """Record a call of a class by name, with the arguments above the mark."""
         module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
         self.push(Instance(Global(module, name), tuple(self.pop_mark())))
 
     def load_obj(self) -> None:
-        """A class on the stack, called with what lies above it."""
+        """Record a call of a class on the stack, with the arguments above it."""
         kind, *arguments = self.pop_mark()
         self.push(Instance(kind, tuple(arguments)))
 
     def load_build(self) -> None:
-        """A state: noted where a call was noted, else dropped."""
+        """Set the state of a recorded call; drop it for other values."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Instance):
             self.stack[-1].state = state
 
     def load_setitem(self) -> None:
-        """One item of a dict."""
+        """Set one item of a dict."""
         value, key = self.stack.pop(), self.stack.pop()
         self._put([key, value])
 
     def load_setitems(self) -> None:
-        """Items above the mark."""
+        """Set the items above the mark."""
         self._put(self.pop_mark())
 
     def load_dict(self) -> None:
-        """A dict of the items above the mark."""
+        """Push a dict of the items above the mark."""
         items = self.pop_mark()
         self.push({})
         self._put(items)
@@ -155,41 +155,41 @@ class InertUnpickler(pickle._Unpickler):
         target = self.stack[-1]
         into = target.items if isinstance(target, Instance) else target
         if not isinstance(into, dict):
-            raise pickle.UnpicklingError("items of no dict")
+            raise pickle.UnpicklingError("items without a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if _is_key(key):
                 into[key] = value
 
     def load_append(self) -> None:
-        """One element of a list."""
+        """Append one element to a list."""
         self._extend([self.stack.pop()])
 
     def load_appends(self) -> None:
-        """Elements above the mark."""
+        """Append the elements above the mark."""
         self._extend(self.pop_mark())
 
     def _extend(self, elements: list[Any]) -> None:
         target = self.stack[-1]
         into = target.elements if isinstance(target, Instance) else target
         if not isinstance(into, list):
-            raise pickle.UnpicklingError("elements of no list")
+            raise pickle.UnpicklingError("elements without a list")
         into.extend(elements)
 
     def load_empty_set(self) -> None:
-        """A set, as a list: nothing is hashed."""
+        """Push a list instead of a set, so that nothing is hashed."""
         self.push([])
 
     def load_frozenset(self) -> None:
-        """The same of what lies above the mark."""
+        """Push a list of the elements above the mark."""
         self.push(self.pop_mark())
 
     def load_bytearray8(self) -> None:
-        """Bytes; no more is reserved than there is."""
+        """Push bytes, without reserving memory for more than the file has."""
         count = int.from_bytes(self.read(8), "little")
         self.push(self.read(count))
 
     def load_frame(self) -> None:
-        """A frame's length: frames are not read at once, so that all opcodes count against the limit."""
+        """Skip the length of a frame: it is not read at once, so that all opcodes count against the limit."""
         self.read(8)
 
     dispatch |= {
@@ -216,14 +216,18 @@ class InertUnpickler(pickle._Unpickler):
 
 
 def _is_key(key: Any) -> bool:
-    """Whether a dict may hold it: hashing a deep tuple would end the process."""
-    return (isinstance(key, int) and abs(key) < MARGIN) or key is None or isinstance(key, str | bytes | float)
+    """Whether a key is accepted: hashing a deep tuple would crash the process."""
+    return (isinstance(key, int) and abs(key) < MAX_KEY) or key is None or isinstance(key, str | bytes | float)
 
 
 def unpickle(file: Bounded, persistent: list[Persistent] | None = None) -> Any:
-    """The value of the next pickle in `file`; what it leaves to its container is added to `persistent`.
+    """Read the next pickle in a file.
+
+    Args:
+        file: the file.
+        persistent: a list to which references to storages are appended.
 
     Raises:
-        Exception: whatever a damaged pickle leads the reader to.
+        Exception: the pickle is damaged.
     """
     return InertUnpickler(file, [] if persistent is None else persistent).load()

@@ -1,4 +1,4 @@
-"""A checkpoint that somebody else wrote, as the weights of a net."""
+"""Reads the weights of a net from a checkpoint of another program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unlearn.core.errors import DataError, abbreviate
 from unlearn.models.checkpoints.containers import read_content
-from unlearn.models.checkpoints.content import expected
+from unlearn.models.checkpoints.content import unexpected
 from unlearn.models.checkpoints.described import Normalisation, compare_classes, compare_normalisation, read_values
 from unlearn.models.checkpoints.match import find_match
 from unlearn.models.checkpoints.state_dicts import find_state_dicts
@@ -19,21 +19,21 @@ from unlearn.models.checkpoints.state_dicts import find_state_dicts
 
 @dataclass(frozen=True)
 class Weights:
-    """What was read: `state` as `net.load_state_dict` takes it, and what is to be said of it."""
+    """The weights, as `net.load_state_dict` takes them, and notes on the file."""
 
     state: dict[str, Tensor]
-    entry: str  # where it lay in the file; "" for all of it
+    entry: str  # the location in the file; "" for the whole file
     surplus: tuple[str, ...]  # names of tensors that the net does not have
-    others: tuple[str, ...]  # entries that could have been read instead
+    others: tuple[str, ...]  # the other entries that match the net
 
     def notes(self, file: str) -> Iterator[str]:
-        """One sentence for each of these."""
+        """Yield a sentence on the other entries and one on surplus tensors."""
         if self.others:
-            also = ", ".join(other or "all of the file" for other in self.others)
-            read = self.entry or "what lies at its top"
-            yield f"{file} holds several models: {read} was read, not {also} (checkpoint.entry chooses)."
+            others = ", ".join(other or "all of the file" for other in self.others)
+            entry = self.entry or "its top level"
+            yield f"{file} holds several models: {entry} was read, not {others} (checkpoint.entry chooses)."
         if self.surplus:
-            yield f"{file} also holds what this net does not have, which was left out: {abbreviate(self.surplus)}."
+            yield f"{file} also holds tensors that this net lacks, which were ignored: {abbreviate(self.surplus)}."
 
 
 def read_weights(
@@ -43,22 +43,23 @@ def read_weights(
     entry: str | None = None,
     class_names: Sequence[str] = (),
 ) -> Weights:
-    """The weights of `net` from the file at `path`: safetensors, what `torch.save` wrote, or a pickle of arrays.
+    """Read the weights of `net` from safetensors, a file of `torch.save`, or a pickle of arrays.
 
-    The format is found by content, the state dict wherever it lies, its names under any prefix. Nothing in the file is
-    run. Missing counters of batch normalisation are taken from the net.
+    The format is detected by content; the state dict may be anywhere in the file, its names may have any prefix. No
+    code in the file is run. Missing counters of batch normalisation are taken from the net.
 
     Args:
-        path: a checkpoint that somebody else wrote.
+        path: the checkpoint.
         net: names, shapes and types are read; it may be on the meta device.
-        normalisation: mean and standard deviation of the data set, per channel; what the file holds of such, in
-            buffers or beside the state dict, must agree. None: they are not compared.
-        entry: which state dict, where there are several that fit.
-        class_names: of the data set; what the file holds of such must agree, in this order. Empty: not compared.
+        normalisation: mean and standard deviation of the data set, per channel; those in the file, in buffers or next
+            to the state dict, must be equal. None: they are not compared.
+        entry: which state dict, if several match.
+        class_names: names of the classes of the data set; those in the file must be equal, in this order. Empty: they
+            are not compared.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind, or its tensors are not the net's, not finite, or
-            were trained with another normalisation or other classes.
+        DataError: the file is missing, damaged or of another format, or its tensors are those of another net, not
+            finite, or were trained with another normalisation or other classes.
 
     Example:
         >>> read_weights(Path("resnet18.pth.tar"), net, None).entry  # doctest: +SKIP
@@ -67,7 +68,8 @@ def read_weights(
     content = read_content(path)
     match = find_match(find_state_dicts(content, path), net, entry)
     wanted = net.state_dict()
-    for name, tensor in match.tensors.items():  # in place: the net's dict also carries the versions that some nets need
+    # In place, because the dict of the net also has version numbers, which some nets need.
+    for name, tensor in match.tensors.items():
         wanted[name] = _cast(name, read_values(tensor, path), wanted[name], path)
     if normalisation is not None:
         compare_normalisation(match, content, normalisation, path)
@@ -77,7 +79,7 @@ def read_weights(
 
 def _cast(name: str, tensor: Tensor, like: Tensor, path: Path) -> Tensor:
     if not tensor.isfinite().all():
-        raise expected("finite weights", path, f"others in {name}")
+        raise unexpected("finite weights", path, f"others in {name}")
     exact = tensor.to(like.dtype) if tensor.is_floating_point() and not like.is_floating_point() else tensor
     if torch.equal(exact.to(tensor.dtype), tensor):  # num_batches_tracked, after a cast of all buffers
         tensor = exact
