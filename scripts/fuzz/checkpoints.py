@@ -37,7 +37,7 @@ BESIDE = ("beside", "mean", "std", "classes", "class_to_idx", "idx_to_class", "c
 
 
 class Call:
-    """Pickled as a call."""
+    """An object that is pickled as a call."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -53,14 +53,14 @@ def net() -> nn.Module:
 
 
 def saved(payload: Any, zipped: bool = True) -> bytes:
-    """As `torch.save` writes it."""
+    """Serialise a value with `torch.save`."""
     file = io.BytesIO()
     torch.save(payload, file, _use_new_zipfile_serialization=zipped)
     return file.getvalue()
 
 
 def payload(draw: random.Random, trace: Path) -> Any:
-    """Some wrapper around weights, perhaps with objects and code in it."""
+    """Wrap weights in containers, perhaps with objects and code."""
     state: Any = net().state_dict()
     prefix = draw.choice(["", "module.", "model.", "_orig_mod.", "a.b.", "\ud7ff.", "x" * 300 + "."])
     state = {prefix + name: tensor for name, tensor in state.items()}
@@ -74,7 +74,7 @@ def payload(draw: random.Random, trace: Path) -> Any:
 
 
 def odd(trace: Path) -> list[Any]:
-    """Values that belong in no state dict."""
+    """Draw a value that does not belong in a state dict."""
     loop: list[Any] = []
     loop.append(loop)
     code = f"open({str(trace)!r}, 'w').close()"
@@ -102,7 +102,7 @@ def odd(trace: Path) -> list[Any]:
 
 
 def flipped(draw: random.Random, data: bytes) -> bytes:
-    """Some bytes changed, most of them near the start, where the structure is."""
+    """Change bytes, mostly near the start, where the structure is."""
     changed = bytearray(data)
     for _ in range(draw.choice([1, 3, 30])):
         end = len(data) if draw.random() < 0.5 else min(len(data), 600)
@@ -111,18 +111,18 @@ def flipped(draw: random.Random, data: bytes) -> bytes:
 
 
 def cut(draw: random.Random, data: bytes) -> bytes:
-    """The beginning of a file."""
+    """Truncate a file."""
     return data[: draw.randrange(len(data))]
 
 
 def spliced(draw: random.Random, data: bytes) -> bytes:
-    """A part repeated, left out or moved."""
+    """Repeat, remove or move a part."""
     first, last = sorted(draw.randrange(len(data)) for _ in range(2))
     return draw.choice([data[:first] + data[last:], data[:last] + data[first:], data[last:] + data[:first]])
 
 
 def rezipped(draw: random.Random, data: bytes) -> bytes:
-    """An archive with a changed pickle, and right sums of check."""
+    """Change the pickle of an archive, with correct checksums."""
     if not data.startswith(b"PK"):
         return data
     out = io.BytesIO()
@@ -135,7 +135,7 @@ def rezipped(draw: random.Random, data: bytes) -> bytes:
 
 
 def opcodes(draw: random.Random, _: bytes) -> bytes:
-    """A pickle of opcodes drawn at random."""
+    """Make a pickle of random opcodes."""
     known = [opcode for name in dir(pickle) if isinstance(opcode := getattr(pickle, name), bytes) and len(opcode) == 1]
     parts = [b"\x80\x04"]
     for _ in range(draw.randrange(200)):
@@ -146,7 +146,7 @@ def opcodes(draw: random.Random, _: bytes) -> bytes:
 
 
 def made(draw: random.Random, trace: Path) -> tuple[str, bytes]:
-    """One case: what was done, and the file."""
+    """Make one case: its description and the file."""
     zipped = draw.random() < 0.6
     whole = saved(payload(draw, trace), zipped) if draw.random() < 0.85 else save(net().state_dict())
     ways: list[Callable[[random.Random, bytes], bytes]] = [flipped, cut, spliced, rezipped, opcodes]
@@ -155,7 +155,7 @@ def made(draw: random.Random, trace: Path) -> tuple[str, bytes]:
 
 
 def outcome(path: Path) -> str:
-    """How reading ended."""
+    """Read a file; returns the outcome."""
     start = time.perf_counter()
     try:
         read_weights(path, net(), NORMALISATION, None, CLASSES)

@@ -1,4 +1,4 @@
-"""Give every leaf of the composed config values that nobody means: each must be accepted, or refused in words.
+"""Set every value of the composed config to hostile values: each must be accepted, or refused with a message.
 
     python scripts/fuzz/config.py --cases 5000 --seed 0
 
@@ -90,14 +90,14 @@ VALUES = (
 
 
 class Case(NamedTuple):
-    """One override on top of a combination."""
+    """One override of a combination."""
 
     combination: tuple[str, ...]
     override: str
 
 
 def cases(combination: tuple[str, ...], count: int, draw: random.Random) -> Iterator[Case]:
-    """Leaves times values, each pair once at most, in an order of its own."""
+    """Pairs of a config key and a value, each at most once, in random order."""
     composed = make_composer().compose(combination).config
     pairs = [(leaf, value) for leaf in dotted_keys(composed) for value in VALUES]
     draw.shuffle(pairs)
@@ -105,7 +105,7 @@ def cases(combination: tuple[str, ...], count: int, draw: random.Random) -> Iter
 
 
 def make_composer() -> CellComposer:
-    """A composer, which composes the options of a combination once for all cases."""
+    """Create a composer, which composes a combination once for all cases."""
     from hydra.core.global_hydra import GlobalHydra
 
     return CellComposer(GlobalHydra.instance().config_loader(), None)
@@ -119,7 +119,7 @@ def check(composer: CellComposer, case: Case) -> None:
 
 
 def run(combination: tuple[str, ...], count: int, seed: int, report: Path) -> None:
-    """All cases of a combination; the report gets a line for each, and is flushed before the case begins."""
+    """Run all cases of a combination; the log gets a line before each case starts."""
     from hydra import initialize_config_dir
 
     with report.open("w") as file, initialize_config_dir(str(config.CONF), version_base="1.3"):
@@ -131,7 +131,7 @@ def run(combination: tuple[str, ...], count: int, seed: int, report: Path) -> No
 
 
 def in_a_child(combination: tuple[str, ...], count: int, seed: int, folder: Path) -> tuple[int, list[str]]:
-    """How many cases ran, and the offenders with what they ended in."""
+    """Count the cases, and list the failures."""
     report = folder / "report"
     pid = os.fork()
     if pid == 0:

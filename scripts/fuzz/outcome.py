@@ -1,4 +1,4 @@
-"""How one case of a fuzzer ended: within its time, and refused in words if it was refused."""
+"""Runs one case of a fuzzer, and checks that it ends in time, without an error or with an error message."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def outcome(case: Callable[[], object], seconds: int) -> str:
     """Run a case, for `seconds` at most.
 
     Returns:
-        What is wrong with how it ended; nothing if it was accepted or refused in words.
+        The failure; empty if the case was accepted, or refused with a message.
     """
-    previous = signal.signal(signal.SIGALRM, _too_late)
+    previous = signal.signal(signal.SIGALRM, _time_out)
     signal.alarm(seconds)
     try:
         case()
@@ -33,5 +33,5 @@ def outcome(case: Callable[[], object], seconds: int) -> str:
     return ""
 
 
-def _too_late(*_: object) -> NoReturn:
-    raise TimeoutError("it takes too long")
+def _time_out(*_: object) -> NoReturn:
+    raise TimeoutError("time limit exceeded")

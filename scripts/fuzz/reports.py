@@ -1,4 +1,4 @@
-"""Forge and damage reports, notes of cells and lists of records: each must be read, or refused in words.
+"""Damage reports, notes of jobs and lists of records: each must be read, or refused with a message.
 
     python scripts/fuzz/reports.py --cases 500 --seed 0
 
@@ -53,7 +53,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def replaced(tree: Any, draw: random.Random) -> Any:
-    """A copy of JSON in which one place, at any depth, is another value, missing, or deeply nested."""
+    """Copy JSON with one value, at any depth, replaced, removed, or deeply nested."""
     made = copy.deepcopy(tree)
     node, parent, name = made, None, None
     while isinstance(node, dict | list) and node and (parent is None or draw.random() < 0.75):
@@ -72,7 +72,7 @@ def replaced(tree: Any, draw: random.Random) -> Any:
 
 
 def damaged(content: bytes, draw: random.Random) -> bytes:
-    """Bytes flipped, cut, repeated or put in."""
+    """Flip, cut, repeat or insert bytes."""
     if not content:
         return b"\x00"
     start = draw.randrange(len(content))
@@ -90,7 +90,7 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 
 def forged_report(draw: random.Random, folder: Path) -> Callable[[], object]:
-    """`unlearn-report` over two runs, the report or the note of one of which is not what it was."""
+    """Run `unlearn-report` over two runs, one of them with a damaged report or note."""
     make = runpy.run_path(str(ROOT / "tests" / "report" / "reports.py"))["report"]
     note = {"schema_version": 1, "number": 0, "overrides": ["seed=0"], "state": draw.choice(("done", "failed"))}
     note |= {"cause": "x", "built": 1, "reused": 0, "seconds": 1.0}
@@ -108,7 +108,7 @@ def forged_report(draw: random.Random, folder: Path) -> Callable[[], object]:
 
 
 def forged_list(draw: random.Random, folder: Path) -> Callable[[], object]:
-    """A list of records in one of its formats."""
+    """Make a list of records in one of the formats."""
     suffix = draw.choice((".txt", ".csv", ".tsv", ".json", ".jsonl", ".npy", ".pt", ".csv.gz"))
     content = _list(suffix.removesuffix(".gz"))
     for _ in range(draw.randrange(1, 4)):
@@ -136,7 +136,7 @@ def _list(suffix: str) -> bytes:
 
 
 def outcomes(cases: int, seed: int) -> Iterator[str]:
-    """What is wrong with how each case ended; nothing where it was read or refused in words."""
+    """Yield the failure of each case; empty if it was read, or refused with a message."""
     for number in range(cases):
         draw = random.Random(f"{seed} {number}")
         make = draw.choice((forged_report, forged_report, forged_list))

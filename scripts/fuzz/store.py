@@ -1,11 +1,11 @@
-"""Forged and damaged stores, read by everything that reads one: no traceback, no hang, nothing wrong without a word.
+"""Damage stores and read them with all commands: no traceback, no hang, no damage without a message.
 
     python scripts/fuzz/store.py [--count 600] [--seed 0]
 
-Each case damages a copy of a small store (bytes, files, links, pipes, `meta.json` by field, with and without its
-digest), then reads every artefact as a run does, runs `unlearn-store` ls, show, verify and gc, asks `why` and rebuilds.
-A case fails if anything but an `UnlearnError` is raised, if it takes longer than LIMIT, if an edited artefact is read
-without complaint, or if verify and rebuilding disagree about it. Exit status 1: a case failed.
+Each case damages a copy of a small store (bytes, files, links, pipes, fields of `meta.json` with and without a new
+digest), reads every artifact as a run does, runs `unlearn-store` ls, show, verify, gc and why, and rebuilds. A case
+fails if an exception other than `UnlearnError` is raised, if it takes longer than LIMIT, if an edited artifact is read
+without a message, or if verify and rebuilding disagree. Exit status 1: a case failed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ HOSTILE += [{"class": None}, {"bytes": -1, "sha256": "x"}]
 
 @dataclass(frozen=True)
 class Base:
-    """A store to damage copies of, and the run that filled it."""
+    """The undamaged store, and the run that filled it."""
 
     root: Path
     run: RunConfig
@@ -93,7 +93,7 @@ def _base(root: Path) -> Base:
 
 
 def _case(base: Base, root: Path, name: str, draw: random.Random) -> str:
-    """What failed, or nothing."""
+    """Run one case; returns its failure, or an empty text."""
 
     def ring(*_: object) -> None:
         raise TimeoutError(f"longer than {LIMIT} s")
@@ -112,7 +112,7 @@ def _case(base: Base, root: Path, name: str, draw: random.Random) -> str:
 
 def _complaints(base: Base, root: Path, edited: list[Path]) -> Iterator[str]:
     unread = {stage.key for stage in base.stages if not _reads(ArtifactStore(root), stage)}
-    yield from (f"{path} was read without a word" for path in edited if path.name not in unread)
+    yield from (f"{path} was read without a message" for path in edited if path.name not in unread)
     for words in (
         ["ls"],
         ["ls", "--json"],
@@ -129,7 +129,7 @@ def _complaints(base: Base, root: Path, edited: list[Path]) -> Iterator[str]:
 
 
 def _reads(store: ArtifactStore, stage: Stage) -> bool:
-    """Whether an artefact is there and all of its files can be read, as a run reads them."""
+    """Whether an artifact exists and a run can read all of its files."""
     try:
         entry = store.lookup(stage.kind, stage.key)
         for name in entry.meta["files"] if entry else ():
@@ -140,7 +140,7 @@ def _reads(store: ArtifactStore, stage: Stage) -> bool:
 
 
 def _disagreements(base: Base, root: Path, catalogue: Catalogue) -> Iterator[str]:
-    """Artefacts that verify finds damaged and rebuilding keeps, or the other way round."""
+    """Yield artifacts that verify reports as damaged and rebuilding keeps, or the other way round."""
     store = ArtifactStore(root, rebuild_damaged=True)
     for stage in base.stages:
         item = catalogue.items.get(stage.key)
@@ -173,7 +173,7 @@ def _tool(root: Path, *words: str) -> Iterator[str]:
         yield f"{words}: an escape sequence of a forged text reached the terminal"
 
 
-# Damages: each changes the store, and returns the folders of artefacts that must not be read without a word.
+# Damages: each changes the store and returns the folders of artifacts that must be refused.
 
 
 def _folders(root: Path) -> list[Path]:
@@ -190,11 +190,11 @@ def _flip(root: Path, draw: random.Random) -> list[Path]:
     before, place = _meaning(path), draw.randrange(len(content))
     content[place] ^= 1 << draw.randrange(8)
     path.write_bytes(content)
-    return [path.parent] if _meaning(path) != before else []  # another blank between two fields says the same
+    return [path.parent] if _meaning(path) != before else []  # an additional space changes nothing
 
 
 def _meaning(path: Path) -> Any:
-    """What is read of a file: of `meta.json` the values, which need no digest where an older version wrote it."""
+    """The content of a file; for `meta.json` the values, without the digest, which older versions did not write."""
     if path.name != META:
         return path.read_bytes()
     try:
@@ -217,7 +217,7 @@ def _remove(root: Path, draw: random.Random) -> list[Path]:
 
 
 def _replace(root: Path, draw: random.Random) -> list[Path]:
-    """A file or a whole artefact by something that is none."""
+    """Replace a file or an artifact by a folder, a pipe, an empty file or a link."""
     path = _file(root, draw)
     folder = path.parent
     target = draw.choice([path, folder])
@@ -252,18 +252,18 @@ def _copy_to_another_kind(root: Path, draw: random.Random) -> list[Path]:
 
 
 def _edit(root: Path, draw: random.Random) -> list[Path]:
-    """One value of a `meta.json`, its digest as it was."""
+    """Change one value of a `meta.json`, with the old digest."""
     return _edited(draw.choice(_folders(root)), draw, with_digest=False)
 
 
 def _edit_and_seal(root: Path, draw: random.Random) -> list[Path]:
-    """By somebody who knows how the digest is made: it must not crash, though it need not be seen."""
+    """Change one value with a new digest: it must not crash, though it need not be detected."""
     _edited(draw.choice(_folders(root)), draw, with_digest=True)
     return []
 
 
 def _forge(root: Path, draw: random.Random) -> list[Path]:
-    """A spec of anything, under the key that fits it."""
+    """Change the spec and the key to match."""
     folder = draw.choice(_folders(root))
     meta = json.loads((folder / META).read_text())
     _put(meta["spec"], draw)
@@ -284,7 +284,7 @@ def _edited(folder: Path, draw: random.Random, with_digest: bool) -> list[Path]:
 
 
 def _put(value: dict[str, Any], draw: random.Random) -> None:
-    """A hostile value at a random place, at any depth; the digest stays."""
+    """Put a hostile value in a random position, at any depth, except the digest."""
     places: list[tuple[Any, Any]] = []
     todo: list[Any] = [value]
     while todo:
@@ -299,7 +299,7 @@ def _put(value: dict[str, Any], draw: random.Random) -> None:
 
 
 def _whole_meta(root: Path, draw: random.Random) -> list[Path]:
-    """Another text altogether."""
+    """Replace the whole `meta.json`."""
     folder = draw.choice(_folders(root))
     text = (folder / META).read_text()
     others = [b"", b"null", b"[]", b"{}", b"[" * 100_000, b'{"a":' * 5_000, b"\xff\xfe", b"1" * 10_000, b"NaN"]
@@ -309,7 +309,7 @@ def _whole_meta(root: Path, draw: random.Random) -> list[Path]:
 
 
 def _around(root: Path, draw: random.Random) -> list[Path]:
-    """What lies beside the artefacts."""
+    """Damage files next to the artifacts."""
     place = root / draw.choice(
         ["pins/x.txt", "removals/x.json", "locks/x.lock", "building/x", "partial/x", "\x1b[2J/x"]
     )

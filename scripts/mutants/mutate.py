@@ -1,4 +1,4 @@
-"""Every mutant of a source file: the same code with one operator, keyword or constant changed."""
+"""Creates the mutants of a source file: one operator, keyword or constant changed in each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation import mutators
 
-# Of mutmut's operators those that change one operator, keyword or number; its others rewrite texts or drop arguments.
+# The operators of mutmut that change one operator, keyword or number; its others rewrite texts or drop arguments.
 OPERATORS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (cst.BaseNumber, mutators.operator_number),
     (cst.Name, mutators.operator_name),
@@ -25,14 +25,14 @@ OPERATORS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change in one file."""
+    """One change of one file."""
 
     path: str  # relative to the repository
     line: int
     column: int
     before: str
     after: str
-    digest: str  # of the file before the change: results of another version do not count
+    digest: str  # hash of the unchanged file: results of another version do not count
     number: int  # among the mutants of the file
 
     @property
@@ -42,7 +42,7 @@ class Mutant:
 
 
 def mutants(root: Path, path: str) -> Iterator[Mutant]:
-    """Each mutant of `root/path`, in the order of the file."""
+    """Yield the mutants of `root/path`, in the order of the file."""
     source = (root / path).read_text(encoding="utf-8")
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
     wrapper = MetadataWrapper(cst.parse_module(source))
@@ -53,7 +53,7 @@ def mutants(root: Path, path: str) -> Iterator[Mutant]:
 
 
 def mutated(root: Path, mutant: Mutant) -> str:
-    """The whole file with that one change."""
+    """The source of the file with the change."""
     module = cst.parse_module((root / mutant.path).read_text(encoding="utf-8"))
     node, change = next(islice(_changes(module), mutant.number, None))
     return module.deep_replace(node, change).code  # type: ignore[union-attr]  # a module stays one
@@ -69,7 +69,7 @@ def _changes(module: cst.Module) -> Iterator[tuple[cst.CSTNode, cst.CSTNode]]:
 
 
 class _Visitor(cst.CSTVisitor):
-    """Collects the nodes that decide what is computed: not annotations, nor decorators, which freeze and remember."""
+    """Collects the nodes that affect results: all except annotations and decorators, which freeze and cache."""
 
     def __init__(self) -> None:
         super().__init__()

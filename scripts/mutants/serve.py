@@ -1,7 +1,7 @@
-"""Runs pytest in forks of this process: `{"tests": [...], "limit": seconds}` a line in, its exit status a line out.
+"""Runs pytest in forks of this process: reads `{"tests": [...], "limit": seconds}` and writes an exit status per line.
 
-What takes longest to import is imported once; nothing of `unlearn`, which each fork reads as it is then, nor a package
-that brings a pytest plugin (Hydra): pytest wants to import those itself.
+The slowest imports happen once, in this process. It imports nothing of `unlearn`, whose present source each fork reads,
+and no package with a pytest plugin (Hydra), which pytest must import itself.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not slurm a
 def main() -> None:
     """Entry point."""
     for line in sys.stdin:
-        asked = json.loads(line)
-        print(json.dumps(_status(asked["tests"], asked["limit"])), flush=True)
+        request = json.loads(line)
+        print(json.dumps(_run(request["tests"], request["limit"])), flush=True)
 
 
-def _status(tests: list[str], limit: float) -> int | None:
-    """Pytest's exit status; None if it ran out of time."""
+def _run(tests: list[str], limit: float) -> int | None:
+    """Run tests in a fork; returns the exit status of pytest, or None after `limit` seconds."""
     child = os.fork()
     if child == 0:
-        _test(tests)
+        _run_pytest(tests)
     end = time.monotonic() + limit
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)  # with all that it started
+    os.killpg(child, signal.SIGKILL)  # with its child processes
     os.waitpid(child, 0)
     return None
 
 
-def _test(tests: list[str]) -> None:
+def _run_pytest(tests: list[str]) -> None:
     os.setsid()
     silent = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
