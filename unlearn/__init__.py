@@ -15,9 +15,19 @@ __version__ = "0.1.0"
 __all__ = ["EvaluationResult", "Result", "__version__", "attacks", "evaluate", "forget", "metrics", "run", "strategies"]
 
 LISTINGS = ("attacks", "metrics", "strategies")  # packages that can be called (`core/plugins.py`)
+MODULES = {
+    "EvaluationResult": "unlearn.api.results",
+    "Result": "unlearn.api.run",
+    "evaluate": "unlearn.api.evaluate",
+    "forget": "unlearn.api.forget",
+    "run": "unlearn.api.run",
+}
 
 if TYPE_CHECKING:
-    from unlearn.api import EvaluationResult, Result, evaluate, forget, run
+    from unlearn.api.evaluate import evaluate
+    from unlearn.api.forget import forget
+    from unlearn.api.results import EvaluationResult
+    from unlearn.api.run import Result, run
 
     def attacks() -> dict[str, str]:
         """Return the attacks: a name, and what it measures in one line."""
@@ -33,8 +43,8 @@ def __getattr__(name: str) -> Any:
     """Import the library on first use: `import unlearn` itself costs nothing."""
     if name in LISTINGS:
         return import_module(f"unlearn.{name}")
-    if name in __all__:
-        return getattr(import_module("unlearn.api"), name)
+    if name in MODULES:
+        return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module 'unlearn' has no attribute {name!r}")
 
 

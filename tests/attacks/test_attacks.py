@@ -23,7 +23,7 @@ from unlearn.attacks.logistic import Logistic
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.nomus import Nomus, nomus
 from unlearn.attacks.roc import auc, balanced_accuracy, clopper_pearson, measure_ranking, tpr_at
-from unlearn.attacks.selection import Selection
+from unlearn.attacks.selection import SelectionAttack
 from unlearn.core.plugins import find_options
 from unlearn.core.types import Measurement, Predictions, Role, Subset
 from unlearn.functional.gradient_inversion import ForgottenImage, Reconstructions
@@ -366,7 +366,7 @@ def test_full_holds_all_but_search_attacks_and_the_costliest(
 
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
     members, others = with_losses(drawn(40, 0, 0.5)), with_losses(drawn(60, 1))
-    found = Selection(bootstrap=100).measure(
+    found = SelectionAttack(bootstrap=100).measure(
         Evidence(ModelEvidence({Subset.FORGET: members, Subset.VALIDATION: others, Subset.RETAIN: members}), seed=3)
     )
     alike = attacked(members, others, seed=3, bootstrap=100)
@@ -376,8 +376,8 @@ def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:
     )
     assert found["validation_accuracy"].value == (others.logits.argmax(1) == 0).double().mean().item()
     assert "retained_validation_accuracy" not in found
-    assert Subset.HOLDOUT not in Selection.subsets
-    assert Subset.TEST not in Selection.subsets
+    assert Subset.HOLDOUT not in SelectionAttack.subsets
+    assert Subset.TEST not in SelectionAttack.subsets
 
 
 def test_selection_reads_validation_accuracy_without_a_class_that_vanishes() -> None:
@@ -387,7 +387,7 @@ def test_selection_reads_validation_accuracy_without_a_class_that_vanishes() -> 
     validation = Predictions(torch.eye(2)[shown], y, torch.arange(12))
     forget, retain = (Predictions(torch.eye(2)[[c] * 8], torch.full((8,), c), torch.arange(8)) for c in (1, 0))
     seen = ModelEvidence({Subset.FORGET: forget, Subset.RETAIN: retain, Subset.VALIDATION: validation})
-    found = Selection(bootstrap=100).measure(Evidence(seen))
+    found = SelectionAttack(bootstrap=100).measure(Evidence(seen))
     assert found["validation_accuracy"].value == pytest.approx(6 / 12)
     assert found["retained_validation_accuracy"].value == pytest.approx(6 / 9)
 

@@ -142,7 +142,7 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
 
 def test_selection_is_a_separate_group() -> None:
     run = composed("strategy=random_k", "strategy/selection=top_k", "strategy.selection.scope=per_layer")
-    assert type(run.strategy.selection).__name__ == "TopK"
+    assert type(run.strategy.selection).__name__ == "TopKSelection"
     assert run.strategy.selection.scope == "per_layer"
 
 

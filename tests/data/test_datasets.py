@@ -17,7 +17,7 @@ from unlearn.core.validation import problems
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.published import Cifar10, Cifar100, FashionMnist, Mnist, Published, Svhn, fine_names
-from unlearn.data.datasets.python import Python
+from unlearn.data.datasets.python import PythonDataset
 from unlearn.data.population import Population
 
 ALL = list(find_options("unlearn.data.datasets", Dataset).values())
@@ -85,7 +85,7 @@ def test_class_constants_agree(kind: type[Dataset]) -> None:
     mean, std = kind().normalisation
     assert len(mean) == len(std) == kind().shape[0]
     assert all(0 < value < 1 for value in (*mean, *std))
-    assert [*problems(kind(**({"factory": "own_data:digits"} if kind is Python else {})))] == []
+    assert [*problems(kind(**({"factory": "own_data:digits"} if kind is PythonDataset else {})))] == []
 
 
 class Grey:

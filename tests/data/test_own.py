@@ -20,7 +20,7 @@ from unlearn.data.datasets import fingerprint as fingerprints
 from unlearn.data.datasets.fingerprint import digests, fingerprint
 from unlearn.data.datasets.image_folder import ImageFolder
 from unlearn.data.datasets.own import fit
-from unlearn.data.datasets.python import Python
+from unlearn.data.datasets.python import PythonDataset
 from unlearn.data.loaders import Loader
 from unlearn.data.stream import Stream
 
@@ -39,7 +39,7 @@ def pixels(source: ImageSource) -> torch.Tensor:
     return torch.cat(list(source.batches(torch.split(torch.arange(len(source)), 5))))
 
 
-def complaints(dataset: ImageFolder | Python) -> str:
+def complaints(dataset: ImageFolder | PythonDataset) -> str:
     return "\n".join(map(str, dataset.check()))
 
 
@@ -291,7 +291,7 @@ def test_black_and_white_are_within_the_units() -> None:
 
 
 def test_pictures_of_any_size_come_as_bytes() -> None:
-    dataset = Python(factory="own_data:digits", size_px=10, workers=0)
+    dataset = PythonDataset(factory="own_data:digits", size_px=10, workers=0)
     contents = dataset.load()
     assert (dataset.classes, dataset.train_size, dataset.test_size) == (3, 60, 30)
     assert contents.train.shape == (3, 10, 10)
@@ -303,7 +303,7 @@ def test_pictures_of_any_size_come_as_bytes() -> None:
 def test_pairs_of_arrays_are_taken_as_they_are() -> None:
     from sklearn.datasets import load_digits
 
-    contents = Python(factory="own_data:pairs", size_px=8, channels=1, workers=0).load()
+    contents = PythonDataset(factory="own_data:pairs", size_px=8, channels=1, workers=0).load()
     bundle = load_digits()
     expected = (bundle.images * 255 / 16).astype("uint8")
     assert torch.equal(pixels(contents.test)[:, 0], torch.from_numpy(expected[1000:]))
@@ -311,7 +311,7 @@ def test_pairs_of_arrays_are_taken_as_they_are() -> None:
 
 
 def test_arguments_are_passed_on_and_named_in_the_pin() -> None:
-    one, other = (Python(factory="own_data:digits", arguments={"n": n}) for n in (30, 40))
+    one, other = (PythonDataset(factory="own_data:digits", arguments={"n": n}) for n in (30, 40))
     assert (one.train_size, other.train_size) == (30, 40)
     assert one.pin != other.pin
 
@@ -343,7 +343,7 @@ def test_a_bad_function_is_told_in_one_line(
     name = f"bad_{abs(hash(body))}"
     (tmp_path / f"{name}.py").write_text(f"def make():\n    import numpy as np; {body}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    (found,) = complaints(Python(factory=f"{name}:make")).splitlines()
+    (found,) = complaints(PythonDataset(factory=f"{name}:make")).splitlines()
     assert found.startswith("dataset.factory: expected ")
     assert all(word in found for word in words), found
 
@@ -353,7 +353,7 @@ def test_images_of_floats_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "floats.py").write_text(f"import numpy as np\ndef make():\n    return {part}, {part}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DataError, match=r"dataset\.factory: expected images or bytes, got ValueError: torch\.float64"):
-        Python(factory="floats:make", workers=0).load()
+        PythonDataset(factory="floats:make", workers=0).load()
 
 
 def test_images_of_sixteen_bits_are_refused(folder: Path) -> None:
@@ -378,7 +378,7 @@ def make():
     (tmp_path / "failing.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(DataError) as caught:
-        Python(factory="failing:make", workers=workers).load()
+        PythonDataset(factory="failing:make", workers=workers).load()
     assert "FileNotFoundError: no such photo, in failing.py line" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -397,12 +397,12 @@ def make(n):
 """
     (tmp_path / "labelled.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    good, bad = (Python(factory="labelled:make", arguments={"n": n}) for n in (20, 8))
+    good, bad = (PythonDataset(factory="labelled:make", arguments={"n": n}) for n in (20, 8))
     assert list(good.check()) == []
     assert "8 labels of 20 images" in complaints(bad)
-    digits = Python(factory="own_data:digits").identity()
-    assert digits["labels"] != Python(factory="own_data:digits", arguments={"n": 40}).identity()["labels"]
-    assert digits["source"] == Python(factory="own_data:digits", arguments={"n": 40}).identity()["source"]
+    digits = PythonDataset(factory="own_data:digits").identity()
+    assert digits["labels"] != PythonDataset(factory="own_data:digits", arguments={"n": 40}).identity()["labels"]
+    assert digits["source"] == PythonDataset(factory="own_data:digits", arguments={"n": 40}).identity()["source"]
 
 
 @pytest.mark.parametrize("settings", [{"mean": [float("nan"), 0.0, 0.0]}, {"std": [float("inf"), 1.0, 1.0]}])

@@ -14,7 +14,7 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, ImageSource, Subset
 from unlearn.data.augmentation import Augmentation
 from unlearn.data.datasets.digits import Digits
-from unlearn.data.loaders import Loader, PairedLoader, RankShard, ExcludedSamples
+from unlearn.data.loaders import ExcludedSamples, Loader, PairedLoader, RankShard
 from unlearn.data.stream import Stream
 from unlearn.models.base import Classifier
 from unlearn.models.cnn import Cnn

@@ -18,7 +18,7 @@ from unlearn.core.errors import ConfigError, UnlearnError
 from unlearn.core.user_code import source_hash
 from unlearn.core.validation import problems
 from unlearn.models.base import Classifier
-from unlearn.models.python import Python
+from unlearn.models.python import PythonModel
 from unlearn.stages.keys import canonicalize
 
 config.register()
@@ -44,7 +44,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def refusal(factory: str, features: bool = True) -> str:
     """The one line that pre-flight says of it for the digits."""
-    model = Python(factory)
+    model = PythonModel(factory)
     (problem,) = [*problems(model, "model")] or [*model.check((1, 8, 8), 10, features)]
     assert "\n" not in str(problem)
     return str(problem)
@@ -55,7 +55,7 @@ def pass_preflight(*overrides: str, multirun: bool = False) -> None:
 
 
 def test_the_function_is_given_shape_classes_and_arguments() -> None:
-    net = Python("own_net:build", {"width": 3}).net((2, 4, 5), 7)
+    net = PythonModel("own_net:build", {"width": 3}).net((2, 4, 5), 7)
     assert [layer.weight.shape for layer in net if isinstance(layer, nn.Linear)] == [(3, 40), (7, 3)]
 
 
@@ -126,7 +126,7 @@ class f(nn.Module):
     with pytest.raises(ConfigError, match="spd_gan=off"):
         pass_preflight(f"model.factory={factory}", "spd_gan=marker")
     assert "spd_gan=off" in refusal(factory)
-    model = Classifier(Python(factory).net((1, 2, 2), 3), (0.5,), (0.5,))
+    model = Classifier(PythonModel(factory).net((1, 2, 2), 3), (0.5,), (0.5,))
     with pytest.raises(UnlearnError, match="with 3 outputs"):
         model.features(torch.rand(2, 1, 2, 2))
     assert not any(layer._forward_hooks for layer in model.modules())
@@ -146,7 +146,7 @@ class f(nn.Module):
         x = x * self.gate(x.mean((2, 3)))[:, :, None, None]
         return self.head(x).mean((2, 3))
 """
-    model = Classifier(Python(write(source)).net((1, 8, 8), 4), (0.0,), (1.0,))
+    model = Classifier(PythonModel(write(source)).net((1, 8, 8), 4), (0.0,), (1.0,))
     features, logits = model.features(torch.rand(2, 1, 8, 8))
     assert features.shape == (2, 6)
     by_hand = features @ model.net.head.weight[:, :, 0, 0].T + model.net.head.bias
@@ -168,14 +168,14 @@ def f(shape, classes):
 def test_the_key_follows_source_and_arguments(write: Write) -> None:
     source = "def f(shape, classes, width=1):\n    return nn.Linear(1, 1)\n"
     factory = write(source)
-    before = canonicalize(Python(factory))
+    before = canonicalize(PythonModel(factory))
     write(source + "# a comment\n")
     source_hash.cache_clear()  # as a new process would
-    assert canonicalize(Python(factory)) == before
-    assert canonicalize(Python(factory, {"width": 2})) != before
+    assert canonicalize(PythonModel(factory)) == before
+    assert canonicalize(PythonModel(factory, {"width": 2})) != before
     write(source.replace("Linear(1, 1)", "Linear(1, 2)"))
     source_hash.cache_clear()
-    after = canonicalize(Python(factory))
+    after = canonicalize(PythonModel(factory))
     assert {name for name in after if after[name] != before[name]} == {"source"}
 
 

@@ -95,7 +95,10 @@ def test_a_search_is_not_graded_by_it_either(finished: Finished, run: Run) -> No
     over = [*SELECTION[:-1], SELECTION_ENTROPY_ATTACK]
     assert report["statistics"]["selection/average_gap"]["over"] == [f"gap/{metric}" for metric in over]
     assert report["metrics"]["selection/average_gap"] is not None
-    assert f"selection/average_gap holds {SELECTION_ENTROPY_ATTACK} in place of selection_auc" in report["notes"]["grading"]
+    assert (
+        f"selection/average_gap holds {SELECTION_ENTROPY_ATTACK} in place of selection_auc"
+        in report["notes"]["grading"]
+    )
     assert report["metrics"]["average_gap"] is not None  # over accuracies alone: no attack was asked on holdout
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import Finished
 from scipy import stats
+from unlearn.report.paired_differences import collect_evidence, paired_differences
 
 from unlearn import config
 from unlearn.core.types import Predictions, Role, Subset
@@ -18,7 +19,6 @@ from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.js_to_retrained import JsToRetrained
 from unlearn.pipeline.evaluations import Evaluation
 from unlearn.report.assemble import assemble
-from unlearn.report.paired_differences import collect_evidence, paired_differences
 from unlearn.stages.files import read_predictions
 
 

@@ -7,7 +7,15 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from unlearn.attacks.roc import MembershipScores, auc, tpr_at
-from unlearn.report.ranked import AT_ONCE, POINTS, RESAMPLES, auc_difference, roc_curves, true_positive_rates, false_positive_counts
+from unlearn.report.ranked import (
+    AT_ONCE,
+    POINTS,
+    RESAMPLES,
+    auc_difference,
+    false_positive_counts,
+    roc_curves,
+    true_positive_rates,
+)
 
 
 def drawn(

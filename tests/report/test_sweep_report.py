@@ -22,9 +22,9 @@ from unlearn.functional.estimates import adjust_by_holm
 from unlearn.report.attacks import ATTACK, ENTROPY_ATTACK
 from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
-from unlearn.report.sweep.compare import Ranking, pareto_front, p_value, rank
-from unlearn.report.sweep.read import Cell, read
+from unlearn.report.sweep.compare import Ranking, p_value, pareto_front, rank
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread, group
+from unlearn.report.sweep.read import Cell, read
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.sweep.verdict import verdict
 

@@ -15,7 +15,7 @@ from unlearn.core.progress import Console
 from unlearn.core.types import Subset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.image_folder import ImageFolder
-from unlearn.data.datasets.python import Python
+from unlearn.data.datasets.python import PythonDataset
 from unlearn.data.requests.base import Forget
 from unlearn.data.requests.listed import Indices
 from unlearn.data.requests.rules import Random
@@ -76,7 +76,7 @@ def test_a_copy_in_a_separate_validation_part_is_named(photos: Path, tmp_path: P
 
 def test_images_without_names_go_by_number(tmp_path: Path) -> None:
     assert copies(tmp_path, Digits(limit=200), Random(count=5))["compared"] == "pixels"
-    streamed = Python(factory="own_data:digits", size_px=8, workers=0, memory_limit=0)
+    streamed = PythonDataset(factory="own_data:digits", size_px=8, workers=0, memory_limit=0)
     assert copies(tmp_path, streamed, Random(count=5)) == {"compared": None, "forgotten": 0, "remain": {}}
     assert Digits().record_name("train", 7) == "record 7 of the train part"
 

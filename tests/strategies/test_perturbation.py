@@ -24,7 +24,7 @@ from unlearn.strategies.finetune import Finetune
 from unlearn.strategies.perturbation import Perturbation, noise_units
 from unlearn.strategies.random_k import RandomK
 from unlearn.strategies.repair import Repair
-from unlearn.strategies.selection import All, Random, exact_count
+from unlearn.strategies.selection import All, RandomSelection, exact_count
 from unlearn.strategies.top_k import TopK
 from unlearn.strategies.weight_noise import WeightNoise
 
@@ -306,8 +306,8 @@ def test_movable_selects_the_trainable_entries(kind: type[Perturbation]) -> None
         assert torch.equal(rest[name], ~edit.masks[name])
 
 
-@pytest.mark.parametrize("selection", [Random(exclude=["*bias"]), All(exclude=["*bias"])])
-def test_a_tensor_that_cannot_be_selected_belongs_to_the_rest(selection: Random | All) -> None:
+@pytest.mark.parametrize("selection", [RandomSelection(exclude=["*bias"]), All(exclude=["*bias"])])
+def test_a_tensor_that_cannot_be_selected_belongs_to_the_rest(selection: RandomSelection | All) -> None:
     original, strategy = net(), RandomK(selection=selection)
     _, edit = edited(strategy, original)
     selected = only_phase(replace(strategy, movable="selected"), original, edit).trainable_mask

@@ -17,10 +17,10 @@ from unlearn.functional.parameter_scores import Need, Scores, Sensitivity
 from unlearn.strategies.base import Context, Masks
 from unlearn.strategies.selection import (
     All,
-    Random,
+    RandomSelection,
     Saliency,
     Selection,
-    TopK,
+    TopKSelection,
     allocate,
     check_trainable,
     exact_count,
@@ -87,7 +87,7 @@ def test_allocation_sums_up_and_is_proportional(parts: list[int], k: float) -> N
 
 @pytest.mark.parametrize("k", [0.0, 0.01, 0.3, 1.0, 5, 21])
 @pytest.mark.parametrize("scope", ["global", "per_layer"])
-@pytest.mark.parametrize("kind", [Random, TopK])
+@pytest.mark.parametrize("kind", [RandomSelection, TopKSelection])
 def test_a_selection_takes_exactly_k(kind: type[Selection], scope: str, k: float | int) -> None:
     scores = {PLAIN: {name: torch.zeros_like(p) for name, p in net().named_parameters()}}
     masks = kind(scope=scope).select(net(), k, context(scores))
@@ -99,9 +99,9 @@ def test_global_ranks_all_and_per_layer_each_tensor_alone() -> None:
     scores = {name: torch.arange(float(p.numel())).view(p.shape) for name, p in net().named_parameters()}
     scores["0.weight"] += 100
     at_hand = context({PLAIN: scores})
-    everywhere = TopK().select(net(), 0.5, at_hand)
+    everywhere = TopKSelection().select(net(), 0.5, at_hand)
     assert int(everywhere["0.weight"].sum()) == 11
-    layered = TopK(scope="per_layer").select(net(), 0.5, at_hand)
+    layered = TopKSelection(scope="per_layer").select(net(), 0.5, at_hand)
     assert {name: int(mask.sum()) for name, mask in layered.items()} == allocate(11, sizes())
     for mask in layered.values():  # the scores rise with the index: the last ones are chosen
         chosen = mask.flatten()
@@ -113,7 +113,7 @@ def test_top_k_asks_for_its_scores_and_reads_them() -> None:
     (wanted,) = sensitivity.needs()
     high = {name: torch.full_like(p, float(name == "2.bias")) for name, p in net().named_parameters()}
     low = {name: torch.full_like(p, float(name == "0.bias")) for name, p in net().named_parameters()}
-    selection = TopK(sensitivity=sensitivity)
+    selection = TopKSelection(sensitivity=sensitivity)
     assert selection.needs() == (wanted,)
     assert selection.select(net(), 0.01, context({wanted: high, PLAIN: low}))["2.bias"].all()
 
@@ -123,7 +123,7 @@ def test_selected_scores_of_zero_are_noted(scope: str, count: int, idle: int) ->
     scores = {name: torch.zeros_like(p) for name, p in net().named_parameters()}
     scores["0.weight"].view(-1)[3:8] = torch.arange(1.0, 6)
     there = context({PLAIN: scores})
-    TopK(scope=scope).select(there.original, count, there)
+    TopKSelection(scope=scope).select(there.original, count, there)
     told = there.notes.get("selection", "0 of the selected weights have a score of 0")
     assert told.startswith(f"{idle} of the selected weights have a score of 0")
     assert set(there.notes) == ({"selection"} if idle else set())
@@ -131,7 +131,7 @@ def test_selected_scores_of_zero_are_noted(scope: str, count: int, idle: int) ->
 
 def test_top_k_by_ratio_selects_entries_that_only_the_forget_set_needs() -> None:
     """The largest on D_f matter as much on D_r; those of 2.bias matter to the forgotten alone."""
-    selection = TopK(sensitivity=Sensitivity("ratio"))
+    selection = TopKSelection(sensitivity=Sensitivity("ratio"))
     forget, retain = selection.needs()
     high = {name: torch.ones_like(p) for name, p in net().named_parameters()}
     low = {name: torch.full_like(p, float(name != "2.bias")) for name, p in net().named_parameters()}
@@ -141,14 +141,14 @@ def test_top_k_by_ratio_selects_entries_that_only_the_forget_set_needs() -> None
 
 
 def test_random_sets_are_nested() -> None:
-    found = [flat(Random().select(net(), count / 21, context())) for count in range(22)]
+    found = [flat(RandomSelection().select(net(), count / 21, context())) for count in range(22)]
     assert [int(mask.sum()) for mask in found] == list(range(22))
     assert all((smaller <= larger).all() for smaller, larger in pairwise(found))
 
 
 def test_the_seed_decides_the_random_set() -> None:
-    found = [flat(Random().select(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
-    again = [flat(Random().select(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
+    found = [flat(RandomSelection().select(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
+    again = [flat(RandomSelection().select(net(), 0.5, context(seed=seed))).tolist() for seed in range(20)]
     assert found == again
     assert len({tuple(mask) for mask in found}) == 20
 
@@ -156,7 +156,7 @@ def test_the_seed_decides_the_random_set() -> None:
 def test_a_random_draw_leaves_the_global_generator_alone() -> None:
     model, at_hand = net(), context()
     before = torch.get_rng_state()
-    Random().select(model, 0.5, at_hand)
+    RandomSelection().select(model, 0.5, at_hand)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -164,7 +164,7 @@ def test_every_random_set_is_equally_likely() -> None:
     small = nn.Linear(2, 2)  # six entries: 15 pairs
     pairs: Counter[tuple[int, ...]] = Counter()
     for seed in range(1500):
-        mask = flat(Random().select(small, 2, Context(small, net, {}, {}, seed)))
+        mask = flat(RandomSelection().select(small, 2, Context(small, net, {}, {}, seed)))
         pairs[tuple(mask.nonzero()[:, 0].tolist())] += 1
     assert chisquare([pairs[pair] for pair in combinations(range(6), 2)]).pvalue > 1e-3
 
@@ -175,7 +175,7 @@ def test_all_takes_every_eligible_entry_whatever_k() -> None:
     assert flat(masks).all()
 
 
-@pytest.mark.parametrize("kind", [Random, TopK, Saliency, All])
+@pytest.mark.parametrize("kind", [RandomSelection, TopKSelection, Saliency, All])
 def test_parameters_without_a_matching_pattern_are_left_out(kind: type[Selection]) -> None:
     model = net().requires_grad_(False)  # a strategy may ask for masks of the frozen original
     scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
@@ -193,7 +193,7 @@ def normed() -> nn.Sequential:
 
 @pytest.mark.parametrize("scope", ["global", "per_layer"])
 @pytest.mark.parametrize("k", [0.3, 1.0, 20, 51])
-@pytest.mark.parametrize("kind", [Random, TopK])
+@pytest.mark.parametrize("kind", [RandomSelection, TopKSelection])
 def test_normalisation_layers_are_left_out_and_k_stays_exact(kind: type[Selection], k: float | int, scope: str) -> None:
     model = normed()
     scores = {PLAIN: {name: torch.ones_like(p) for name, p in model.named_parameters()}}
@@ -210,7 +210,7 @@ def test_all_means_normalisation_layers_too() -> None:
     assert int(flat(All(layers="no_norm").select(normed(), 1.0, context())).sum()) == 51
 
 
-@pytest.mark.parametrize("kind", [Random, TopK])
+@pytest.mark.parametrize("kind", [RandomSelection, TopKSelection])
 def test_a_net_without_normalisation_is_selected_from_as_ever(kind: type[Selection]) -> None:
     at_hand = context({PLAIN: {name: torch.rand_like(p) for name, p in net().named_parameters()}})
     assert torch.equal(*(flat(kind(layers=layers).select(net(), 0.3, at_hand)) for layers in ("no_norm", "all")))
@@ -222,23 +222,29 @@ def test_a_bare_normalisation_layer_is_recognised() -> None:
 
 
 def test_a_count_is_checked_against_the_eligible_entries() -> None:
-    assert [problem.key for problem in Random().check(52, normed)] == ["strategy.k"]
-    assert list(Random().check(51, normed)) == []
-    assert list(Random(layers="all").check(81, normed)) == []
+    assert [problem.key for problem in RandomSelection().check(52, normed)] == ["strategy.k"]
+    assert list(RandomSelection().check(51, normed)) == []
+    assert list(RandomSelection(layers="all").check(81, normed)) == []
 
 
 def test_k_is_a_share_of_the_eligible() -> None:
-    assert int(flat(Random(include=["2.*"]).select(net(), 0.5, context())).sum()) == 3  # of 5
+    assert int(flat(RandomSelection(include=["2.*"]).select(net(), 0.5, context())).sum()) == 3  # of 5
 
 
-@pytest.mark.parametrize(("selection", "k"), [(Random(), 0.5), (TopK(), 0.5), (All(), 1.0)])
+@pytest.mark.parametrize(("selection", "k"), [(RandomSelection(), 0.5), (TopKSelection(), 0.5), (All(), 1.0)])
 def test_a_share_of_all_fits_every_net(selection: Selection, k: float) -> None:
     assert list(selection.check(k, no_net)) == []
 
 
 @pytest.mark.parametrize(
     ("selection", "k", "fits"),
-    [(Random(), 0, False), (All(), 0, False), (Random(), 1.0, False), (All(), 1.0, True), (Random(), 0.5, True)],
+    [
+        (RandomSelection(), 0, False),
+        (All(), 0, False),
+        (RandomSelection(), 1.0, False),
+        (All(), 1.0, True),
+        (RandomSelection(), 0.5, True),
+    ],
 )
 def test_nothing_and_everything_need_no_ranking(selection: Selection, k: float, fits: bool) -> None:
     assert (list(check_trainable(selection, k, net)) == []) is fits
@@ -251,11 +257,11 @@ def test_all_takes_no_part() -> None:
 @pytest.mark.parametrize(
     ("selection", "k", "key"),
     [
-        (Random(include=["convolution*"]), 0.5, "strategy.selection.include"),
-        (Random(exclude=["0.*", "norm*"]), 0.5, "strategy.selection.exclude"),
-        (Random(exclude=["*"]), 0.5, "strategy.selection.exclude"),
-        (Random(), 22, "strategy.k"),
-        (TopK(include=["2.*"]), 6, "strategy.k"),
+        (RandomSelection(include=["convolution*"]), 0.5, "strategy.selection.include"),
+        (RandomSelection(exclude=["0.*", "norm*"]), 0.5, "strategy.selection.exclude"),
+        (RandomSelection(exclude=["*"]), 0.5, "strategy.selection.exclude"),
+        (RandomSelection(), 22, "strategy.k"),
+        (TopKSelection(include=["2.*"]), 6, "strategy.k"),
     ],
 )
 def test_settings_that_do_not_fit_the_net_are_named(selection: Selection, k: float | int, key: str) -> None:
@@ -263,7 +269,8 @@ def test_settings_that_do_not_fit_the_net_are_named(selection: Selection, k: flo
 
 
 @pytest.mark.parametrize(
-    ("selection", "k"), [(Random(), 21), (TopK(include=["2.*"]), 5), (Random(exclude=["0*"]), 0.1)]
+    ("selection", "k"),
+    [(RandomSelection(), 21), (TopKSelection(include=["2.*"]), 5), (RandomSelection(exclude=["0*"]), 0.1)],
 )
 def test_settings_that_fit_the_net_pass(selection: Selection, k: float | int) -> None:
     assert list(selection.check(k, net)) == []

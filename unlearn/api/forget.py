@@ -16,7 +16,7 @@ from unlearn.api.strategies import make_strategy
 from unlearn.api.torch_state import configure_torch, settings_for
 from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.errors import ConfigError, abbreviate
-from unlearn.core.plugins import snake_case
+from unlearn.core.plugins import option_name
 from unlearn.core.types import Images, Subset
 from unlearn.functional.parameter_scores import Need, Scores
 from unlearn.models.base import Classifier
@@ -105,7 +105,7 @@ def _refuse_unsuitable(strategy: Strategy, model: Classifier, data: GivenSubsets
     Raises:
         ConfigError: with every problem.
     """
-    name = snake_case(type(strategy).__name__)
+    name = option_name(type(strategy))
     problems = [str(problem).removeprefix("strategy.") for problem in strategy.check(lambda: model)]
     if strategy.history is not None:
         problems.append(f"strategy: expected one that starts from the model, got {name}: use unlearn.run, which trains")

@@ -17,7 +17,7 @@ from unlearn.metrics.evidence import Evidence
 
 
 @dataclass(frozen=True)
-class Selection(Attack):
+class SelectionAttack(Attack):
     """What a search may select by: validation accuracy, and `Logistic` with validation samples as non-members.
 
     The regression is fitted on one half of forget and validation and scored on the other half, the mean over `splits`.

@@ -24,7 +24,7 @@ def find_options(package: ModuleType | str, base: type) -> dict[str, type]:
         base: the class that every option derives from.
 
     Returns:
-        The classes by option name, the class name in snake case.
+        The classes by `option_name`.
     """
     module = importlib.import_module(package) if isinstance(package, str) else package
     modules = [module]
@@ -32,7 +32,7 @@ def find_options(package: ModuleType | str, base: type) -> dict[str, type]:
         names = sorted(info.name for info in pkgutil.iter_modules(module.__path__))
         modules = [importlib.import_module(f"{module.__name__}.{name}") for name in names]
     classes = [kind for module in modules for kind in _find_concrete(module, base)]
-    return {snake_case(kind.__name__): kind for kind in classes if _is_final(kind)}
+    return {option_name(kind): kind for kind in classes if _is_final(kind)}
 
 
 def find_option(package: str, base: type, name: str) -> type | None:
@@ -43,7 +43,7 @@ def find_option(package: str, base: type, name: str) -> type | None:
     """
     for module in _modules_by_option(package).get(name, []):
         for kind in _find_concrete(importlib.import_module(module), base):
-            if snake_case(kind.__name__) == name and _is_final(kind):
+            if option_name(kind) == name and _is_final(kind):
                 return kind
     return None
 
@@ -92,7 +92,7 @@ def _find_concrete(module: ModuleType, base: type) -> list[type]:
 
 @cache
 def _modules_by_option(package: str) -> dict[str, list[str]]:
-    """By option name, the modules whose source defines a class of that name at its top level."""
+    """By option name, the modules whose source may define that option at its top level."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
@@ -105,10 +105,27 @@ def _modules_by_option(package: str) -> dict[str, list[str]]:
     modules = defaultdict[str, list[str]](list)
     for module, path in (paths or {package: Path(spec.origin)}).items():
         for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
-            modules[snake_case(name)].append(module)
+            for candidate in _possible_names(snake_case(name)):
+                modules[candidate].append(module)
     return dict(modules)
 
 
+def _possible_names(class_name: str) -> list[str]:
+    """The name, and what is left of it without its last words: the bases that give them are in other modules."""
+    words = class_name.split("_")
+    return ["_".join(words[:end]) for end in range(1, len(words) + 1)]
+
+
+def option_name(kind: type) -> str:
+    """Return the name by which users choose a class: its own in snake case, without that of a base class at its end.
+
+    `TopK` is `top_k`; `TopKSelection`, which derives from `Selection`, is `top_k` too, in another group.
+    """
+    bases = [base.__name__ for base in kind.__mro__[1:] if kind.__name__ != base.__name__]
+    name = next((kind.__name__.removesuffix(base) for base in bases if kind.__name__.endswith(base)), kind.__name__)
+    return snake_case(name)
+
+
 def snake_case(name: str) -> str:
-    """Convert a class name to an option name: `TopK` to `top_k`, `ULira` to `u_lira`."""
+    """Convert a class name to snake case: `TopK` to `top_k`, `ULira` to `u_lira`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -19,7 +19,7 @@ CONTRACT = "a function (shape, classes, **model.arguments) that returns a net"
 
 
 @dataclass(frozen=True)
-class Python(Model):
+class PythonModel(Model):
     """`function(shape, classes, **arguments)` returns an `nn.Module` from normalised pixels to logits [n, classes].
 
     `shape` is (c, h, w). Weights should be drawn from torch's global generator, which is seeded for each model. The
@@ -66,7 +66,7 @@ def _find_mismatch(
     """Why the net cannot be used, or None; cached for all cells of a sweep; leaves torch's generator as it is."""
     try:
         with torch.random.fork_rng(devices=[]):
-            net = Python(factory, json.loads(arguments)).net(shape, classes)
+            net = PythonModel(factory, json.loads(arguments)).net(shape, classes)
             if not any(p.requires_grad for p in net.parameters()):
                 return "it has no parameters to train"
             if not all(isinstance(item, torch.Tensor) for item in net.state_dict().values()):

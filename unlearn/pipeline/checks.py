@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from unlearn.core.errors import Problem, UnlearnError
-from unlearn.core.plugins import find_options, snake_case
+from unlearn.core.plugins import find_options, option_name
 from unlearn.data.requests.base import Forget
 from unlearn.data.trained_on import CheckpointFile
 from unlearn.models.checkpoints.content import file_sha256
@@ -99,14 +99,14 @@ def _check_request_size(config: RunConfig) -> Iterator[Problem]:
     keys += [f"attacks.{name}" for name, attack in config.attacks.items() if attack.needs_one_sample]
     size = config.forget.size(config.population) if keys else None
     if size != 1:
-        got = f"forget={snake_case(type(config.forget).__name__)}" + ("" if size is None else f" of {size} samples")
+        got = f"forget={option_name(type(config.forget))}" + ("" if size is None else f" of {size} samples")
         expected = "a request that removes one sample: forget=indices that names one, or forget.count=1"
         yield from (Problem(key, expected, got) for key in keys)
 
 
 def _check_request(config: RunConfig) -> Iterator[Problem]:
     """Refuse strategies and markers that do not support the kind of request."""
-    strategy, request = (snake_case(type(option).__name__) for option in (config.strategy, config.forget))
+    strategy, request = (option_name(type(option)) for option in (config.strategy, config.forget))
     if config.strategy.class_wise_only and not config.forget.whole_class:
         names = options_with("unlearn.data.requests", Forget, "whole_class")
         yield Problem("forget", f"a request for a whole class with strategy={strategy}: {names}", request)
@@ -115,7 +115,7 @@ def _check_request(config: RunConfig) -> Iterator[Problem]:
         yield Problem("strategy", f"one that corrects labels with forget={request}: {names}", strategy)
     if config.forget.relabels and config.spd_gan.marks:
         expected = f"probe or off with forget={request}: images whose labels are corrected are not marked"
-        yield Problem("spd_gan", expected, snake_case(type(config.spd_gan).__name__))
+        yield Problem("spd_gan", expected, option_name(type(config.spd_gan)))
 
 
 def _check_replay(config: RunConfig) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from unlearn.core.errors import Problem
-from unlearn.core.plugins import snake_case
+from unlearn.core.plugins import option_name
 from unlearn.core.types import Role
 from unlearn.data.requests.base import Forget
 from unlearn.data.trained_on import CheckpointFile
@@ -55,7 +55,7 @@ def _check_references(config: RunConfig, key: str, metric: Metric) -> Iterator[P
 
 def _check_request_kind(config: RunConfig, key: str, metric: Metric) -> Iterator[Problem]:
     """Check that a metric supports the kind of request: records are removed, or labels corrected."""
-    got = f"forget={snake_case(type(config.forget).__name__)}"
+    got = f"forget={option_name(type(config.forget))}"
     if metric.shadows and metric.shadows.unlearned and config.forget.relabels:
         yield Problem(key, "a request that removes its records: shadow models are not taught other labels", got)
     if metric.needs_relabel and not config.forget.relabels:

@@ -9,7 +9,7 @@ from typing import Any
 
 from unlearn.attacks.roc import MembershipScores
 from unlearn.core.errors import UnlearnError, nearest
-from unlearn.core.plugins import snake_case
+from unlearn.core.plugins import option_name
 from unlearn.core.types import Role, Subset
 from unlearn.functional.estimates import confidence, keep_retained_classes
 from unlearn.pipeline.plan import Outcome, Plan
@@ -78,7 +78,7 @@ def _figures(outcome: Outcome, config: dict[str, Any], evidence: list[SampleEvid
         for metric, measurement in measurements.items():
             seeds = (evaluation.seed, evaluation.reference_seed)
             table[evaluation.role, metric][seeds] = (measurement, evaluation.stage.key)
-    strategy = snake_case(type(outcome.plan.unlearned.strategy).__name__)
+    strategy = option_name(type(outcome.plan.unlearned.strategy))
     differences = PairedDifferences(
         gap=paired_differences(evidence),
         original=paired_differences(evidence, Role.ORIGINAL),

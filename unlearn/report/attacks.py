@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from unlearn.attacks.base import Attack
-from unlearn.core.plugins import find_option, snake_case
+from unlearn.core.plugins import find_option, option_name
 from unlearn.core.types import Measurement
 from unlearn.pipeline.plan import Outcome
 
@@ -22,7 +22,7 @@ def describe_attacks(outcome: Outcome) -> dict[str, dict[str, str]]:
     """Describe the members, the non-members and the direction of every attack, by its name."""
     metrics = [evaluation.stage.metric for evaluation, _ in outcome.measurements]
     return {
-        snake_case(type(attack).__name__): {
+        option_name(type(attack)): {
             "members": attack.members,
             "non_members": attack.non_members,
             "direction": attack.direction,

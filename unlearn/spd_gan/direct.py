@@ -17,8 +17,8 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve
 from unlearn.core.validation import at_least, positive
 from unlearn.models.base import Classifier
-from unlearn.spd_gan.shift import CHUNK, SHIFT_NAMES, measure_shift
 from unlearn.spd_gan.options import Perturbing
+from unlearn.spd_gan.shift import CHUNK, SHIFT_NAMES, measure_shift
 
 
 @dataclass(frozen=True)

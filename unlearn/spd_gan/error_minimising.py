@@ -13,8 +13,8 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Curve
 from unlearn.core.validation import fraction
 from unlearn.spd_gan.direct import Direct, PixelTask
-from unlearn.spd_gan.shift import measure_shift
 from unlearn.spd_gan.options import quantise
+from unlearn.spd_gan.shift import measure_shift
 
 
 @dataclass(frozen=True)

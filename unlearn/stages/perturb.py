@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from unlearn.core.plugins import snake_case
+from unlearn.core.plugins import option_name
 from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Curve, ImageSource, Subset
-from unlearn.spd_gan.shift import CHUNK
 from unlearn.spd_gan.options import Gan, Noise, add_noise, add_noise_like, quantise
+from unlearn.spd_gan.shift import CHUNK
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_json, write_tensors
 from unlearn.stages.model import ModelStage
@@ -73,7 +73,7 @@ class Perturb(Stage):
 
     @property
     def label(self) -> str:
-        return f"spd_gan {snake_case(type(self.settings).__name__)} (seed {self.seed})"
+        return f"spd_gan {option_name(type(self.settings))} (seed {self.seed})"
 
     @property
     def memory_remedy(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from unlearn.strategies.perturbation import Perturbation
-from unlearn.strategies.selection import Random, Selection, fraction_or_count
+from unlearn.strategies.selection import RandomSelection, Selection, fraction_or_count
 
 
 @dataclass(frozen=True)
@@ -15,5 +15,5 @@ class RandomK(Perturbation):
     The defaults are those of `TopK` [ours]: the same number of weights, chosen at random.
     """
 
-    selection: Selection = field(default_factory=Random)
+    selection: Selection = field(default_factory=RandomSelection)
     k: float | int = fraction_or_count(0.1)  # of the eligible weights, those that are perturbed

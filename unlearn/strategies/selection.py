@@ -96,7 +96,7 @@ class Selection(ABC):
 
 
 @dataclass(frozen=True)
-class Random(Selection):
+class RandomSelection(Selection):
     """K random entries: every set of K entries is equally likely.
 
     With `scope=global` the sets of one seed are nested: that of a smaller K lies within that of a larger K.
@@ -136,7 +136,7 @@ def _count(masks: Masks) -> int:
 
 
 @dataclass(frozen=True)
-class TopK(Sensitive):
+class TopKSelection(Sensitive):
     """The K entries that are most sensitive to the forget set [S]: the selection of Top-K (Zuo et al. 2025)."""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from unlearn.strategies.perturbation import Perturbation
-from unlearn.strategies.selection import Selection, fraction_or_count
-from unlearn.strategies.selection import TopK as MostSensitive
+from unlearn.strategies.selection import Selection, TopKSelection, fraction_or_count
 
 
 @dataclass(frozen=True)
@@ -19,5 +18,5 @@ class TopK(Perturbation):
     (`Perturbation`, `Repair`). docs/real-images.md reports what they reach.
     """
 
-    selection: Selection = field(default_factory=MostSensitive)
+    selection: Selection = field(default_factory=TopKSelection)
     k: float | int = fraction_or_count(0.1)  # of the eligible weights, those that are perturbed

@@ -15,10 +15,10 @@ from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Curve, ImageSource
 from unlearn.data.loaders import Loader, StepLoader
-from unlearn.spd_gan.shift import SHIFT_NAMES, measure_shift
 from unlearn.spd_gan.losses import Guide
 from unlearn.spd_gan.networks import Generator
 from unlearn.spd_gan.options import Gan
+from unlearn.spd_gan.shift import SHIFT_NAMES, measure_shift
 from unlearn.training.trainer import TrainerSettings, fit
 
 CURVE_ROWS = 48  # rows of the stored curve

@@ -20,7 +20,7 @@ from unlearn.data.datasets.folder import Listing
 from unlearn.data.datasets.folder_checks import find_folder_problems, is_inside
 from unlearn.data.datasets.folder_layout import FolderLayout
 from unlearn.data.datasets.own import UserDataset
-from unlearn.data.datasets.pictures import Decode, find_unreadable
+from unlearn.data.datasets.pictures import DecodePicture, find_unreadable
 from unlearn.data.stream import Stream
 
 
@@ -168,7 +168,7 @@ class ImageFolder(UserDataset):
         folder, listing = self._layout.parts[part]
         number = {name: label for label, name in enumerate(self._train.classes)}
         labels = torch.tensor([number[name.partition("/")[0]] for name in listing.files])
-        files = Decode(Path(self._layout.path(folder)), listing.files, self.size_px, self.channels)
+        files = DecodePicture(Path(self._layout.path(folder)), listing.files, self.size_px, self.channels)
         return self.stream(files, labels)
 
     def subclass_labels(self) -> Tensor | None:

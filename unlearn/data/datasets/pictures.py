@@ -24,7 +24,7 @@ SHALLOW = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "CMYK
 
 
 @dataclass(frozen=True)
-class Decode:
+class DecodePicture:
     """Decodes image i of the files in a folder: uint8 [channels, size, size]."""
 
     folder: Path

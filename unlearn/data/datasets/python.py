@@ -25,7 +25,7 @@ CONTRACT = (
 
 
 @dataclass(frozen=True)
-class Python(UserDataset):
+class PythonDataset(UserDataset):
     """A user-supplied function, `factory(**arguments)`, that returns the training and the test part.
 
     A part is a sequence of (image, label), such as a `torch.utils.data.Dataset` with a length, or a pair of all images
@@ -86,7 +86,7 @@ class Python(UserDataset):
 
     def parts(self) -> tuple[Stream, Stream]:
         train, test = (
-            self.stream(Decode(part.items, self.size_px, self.channels), part.labels) for part in self._parts
+            self.stream(DecodeItem(part.items, self.size_px, self.channels), part.labels) for part in self._parts
         )
         return train, test
 
@@ -100,7 +100,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Decode:
+class DecodeItem:
     """Decodes image i of a part: uint8 [channels, size, size]."""
 
     items: Any

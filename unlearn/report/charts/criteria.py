@@ -53,7 +53,7 @@ def verdict_chart(report: dict[str, Any]) -> Spec | None:
 def _models(report: dict[str, Any], criterion: Criterion) -> list[Spec]:
     """A row for the original, for every retrained and for the unlearned model."""
     evaluations = report["statistics"][f"retrained/{criterion.metric}"]["readings"]
-    retrained = [(f"retrained, seed {entry['seed']}", entry["value"]) for entry in evaluations]
+    retrained = [(f"retrained, seed {entry.get('seed', '?')}", entry["value"]) for entry in evaluations]
     return [
         _row(criterion, "original", "original", criterion.original, criterion.untouched),
         *(_row(criterion, "retrained", model, value) for model, value in retrained),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from unlearn.report.charts.parameter import is_number, other_settings
-from unlearn.report.charts.sweep_marks import KEPT, ONLY, Figure, Marks, Measure, measures
+from unlearn.report.charts.sweep_marks import IS_KEPT, ONLY, Figure, Marks, Measure, measures
 from unlearn.report.charts.theme import Spec, chart, colour, layer, tooltip
 from unlearn.report.sweep.compare import GAP, format_spread
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread
@@ -57,7 +57,7 @@ def _heat_map(
     x, y = ({"field": at, "title": name} | axis for at, name in zip("xy", pair, strict=True))
     scale = {"domain": list(shades), "range": [colour("paper"), colour("unlearned")], "type": "linear"}
     shade = {"field": "value", "type": "quantitative", "scale": scale, "legend": None}
-    kept = {"condition": {"test": KEPT, "value": 0.6}, "value": 0.08}
+    kept = {"condition": {"test": IS_KEPT, "value": 0.6}, "value": 0.08}
     tips = tooltip("setting", ("text", measure.name), "n")
     y |= {"sort": "descending"}
     return chart(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from unlearn.report.attacks import ATTACK
-from unlearn.report.charts.sweep_marks import ONLY, Figure, Marks, Measure, measures
+from unlearn.report.charts.sweep_marks import ONLY, REFERENCES, Figure, Marks, Measure, kept, measures
 from unlearn.report.charts.theme import (
     ZOOM,
     Spec,
@@ -16,7 +16,6 @@ from unlearn.report.charts.theme import (
     layer,
     legend_filter,
     quantity,
-    role_colour,
     spans,
     tooltip,
 )
@@ -78,7 +77,8 @@ def _chart(group: ComparisonGroup, marks: Marks, parameter: str, measure: Measur
     x = _along(parameter, [row["x"] for row in points])
     y = quantity("y", measure.name, domain(ends, *measure.limits))
     others = sorted({row["others"] for row in points})
-    ink = {"color": marks.colour(), "opacity": marks.opacity}
+    legend = {"title": None, "values": [*marks.strategies, *REFERENCES], "symbolOpacity": 1}
+    shade, shape = marks.colour() | {"legend": legend}, marks.shape() | {"legend": legend}
     along = {"x": x, "y": y, "detail": [{"field": "strategy"}, {"field": "others"}]}
     dash = _dash(others) if len(others) > 1 else {}
     is_banded = len({(row["strategy"], row["others"]) for row in points}) <= MOST_BANDS
@@ -87,20 +87,30 @@ def _chart(group: ComparisonGroup, marks: Marks, parameter: str, measure: Measur
         points,
         **(along | {"y": y | {"field": "low"}}),
         y2={"field": "high"},
-        **ink,
+        color=shade,
+        opacity=kept(0.9),
     )
     tips = tooltip("setting", ("text", measure.name), "n")
     return chart(
         f"{measure.name} over {parameter}",
         [
-            *_level_layers(levels, y),
+            *_level_layers(levels, y, shade),
             *([ribbon] if is_banded else []),
-            layer("line", points, [legend_filter("strategy"), ZOOM], **along, **dash, **ink),
-            layer({"type": "point", "size": 70}, points, x=x, y=y, shape=marks.shape(), tooltip=tips, **ink),
+            layer("line", points, [legend_filter("strategy"), ZOOM], **along, **dash, color=shade, opacity=kept(1)),
+            layer(
+                {"type": "point", "size": 70},
+                points,
+                x=x,
+                y=y,
+                shape=shape,
+                color=shade,
+                opacity=kept(1),
+                tooltip=tips,
+            ),
         ],
         240,
         [ONLY],
-    ) | {"resolve": {"scale": {"color": "independent"}}}
+    )
 
 
 def _along(parameter: str, values: Sequence[float]) -> Spec:
@@ -125,25 +135,24 @@ def _levels(group: ComparisonGroup, measure: Measure) -> Iterator[Spec]:
     after = group.retrained.spread(f"retrained/{metric}")
     before = group.original_gap() if metric == GAP else group.originals.spread(f"original/{metric}")
     if metric == GAP and floor:
-        yield {"role": "retrained", "low": 0.0, "high": floor.mean, "text": f"noise floor {floor.mean:.3f}"}
+        yield {"strategy": "retrained", "low": 0.0, "high": floor.mean, "text": f"noise floor {floor.mean:.3f}"}
     if after:
         half = floor.mean if floor else 0.0
         low, high = after.mean - half, after.mean + half
         text = format_spread(after, metric) + (f", noise floor {half:.3f}" if floor else "")
-        yield {"role": "retrained", "y": after.mean, "low": low, "high": high, "text": text}
+        yield {"strategy": "retrained", "y": after.mean, "low": low, "high": high, "text": text}
     if before:
-        yield {"role": "original", "y": before.mean, "text": format_spread(before, metric)}
+        yield {"strategy": "original", "y": before.mean, "text": format_spread(before, metric)}
 
 
-def _level_layers(levels: Sequence[Spec], y: Spec) -> list[Spec]:
+def _level_layers(levels: Sequence[Spec], y: Spec, shade: Spec) -> list[Spec]:
     """Bands over the whole width, lines on top."""
     bands = [level for level in levels if level.get("low", 0.0) < level.get("high", 0.0)]
     lines = [level for level in levels if "y" in level]
-    tips = tooltip(("role", "model"), ("text", "value"))
-    role = role_colour(("original", "retrained"))
+    tips = tooltip(("strategy", "model"), ("text", "value"))
     ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
     band = {"type": "rect", "opacity": 0.16, "color": colour("retrained")}
     return [
         layer(band, bands, **ends, tooltip=tips),
-        layer({"type": "rule", "strokeWidth": 1.5, "strokeDash": [4, 3]}, lines, y=y, color=role, tooltip=tips),
+        layer({"type": "rule", "strokeWidth": 1.5, "strokeDash": [4, 3]}, lines, y=y, color=shade, tooltip=tips),
     ]

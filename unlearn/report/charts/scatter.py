@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearn.report.charts.sweep_marks import ONLY, Marks
+from unlearn.report.charts.sweep_marks import ONLY, Marks, kept
 from unlearn.report.charts.theme import (
     ZOOM,
     Spec,
@@ -16,13 +16,12 @@ from unlearn.report.charts.theme import (
     layer,
     legend_filter,
     quantity,
-    role_colour,
     spans,
     tooltip,
 )
 from unlearn.report.sweep.compare import pareto_front
 
-LABELLED = 6  # rows on a longer front are not labelled: their names would cover each other
+LABELLED = 6  # a longer front is not labelled: the names would cover each other
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def scatter_chart(
         title: for screen readers.
         sides: the horizontal and the vertical axis.
         points: rows; their `fields` hold those of `Marks.fields`, `x_text`, `y_text`, and `seconds` where timed.
-        references: original and retrained models; their `fields` hold `role` and the texts.
+        references: original and retrained models; their `fields` hold the role as `strategy`, and the texts.
         marks: colours of the rows.
     """
     rows, known = [point.row() for point in points], [point.row() for point in references]
@@ -72,21 +71,20 @@ def scatter_chart(
     texts = (("x_text", sides[0].name), ("y_text", sides[1].name))
     is_timed = all("seconds" in row for row in rows)
     tips = tooltip("setting", *texts, *([("seconds_text", "seconds")] if is_timed else []), "n")
-    ink = {"color": marks.colour(), "opacity": marks.opacity}
+    faint = {"color": marks.colour(), "opacity": kept(0.35)}
     size = _size() if is_timed else {"value": 110}
     across = {"x": x | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y}
     upright = {"x": x, "y": y | {"field": "y_low"}, "y2": {"field": "y_high"}}
     line = {"type": "line", "color": colour("ink"), "strokeWidth": 2.5, "opacity": 0.75, "interpolate": "linear"}
-    label = {"type": "text", "align": "left", "dx": 10, "dy": -9, "fontSize": 11, "color": colour("ink")}
-    role = role_colour(("original", "retrained"), {"title": None})
-    name = label | {"color": None, "fontWeight": 600}
+    label = {"type": "text", "align": "left", "dx": 12, "dy": -12}
+    name = {"type": "text", "align": "left", "dx": 10, "dy": 12, "fontWeight": 600}
     return chart(
         title,
         [
             *_bands(sides, x, y),
             layer(line, front, x=x, y=y),
-            layer({"type": "rule", "opacity": 0.6}, rows, **across, **ink),
-            layer({"type": "rule", "opacity": 0.6}, rows, **upright, **ink),
+            layer("rule", rows, **across, **faint),
+            layer("rule", rows, **upright, **faint),
             layer(
                 {"type": "point", "stroke": colour("paper"), "strokeWidth": 1},
                 rows,
@@ -95,23 +93,36 @@ def scatter_chart(
                 y=y,
                 size=size,
                 shape=marks.shape(),
+                color=marks.colour(),
+                opacity=kept(0.9),
                 tooltip=tips,
-                **ink,
             ),
             layer(
                 {"type": "point", "shape": "cross", "angle": 45, "size": 160},
                 known,
                 x=x,
                 y=y,
-                color=role | {"legend": None},
-                tooltip=tooltip(("role", "model"), *texts, "n"),
+                color=marks.colour(),
+                tooltip=tooltip(("strategy", "model"), *texts, "n"),
             ),
-            layer(name, known, x=x, y=y, text={"field": "role"}, color=role | {"legend": None}),
-            *([layer(label, front, x=x, y=y, text={"field": "short"})] if len(front) <= LABELLED else []),
+            layer(name, known, x=x, y=y, text={"field": "strategy"}, color=marks.colour()),
+            layer(label, _labels(front), x=x, y=y, text={"field": "label"}),
         ],
         380,
         [ONLY],
-    ) | {"resolve": {"scale": {"color": "independent"}}}
+    )
+
+
+def _labels(front: Sequence[Spec]) -> list[Spec]:
+    """One label per place of a short front; the first row names those that lie on it."""
+    places: dict[tuple[str, str], list[Spec]] = {}
+    for row in front:
+        places.setdefault((f"{row['x']:.3g}", f"{row['y']:.3g}"), []).append(row)
+    labels = [
+        rows[0] | {"label": rows[0]["short"] + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")}
+        for rows in places.values()
+    ]
+    return labels if len(labels) <= LABELLED else []
 
 
 def _channel(axis: str, side: Side, rows: Sequence[Spec]) -> Spec:
@@ -144,4 +155,4 @@ def _size() -> Spec:
         "symbolStrokeColor": colour("soft"),
         "tickCount": 3,
     }
-    return {"field": "seconds", "type": "quantitative", "scale": {"range": [70, 600], "zero": True}, "legend": legend}
+    return {"field": "seconds", "type": "quantitative", "scale": {"range": [70, 500], "zero": False}, "legend": legend}

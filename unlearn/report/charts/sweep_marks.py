@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from unlearn.report.charts.theme import SHAPES, STRATEGIES, Spec, clip, colour, faded
@@ -11,9 +11,15 @@ from unlearn.report.sweep.compare import GAP
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread
 from unlearn.report.table import ROWS
 
+REFERENCES = ("original", "retrained")  # drawn with the strategies, on the same scales
 TIMES = ("seconds", "speedup")
 ONLY: Spec = {"name": "only", "value": None}  # anchors that the page's filter keeps; null keeps all
-KEPT = "only === null || indexof(only, datum.anchor) >= 0"
+IS_KEPT = "only === null || indexof(only, datum.anchor) >= 0"
+
+
+def kept(opacity: float) -> Spec:
+    """A channel that fades marks which the legend or the page's filter leaves out."""
+    return faded(IS_KEPT, opacity=opacity)
 
 
 @dataclass(frozen=True)
@@ -80,17 +86,14 @@ class Marks:
     def colour(self) -> Spec:
         """A channel that colours marks by strategy."""
         colours = [colour(f"s{number % STRATEGIES}") for number in range(len(self.strategies))]
-        return self._by_strategy(colours)
+        return self._by_strategy([*colours, *(colour(role) for role in REFERENCES)])
 
     def shape(self) -> Spec:
         """A channel that shapes marks by strategy; no two of 42 strategies have both colour and shape in common."""
-        return self._by_strategy([SHAPES[number % len(SHAPES)] for number in range(len(self.strategies))])
+        shapes = [SHAPES[number % len(SHAPES)] for number in range(len(self.strategies))]
+        return self._by_strategy([*shapes, *("stroke" for _ in REFERENCES)])
 
-    def _by_strategy(self, scale: list[str] | list[dict[str, str]]) -> Spec:
-        domain = {"domain": list(self.strategies), "range": scale}
-        return {"field": "strategy", "type": "nominal", "scale": domain, "legend": {"title": None}}
-
-    @property
-    def opacity(self) -> Spec:
-        """A channel that fades what the legend or the page's filter leaves out."""
-        return faded(KEPT, opacity=0.9)
+    def _by_strategy(self, values: Sequence[str | dict[str, str]]) -> Spec:
+        scale = {"domain": [*self.strategies, *REFERENCES], "range": list(values)}
+        legend = {"title": None, "values": list(self.strategies), "symbolOpacity": 1}
+        return {"field": "strategy", "type": "nominal", "scale": scale, "legend": legend}

@@ -48,7 +48,8 @@ CONFIG: Spec = {
     "legend": {
         **{"orient": "top", "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "offset": 10},
         **{"labelColor": colour("ink"), "titleColor": colour("soft"), "labelLimit": 240, "symbolLimit": 40},
-        **{"columns": {"expr": "width < 300 ? 1 : width < 560 ? 2 : 4"}, "symbolStrokeWidth": 2},
+        **{"layout": {"top": {"direction": "vertical"}}},
+        **{"columns": {"expr": "width < 220 ? 1 : width < 560 ? 3 : 6"}, "symbolStrokeWidth": 2},
     },
     "text": {"color": colour("ink"), "fontSize": 12},
     "point": {"filled": True, "opacity": 1},

@@ -21,7 +21,7 @@ def time_chart(group: ComparisonGroup, marks: Marks) -> Figure | None:
         return None
     floor, retraining = group.retrained.spread(FLOOR), group.retrained.spread("retrained/seconds")
     distance = floor or Spread(0.0, None, 1)
-    known = [_point(retraining, distance, {"role": "retrained", "n": str(retraining.n)})] if retraining else []
+    known = [_point(retraining, distance, {"strategy": "retrained", "n": str(retraining.n)})] if retraining else []
     sides = (
         Side(SECONDS.name, 0.0, None, True, may_be_log=True),
         Side(DISTANCE.name, 0.0, None, True, floor.mean if floor else None),

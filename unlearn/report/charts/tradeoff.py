@@ -47,7 +47,7 @@ def _references(group: ComparisonGroup, metric: str, floor: Spread | None) -> It
     for role, row, gap in models:
         kept = row.spread(f"{role}/{metric}")
         if kept and gap:
-            yield _point(gap, kept, metric, {"role": role, "n": str(kept.n)})
+            yield _point(gap, kept, metric, {"strategy": role, "n": str(kept.n)})
 
 
 def _point(gap: Spread, kept: Spread, metric: str, fields: dict[str, object]) -> Point:

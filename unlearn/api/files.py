@@ -1,0 +1,39 @@
+"""Write the report of a run and its page into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from unlearn.pipeline.config import RunConfig
+from unlearn.pipeline.plan import Outcome
+
+
+def write_report(report: dict[str, Any], config: RunConfig, outcome: Outcome, folder: Path) -> list[Path]:
+    """Write `report.json`, and what the config asks for: the page with its pictures, and the audit record.
+
+    Args:
+        report: the report of the run.
+        config: the config of the run.
+        outcome: the finished run.
+        folder: the folder; it is created if need be.
+
+    Returns:
+        The files, the main one last.
+
+    Raises:
+        UnlearnError: the folder cannot be written.
+    """
+    from unlearn.audit.build import write_audit
+    from unlearn.report.inversion import recovery
+    from unlearn.report.page import render
+    from unlearn.report.pictures import examples, write_pictures
+    from unlearn.report.write import write, write_text
+
+    paths, pictures = [write(report, folder)], examples(config, outcome)
+    write_pictures(pictures, folder)
+    if config.report.audit:
+        paths = write_audit(outcome, report, folder) + paths
+    if config.report.html:
+        paths.append(write_text(render(report, pictures, recovery(config, outcome)), folder / "report.html"))
+    return paths
