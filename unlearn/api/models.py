@@ -67,8 +67,8 @@ def reinitialise(model: Classifier, seed: int, purpose: str = "init/unlearned") 
     ]
     if missing:
         raise UnlearnError(
-            f"model: expected layers with reset_parameters, which draws new weights, got {abbreviate(missing)} without; "
-            "use a strategy that needs no new weights, such as scrub"
+            "model: expected layers with reset_parameters, which draws new weights, got "
+            f"{abbreviate(missing)} without; use a strategy that needs no new weights, such as scrub"
         )
     device = model.mean.device
     with torch.random.fork_rng(devices=[]):

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from unlearn.api.files import write_report
 from unlearn.api.results import EvaluationResult
 from unlearn.api.torch_state import configure_torch
 from unlearn.config.one_run import OneRun, compose_run
@@ -22,7 +23,7 @@ from unlearn.core.types import Role
 from unlearn.models.base import Classifier
 from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.checks import check_machine
-from unlearn.pipeline.config import END
+from unlearn.pipeline.config import END, RunConfig
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import BuildContext
@@ -72,7 +73,7 @@ def run(*overrides: str, seed: int | None = None, output: str | Path | None = No
         with _open_log(one, output) as log:
             outcome = pipeline.run(one.config, context)
             report = assemble(outcome, one.plain, one.choices) | {"command": shlex.join(["unlearn", *words])}
-            result = Result(report, outcome)
+            result = Result(report, one.config, outcome)
             if output is not None:
                 result.save(output)
             log(outcome, report)
@@ -103,9 +104,11 @@ class Result(EvaluationResult):
 
     Args:
         report: the content of the command's `report.json`.
+        config: the config of the run.
         outcome: the finished run: its plan and its store.
     """
 
+    config: RunConfig
     outcome: Outcome
 
     def model(self, role: str = "unlearned", seed: int | None = None) -> nn.Module:
@@ -156,11 +159,7 @@ class Result(EvaluationResult):
 
     def save(self, folder: str | Path) -> Path:
         """Write `report.json` and the page `report.html` into a folder, as the command does; returns the folder."""
-        from unlearn.report.page import render
-        from unlearn.report.write import write, write_text
-
-        write(self.report, Path(folder))
-        write_text(render(self.report), Path(folder) / "report.html")
+        write_report(self.report, self.config, self.outcome, Path(folder))
         return Path(folder)
 
     def _find(self, role: str, seed: int | None) -> LoadableModel:

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -22,10 +22,6 @@ from unlearn.core.progress import Console, Stopped, escape_control, harden_outpu
 from unlearn.pipeline.checks import check_machine
 from unlearn.pipeline.config import BASELINE
 from unlearn.report.note import DONE, FAILED, Note
-
-if TYPE_CHECKING:
-    from unlearn.pipeline.config import RunConfig
-    from unlearn.pipeline.plan import Outcome
 
 LOG = "unlearn.log"  # Hydra's log in the folder of each job: `hydra.job.name` in conf/config.yaml
 
@@ -91,8 +87,10 @@ def _run_cell(composed: Any, output: Path, number: int, overrides: list[str]) ->
 
 
 def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
+    from unlearn.api.files import write_report
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
+    from unlearn.report.assemble import assemble
     from unlearn.stages.base import BuildContext
     from unlearn.stages.machine import describe_machine
     from unlearn.tracking.base import Job
@@ -111,32 +109,12 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
         plain, choices = config.to_plain_dict(composed), config.chosen_options()
         with run.logger.open(Job(run, plain, choices, config.run_group(), output)) as log:
             outcome = pipeline.run(run, context)
-            report, paths = _write_report(outcome, run, plain, choices, output)
+            report = assemble(outcome, plain, choices)
+            paths = write_report(report, run, outcome, output)
             log(outcome, report)
         objective = _print_report(report, paths, run.objective, is_cell)
     reused = sum(entry.reused for entry in context.entries.values())
     return JobResult(len(context.entries) - reused, reused, objective)
-
-
-def _write_report(
-    outcome: Outcome, run: RunConfig, plain: dict[str, Any], choices: dict[str, str], output: Path
-) -> tuple[dict[str, Any], list[Path]]:
-    """Write the report; returns it, and its files with the main one last."""
-    from unlearn.audit.build import write_audit
-    from unlearn.report.assemble import assemble
-    from unlearn.report.inversion import recovery
-    from unlearn.report.page import render
-    from unlearn.report.pictures import examples, write_pictures
-    from unlearn.report.write import write, write_text
-
-    report = assemble(outcome, plain, choices)
-    paths, pictures = [write(report, output)], examples(run, outcome)
-    write_pictures(pictures, output)
-    if run.report.audit:
-        paths = write_audit(outcome, report, output) + paths
-    if run.report.html:
-        paths.append(write_text(render(report, pictures, recovery(run, outcome)), output / "report.html"))
-    return report, paths
 
 
 def _print_report(report: dict[str, Any], paths: list[Path], key: str | None, is_cell: bool) -> float | None:
