@@ -48,11 +48,10 @@ async function draw(chart) {
 
 async function drawAll() {
   const charts = all(".chart");
-  if (!charts.length) return;
   await loadVega();
   all("details").forEach(fold => fold.addEventListener("toggle", () => fold.open && all(".chart", fold).forEach(draw)));
   for (const chart of charts) if (chart.checkVisibility()) await draw(chart);
-  document.documentElement.dataset.drawn = views.size;
+  dispatchEvent(new Event("drawn"));
 }
 
 // ---- tables

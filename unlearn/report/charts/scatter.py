@@ -76,8 +76,8 @@ def scatter_chart(
     across = {"x": x | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y}
     upright = {"x": x, "y": y | {"field": "y_low"}, "y2": {"field": "y_high"}}
     line = {"type": "line", "color": colour("ink"), "strokeWidth": 2.5, "opacity": 0.75, "interpolate": "linear"}
-    label = {"type": "text", "align": "left", "dx": 12, "dy": -12}
-    name = {"type": "text", "align": "left", "dx": 10, "dy": 12, "fontWeight": 600}
+    label = {"type": "text", "align": _inwards("right", "left"), "dx": _inwards(-12, 12), "dy": -12}
+    name = label | {"dy": 12, "fontWeight": 600}
     return chart(
         title,
         [
@@ -111,6 +111,11 @@ def scatter_chart(
         380,
         [ONLY],
     )
+
+
+def _inwards(right: str | int, left: str | int) -> Spec:
+    """A property of a label that depends on whether its point is near the right edge."""
+    return {"expr": f"scale('x', datum.x) > width * 0.6 ? {right!r} : {left!r}"}
 
 
 def _labels(front: Sequence[Spec]) -> list[Spec]:

@@ -16,7 +16,7 @@ def timing_chart(report: dict[str, Any]) -> Spec:
         for name, part in _with_shadow_models_summed(report["artifacts"]).items()
     ]
     y = {"field": "stage", "type": "nominal", "title": None, "sort": None}
-    x = quantity("seconds", "seconds", [0, max((row["seconds"] for row in rows), default=1.0) * 1.12 or 1.0])
+    x = quantity("seconds", "seconds", [0, max((row["seconds"] for row in rows), default=1.0) * 1.35 or 1.0])
     fill = {"domain": list(STATUSES), "range": [colour("soft"), colour("paper")]}
     bar = {"type": "bar", "stroke": colour("soft"), "strokeWidth": 1.5, "cornerRadiusEnd": 2, "height": {"band": 0.6}}
     tips = tooltip("stage", ("text", "time"), "status")
