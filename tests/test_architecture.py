@@ -169,6 +169,7 @@ def test_the_store_knows_no_torch() -> None:
 def test_holdout_is_for_attacks() -> None:
     # Attacks learn from shadow models, which are trained on half of it: `test_shadow.py` sees that nothing else does.
     makers = {
+        "api/evaluate.py",
         "core/types.py",
         "stages/samples.py",
         "stages/shadow.py",

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers take it for true; importing typing would take longer than all else here
 __version__ = "0.1.0"
 __all__ = ["EvaluationResult", "Result", "__version__", "attacks", "evaluate", "forget", "metrics", "run", "strategies"]
 
@@ -24,6 +24,8 @@ MODULES = {
 }
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from unlearn.api.evaluate import evaluate
     from unlearn.api.forget import forget
     from unlearn.api.results import EvaluationResult

@@ -89,10 +89,10 @@ def test_a_strategy_changes_a_copy_and_repeats(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_forgetting_moves_the_forget_set_and_spares_the_rest(model: nn.Module) -> None:
+def test_forgetting_moves_the_forget_set_and_spares_the_rest(model: nn.Module, validation: Pair) -> None:
     images, labels = draw_images(90, 0)
     forget, retain = (images[labels == 0], labels[labels == 0]), (images[labels != 0], labels[labels != 0])
-    forgotten = unlearn.forget(model, forget, retain, "random_label", epochs=10)
+    forgotten = unlearn.forget(model, forget, retain, "random_label", validation=validation, epochs=10)
     accuracy = [(forgotten(part[0]).argmax(1) == part[1]).float().mean().item() for part in (forget, retain)]
     assert accuracy[0] < 0.7
     assert accuracy[1] > 0.9
@@ -152,9 +152,7 @@ def test_a_bad_argument_is_refused_in_one_line(
 
 
 def test_images_that_a_strategy_reads_in_between_are_asked_for(model: nn.Module, data: dict[str, Pair]) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^validation: expected .*, which this strategy reads, got None"
-    ):
+    with pytest.raises(ConfigError, match=r"^validation: expected .*, which this strategy reads, got None"):
         unlearn.forget(model, **data, strategy="top_k", epochs=1)
 
 
@@ -196,11 +194,11 @@ def test_what_is_not_given_is_left_out_by_default_and_refused_by_name(model: nn.
     scores = unlearn.evaluate(model, **data, test=test)
     assert "unlearned/forget_accuracy" in scores.metrics
     assert not any("mia" in key or "js_to" in key for key in scores.metrics)
-    with pytest.raises(ConfigError, match=r"attacks: expected holdout=\.\.\. for Logistic, got none"):
+    with pytest.raises(ConfigError, match=r"attacks: expected holdout=\.\.\. for logistic, got none"):
         unlearn.evaluate(model, **data, test=test, attacks=["logistic"])
-    with pytest.raises(ConfigError, match=r"attacks: expected unlearn.run, which trains the models .* for Lira"):
+    with pytest.raises(ConfigError, match=r"attacks: expected unlearn.run, which trains the models .* for lira"):
         unlearn.evaluate(model, **data, test=test, holdout=test, attacks=["lira"])
-    with pytest.raises(ConfigError, match=r"metrics: expected retrained=\.\.\. for JsToRetrained"):
+    with pytest.raises(ConfigError, match=r"metrics: expected retrained=\.\.\. for js_to_retrained"):
         unlearn.evaluate(model, **data, test=test, metrics=["js_to_retrained"])
     with pytest.raises(ConfigError, match="metrics: expected a list of names, got 'accuracy'"):
         unlearn.evaluate(model, **data, test=test, metrics="accuracy")

@@ -105,7 +105,7 @@ def everything(store: Path) -> set[Path]:
 
 
 def test_ls_tells_all_artefacts_and_their_total(filled: Path) -> None:
-    told = json.loads(tool(filled, "ls", "--json").out)["artefacts"]
+    told = json.loads(tool(filled, "ls", "--json").out)["artifacts"]
     assert {each["key"] for each in told} == {path.parent.name for path in filled.glob("*/*/meta.json")}
     on_disk = sum(path.stat().st_size for path in filled.glob("*/*/*"))
     assert sum(each["bytes"] for each in told) == on_disk

@@ -16,6 +16,7 @@ from unlearn.api.results import EvaluationResult
 from unlearn.api.strategies import make_option, refuse
 from unlearn.api.torch_state import configure_torch, settings_for
 from unlearn.core.errors import ConfigError, Problem
+from unlearn.core.plugins import option_name
 from unlearn.core.types import Images, Role, Subset
 from unlearn.metrics.evidence import Metric
 
@@ -151,9 +152,9 @@ def _choose(
     if isinstance(chosen, str):
         raise ConfigError([Problem(argument, "a list of names", chosen)])
     options = [_make_metric(argument, item) for item in (defaults if chosen is None else chosen)]
-    missing = {type(metric).__name__: available.find_missing(metric) for metric in options}
+    missing = {option_name(type(metric)): available.find_missing(metric) for metric in options}
     if chosen is None:
-        return [metric for metric in options if missing[type(metric).__name__] is None]
+        return [metric for metric in options if missing[option_name(type(metric))] is None]
     problems = [f"{argument}: expected {what} for {name}, got none" for name, what in missing.items() if what]
     if problems:
         raise ConfigError(problems)

@@ -56,6 +56,7 @@ def run(*overrides: str, seed: int | None = None, output: str | Path | None = No
         ['original/forget_accuracy', 'original/retain_accuracy']
         >>> type(result.model("unlearned")).__name__
         'Classifier'
+        >>> store.cleanup()
     """
     wrong = [override for override in overrides if not isinstance(override, str)]
     if wrong:

@@ -79,7 +79,7 @@ def as_json(catalogue: Catalogue, items: Sequence[Item]) -> dict[str, Any]:
         {"kind": leftover.kind, "key": leftover.key, "bytes": leftover.bytes, "used": leftover.used}
         for leftover in catalogue.leftovers
     ]
-    return {"artefacts": artifacts, "left_over": left_over}
+    return {"artifacts": artifacts, "left_over": left_over}
 
 
 def print_listing(items: Sequence[Item]) -> None:

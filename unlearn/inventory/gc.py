@@ -98,7 +98,7 @@ def drop_recently_used(removals: Iterable[Removal], before: float) -> Iterator[R
     """Drop the removals of artifacts that a job has used since the catalogue was read."""
     for removal in removals:
         meta = removal.folder / META
-        if not (isinstance(removal.what, Item) and meta.exists() and meta.stat().st_mtime > before):
+        if not (isinstance(removal.target, Item) and meta.exists() and meta.stat().st_mtime > before):
             yield removal
 
 

@@ -23,18 +23,18 @@ FOLDER = "removals"
 class Removal:
     """A folder to remove, and the reason."""
 
-    what: Item | Leftover
+    target: Item | Leftover
     why: str
 
     @property
     def folder(self) -> Path:
         """The folder to remove."""
-        return self.what.entry.folder if isinstance(self.what, Item) else self.what.folder
+        return self.target.entry.folder if isinstance(self.target, Item) else self.target.folder
 
     @property
     def label(self) -> str:
         """The label in messages."""
-        return self.what.label if isinstance(self.what, Item) else self.folder.name
+        return self.target.label if isinstance(self.target, Item) else self.folder.name
 
 
 def remove(root: Path, removals: Sequence[Removal], tick: Tick) -> list[Removal]:
@@ -52,9 +52,11 @@ def remove(root: Path, removals: Sequence[Removal], tick: Tick) -> list[Removal]
         StoreError: the store cannot be written.
     """
     store, held = ArtifactStore(root), []
-    latest = sorted(removals, key=lambda r: r.what.created if isinstance(r.what, Item) else time.time(), reverse=True)
+    latest = sorted(
+        removals, key=lambda r: r.target.created if isinstance(r.target, Item) else time.time(), reverse=True
+    )
     for number, removal in enumerate(latest, start=1):
-        if not store.remove(removal.what.key, removal.folder):
+        if not store.remove(removal.target.key, removal.folder):
             held.append(removal)
         tick(number, len(latest))
     return held
@@ -83,8 +85,8 @@ def record(root: Path, by: str, removals: Sequence[Removal], more: Mapping[str, 
     """
     now = time.gmtime()
     path = path or root / FOLDER / f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}.json"
-    removed = [{"kind": removal.what.kind, "key": removal.what.key} for removal in removals]
-    size = sum(removal.what.bytes for removal in removals)
+    removed = [{"kind": removal.target.kind, "key": removal.target.key} for removal in removals]
+    size = sum(removal.target.bytes for removal in removals)
     fields = {"schema_version": SCHEMA_VERSION, "by": by, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", now)}
     try:
         path.parent.mkdir(exist_ok=True)

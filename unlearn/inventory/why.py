@@ -54,18 +54,18 @@ def _visit(stage: Stage, stages: dict[str, Stage]) -> None:
         stages[stage.key] = stage
 
 
-def explain_stages(catalogue: Catalogue, wanted: Iterable[Stage], removed: dict[str, str]) -> Iterator[Answer]:
+def explain_stages(catalogue: Catalogue, stages: Iterable[Stage], removed: dict[str, str]) -> Iterator[Answer]:
     """Explain each stage, in the given order.
 
     Args:
         catalogue: the store.
-        wanted: the stages.
+        stages: the stages.
         removed: artifacts that were removed on purpose, from `read_removals`.
     """
     kinds: dict[str, list[_Known]] = {}
     for item in catalogue.items.values():
         kinds.setdefault(item.kind, []).append(_Known(item))
-    for stage in wanted:
+    for stage in stages:
         stored, missing = catalogue.items.get(stage.key), tuple(_missing(catalogue, stage))
         if stored is not None:
             yield Answer(stage, bool(stored.meta), because=() if stored.meta else (stored.label,))

@@ -28,5 +28,5 @@ class ForgettingRateRelative(Metric):
         before = is_correct(evidence.original[Subset.FORGET])
         change = before - is_correct(evidence.subject[Subset.FORGET])
         full_change = before - is_correct(evidence.retrained[Subset.FORGET])
-        what = "forget accuracy of original minus retrained"
-        return {"forgetting_rate_relative": calibrated_ratio(change, full_change, what)}
+        denominator_name = "forget accuracy of original minus retrained"
+        return {"forgetting_rate_relative": calibrated_ratio(change, full_change, denominator_name)}

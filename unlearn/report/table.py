@@ -129,7 +129,7 @@ def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def measured(report: dict[str, Any]) -> Callable[[str], bool]:
-    """Return a function that tells whether a metric of the unlearned model was measured."""
+    """Return a function that decides whether a metric of the unlearned model was measured."""
     return lambda metric: f"unlearned/{metric}" in report["metrics"]
 
 

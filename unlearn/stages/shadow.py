@@ -89,7 +89,7 @@ class ShadowForgetSet:
     """The samples of its train set that a shadow model is made to forget (`forget`), or the rest of them (`retain`).
 
     A model forgets a random part of the candidates: D_f, and the holdout samples of the classes in D_f. It treats both
-    alike, so that whether a shadow model forgot a sample does not depend on whether the original learned it. It
+    the same way, so that whether a shadow model forgot a sample does not depend on whether the original learned it. It
     forgets as large a fraction of its train set as the original forgets of D. Each candidate is forgotten by equally
     many models, at least two. If a whole class is forgotten, a shadow model forgets all of it too [ours].
     """

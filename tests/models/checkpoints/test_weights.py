@@ -254,9 +254,9 @@ def test_a_normalisation_in_the_file_must_be_the_data_sets(tmp_path: Path, name:
     path = saved(tmp_path / "norm.pt", {**STATE, name.format("mean"): mean, name.format("std"): std})
     assert same(read(path).state, STATE)
     saved(path, {**STATE, name.format("mean"): mean, name.format("std"): std * 0.9})
-    assert refusal(path).startswith("dataset.std: expected [0.2061, 0.2016, 0.2025], as ")
+    assert refusal(path).startswith("dataset.std: expected [0.2061, 0.2016, 0.2025], the value of ")
     saved(path, {**STATE, name.format("mean"): torch.zeros(3)})
-    assert refusal(path).startswith("dataset.mean: expected [0, 0, 0], as ")
+    assert refusal(path).startswith("dataset.mean: expected [0, 0, 0], the value of ")
     assert refusal(path).endswith("got [0.485, 0.456, 0.406]")
 
 
@@ -287,7 +287,7 @@ def test_a_normalisation_is_compared_wherever_the_file_keeps_it(tmp_path: Path, 
     assert same(read_weights(path, net(), CHANNELS).state, STATE)
     with pytest.raises(DataError, match=rf"^dataset.mean: expected \[0.5\], the value of {place} in .*, got \[0.4\]$"):
         read_weights(path, net(), ([0.4], [0.25]))
-    with pytest.raises(DataError, match=r"^dataset.std: expected \[0.25\], as "):
+    with pytest.raises(DataError, match=r"^dataset.std: expected \[0.25\], the value of "):
         read_weights(path, net(), ([0.5], [0.3]))
 
 

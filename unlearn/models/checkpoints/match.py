@@ -58,8 +58,8 @@ def find_match(state_dicts: Sequence[StateDict], net: nn.Module, entry: str | No
         DataError: none matches, or none is called `entry`. The message names the differences and the content of the
             file.
     """
-    wanted = net.state_dict()
-    matches = [match for state_dict in state_dicts for match in _matches(state_dict, wanted)]
+    net_tensors = net.state_dict()
+    matches = [match for state_dict in state_dicts for match in _matches(state_dict, net_tensors)]
     complete = [match for match in matches if not match.differences]
     fitting = sorted((match for match in complete if not _is_training_state(match)), key=_is_averaged)
     chosen = [match for match in fitting if entry is None or _has_name(match, entry)]
@@ -69,27 +69,27 @@ def find_match(state_dicts: Sequence[StateDict], net: nn.Module, entry: str | No
         got = f"the state of training, under {abbreviate(training)}"
         raise DataError(f"checkpoint: expected the weights of this net, got {got}")
     if not chosen:
-        raise _misfit(matches, entry, wanted)
+        raise _misfit(matches, entry, net_tensors)
     match = chosen[0]
     others = tuple(other.label for other in fitting if other is not match)
     if entry is None and _are_numbered(chosen):
-        labels = ", ".join(each.label for each in chosen)
+        labels = ", ".join(match.label for match in chosen)
         raise DataError(f"checkpoint.entry: expected the model to read, one of {labels}, got none")
     return Match(match.label, match.state_dict, match.tensors, (), _surplus(match, fitting), others)
 
 
-def _matches(state_dict: StateDict, wanted: Mapping[str, Tensor]) -> Iterator[Match]:
+def _matches(state_dict: StateDict, net_tensors: Mapping[str, Tensor]) -> Iterator[Match]:
     """Yield a match for each prefix with all names of the net; if there is none, for the best prefix."""
     for strip in (_unchanged, _unwrapped):
         names = {strip(name): name for name in state_dict.tensors}
-        ours = {strip(name): name for name in wanted}
+        ours = {strip(name): name for name in net_tensors}
         prefixes = _prefixes(names, ours) or Counter({"": 0})
-        if len(ours) < len(wanted):
+        if len(ours) < len(net_tensors):
             continue
         required = sum(name.rpartition(".")[2] != COUNTER for name in ours)
         full = [prefix for prefix, votes in prefixes.items() if votes >= required]
         best = [prefix for prefix, _ in prefixes.most_common(1)]
-        yield from (_match(state_dict, prefix, names, ours, wanted) for prefix in full or best)
+        yield from (_match(state_dict, prefix, names, ours, net_tensors) for prefix in full or best)
         if full:
             return
 
@@ -114,13 +114,17 @@ def _prefixes(names: Iterable[str], ours: Mapping[str, str]) -> Counter[str]:
 
 
 def _match(
-    state_dict: StateDict, prefix: str, names: Mapping[str, str], ours: Mapping[str, str], wanted: Mapping[str, Tensor]
+    state_dict: StateDict,
+    prefix: str,
+    names: Mapping[str, str],
+    ours: Mapping[str, str],
+    net_tensors: Mapping[str, Tensor],
 ) -> Match:
     tensors = {ours[name]: state_dict.tensors[names[prefix + name]] for name in ours if prefix + name in names}
     inner = {name[len(prefix) :]: name for name in names if name.startswith(prefix)}
     foreign = [name for name in inner if name not in ours and _belongs(name, ours)]
     label = "/".join([*state_dict.path, prefix.strip("./")]).strip("/")
-    return Match(label, state_dict, tensors, tuple(_differences(tensors, wanted, foreign)))
+    return Match(label, state_dict, tensors, tuple(_differences(tensors, net_tensors, foreign)))
 
 
 def _belongs(name: str, ours: Iterable[str]) -> bool:
@@ -139,9 +143,9 @@ def _unnumbered(name: str) -> str:
 
 
 def _differences(
-    tensors: Mapping[str, StoredTensor], wanted: Mapping[str, Tensor], foreign: Sequence[str]
+    tensors: Mapping[str, StoredTensor], net_tensors: Mapping[str, Tensor], foreign: Sequence[str]
 ) -> Iterator[str]:
-    for name, tensor in wanted.items():
+    for name, tensor in net_tensors.items():
         if name not in tensors:
             if name.rpartition(".")[2] != COUNTER:
                 yield f"no {name}"
@@ -176,7 +180,7 @@ def _are_numbered(matches: Sequence[Match]) -> bool:
     )
 
 
-def _misfit(matches: Sequence[Match], entry: str | None, wanted: Mapping[str, Tensor]) -> DataError:
+def _misfit(matches: Sequence[Match], entry: str | None, net_tensors: Mapping[str, Tensor]) -> DataError:
     """Create the error for a file without a state dict for the net, or without one that is called `entry`."""
     called = [match for match in matches if entry is None or _has_name(match, entry)]
     if not called:
@@ -186,14 +190,14 @@ def _misfit(matches: Sequence[Match], entry: str | None, wanted: Mapping[str, Te
     closest = min(called, key=lambda match: (len(match.differences), -len(match.state_dict.tensors)))
     more = len(closest.differences) - MAX_SHOWN
     shown = ", ".join(closest.differences[:MAX_SHOWN]) + (f" and {more} others" if more > 0 else "")
-    hint = _hint(closest.tensors, wanted) if len(closest.tensors) == len(wanted) else ""
+    hint = _hint(closest.tensors, net_tensors) if len(closest.tensors) == len(net_tensors) else ""
     holds = f"the file holds {closest.state_dict}"
     return DataError(f"checkpoint: expected the tensors of this net, got {shown}{hint}; {holds}")
 
 
-def _hint(tensors: Mapping[str, StoredTensor], wanted: Mapping[str, Tensor]) -> str:
+def _hint(tensors: Mapping[str, StoredTensor], net_tensors: Mapping[str, Tensor]) -> str:
     """A hint for another number of classes: one layer differs, only in its number of outputs."""
-    shapes = [(name, tensors[name].shape, tuple(tensor.shape)) for name, tensor in wanted.items()]
+    shapes = [(name, tensors[name].shape, tuple(tensor.shape)) for name, tensor in net_tensors.items()]
     unequal = [(name, theirs, ours) for name, theirs, ours in shapes if theirs != ours]
     layers = {name.rpartition(".")[0] for name, _, _ in unequal}
     only_outputs = all(len(theirs) == len(ours) and theirs[1:] == ours[1:] for _, theirs, ours in unequal)

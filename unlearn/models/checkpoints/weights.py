@@ -67,14 +67,14 @@ def read_weights(
     """
     content = read_content(path)
     match = find_match(find_state_dicts(content, path), net, entry)
-    wanted = net.state_dict()
+    tensors = net.state_dict()
     # In place, because the dict of the net also has version numbers, which some nets need.
     for name, tensor in match.tensors.items():
-        wanted[name] = _cast(name, read_values(tensor, path), wanted[name], path)
+        tensors[name] = _cast(name, read_values(tensor, path), tensors[name], path)
     if normalisation is not None:
         compare_normalisation(match, content, normalisation, path)
     compare_classes(match, content, class_names, path)
-    return Weights(wanted, match.label, tuple(match.surplus), match.others)
+    return Weights(tensors, match.label, tuple(match.surplus), match.others)
 
 
 def _cast(name: str, tensor: Tensor, like: Tensor, path: Path) -> Tensor:

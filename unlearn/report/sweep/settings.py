@@ -102,7 +102,7 @@ def find_varied(cells: Sequence[Cell]) -> set[str]:
 def _varies(key: str, settings: Sequence[Settings]) -> bool:
     """Whether a setting differs; a field of an option, whether it differs between runs with the same option."""
     option = key.partition(".")[0]
-    values = {(None if option == key else as_text(each.get(option)), as_text(each.get(key))) for each in settings}
+    values = {(None if option == key else as_text(row.get(option)), as_text(row.get(key))) for row in settings}
     return len(values) > len({value for value, _ in values})
 
 

@@ -25,7 +25,7 @@ def as_csv(groups: Sequence[ComparisonGroup], into: Path) -> str:
     hardware, and the path of the report relative to the folder `into`.
     """
     settings = [group_settings(cell) | row_settings(cell) for group in groups for cell in group.cells]
-    varied = {key for each in settings for key in each if any(other.get(key) != each[key] for other in settings)}
+    varied = {key for cell in settings for key in cell if any(other.get(key) != cell[key] for other in settings)}
     lines = [
         _line(number, row, cell, varied) | {"report": report_link(cell.path, into)}
         for number, group in enumerate(groups, 1)

@@ -107,7 +107,7 @@ def _format_cell(spread: Spread | None, metric: str, runs: int) -> str:
 
 
 def has_metric(group: ComparisonGroup) -> Callable[[str], bool]:
-    """Return a function that tells whether an unlearned model of the group has a value of a metric."""
+    """Return a function that decides whether an unlearned model of the group has a value of a metric."""
     return lambda metric: group.has(f"unlearned/{metric}")
 
 
