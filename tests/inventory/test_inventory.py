@@ -507,7 +507,7 @@ def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
     assert shares[1:] == [0, 0]
     data, forgotten = finished.config.dataset, split(tmp_path)["forget"][:1].tolist()
     found = judged(tmp_path, data, *forgotten)
-    going = {removal.what.key: removal.why for removal in found.going}
+    going = {removal.target.key: removal.why for removal in found.going}
     stays = {item.key: why for item, why in found.stays}
     assert going[held.key] == "made from train original (seed 0)"
     assert stays[free.key] == "it forgot them"
@@ -518,7 +518,7 @@ def test_a_blend_goes_with_the_original_unless_it_holds_nothing_of_it(
     assert {item.key for item in predictions[held.key]} <= set(going)
     assert any(item.key in stays for item in predictions[free.key])
     validated = judged(tmp_path, data, *split(tmp_path)["validation"][:1].tolist())
-    assert {held.key, free.key, idle.key} <= {removal.what.key for removal in validated.going}
+    assert {held.key, free.key, idle.key} <= {removal.target.key for removal in validated.going}
     strangers = judged(tmp_path, data, 1400)
     assert (strangers.going, strangers.undecided) == ((), ())
 
@@ -535,7 +535,7 @@ def test_shadow_models_go_if_they_learnt_one_of_the_records(run: Run, tmp_path: 
     parts = split(tmp_path)
     for record in (*parts["retain"][:2], *parts["forget"][:2], *parts["holdout"][:2]):
         told = judged(tmp_path, found.config.dataset, int(record))
-        going = {removal.what.key for removal in told.going}
+        going = {removal.target.key for removal in told.going}
         assert told.undecided == ()
         for model in found.outcome.plan.shadows:
             assert model.unlearned is not None
@@ -546,7 +546,7 @@ def test_shadow_models_go_if_they_learnt_one_of_the_records(run: Run, tmp_path: 
     learners = [removal.why for removal in told.going if "shadow" in removal.why]
     assert "made from their images (the half of shadow model " in " ".join(learners)
     validated = judged(tmp_path, found.config.dataset, int(parts["validation"][0]))
-    assert {model.trained.key for model in found.outcome.plan.shadows} <= {each.what.key for each in validated.going}
+    assert {model.trained.key for model in found.outcome.plan.shadows} <= {each.target.key for each in validated.going}
     strangers = judged(tmp_path, found.config.dataset, 1400)
     assert (strangers.going, strangers.undecided) == ((), ())
 
@@ -578,7 +578,7 @@ def test_without_a_split_who_was_where_is_not_known(store: Path, finished: Finis
     assert found.going == ()
     assert original.key in {item.key for item, _ in found.undecided}
     assert original.key in {
-        each.what.key for each in judged(store, finished.config.dataset, 0, remove_undecided=True).going
+        each.target.key for each in judged(store, finished.config.dataset, 0, remove_undecided=True).going
     }
 
 
@@ -596,7 +596,7 @@ class UserDataset(NamedTuple):
 
     def going(self, record: int) -> set[str]:
         data = self.plan.split.forget.population.dataset
-        return {each.what.key for each in judged(self.store, data, record).going}
+        return {each.target.key for each in judged(self.store, data, record).going}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What a report says of attacks: how to read them, where they are blind_attack_notes, and by which a strategy is not graded."""
+"""Notes of a report on attacks: how to read them, where they are blind, and which ones may not grade a strategy."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def test_a_purge_removes_the_condensed_set_with_its_source_images(condensed: Fin
     member = Members(catalogue, condensed.config.dataset, split[part][:1])
     told = plan_purge(catalogue, member, False)
     own = stage_of(condensed).key
-    found = [removal.why for removal in told.going if removal.what.key == own]
+    found = [removal.why for removal in told.going if removal.target.key == own]
     assert told.undecided == ()
     assert found == ([f"made from their images ({part})"] if goes else [])
 

@@ -46,7 +46,7 @@ def gc(store: Path, arguments: Namespace) -> int:
     if arguments.dry_run:
         return _print_removals(going, "would be removed")
     going = list(drop_recently_used(going, before))
-    if any(isinstance(removal.what, Item) for removal in going):
+    if any(isinstance(removal.target, Item) for removal in going):
         record(store, "gc", going, {})
     in_use = _remove(store, going)
     print(f"{pluralize(remove_stale_locks(store, catalogue.locks), 'lock file')} without a holder removed as well")
@@ -77,7 +77,7 @@ def purge(store: Path, arguments: Namespace, run: RunConfig) -> int:
     rows = [(kind, str(count), why) for (kind, why), count in _count_kept(judged).items()]
     print_table(("kind", "count", "why"), rows, ("count",))
     _print_undecided(judged.undecided)
-    _print_outside(pages, bool(arguments.reports), any(removal.what.kind == "checkpoint" for removal in judged.going))
+    _print_outside(pages, bool(arguments.reports), any(removal.target.kind == "checkpoint" for removal in judged.going))
     return int(bool(in_use or judged.undecided))
 
 
@@ -107,15 +107,15 @@ def _remove(store: Path, going: Sequence[Removal]) -> list[Removal]:
         in_use = remove(store, going, tick)
     _print_removals([removal for removal in going if removal not in in_use], "removed")
     for removal in in_use:
-        print(f"in use: {removal.label} {removal.what.key[:BEGINNING]}; it stays, run this again when its job is done")
+        print(f"in use: {removal.label} {removal.target.key[:BEGINNING]}; it stays, run this again when its job is done")
     return in_use
 
 
 def _print_removals(going: Sequence[Removal], verb: str) -> int:
-    rows = [(r.what.kind, r.label, r.what.key[:BEGINNING], format_size(r.what.bytes), r.why) for r in going]
+    rows = [(r.target.kind, r.label, r.target.key[:BEGINNING], format_size(r.target.bytes), r.why) for r in going]
     if rows:
         print_table(("kind", "label", "key", "size", "why"), rows, ("size",))
-    total = sum(r.what.bytes for r in going)
+    total = sum(r.target.bytes for r in going)
     print(f"{len(going)} {verb}, {total} bytes ({format_size(total)})")
     return 0
 

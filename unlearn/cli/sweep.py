@@ -24,7 +24,7 @@ POLL_SECONDS = 0.5  # between two readings of the cells' notes
 
 
 class MultirunFolder(Callback):
-    """Records and locks the folder into which the multirun of this process writes; Hydra passes it only to its callbacks."""
+    """Records and locks the folder of the multirun of this process, which Hydra passes only to its callbacks."""
 
     path: ClassVar[Path | None] = None
     lock: ClassVar[FileLock | None] = None  # held until the sweep ends: two sweeps would mix up their cells
