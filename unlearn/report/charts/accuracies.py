@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from unlearn.report.charts.theme import ROLES, Spec, chart, clip, layer, quantity, role_colour, tooltip
+from unlearn.report.charts.theme import ROLES, Spec, chart, clip, colour, layer, quantity, role_colour, tooltip
 from unlearn.report.retained import NAMES, RETAINED, renamed
 from unlearn.report.table import cell, measured
 
@@ -24,7 +24,7 @@ def accuracy_chart(report: dict[str, Any]) -> Spec | None:
     }
     tips = tooltip("subset", ("role", "model"), ("text", "accuracy"), "n")
     ends = {"x": quantity("low", None, (0, 1)), "x2": {"field": "high"}}
-    label = {"type": "text", "align": "right", "dx": -6, "fontSize": 11, "color": "#fff"}
+    label = {"type": "text", "align": "right", "dx": -6, "fontSize": 11, "color": colour("paper")}
     wide = [row for row in rows if row["value"] > 0.2]
     bar = {"type": "bar", "cornerRadiusEnd": 2}
     return chart(

@@ -78,6 +78,7 @@ def scatter_chart(
     line = {"type": "line", "color": colour("ink"), "strokeWidth": 2.5, "opacity": 0.75, "interpolate": "linear"}
     label = {"type": "text", "align": _inwards("right", "left"), "dx": _inwards(-12, 12), "dy": -12}
     name = label | {"dy": 12, "fontWeight": 600}
+    label["opacity"] = {"expr": "width < 420 ? 0 : 1"}  # there is no room on a phone
     return chart(
         title,
         [
