@@ -23,8 +23,8 @@ from outcome import outcome
 
 from unlearn import config
 from unlearn.config.cell_composer import CellComposer
-from unlearn.config.near import dotted_keys
 from unlearn.config.preflight import CellChecks, build_grid
+from unlearn.config.suggestions import dotted_keys
 
 SECONDS = 30  # of a case
 COMBINATIONS = (

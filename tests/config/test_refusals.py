@@ -11,8 +11,8 @@ from conftest import Compose
 
 from unlearn import config
 from unlearn.cli.arguments import move_flags_first, quote_paths
+from unlearn.config.environment_checks import check_surroundings
 from unlearn.config.preflight import CheckedCommand
-from unlearn.config.surroundings import check_surroundings
 from unlearn.core.errors import ConfigError
 
 

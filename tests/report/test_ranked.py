@@ -22,19 +22,19 @@ def drawn(
     seed: int, shift: float = 1.0, members: int = 150, others: int = 250, levels: int = 10**6
 ) -> MembershipScores:
     generator = np.random.default_rng(seed)
-    found = generator.normal(shift, 1, members), generator.normal(0, 1, others)
-    return MembershipScores(*((each * levels // 8).astype(np.float64) for each in found))
+    scores = generator.normal(shift, 1, members), generator.normal(0, 1, others)
+    return MembershipScores(*((values * levels // 8).astype(np.float64) for values in scores))
 
 
 @pytest.mark.parametrize("levels", [10**6, 16])
-def test_a_curve_is_scikit_learns_ties_included(levels: int) -> None:
-    """Ties are on the safe side: a threshold that a non-member meets is not met."""
+def test_a_curve_is_that_of_scikit_learn_with_ties(levels: int) -> None:
+    """A member that ties with the last allowed non-member is not identified."""
     ranked = drawn(0, levels=levels)
     truth = np.arange(400) < 150
     rates, recalls, _ = roc_curve(truth, np.concatenate(ranked), drop_intermediate=False)
     counts = false_positive_counts(250)
-    for count, share in zip(counts, true_positive_rates(ranked, counts), strict=True):
-        assert share == pytest.approx(recalls[rates <= count / 250 + 1e-12].max())
+    for count, rate in zip(counts, true_positive_rates(ranked, counts), strict=True):
+        assert rate == pytest.approx(recalls[rates <= count / 250 + 1e-12].max())
 
 
 def test_a_curve_has_the_rates_of_the_attack() -> None:
@@ -44,10 +44,10 @@ def test_a_curve_has_the_rates_of_the_attack() -> None:
 
 @pytest.mark.parametrize("others", [1, 4, 250, 10**5])
 def test_points_are_few_and_reach_both_ends(others: int) -> None:
-    found = false_positive_counts(others)
-    assert (found[0], found[-1]) == (0, others)
-    assert len(found) <= POINTS + 1
-    assert (np.diff(found) > 0).all()
+    counts = false_positive_counts(others)
+    assert (counts[0], counts[-1]) == (0, others)
+    assert len(counts) <= POINTS + 1
+    assert (np.diff(counts) > 0).all()
 
 
 def test_a_perfect_attack_and_a_guess() -> None:
@@ -60,10 +60,12 @@ def test_a_perfect_attack_and_a_guess() -> None:
     assert (found["members"], found["non_members"]) == (9, 9)
     perfect, guess = (model["tpr"] for model in found["models"])
     assert set(perfect) == {1.0}
-    assert guess == [0.0] * (len(guess) - 1) + [1.0]  # all are tied: none is found before all are mistaken
+    assert guess == [0.0] * (len(guess) - 1) + [
+        1.0
+    ]  # all scores tie: no member is identified before all non-members are mistaken
 
 
-def test_a_difference_is_that_of_the_areas() -> None:
+def test_a_difference_is_that_of_the_aucs() -> None:
     mine, theirs = drawn(2, 1.0), [drawn(3, 0.5), drawn(4, 0.0)]
     truth = np.arange(400) < 150
     areas = [roc_auc_score(truth, np.concatenate(each)) for each in (mine, *theirs)]
@@ -72,8 +74,8 @@ def test_a_difference_is_that_of_the_areas() -> None:
     assert found.n == 400
 
 
-def placed(ranked: MembershipScores) -> tuple[np.ndarray, np.ndarray]:
-    """Share of non-members below each member, and of members above each non-member, ties counted half."""
+def placements(ranked: MembershipScores) -> tuple[np.ndarray, np.ndarray]:
+    """The fraction of non-members below each member, and of members above each non-member; ties count half."""
     wins = np.sign(ranked.members[:, None] - ranked.others) / 2 + 0.5
     return wins.mean(1), wins.mean(0)
 
@@ -82,8 +84,8 @@ def placed(ranked: MembershipScores) -> tuple[np.ndarray, np.ndarray]:
 def test_the_interval_is_that_of_delong(seed: int) -> None:
     """DeLong, DeLong and Clarke-Pearson 1988: the variance of a difference of paired areas in closed form."""
     mine, theirs = drawn(5, levels=40), [drawn(6, 0.6, levels=40), drawn(7, 0.8)]
-    references = [np.mean(each, axis=0) for each in zip(*map(placed, theirs), strict=True)]
-    apart = [own - reference for own, reference in zip(placed(mine), references, strict=True)]
+    references = [np.mean(each, axis=0) for each in zip(*map(placements, theirs), strict=True)]
+    apart = [own - reference for own, reference in zip(placements(mine), references, strict=True)]
     error = np.sqrt(sum(each.var(ddof=1) / len(each) for each in apart))
     found = auc_difference(mine, theirs, seed)
     value = found.value or 0.0
@@ -91,8 +93,8 @@ def test_the_interval_is_that_of_delong(seed: int) -> None:
     assert found.interval == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.015)
 
 
-def test_models_that_score_alike_differ_by_less_than_apart() -> None:
-    """What pairing is for: the same samples under two models that nearly agree."""
+def test_models_with_similar_scores_have_a_narrow_interval() -> None:
+    """The purpose of pairing: the same samples under two models that nearly agree."""
     mine = drawn(7)
     noise = np.random.default_rng(8)
     close = MembershipScores(*(each + noise.normal(0, 1000, len(each)) for each in mine))
@@ -101,7 +103,7 @@ def test_models_that_score_alike_differ_by_less_than_apart() -> None:
     assert high - low < 0.2 * (apart_high - apart_low)
 
 
-def test_identical_models_differ_by_nothing_and_the_seed_decides() -> None:
+def test_identical_models_have_no_difference_and_the_seed_determines_the_interval() -> None:
     ranked = drawn(10)
     same = auc_difference(ranked, [ranked, ranked], 0)
     assert (same.value, same.standard_error, same.interval) == (0, 0, (0, 0))
@@ -110,7 +112,7 @@ def test_identical_models_differ_by_nothing_and_the_seed_decides() -> None:
     assert auc_difference(ranked, [other], 1).interval != auc_difference(ranked, [other], 2).interval
 
 
-def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
+def test_the_interval_contains_the_truth_in_95_percent_of_draws() -> None:
     """Two models of one accuracy whose scores agree in part: the true difference is 0."""
     held = 0
     for seed in range(100):
@@ -124,8 +126,8 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
     assert held >= 89
 
 
-def test_resamples_are_shared_by_models_and_are_those_that_are_drawn() -> None:
-    """Against areas of samples that are picked out one draw after another, ties included."""
+def test_all_models_share_the_resamples() -> None:
+    """Compared with AUCs of samples that are selected draw by draw, with ties."""
     generator = np.random.default_rng(0)
     mine, one, two = (
         MembershipScores(generator.normal(1, 1, 30).round(1), generator.normal(0, 1, 40).round(1)) for _ in "abc"

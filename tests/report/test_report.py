@@ -305,7 +305,7 @@ def test_edited_parameters_are_counted(report: Report) -> None:
     assert report["edited_parameters"] == round(0.1 * report["total_parameters"])
 
 
-def test_seeds_and_choices_are_told(report: Report) -> None:
+def test_seeds_and_choices_are_reported(report: Report) -> None:
     assert report["seeds"] == {"split": 0, "train": 0, "unlearn": 0, "evaluate": 0, "baseline": [0, 1]}
     assert report["choices"] == {"strategy": "top_k"}
     assert report["config"]["dataset"]["limit"] == 300
@@ -330,7 +330,7 @@ def test_the_table_has_its_rows_and_columns(report: Report) -> None:
     assert all(word in text for word in (*rows, "seconds", "speed-up", "JS to retrained"))
     assert all(column in text for column in ("original", "retrained", "unlearned", "gap", "floor"))
     assert f"{report['metrics']['unlearned/test_accuracy']:.3f}" in text
-    assert f"average gap to retrained {report['metrics']['average_gap']:.3f}, between retrained models" in text
+    assert f"average gap to retrained models {report['metrics']['average_gap']:.3f}, between retrained models" in text
     assert "retrained models: 2" in text
     assert report["notes"]["spd_gan"].split(":")[0] in text
     assert max(map(len, text.splitlines())) <= 80
@@ -338,8 +338,8 @@ def test_the_table_has_its_rows_and_columns(report: Report) -> None:
 
 def test_gaps_without_an_interval_are_named(report: Report) -> None:
     text = " ".join(table(report).split())
-    told = text.partition("gaps without an interval, being no means over samples: ")[2]
-    assert told.startswith("forgetting rate, memory retention")
+    names = text.partition("gaps without an interval, since they are not means over samples: ")[2]
+    assert names.startswith("forgetting rate, memory retention")
     assert report["statistics"]["gap/test_accuracy"]["interval"]
 
 
@@ -373,7 +373,7 @@ def test_zero_has_no_sign(report: Report) -> None:
 def test_an_attack_that_sees_no_difference_says_so(report: Report) -> None:
     low, high = report["statistics"]["gap/mia_logistic_auc"]["original"]["interval"]
     assert ("attack" in report["notes"]) == (low <= 0 <= high)
-    assert ("cannot tell" in table(report)) == (low <= 0 <= high)
+    assert ("cannot distinguish" in " ".join(table(report).split())) == (low <= 0 <= high)
 
 
 def test_the_verdict_in_the_report_is_the_one_on_the_page_and_below_the_table(report: Report) -> None:

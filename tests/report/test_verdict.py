@@ -1,4 +1,4 @@
-"""The verdict's sentences: what each word is explained by, case by case."""
+"""The sentences of the verdict, case by case."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ THREE = [0.50, 0.51, 0.52]
 SIX = [0.50, 0.504, 0.508, 0.512, 0.516, 0.52]  # 0.51 in the mean
 
 
-def forgotten(found: Report) -> tuple[str, str]:
+def forgotten(report: Report) -> tuple[str, str]:
     """The finding, and all lines of the first answer."""
-    answer = verdict(found)["forgotten"]
+    answer = verdict(report)["forgotten"]
     assert answer["answer"] == ANSWERS[Forgetting(answer["finding"])]
     return answer["finding"], " ".join(answer["lines"])
 
@@ -28,98 +28,98 @@ def forgotten(found: Report) -> tuple[str, str]:
     ("unlearned", "finding", "words"),
     [
         (0.51, "forgotten", "Forget accuracy 0.510, retrained 0.510, original 0.900: 100 % of the way (97 to 103)."),
-        (0.52, "inconclusive", "To decide, at the spread seen: "),
+        (0.52, "inconclusive", " retrained models would decide: baseline.seeds=["),
         (0.56, "not_forgotten", "original 0.900: 87 % of the way"),
         (0.46, "over_forgotten", "113 % of the way"),
         (
             0.90,
             "not_forgotten",
-            "In these criteria it does not differ from the original on a single image. Forget accuracy 0.900",
+            "In these criteria the model agrees with the original on every image. Forget accuracy 0.900",
         ),
     ],
 )
-def test_each_word_has_its_numbers(unlearned: float, finding: str, words: str) -> None:
-    found = forgotten(report(0.9, SIX, unlearned))
-    assert found[0] == finding
-    assert words in found[1]
+def test_each_finding_has_its_numbers(unlearned: float, finding: str, words: str) -> None:
+    word, lines = forgotten(report(0.9, SIX, unlearned))
+    assert word == finding
+    assert words in lines
 
 
 def test_criteria_that_differ_are_named() -> None:
     finding, lines = forgotten(add(report(0.9, SIX, 0.51), 0.9, SIX, 0.7, ATTACK))
     assert finding == "not_forgotten"
     assert "Forget accuracy 0.510, retrained 0.510, original 0.900: 100 % of the way (97 to 103)." in lines
-    assert "51 % of the way (49 to 54); this one differs." in lines
+    assert "51 % of the way (49 to 54); this criterion differs." in lines
 
 
-def test_a_criterion_that_shows_nothing_is_named() -> None:
+def test_a_criterion_that_cannot_show_forgetting_is_named() -> None:
     finding, lines = forgotten(add(report(0.9, SIX, 0.51), 0.512, SIX, 0.51, ATTACK))
     assert finding == "forgotten"
-    assert lines.endswith("Attack AUC cannot show forgetting here: the original looks retrained.")
+    assert lines.endswith("Attack AUC cannot show forgetting here: the original does not differ from retrained models.")
 
 
-def test_progress_is_left_out_where_the_original_looks_retrained() -> None:
+def test_progress_is_left_out_if_the_original_does_not_differ() -> None:
     finding, lines = forgotten(report(0.515, SIX, 0.51))
     assert finding == "not_measurable"
     assert "% of the way" not in lines
     assert "spd_gan=marker" in lines
 
 
-def test_advice_names_no_setting_that_the_run_refuses() -> None:
-    """The marker and label noise must be there before training; a whole class is no draw of single images."""
+def test_no_suggested_setting_is_one_that_the_run_refuses() -> None:
+    """The marker and label noise need training; class-wise strategies need whole classes."""
     found = report(0.515, SIX, 0.51)
     assert "spd_gan=marker, forget=hard or any request with dataset.label_noise=0.2." in forgotten(found)[1]
     found["config"] = {"checkpoint": {"file": "resnet18.pt"}}
-    assert "What can show it: forget=hard." in forgotten(found)[1]
+    assert "Requests that can show forgetting: forget=hard." in forgotten(found)[1]
     found["choices"] = {"strategy": "lrp_path"}
-    assert "What can show it" not in forgotten(found)[1]
+    assert "Requests that can show" not in forgotten(found)[1]
     found["config"] = {"checkpoint": {}}
     assert "spd_gan=marker or any request with dataset.label_noise=0.2." in forgotten(found)[1]
     found["choices"] = {"forget": "relabel"}
-    assert "What can show it" not in forgotten(found)[1]
+    assert "Requests that can show" not in forgotten(found)[1]
 
 
-def test_the_proposal_extends_the_seeds_that_are_there() -> None:
+def test_the_proposal_extends_the_present_seeds() -> None:
     found = report(0.9, THREE, 0.51) | {"seeds": {"baseline": [7, 1, 2]}}
     lines = forgotten(found)[1]
-    number = int(lines.partition("spread seen: ")[2].split()[0])
-    assert f"{number} retrained models, baseline.seeds=[7,1,2,0,3" in lines
+    number = int(lines.partition("At the observed spread ")[2].split()[0])
+    assert f"{number} retrained models would decide: baseline.seeds=[7,1,2,0,3" in lines
     assert len(lines.partition("baseline.seeds=[")[2].partition("]")[0].split(",")) == number
 
 
-def test_more_images_are_proposed_where_they_are_what_is_missing() -> None:
+def test_more_images_are_proposed_if_more_models_would_not_decide() -> None:
     found = add(report(None, SIX, None), 0.9, SIX, 0.51, "forget_accuracy", half=0.05)
-    assert "times as many images" in forgotten(found)[1]
+    assert "times as many images would decide" in forgotten(found)[1]
 
 
-def test_a_gap_as_large_as_the_spread_of_retrained_models_is_left_open() -> None:
+def test_nothing_is_proposed_for_a_gap_as_large_as_the_spread_of_retrained_models() -> None:
     assert "More retrained models would not decide" in forgotten(report(0.9, [0.4, 0.5, 0.6, 0.45, 0.55], 0.55))[1]
 
 
-def test_by_one_retrained_model_nothing_is_called_blind() -> None:
+def test_with_one_retrained_model_no_criterion_is_called_blind() -> None:
     found = add(report(0.9, [0.5], 0.5), 0.96, [0.95], 0.2, "test_accuracy")
     assert forgotten(found)[0] == "not_judged"
     assert "cannot show forgetting" not in forgotten(found)[1]
 
 
-def test_one_retrained_model_asks_for_more() -> None:
+def test_with_one_retrained_model_more_are_proposed() -> None:
     answers = verdict(report(0.9, [0.5], 0.6))
     assert answers["forgotten"]["finding"] == "inconclusive"
-    assert "3 retrained models, baseline.seeds=[0,1,2]" in " ".join(answers["forgotten"]["lines"])
+    assert "3 retrained models would decide: baseline.seeds=[0,1,2]" in " ".join(answers["forgotten"]["lines"])
     assert "One retrained model has no spread" in " ".join(answers["sure"]["lines"])
 
 
 @pytest.mark.parametrize(("unlearned", "words"), [(0.6, "went from 0.900 to 0.600"), (0.9, "stayed at 0.900")])
-def test_without_a_retrained_model_it_only_says_what_changed(unlearned: float, words: str) -> None:
+def test_without_a_retrained_model_only_the_change_is_described(unlearned: float, words: str) -> None:
     finding, lines = forgotten(report(0.9, [], unlearned))
     assert finding == "no_baseline"
     assert words in lines
     assert "baseline=retrain" in lines
 
 
-def test_without_a_criterion_it_says_so() -> None:
+def test_a_missing_criterion_is_explained() -> None:
     assert forgotten(report(None, [0.4], None)) == (
         "unmeasured",
-        "Neither forget accuracy nor an attack was measured: metrics=accuracy, attacks=default.",
+        "Neither forget accuracy nor an attack was measured; set metrics=accuracy, attacks=default.",
     )
     undefined = report(None, [0.4], None) | {"judged_by": [ATTACK], "notes": {f"unlearned/{ATTACK}": "one sample"}}
     undefined["metrics"][f"unlearned/{ATTACK}"] = None
@@ -142,7 +142,7 @@ TEST = [0.945, 0.948, 0.95, 0.952, 0.955]
 @pytest.mark.parametrize(
     ("test", "answer"),
     [
-        (0.95, "Kept: nothing lost beyond the tolerance"),
+        (0.95, "Kept: any loss is within the tolerance"),
         (0.90, "Reduced: test accuracy by 5.0 points (3.9 to 6.1)"),
         (0.30, "Destroyed: test accuracy 0.300 instead of 0.950, chance 0.100"),
     ],
@@ -159,7 +159,7 @@ def test_a_destroyed_model_is_not_called_forgotten() -> None:
     assert "Forget accuracy 0.510" in lines
 
 
-def test_without_a_retrained_model_accuracy_is_that_of_the_original() -> None:
+def test_without_a_retrained_model_accuracy_is_compared_with_the_original() -> None:
     found = verdict(add(report(0.9, [], 0.6), 0.96, [], 0.9, "test_accuracy"))
     assert found["utility"]["lines"] == ["Test accuracy fell: 0.960 → 0.900."]
     assert found["utility"]["finding"] == "inconclusive"
@@ -170,11 +170,11 @@ def test_without_a_retrained_model_accuracy_is_that_of_the_original() -> None:
     [
         ({}, "5.0 times as fast as retraining", "2.0 s, retraining 10.0 s."),
         ({"unlearned/speedup": 0.5}, "Slower than retraining (0.50×)", "2.0 s"),
-        ({"unlearned/speedup": None}, "2.0 s of unlearning", "no speed-up is given: other machine."),
+        ({"unlearned/speedup": None}, "2.0 s of unlearning", "no speed-up: other machine."),
         ({"unlearned/seconds": 0.004}, "5.0 times as fast as retraining", "0.004 s, retraining"),
     ],
 )
-def test_time_is_compared_where_it_can_be(metrics: dict[str, Any], answer: str, words: str) -> None:
+def test_times_are_compared_if_the_hardware_is_the_same(metrics: dict[str, Any], answer: str, words: str) -> None:
     found = report(0.9, SIX, 0.51)
     found["metrics"] |= metrics
     found["notes"] = {"unlearned/speedup": "other machine"} if metrics.get("unlearned/speedup", 1) is None else {}
@@ -189,7 +189,7 @@ def test_a_speed_up_that_varies_shows_its_spread() -> None:
     assert verdict(found)["cost"]["answer"] == "5.0 ± 3.0 times as fast as retraining"
 
 
-def test_the_console_ends_with_the_same_words() -> None:
+def test_the_console_ends_with_the_verdict() -> None:
     found, stream = report(0.9, SIX, 0.56) | {"edited_parameters": None}, io.StringIO()
     show(found, stream)
     text = " ".join(stream.getvalue().split())
@@ -198,12 +198,12 @@ def test_the_console_ends_with_the_same_words() -> None:
         assert all(line in text for line in answer["lines"])
 
 
-def test_every_word_has_an_answer_and_a_certainty() -> None:
+def test_every_finding_has_an_answer_and_a_certainty() -> None:
     assert set(ANSWERS) == set(CERTAINTY) == set(Forgetting)
 
 
-def test_an_unchanged_model_is_one_that_agrees_on_every_image() -> None:
+def test_a_model_is_unchanged_only_if_it_agrees_on_every_image() -> None:
     """A difference of 0 in the mean is not enough."""
     found = report(0.9, SIX, 0.9)
     found["statistics"]["unlearned/forget_accuracy"]["change"] = entry(0.0) | {"standard_error": 0.01}
-    assert "on a single image" not in forgotten(found)[1]
+    assert "on every image" not in forgotten(found)[1]

@@ -57,10 +57,13 @@ class EvidenceCache:
         """Return what `metric` reads of a model and of its references; None: a reference that it does not read."""
         is_untrained_read = Role.UNTRAINED in metric.references
         untrained = self._make_untrained(original or subject) if is_untrained_read else None
-        subject_evidence, *references = (
-            self._read(metric, model) for model in (subject, original, retrained, untrained)
+        return Evidence(
+            subject=self._read(metric, subject),
+            original=self._read(metric, original),
+            retrained=self._read(metric, retrained),
+            untrained=self._read(metric, untrained),
+            seed=self.seed,
         )
-        return Evidence(subject_evidence, *references, seed=self.seed)
 
     def predict(self, model: GivenModel, subset: Subset) -> Predictions:
         """Return the predictions of a model on a subset, on the CPU.

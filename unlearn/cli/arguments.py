@@ -34,7 +34,7 @@ def quote_paths(arguments: list[str]) -> list[str]:
     for argument in arguments:
         values = argument.removeprefix(key).split(",")
         if argument.startswith(key) and all(map(is_checkpoint_source, values)):
-            from unlearn.config.words import quote
+            from unlearn.config.override_parser import quote
 
             words += ["checkpoint=file", "checkpoint.file=" + ",".join(quote(_expand_home(value)) for value in values)]
         else:
@@ -52,7 +52,7 @@ def is_checkpoint_source(value: str) -> bool:
 
 def _quote_path(argument: str) -> str:
     """Quote the value of an override if it is a path that Hydra would read as something else than this text."""
-    from unlearn.config.words import PATHS, PLAIN, is_text, quote
+    from unlearn.config.override_parser import PATHS, PLAIN, is_text, quote
 
     key, _, value = argument.partition("=")
     if key.lstrip("+") not in PATHS or not value or value == "null":

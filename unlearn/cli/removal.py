@@ -107,7 +107,9 @@ def _remove(store: Path, going: Sequence[Removal]) -> list[Removal]:
         in_use = remove(store, going, tick)
     _print_removals([removal for removal in going if removal not in in_use], "removed")
     for removal in in_use:
-        print(f"in use: {removal.label} {removal.target.key[:BEGINNING]}; it stays, run this again when its job is done")
+        print(
+            f"in use: {removal.label} {removal.target.key[:BEGINNING]}; it stays, run this again when its job is done"
+        )
     return in_use
 
 

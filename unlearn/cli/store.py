@@ -194,7 +194,7 @@ def _gc(arguments: Namespace, _: list[str]) -> int:
 
 def _purge(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.cli.removal import purge
-    from unlearn.config.words import quote
+    from unlearn.config.override_parser import quote
 
     run, *other_cells = runs = _read_configs([*overrides, "forget=indices", f"forget.file={quote(arguments.request)}"])
     if other_cells:

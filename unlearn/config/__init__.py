@@ -1,12 +1,12 @@
 """From a command line to typed configs. Only this package and `cli` import Hydra."""
 
+from unlearn.config.cell_launch import launch_with
 from unlearn.config.command_line import CommandLine
+from unlearn.config.environment_checks import check_surroundings
 from unlearn.config.grid import Grid
-from unlearn.config.launched import launch_with
 from unlearn.config.preflight import CheckedCommand, cell_configs, preflight
 from unlearn.config.schema import CONF, GROUPS, chosen_options, instantiate, register, run_group, to_plain_dict
-from unlearn.config.single import run_composed
-from unlearn.config.surroundings import check_surroundings
+from unlearn.config.single_run import run_composed
 
 __all__ = [
     "CONF",

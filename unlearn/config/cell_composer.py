@@ -16,12 +16,12 @@ from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from unlearn.config.composing import describe_composition_error
+from unlearn.config.composition_errors import describe_composition_error
 from unlearn.config.grid import Cell
-from unlearn.config.near import dotted_keys
 from unlearn.config.option_folders import OptionFolders
+from unlearn.config.override_parser import parse_overrides
 from unlearn.config.overriding import apply_override
-from unlearn.config.words import parse_overrides
+from unlearn.config.suggestions import dotted_keys
 from unlearn.core.errors import ConfigError
 
 # What composing may raise. TypeError and ValueError: an option whose name is a number. Second line: a user's files.

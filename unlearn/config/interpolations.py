@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn.config.near import dotted_keys, nearest_key_hint
+from unlearn.config.suggestions import dotted_keys, nearest_key_hint
 from unlearn.core.errors import Problem, first_line
 
 # OmegaConf's messages about a missing environment variable, a missing key and an unknown resolver

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from omegaconf import open_dict
 
 from unlearn.config.command_line import CommandLine
+from unlearn.config.environment_checks import check_surroundings
 from unlearn.config.preflight import preflight
 from unlearn.config.schema import register, to_plain_dict
-from unlearn.config.surroundings import check_surroundings
 from unlearn.core.errors import ConfigError
 from unlearn.pipeline.config import RunConfig
 

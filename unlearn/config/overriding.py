@@ -9,9 +9,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from unlearn.config.near import suggest_key
+from unlearn.config.override_parser import PATHS
 from unlearn.config.schema import ARGUMENTS, GROUPS
-from unlearn.config.words import PATHS
+from unlearn.config.suggestions import suggest_key
 from unlearn.core.errors import first_line
 
 

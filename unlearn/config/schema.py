@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from unlearn.config.clusters import Cluster, resolve_processes
 from unlearn.config.interpolations import check_interpolations
 from unlearn.config.objective import check_objective
+from unlearn.config.override_parser import PATHS
 from unlearn.config.units import StrictBoolean, check_units
-from unlearn.config.words import PATHS
 from unlearn.core.errors import ConfigError, Problem, first_line
 from unlearn.core.plugins import find_option
 from unlearn.core.recipe import Recipe

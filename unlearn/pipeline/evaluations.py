@@ -17,8 +17,8 @@ from unlearn.stages.predict import Predict
 from unlearn.stages.relearn import Relearn
 from unlearn.stages.samples import DataView
 from unlearn.stages.score import Score
+from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow_model import ShadowModel
-from unlearn.stages.sibling import SeedReplica
 from unlearn.stages.train import Train
 from unlearn.stages.untrained import Untrained
 from unlearn.training.trainer import Numerics

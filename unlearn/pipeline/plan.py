@@ -18,9 +18,11 @@ from unlearn.pipeline.plan_stages import (
     plan_shadow_models,
     plan_unlearning,
 )
-from unlearn.stages import shadow_model, sibling
+from unlearn.stages import seed_replica as sibling
+from unlearn.stages import shadow_model
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.blend import Blended, FinalModel
+from unlearn.stages.building import build
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.copies import Copies
 from unlearn.stages.cost import announce_cost
@@ -28,9 +30,8 @@ from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.plausibility import PlausibilityCheck
 from unlearn.stages.samples import Split
+from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow_model import ShadowModel, collect_trained_models, collect_unlearned_models
-from unlearn.stages.sibling import SeedReplica
-from unlearn.stages.together import build
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 

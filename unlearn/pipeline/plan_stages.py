@@ -21,9 +21,9 @@ from unlearn.stages.perturb import Perturb
 from unlearn.stages.predict import Predict
 from unlearn.stages.samples import DataView, Samples, SampleSource, SubsetSources
 from unlearn.stages.score import Score
+from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow import ShadowDataView
 from unlearn.stages.shadow_model import ShadowModel
-from unlearn.stages.sibling import SeedReplica
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.strategies.blend import Mix

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DivergenceError
 from unlearn.core.types import Role
-from unlearn.stages import together
+from unlearn.stages import building as together
 from unlearn.stages.base import BuildContext
 from unlearn.stages.shadow_model import collect_trained_models
 from unlearn.stages.train import Train
