@@ -46,6 +46,7 @@ def build_report(
         "chance": _chance_accuracy(unlearned, cache),
         "edited_parameters": None,
         "total_parameters": sum(p.numel() for p in unlearned.classifier.parameters()),
+        "given_models": True,  # so that the verdict's advice names arguments instead of settings
         "seeds": {"baseline": [model.seed for model in models if model.role is Role.RETRAINED]},
         "config": {"report": {"tolerance": tolerance}},
     }

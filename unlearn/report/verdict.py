@@ -85,7 +85,8 @@ def _describe_forgetting(report: Report, judgement: Verdict) -> list[str]:
     if judgement.forgetting is Forgetting.UNMEASURED:
         return [_explain_unmeasured(report)]
     if judgement.forgetting is Forgetting.NO_BASELINE:
-        return [f"{_describe_changes(report)}.", "To compare with a retrained model, set baseline=retrain."]
+        setting = "pass retrained=[...]" if report.get("given_models") else "set baseline=retrain"
+        return [f"{_describe_changes(report)}.", f"To compare with a retrained model, {setting}."]
     lines = [_describe_criterion(criterion, judgement) for criterion in judgement.criteria]
     if _is_unchanged(judgement):
         lines.insert(0, UNCHANGED)
@@ -139,6 +140,8 @@ def _name_blind_criteria(judgement: Verdict) -> list[str]:
 
 def _suggest_requests(report: Report) -> list[str]:
     """Suggest requests that can show forgetting and that the other settings of the run allow."""
+    if report.get("given_models"):
+        return []
     choices, checkpoint = report.get("choices", {}), report.get("config", {}).get("checkpoint") or {}
     relabels, trained_here = choices.get("forget") == "relabel", not checkpoint.get("file")
     strategy: Any = find_option("unlearn.strategies", Strategy, str(choices.get("strategy")))
@@ -156,7 +159,8 @@ def _suggest_decision(report: Report, judgement: Verdict) -> str:
     proposal = propose(judgement.criteria, judgement.tolerance)
     if proposal.models is not None:
         seeds = _more_seeds(report["seeds"]["baseline"], proposal.models)
-        return f"At the observed spread {proposal.models} retrained models would decide: baseline.seeds={seeds}."
+        setting = "pass them as retrained=[...]" if report.get("given_models") else f"baseline.seeds={seeds}"
+        return f"At the observed spread {proposal.models} retrained models would decide: {setting}."
     if proposal.images is not None:
         return f"At the observed spread {proposal.images:.1f} times as many images would decide."
     return (
