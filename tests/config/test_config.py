@@ -161,7 +161,7 @@ def test_selection_and_objective_are_chosen_independently(strategy: str, k: floa
         (["strategy=topk"], ["strategy", "one of", "nearest: top_k", "'topk'"]),
         (["strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
         (["+strategy.kk=0.1"], ["strategy.kk", "nearest: strategy.k"]),
-        (["strategy.k=2.5"], ["strategy.k", "share from 0.0 to 1.0", "2.5"]),
+        (["strategy.k=2.5"], ["strategy.k", "a fraction in [0.0, 1.0]", "2.5"]),
         (["strategy.k=1"], ["strategy.k", "write 1.0", "got 1"]),
         (["strategy.k=100000000"], ["strategy.k", "eligible parameters", "100000000"]),
         (["strategy.noise_scale=much"], ["strategy.noise_scale", "float", "much"]),

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DivergenceError
 from unlearn.core.types import Role
-from unlearn.stages import building as together
+from unlearn.stages import building
 from unlearn.stages.base import BuildContext
 from unlearn.stages.shadow_model import collect_trained_models
 from unlearn.stages.train import Train
@@ -37,7 +37,7 @@ def at_once(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 @pytest.fixture(scope="module")
 def one_by_one(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(together, "MIN_GROUP", COUNT + 1)
+        patched.setattr(building, "MIN_GROUP", COUNT + 1)
         return run(tmp_path_factory.mktemp("one_by_one"), *ATTACKED)
 
 
@@ -93,7 +93,7 @@ def test_models_that_another_process_builds_are_left_out(at_once: Finished, tmp_
     begun.write_bytes(b"an epoch")
     with (store / "locks" / f"{first.key}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        together.train_together(shadows(at_once), build_context)
+        building.train_together(shadows(at_once), build_context)
     there = {stage.key for stage in shadows(at_once) if build_context.peek(stage)}
     assert there == {stage.key for stage in shadows(at_once)[1::2]}
     assert not there & {stage.key for stage in rest}

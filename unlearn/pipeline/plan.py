@@ -18,8 +18,7 @@ from unlearn.pipeline.plan_stages import (
     plan_shadow_models,
     plan_unlearning,
 )
-from unlearn.stages import seed_replica as sibling
-from unlearn.stages import shadow_model
+from unlearn.stages import seed_replica, shadow_model
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.blend import Blended, FinalModel
 from unlearn.stages.building import build
@@ -161,7 +160,7 @@ def _verify_checkpoint(config: RunConfig, plan: Plan, context: BuildContext) -> 
 def _announce_extra_models(plan: Plan, context: BuildContext) -> None:
     """Print how many shadow models and replicas are still to build, and how long that takes."""
     training = (plan.original,) if isinstance(plan.original, Train) else ()
-    for models in (shadow_model.extra_models(plan.shadows), sibling.extra_models(plan.seed_replicas)):
+    for models in (shadow_model.extra_models(plan.shadows), seed_replica.extra_models(plan.seed_replicas)):
         announce_cost(models, training, plan.unlearning_stages, context)
 
 
