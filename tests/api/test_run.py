@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from commands import unlearn as command
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 import unlearn
 from unlearn.attacks.logistic import Logistic
+from unlearn.config import CONF
 from unlearn.core.errors import ConfigError
 from unlearn.core.types import Role, Subset
 from unlearn.models.base import Classifier
@@ -126,6 +129,13 @@ def test_the_report_is_written_where_it_is_asked_for(result: unlearn.Result, tmp
     result.save(tmp_path / "page")
     assert json.loads((tmp_path / "page/report.json").read_text()) == result.report
     assert "<html" in (tmp_path / "page/report.html").read_text()
+
+
+def test_a_hydra_application_may_call_the_library() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        with pytest.raises(ConfigError, match=r"train\.lr"):
+            unlearn.run("train.lr=-1")
+        assert GlobalHydra.instance().is_initialized()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,6 @@ def test_the_blocks_run_one_after_the_other() -> None:
         exec(compile(block, f"{PAGE.name}, block {number}", "exec"), names)
     forget_accuracy = [scores.metrics["unlearned/forget_accuracy"] for scores in names["scores"].values()]
     original = names["scores"]["finetune"].metrics["original/forget_accuracy"]
-    assert original > 0.5
+    assert original > 0.4
     assert max(forget_accuracy) < 0.2
     assert names["scores"]["neg_grad_plus"].metrics["unlearned/test_accuracy"] > 0.8

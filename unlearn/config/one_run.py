@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 
 from unlearn.config.command_line import CommandLine
@@ -36,7 +38,8 @@ def compose_run(arguments: Sequence[str]) -> OneRun:
     command = CommandLine.parse([*arguments])
     if command.multirun:
         raise ConfigError(["overrides: expected one run, got a grid; use the command unlearn -m"])
-    checked = preflight(command)
+    with _without_other_hydra():
+        checked = preflight(command)
     if checked.grid.multirun:
         raise ConfigError(["overrides: expected one run, got a grid; use the command unlearn -m"])
     check_surroundings(checked.configs)
@@ -46,3 +49,15 @@ def compose_run(arguments: Sequence[str]) -> OneRun:
         del composed["hydra"]
     names = {str(group): str(name) for group, name in choices.items() if not str(group).startswith("hydra/")}
     return OneRun(checked.configs[0], to_plain_dict(composed), names)
+
+
+@contextmanager
+def _without_other_hydra() -> Iterator[None]:
+    """Set aside the state of a Hydra application that calls the library: Hydra allows one at a time."""
+    instance = GlobalHydra.instance()
+    other = instance.hydra
+    instance.clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = other
