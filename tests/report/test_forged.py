@@ -24,11 +24,11 @@ from unlearn.report.sweep.summary import summarise
         ("metrics", {"unlearned/seconds": "fast"}, "metrics.unlearned/seconds: expected finite numbers or null"),
         ("metrics", [1], "metrics: expected finite numbers or null by name, got a list"),
         ("statistics", {"gap/forget_accuracy": {"interval": [1]}}, "statistics.gap/forget_accuracy: expected std"),
-        ("artifacts", {"original": {}}, "artifacts.original: expected artefacts with their keys"),
-        ("seeds", {"split": "x"}, "seeds: expected an integer for each"),
+        ("artifacts", {"original": {}}, "artifacts.original: expected artifacts with keys"),
+        ("seeds", {"split": "x"}, "seeds: expected integers"),
         ("choices", {"strategy": []}, "choices.strategy: expected names of options"),
         ("config", json.loads("[" * 90 + "]" * 90), "config: expected the settings of a run by name"),
-        ("config", {"a": json.loads("[" * 90 + "]" * 90)}, "expected at most 50 levels, got more"),
+        ("config", {"a": json.loads("[" * 90 + "]" * 90)}, "expected at most 50 levels of nesting, got more"),
         ("command", None, "command: expected a text, got a NoneType"),
         ("verdict", [], "verdict: expected answers by question, got []"),
         ("verdict", "x", "verdict: expected answers by question, got x"),
@@ -40,12 +40,12 @@ from unlearn.report.sweep.summary import summarise
         (
             "statistics",
             {"retrained/forget_accuracy": {"readings": []}},
-            "statistics.retrained/forget_accuracy: expected std, n, an interval of two numbers, evaluations",
+            "statistics.retrained/forget_accuracy: expected std, n, an interval of two numbers, readings",
         ),
         (
             "statistics",
             {"retrained/forget_accuracy": {"readings": [{"value": None}]}},
-            "statistics.retrained/forget_accuracy.evaluations: expected a number in each, got null",
+            "statistics.retrained/forget_accuracy.readings: expected a number in each, got null",
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_the_part_that_is_wrong_is_named(part: str, value: Any, told: str, tmp_p
 def test_reports_that_lack_what_they_refer_to_are_refused(tmp_path: Path) -> None:
     forged = report()
     del forged["statistics"]["retrained/forget_accuracy"]
-    with pytest.raises(ReportError, match="lack or contradict"):
+    with pytest.raises(ReportError, match="missing or contradictory parts"):
         summarise([write(tmp_path, forged)], tmp_path, io.StringIO())
 
 
@@ -110,5 +110,5 @@ def test_numbers_that_no_verdict_can_be_read_off_are_refused(tmp_path: Path) -> 
     numbers["statistics"]["gap/forget_accuracy"]["original"] = None
     found = report() | {"judged_by": ["forget_accuracy"]}
     found |= {part: found[part] | numbers[part] for part in ("metrics", "statistics", "seeds")}
-    with pytest.raises(ReportError, match="lack or contradict"):
+    with pytest.raises(ReportError, match="missing or contradictory parts"):
         summarise([write(tmp_path, found)], tmp_path, io.StringIO())

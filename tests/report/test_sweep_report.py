@@ -1,4 +1,4 @@
-"""The summary of a sweep: who belongs to whom, what is better than what, and what is refused. By hand."""
+"""The summary of a sweep: groups and rows, ranking, and refused input. By hand."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from unlearn.report.attacks import ATTACK, ENTROPY_ATTACK
 from unlearn.report.note import DONE, FAILED, RUNNING, Note
 from unlearn.report.pictures import Example, Examples, write_pictures
 from unlearn.report.sweep.compare import Ranking, p_value, pareto_front, rank
-from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread, group
+from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread, group_cells
 from unlearn.report.sweep.read import Cell, read
 from unlearn.report.sweep.summary import summarise
 from unlearn.report.sweep.verdict import verdict
 
 
-def scenarios(root: Path, *reports: Report) -> list[ComparisonGroup]:
-    return group(read([write(root, *reports)]).cells)[0]
+def groups(root: Path, *reports: Report) -> list[ComparisonGroup]:
+    return group_cells(read([write(root, *reports)]).cells)[0]
 
 
 def summary(root: Path, *reports: Report) -> dict[str, str]:
@@ -47,26 +47,26 @@ def gaps(*rows: tuple[float, ...], floor: float | None = FLOOR) -> list[Report]:
 
 def ranked(root: Path, *rows: tuple[float, ...], floor: float | None = FLOOR) -> tuple[Ranking, list[int]]:
     """The ranking and the k of the rows it marks."""
-    (scenario,) = scenarios(root, *gaps(*rows, floor=floor))
-    found = rank(scenario.rows)
-    return found, [row.setting["k"] for row in found.marked]
+    (group,) = groups(root, *gaps(*rows, floor=floor))
+    ranking = rank(group.rows)
+    return ranking, [row.setting["k"] for row in ranking.marked]
 
 
 def test_rows_are_settings_over_seeds(tmp_path: Path) -> None:
-    (scenario,) = scenarios(tmp_path, *gaps((0.1, 0.2, 0.3), (0.05, 0.07)))
-    assert [row.label for row in scenario.rows] == ["top_k k=1", "top_k k=0"]  # the closest first
-    assert scenario.rows[1].spread("average_gap") == Spread(pytest.approx(0.2), pytest.approx(0.1), 3)
-    assert scenario.rows[0].spread("average_gap") == Spread(pytest.approx(0.06), pytest.approx(0.02 / sqrt(2)), 2)
-    assert scenario.seeds() == "0, 1, 2"
-    assert [len(row.cells) for row in (scenario.originals, scenario.retrained)] == [3, 3]
-    assert scenario.original_gap() == Spread(pytest.approx(0.55), pytest.approx(0), 3)  # 1.0 from 0.4 and from 0.5
+    (group,) = groups(tmp_path, *gaps((0.1, 0.2, 0.3), (0.05, 0.07)))
+    assert [row.label for row in group.rows] == ["top_k k=1", "top_k k=0"]  # the closest first
+    assert group.rows[1].spread("average_gap") == Spread(pytest.approx(0.2), pytest.approx(0.1), 3)
+    assert group.rows[0].spread("average_gap") == Spread(pytest.approx(0.06), pytest.approx(0.02 / sqrt(2)), 2)
+    assert group.seeds() == "0, 1, 2"
+    assert [len(row.cells) for row in (group.originals, group.retrained)] == [3, 3]
+    assert group.original_gap() == Spread(pytest.approx(0.55), pytest.approx(0), 3)  # 1.0 from 0.4 and from 0.5
 
 
-def test_a_search_tells_the_setting_of_every_row(tmp_path: Path) -> None:
+def test_every_row_shows_the_settings_that_vary_in_a_sweep(tmp_path: Path) -> None:
     once = report(seed=0, gap=0.1, k=0.5)
     once["choices"]["strategy"] = "random_k"
-    (scenario,) = scenarios(tmp_path, *gaps((0.2,), (0.3,)), once)
-    assert [row.label for row in scenario.rows] == ["random_k k=0.5", "top_k k=0", "top_k k=1"]
+    (group,) = groups(tmp_path, *gaps((0.2,), (0.3,)), once)
+    assert [row.label for row in group.rows] == ["random_k k=0.5", "top_k k=0", "top_k k=1"]
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,18 @@ def test_a_search_tells_the_setting_of_every_row(tmp_path: Path) -> None:
         ({"paths__store": "elsewhere"}, 1),
     ],
 )
-def test_only_what_changes_the_question_sets_rows_apart(tmp_path: Path, leaves: dict[str, Any], parts: int) -> None:
-    found = scenarios(tmp_path, report(seed=0), changed(report(seed=1), **leaves))
-    assert [len(scenario.rows) for scenario in found] == [1] * parts
-    assert sum(len(row.cells) for scenario in found for row in scenario.rows) == 2
+def test_only_some_settings_separate_groups(tmp_path: Path, leaves: dict[str, Any], parts: int) -> None:
+    found = groups(tmp_path, report(seed=0), changed(report(seed=1), **leaves))
+    assert [len(group.rows) for group in found] == [1] * parts
+    assert sum(len(row.cells) for group in found for row in group.rows) == 2
     if parts == 2:
         (name, value) = next(iter(leaves.items()))
-        assert found[1].apart == {name.replace("__", "."): value}
+        assert found[1].distinguishing == {name.replace("__", "."): value}
 
 
-def beside(found: Report, option: str, group: str = "blend", **fields: Any) -> Report:
-    """The same under an option of a group that stands beside the strategy."""
-    copy: Report = json.loads(json.dumps(found))
+def with_option(report: Report, option: str, group: str = "blend", **fields: Any) -> Report:
+    """The same report with an option of a group that separates rows."""
+    copy: Report = json.loads(json.dumps(report))
     copy["choices"][group] = option
     copy["config"][group] = fields
     copy["artifacts"][group] = {"key": key(group, option, fields), "status": "built", "seconds": 1.0}
@@ -103,14 +103,14 @@ def beside(found: Report, option: str, group: str = "blend", **fields: Any) -> R
 
 def test_with_and_without_a_blend_are_rows_of_one_table(tmp_path: Path) -> None:
     cells = [
-        beside(report(name, seed, gap=gap, k=0.1), option, **fields)
+        with_option(report(name, seed, gap=gap, k=0.1), option, **fields)
         for name in ("top_k", "random_k")
         for seed in (0, 1)
         for option, gap, fields in (("none", 0.2, {}), ("mix", 0.1, {"target": None, "drop": 0.01}))
     ]
-    (scenario,) = scenarios(tmp_path, *cells)
-    assert scenario.apart == {}
-    assert [(row.label, len(row.cells)) for row in scenario.rows] == [
+    (group,) = groups(tmp_path, *cells)
+    assert group.distinguishing == {}
+    assert [(row.label, len(row.cells)) for row in group.rows] == [
         ("top_k blend=mix", 2),  # without the fields that the other option has not
         ("random_k blend=mix", 2),
         ("top_k blend=none", 2),
@@ -120,15 +120,15 @@ def test_with_and_without_a_blend_are_rows_of_one_table(tmp_path: Path) -> None:
     assert [line["config.blend"] for line in lines] == ["mix"] * 4 + ["none"] * 4
 
 
-def test_fields_of_a_blend_set_rows_apart_too(tmp_path: Path) -> None:
+def test_fields_of_a_blend_separate_rows_too(tmp_path: Path) -> None:
     cells = [
-        beside(report(gap=0.3, k=0.1), "none"),
-        beside(report(gap=0.2, k=0.1), "mix", drop=0.01, steps=20),
-        beside(report(gap=0.1, k=0.1), "mix", drop=0.02, steps=20),
-        beside(report(gap=0.4, k=0.2), "none"),
+        with_option(report(gap=0.3, k=0.1), "none"),
+        with_option(report(gap=0.2, k=0.1), "mix", drop=0.01, steps=20),
+        with_option(report(gap=0.1, k=0.1), "mix", drop=0.02, steps=20),
+        with_option(report(gap=0.4, k=0.2), "none"),
     ]
-    (scenario,) = scenarios(tmp_path, *cells)
-    assert [row.label for row in scenario.rows] == [
+    (group,) = groups(tmp_path, *cells)
+    assert [row.label for row in group.rows] == [
         "top_k k=0.1 blend=mix drop=0.02",
         "top_k k=0.1 blend=mix drop=0.01",
         "top_k k=0.1 blend=none",
@@ -138,33 +138,37 @@ def test_fields_of_a_blend_set_rows_apart_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("group", "neutral", "other"), [("blend", "none", "mix"), ("retain", "full", "condensed")])
 def test_a_report_from_before_a_group_is_one_without_it(tmp_path: Path, group: str, neutral: str, other: str) -> None:
-    cells = [report(seed=0), beside(report(seed=1), neutral, group), beside(report(seed=2), other, group, share=0.5)]
-    (scenario,) = scenarios(tmp_path, *cells)
-    rows = {row.label: [cell.report["seeds"]["train"] for cell in row.cells] for row in scenario.rows}
+    cells = [
+        report(seed=0),
+        with_option(report(seed=1), neutral, group),
+        with_option(report(seed=2), other, group, share=0.5),
+    ]
+    (comparison,) = groups(tmp_path, *cells)
+    rows = {row.label: [cell.report["seeds"]["train"] for cell in row.cells] for row in comparison.rows}
     assert rows == {f"top_k {group}={neutral}": [0, 1], f"top_k {group}={other}": [2]}
 
 
-def test_images_of_ones_own_are_known_by_their_folder(tmp_path: Path) -> None:
+def test_folders_of_images_are_compared_by_path(tmp_path: Path) -> None:
     mine, theirs = report(seed=0), changed(report(seed=1), dataset__root="elsewhere")
     for each in (mine, theirs):
         del each["config"]["dataset"]["download"]
-    assert len(scenarios(tmp_path, mine, theirs)) == 2
+    assert len(groups(tmp_path, mine, theirs)) == 2
 
 
-def test_another_option_is_named_without_the_fields_it_brings(tmp_path: Path) -> None:
+def test_another_option_is_named_without_its_fields(tmp_path: Path) -> None:
     other = changed(report(seed=1), dataset__classes=100)
     other["choices"]["dataset"] = "mnist"
-    assert [each.title for each in scenarios(tmp_path, report(), other)] == ["dataset=digits", "dataset=mnist"]
+    assert [each.title for each in groups(tmp_path, report(), other)] == ["dataset=digits", "dataset=mnist"]
 
 
-def test_a_cell_counts_once_the_newer_one(tmp_path: Path) -> None:
+def test_of_two_reports_of_a_cell_the_newer_counts(tmp_path: Path) -> None:
     found = read([write(tmp_path, report(gap=0.5), report(seed=1), report(gap=0.25))])
     assert [cell.metrics["average_gap"] for cell in found.cells] == [0.1, 0.25]
     assert found.left_out == ("1 report of a cell that has a newer one",)
 
 
-def test_what_the_unlearned_model_does_not_hang_on_makes_another_cell(tmp_path: Path) -> None:
-    """The seed of the evaluation, the probe's settings, and what it is held against: its key is the same."""
+def test_settings_that_do_not_change_the_unlearned_model_make_another_cell(tmp_path: Path) -> None:
+    """The seed of the evaluation, the probe and the retrained models: the key of the unlearned model is the same."""
     cells = [report() for _ in range(4)]
     for number, each in enumerate(cells):
         each["seeds"]["evaluate"] = number // 3
@@ -175,11 +179,11 @@ def test_what_the_unlearned_model_does_not_hang_on_makes_another_cell(tmp_path: 
     assert found.left_out == ()
 
 
-def test_a_setting_and_seed_counts_once_when_code_changed(tmp_path: Path) -> None:
+def test_a_setting_and_seed_counts_once_if_the_code_changed(tmp_path: Path) -> None:
     older, newer = report(gap=0.5), report(gap=0.25)
     newer["artifacts"]["unlearned"]["key"] = key("of other code")
-    ((scenario,), left) = group(read([write(tmp_path, older, newer)]).cells)
-    assert [cell.metrics["average_gap"] for cell in scenario.cells] == [0.25]
+    ((group,), left) = group_cells(read([write(tmp_path, older, newer)]).cells)
+    assert [cell.metrics["average_gap"] for cell in group.cells] == [0.25]
     assert left == 1
 
 
@@ -196,34 +200,34 @@ def test_holm_by_hand() -> None:
     assert adjust_by_holm([0.5, 0.9]) == [1.0, 1.0]
 
 
-def test_the_front_by_hand() -> None:
+def test_the_pareto_front_by_hand() -> None:
     points = [(0.1, 0.5), (0.2, 0.9), (0.2, 0.8), (0.3, 0.9), (0.05, 0.1), (0.1, 0.5)]
     assert pareto_front(points) == [0, 1, 4, 5]
 
 
-def test_the_best_alone_is_marked_beyond_noise(tmp_path: Path) -> None:
-    found, marked = ranked(tmp_path, (0.10, 0.11, 0.12), (0.30, 0.31, 0.33), (0.40, 0.42, 0.42))
-    assert (found.word, marked) == ("best", [0])
+def test_a_row_that_beats_all_others_is_marked_as_best(tmp_path: Path) -> None:
+    ranking, marked = ranked(tmp_path, (0.10, 0.11, 0.12), (0.30, 0.31, 0.33), (0.40, 0.42, 0.42))
+    assert (ranking.word, marked) == ("best", [0])
 
 
-def test_rows_that_cannot_be_told_from_the_best_are_tied(tmp_path: Path) -> None:
-    found, marked = ranked(tmp_path, (0.10, 0.11, 0.12), (0.11, 0.10, 0.13), (0.40, 0.42, 0.42))
-    assert (found.word, marked) == ("tied", [0, 1])
+def test_rows_that_do_not_differ_from_the_best_are_tied(tmp_path: Path) -> None:
+    ranking, marked = ranked(tmp_path, (0.10, 0.11, 0.12), (0.11, 0.10, 0.13), (0.40, 0.42, 0.42))
+    assert (ranking.word, marked) == ("tied", [0, 1])
 
 
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([(0.10, 0.11, 0.12), (0.1, 0.9, 0.2)], "no row can be told"),  # far, but uncertain
-        ([(0.10, 0.11), (0.50, 0.51)], "needs 3 common seeds"),
+        ([(0.10, 0.11, 0.12), (0.1, 0.9, 0.2)], "no row differs"),  # far, but uncertain
+        ([(0.10, 0.11), (0.50, 0.51)], "no two rows have 3 common seeds"),
         ([(0.10, 0.11, 0.12)], "fewer than two rows"),
     ],
 )
-def test_nothing_is_marked_and_why(tmp_path: Path, rows: list[Any], why: str) -> None:
-    found, marked = ranked(tmp_path, *rows)
+def test_the_reason_is_given_if_no_row_is_marked(tmp_path: Path, rows: list[Any], why: str) -> None:
+    ranking, marked = ranked(tmp_path, *rows)
     assert marked == []
-    assert found.why.startswith("Nothing is marked: ")
-    assert why in found.why
+    assert ranking.why.startswith("No row is marked: ")
+    assert why in ranking.why
 
 
 @pytest.mark.parametrize(("count", "seeds"), [(2, 3), (2, 20), (8, 3), (20, 5)])
@@ -244,7 +248,7 @@ def row(name: str, gaps: Iterable[float]) -> Row:
     return Row(name, {}, tuple(cells))
 
 
-def test_more_comparisons_ask_for_more(tmp_path: Path) -> None:
+def test_more_comparisons_need_smaller_p_values(tmp_path: Path) -> None:
     """p is 0.021 for the last row: enough for one comparison, not for three (Holm)."""
     best, far = (0.10, 0.10, 0.10), (0.30, 0.35, 0.42)
     close = [(0.10, 0.10, 0.11), (0.11, 0.10, 0.10)]
@@ -259,33 +263,33 @@ def test_more_comparisons_ask_for_more(tmp_path: Path) -> None:
         ([(0.10, 0.12)], FLOOR, "top_k: average gap 0.110 ± 0.014"),
         ([(0.03, 0.05), (0.2, 0.2)], FLOOR, "top_k k=0, closest to retrained models of 2 settings: average gap 0.040"),
         ([(0.03, 0.05), (0.2, 0.2)], FLOOR, "(retain accuracy 1.000 → 0.905, test accuracy 0.950 → 0.900)"),
-        ([(0.03, 0.05)], FLOOR, "; that of the original_gap original is 0.550."),
-        ([(0.6, 0.7)], None, "; no setting is closer than the original_gap original, whose gap is 0.550."),
-        ([(None, None)], FLOOR, "no average gap to a retrained model"),
+        ([(0.03, 0.05)], FLOOR, "; the original model has 0.550."),
+        ([(0.6, 0.7)], None, "; no setting is closer than the original model, which has a gap of 0.550."),
+        ([(None, None)], FLOOR, "without an average gap to retrained models"),
     ],
 )
-def test_the_verdict_says_what_the_numbers_say(tmp_path: Path, rows: Any, floor: float | None, words: str) -> None:
-    (scenario,) = scenarios(tmp_path, *gaps(*rows, floor=floor))
-    assert words in verdict(scenario)
+def test_the_verdict_describes_the_numbers(tmp_path: Path, rows: Any, floor: float | None, words: str) -> None:
+    (group,) = groups(tmp_path, *gaps(*rows, floor=floor))
+    assert words in verdict(group)
 
 
 def test_strategies_graded_by_another_attack_are_named(tmp_path: Path) -> None:
-    """Two average gaps that hold different attacks do not compare: every form of the summary says so."""
+    """Average gaps with different attacks are not comparable: every form of the summary says so."""
     cells = [report(name, k=0.1) for name in ("top_k", "random_k", "membership_loss")]
     for cell in cells:
         cell["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{ATTACK}"]
-    alike = summary(tmp_path / "alike", *cells)
+    same = summary(tmp_path / "same", *cells)
     cells[2]["statistics"]["average_gap"]["over"] = ["gap/forget_accuracy", f"gap/{ENTROPY_ATTACK}"]
-    apart = summary(tmp_path / "apart", *cells)
-    note = f"most hold {ATTACK}, but membership_loss by {ENTROPY_ATTACK}"
+    different = summary(tmp_path / "different", *cells)
+    note = f"most contain {ATTACK}, but that of membership_loss {ENTROPY_ATTACK}"
     for form in (".md", ".html", "printed"):
-        assert note in " ".join(apart[form].split())
-        assert "not all of one kind" not in " ".join(alike[form].split())
+        assert note in " ".join(different[form].split())
+        assert "contain different metrics" not in " ".join(same[form].split())
 
 
 def test_settings_that_selected_by_a_score_of_0_are_named(tmp_path: Path) -> None:
     cells = [report("top_k", k=k) for k in (0.1, 0.9)]
-    note = "Selected weights with a score of 0, which were taken by their place alone: top_k k=0.9."
+    note = "Some selected weights have a score of 0; they were selected by position: top_k k=0.9."
     assert note not in " ".join(summary(tmp_path / "none", *cells)[".md"].split())
     cells[1]["notes"]["selection"] = "12 of the selected weights have a score of 0"
     for form, text in summary(tmp_path / "one", *cells).items():
@@ -311,7 +315,7 @@ def test_csv_has_every_number_of_every_cell(tmp_path: Path) -> None:
     assert "config.train.lr" not in lines[0]  # what does not vary is in the page
 
 
-def test_markdown_says_how_many_had_a_value(tmp_path: Path) -> None:
+def test_markdown_gives_the_number_of_values(tmp_path: Path) -> None:
     text = summary(tmp_path, *gaps((0.1, 0.2), (0.3, 0.4)), report(seed=2, gap=None, k=0))[".md"]
     row = next(line for line in text.splitlines() if line.startswith("| `top_k` k=0 "))
     assert row.split(" | ")[1] == "3"
@@ -329,8 +333,8 @@ def test_the_printed_table_fits_eighty_letters(tmp_path: Path) -> None:
 def test_times_of_different_hardware_are_not_averaged(tmp_path: Path) -> None:
     reports = gaps((0.1, 0.2), (0.3, 0.4))
     reports[1]["hardware"] = {"cpu": "other", "threads": 1}
-    (scenario,) = scenarios(tmp_path, *reports)
-    mixed, plain = scenario.rows
+    (group,) = groups(tmp_path, *reports)
+    mixed, plain = group.rows
     assert mixed.spread("unlearned/speedup") is None
     assert mixed.reason("unlearned/speedup") == "timed on different hardware"
     assert plain.spread("unlearned/speedup") == Spread(5.0, 0.0, 2)
@@ -339,7 +343,7 @@ def test_times_of_different_hardware_are_not_averaged(tmp_path: Path) -> None:
     assert "average gap against time" not in texts[".html"]
 
 
-def test_failed_cells_are_told_and_their_old_reports_left_out(tmp_path: Path) -> None:
+def test_failed_cells_are_listed_and_their_old_reports_left_out(tmp_path: Path) -> None:
     write(tmp_path, *gaps((0.1, 0.2)))
     Note(0, ["seed=0"], DONE).write(tmp_path / "0")
     Note(1, ["seed=1"], FAILED, "disk <full>").write(tmp_path / "1")
@@ -382,16 +386,16 @@ def test_a_failed_cell_that_was_run_again_counts(tmp_path: Path) -> None:
     ],
     ids=["none", "torn", "other", "version", "state", "unwritable"],
 )
-def test_what_cannot_be_summarised_is_refused_in_one_line(
+def test_bad_input_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spoil: Any, words: str
 ) -> None:
     spoil(write(tmp_path, report()))
     monkeypatch.setattr(sys, "argv", ["unlearn-report", str(tmp_path), "--into", str(tmp_path / "sweep")])
     with pytest.raises(SystemExit, match="2"):
         main()
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
     assert not list(tmp_path.rglob("sweep.*"))
 
 
@@ -400,7 +404,7 @@ def test_one_path_of_several_without_reports_is_refused(tmp_path: Path) -> None:
         read([write(tmp_path, report()), tmp_path / "nowhere"])
 
 
-def test_by_itself_it_writes_beside_the_runs(
+def test_by_default_the_summary_is_written_next_to_the_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["unlearn-report", str(write(tmp_path, *gaps((0.1, 0.2))))])
@@ -410,7 +414,7 @@ def test_by_itself_it_writes_beside_the_runs(
     ]
 
 
-def test_pictures_are_those_a_run_was_free_to_write(tmp_path: Path) -> None:
+def test_only_pictures_that_a_run_was_allowed_to_write_are_shown(tmp_path: Path) -> None:
     picture = "data:image/png;base64,AAAA"
     write_pictures(Examples((Example(3, 17, picture, picture, picture),), 2.5), write(tmp_path, report()) / "0")
     page = summary(tmp_path, report())[".html"]
@@ -439,7 +443,7 @@ def test_a_value_that_is_no_number_has_no_place_on_an_axis(tmp_path: Path, word:
     assert "average gap over k and clip" in page
 
 
-def test_whatever_comes_from_users_is_escaped(tmp_path: Path) -> None:
+def test_text_from_users_is_escaped(tmp_path: Path) -> None:
     hostile = "<script>alert('x')</script>\"&{{ 7 * 7 }}"
     reports = [report(f"own{hostile}", seed, k=k, name=hostile) for seed in (0, 1) for k in (1, 2)]
     for each in reports:

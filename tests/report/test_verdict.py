@@ -28,7 +28,7 @@ def forgotten(report: Report) -> tuple[str, str]:
     ("unlearned", "finding", "words"),
     [
         (0.51, "forgotten", "Forget accuracy 0.510, retrained 0.510, original 0.900: 100 % of the way (97 to 103)."),
-        (0.52, "inconclusive", " retrained models would decide: baseline.seeds=["),
+        (0.52, "inconclusive", "At the observed spread "),
         (0.56, "not_forgotten", "original 0.900: 87 % of the way"),
         (0.46, "over_forgotten", "113 % of the way"),
         (

@@ -27,7 +27,7 @@ from unlearn.report.page import render
 from unlearn.report.pictures import Examples
 from unlearn.stages.base import inputs
 from unlearn.stages.samples import load_dataset
-from unlearn.tracking.wandb import _tables
+from unlearn.tracking.wandb_report import build_tables
 
 Compose = Callable[..., DictConfig]
 BOTH = ("attacks=[label_inference,feature_recovery]", "spd_gan=off", "metrics=[accuracy]", "baseline.seeds=[0]")
@@ -160,7 +160,7 @@ def test_the_page_shows_the_image_next_to_the_recovered_one(inverted: Finished) 
 
 
 def test_wandb_gets_recovered_images_as_a_table(inverted: Finished) -> None:
-    found = _tables(inverted.config, inverted.outcome)["recovery"]
+    found = build_tables(inverted.config, inverted.outcome)["recovery"]
     assert found.columns == ["what", "told", "image"]
     assert [row[0] for row in found.data] == [each.name for each in recovery(inverted.config, inverted.outcome).shown]
 

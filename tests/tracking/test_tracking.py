@@ -1,4 +1,4 @@
-"""What a run leaves in wandb's own file, read back; and that a dashboard never costs a run."""
+"""Loggers: the records in W&B's own file, and errors of W&B, which must not end a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from unlearn.report.assemble import assemble, name_stages
 from unlearn.tracking.base import Job
 from unlearn.tracking.csv import Csv
 from unlearn.tracking.figures import summary
-from unlearn.tracking.sample import sampled
+from unlearn.tracking.sample import sample_predictions
 from unlearn.tracking.silent import Silent
 from unlearn.tracking.wandb import Wandb, identity
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from conftest import Finished, Run
 
 CHOICES = {"dataset": "digits", "forget": "random", "model": "cnn", "spd_gan": "marker", "strategy": "top_k"}
-BLOCK, CONTINUED = 32768, (2, 3)  # of the file: records are cut where a block ends
-KEY = "a" * 40  # has the shape of one
+BLOCK, CONTINUED = 32768, (2, 3)  # of the file: records are split at the ends of blocks
+KEY = "a" * 40  # looks like an API key
 Report = dict[str, Any]
 
 
 def records(path: Path) -> Iterator[Any]:
-    """wandb's records, in order: a header of 7 bytes, then LevelDB's log format. There is no public reader."""
+    """Yield W&B's records: a header of 7 bytes, then LevelDB's log format. There is no public reader."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, parts = path.read_bytes(), 7, b""
@@ -64,13 +64,13 @@ def records(path: Path) -> Iterator[Any]:
             yield record
 
 
-def ended(path: Path) -> list[Any]:
-    """All records of a finished run: another process writes them, and `finish` does not wait for the last block."""
+def read_finished(path: Path) -> list[Any]:
+    """Read all records of a finished run; `finish` does not wait for the process that writes the last block."""
     deadline = time.monotonic() + 10
-    while not (found := list(records(path))) or not found[-1].HasField("exit"):
+    while not (rows := list(records(path))) or not rows[-1].HasField("exit"):
         assert time.monotonic() < deadline, f"{path} has no end"
         time.sleep(0.02)
-    return found
+    return rows
 
 
 def items(updates: Any) -> dict[str, Any]:
@@ -79,13 +79,13 @@ def items(updates: Any) -> dict[str, Any]:
 
 @dataclass
 class Tracked:
-    """One run as its file has it."""
+    """The records of one run."""
 
     folder: Path
 
     def __post_init__(self) -> None:
         (path,) = self.folder.glob("wandb/*run-*/*.wandb")
-        self.records = ended(path)
+        self.records = read_finished(path)
         self.run = self.of("run")[-1]
         self.config = items(self.of("run")[0].config.update)
         self.history = [items(row.item) for row in self.of("history")]
@@ -95,15 +95,15 @@ class Tracked:
     def of(self, kind: str) -> list[Any]:
         return [getattr(record, kind) for record in self.records if record.WhichOneof("record_type") == kind]
 
-    def said(self) -> str:
-        """All that leaves the machine; where an artifact's files lie is for the upload alone."""
+    def sent(self) -> str:
+        """Everything that is sent; the paths of an artifact's files are only used for the upload."""
         kept = [str(record) for record in self.records if record.WhichOneof("record_type") != "artifact"]
         return "\n".join([*kept, *(path.read_text() for path in self.folder.glob("wandb/report/*"))])
 
 
 @pytest.fixture(autouse=True, scope="module")
-def nobody_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
-    """No account, no variables of W&B's, and its process ended afterwards."""
+def without_account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """No account, no variables of W&B, and no W&B process afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)
@@ -117,7 +117,7 @@ def nobody_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.
 
 @pytest.fixture(scope="module")
 def again(finished: Finished, run: Run) -> Finished:
-    """The small run once more: every stage is reused."""
+    """The small run again, with every stage reused."""
     return run(finished.store)
 
 
@@ -144,11 +144,14 @@ def tracked(again: Finished, report: Report, tmp_path_factory: pytest.TempPathFa
         "paths": {"store": root},
         "cluster": {"address": "ray://host"},
     }
-    told = report | {"config": composed, "command": f"unlearn 'dataset.root={root}' paths.store=/scratch/jane seed=0"}
-    return track(replace(job, composed=composed), again, told)
+    changed = report | {
+        "config": composed,
+        "command": f"unlearn 'dataset.root={root}' paths.store=/scratch/jane seed=0",
+    }
+    return track(replace(job, composed=composed), again, changed)
 
 
-def test_a_run_says_what_it_is(tracked: Tracked, again: Finished) -> None:
+def test_a_run_has_its_name_group_and_notes(tracked: Tracked, again: Finished) -> None:
     run = tracked.run
     assert (run.project, run.run_group, run.job_type) == ("unlearn", "k_noise_grid", "top_k")
     assert run.run_id == identity(make_plan(again.config), "k_noise_grid")
@@ -158,7 +161,7 @@ def test_a_run_says_what_it_is(tracked: Tracked, again: Finished) -> None:
     assert tracked.code == 0
 
 
-def test_the_id_holds_all_keys_and_the_group(again: Finished) -> None:
+def test_the_id_depends_on_all_keys_and_the_group(again: Finished) -> None:
     def name(group: str | None = "a", **changes: Any) -> str:
         return identity(make_plan(replace(again.config, **changes)), group)
 
@@ -180,10 +183,10 @@ def test_config_and_keys_of_all_stages_are_there(tracked: Tracked, again: Finish
     assert tracked.config["keys"] == {name: stage.key for name, stage in name_stages(again.outcome.plan).items()}
 
 
-def test_each_reused_curve_has_an_axis_of_its_own(tracked: Tracked, again: Finished) -> None:
+def test_each_reused_curve_has_its_own_axis(tracked: Tracked, again: Finished) -> None:
     axes = {metric.glob_name: metric.step_metric for metric in tracked.of("metric") if metric.step_metric}
-    found = {name: stage.curve(again.context) for name, stage in name_stages(again.outcome.plan).items()}
-    trained = {name: curve for name, curve in found.items() if curve}
+    curves = {name: stage.curve(again.context) for name, stage in name_stages(again.outcome.plan).items()}
+    trained = {name: curve for name, curve in curves.items() if curve}
     assert set(trained) == {"original", "spd_gan", "guide", "retrained", "retrained_1", "unlearned"}
     for name, curve in trained.items():
         axis = "step" if name == "spd_gan" else "epoch"
@@ -214,21 +217,21 @@ def test_the_report_is_an_artifact(tracked: Tracked, report: Report) -> None:
     assert json.loads(files["report.json"].read_text())["metrics"] == report["metrics"]
 
 
-def test_nothing_is_said_of_who_and_where(tracked: Tracked) -> None:
-    said = tracked.said()
+def test_users_folders_and_machines_are_not_sent(tracked: Tracked) -> None:
+    sent = tracked.sent()
     assert tracked.run.host == ""
     assert not tracked.of("environment")
     assert tracked.config["dataset"] == {"root": "…/photos"}
     assert not {"paths", "cluster"} & set(tracked.config)
-    sent = json.loads((tracked.folder / "wandb/report/report.json").read_text())
-    assert sent["command"] == "unlearn 'dataset.root=…/photos' seed=0"
+    public = json.loads((tracked.folder / "wandb/report/report.json").read_text())
+    assert public["command"] == "unlearn 'dataset.root=…/photos' seed=0"
     hidden = ("jane", "ray://", KEY, str(Path.cwd()), str(tracked.folder), sys.executable, f'"{socket.gethostname()}"')
-    assert [word for word in hidden if word in said] == []
+    assert [word for word in hidden if word in sent] == []
     assert not [path for path in tracked.folder.rglob("*") if path.name in ("requirements.txt", "wandb-metadata.json")]
 
 
 class Private(Digits):
-    """Somebody's own."""
+    """A private data set."""
 
     public = False
 
@@ -236,7 +239,7 @@ class Private(Digits):
 @pytest.mark.parametrize(
     ("public", "records", "shown"), [(True, False, False), (False, None, False), (False, True, True)]
 )
-def test_single_records_leave_for_public_data_or_on_request(
+def test_single_records_are_sent_for_public_data_or_on_request(
     again: Finished, report: Report, tmp_path: Path, public: bool, records: bool | None, shown: bool
 ) -> None:
     job = job_of(again, tmp_path)
@@ -257,7 +260,7 @@ class Named(Private):
 
 
 @pytest.mark.parametrize("records", [None, True])
-def test_a_class_leaves_under_its_name_on_request_alone(
+def test_names_of_classes_are_sent_on_request_only(
     again: Finished, report: Report, tmp_path: Path, records: bool | None
 ) -> None:
     job = job_of(again, tmp_path)
@@ -266,7 +269,7 @@ def test_a_class_leaves_under_its_name_on_request_alone(
     notes = report["notes"] | {"checkpoint": "0.9 would be right if output 1 is jane doe"}
     command = "unlearn forget=class_wise 'forget.class_index=jane doe'"
     found = track(job, again, report | {"config": job.composed, "command": command, "notes": notes}, records)
-    assert ("jane doe" in found.said()) is bool(records)
+    assert ("jane doe" in found.sent()) is bool(records)
 
 
 def test_public_images_and_predictions_are_tables(tracked: Tracked) -> None:
@@ -278,8 +281,8 @@ def test_public_images_and_predictions_are_tables(tracked: Tracked) -> None:
     (path,) = tracked.folder.glob("wandb/*run-*/files/media/table/predictions*.json")
     table = json.loads(path.read_text())
     assert table["columns"][:3] == ["subset", "index", "label"]
-    roles, told = ("original", "retrained", "unlearned"), ("prediction", "confidence")
-    assert set(table["columns"][3:]) == {f"{role} {what}" for role in roles for what in told}
+    roles, columns = ("original", "retrained", "unlearned"), ("prediction", "confidence")
+    assert set(table["columns"][3:]) == {f"{role} {column}" for role in roles for column in columns}
     assert {row[0] for row in table["data"]} == {"forget", "retain", "test"}
     assert 0 < len(table["data"]) == tracked.summary["predictions/nrows"] <= 3 * 64
 
@@ -298,13 +301,13 @@ def test_sampled_predictions_are_those_of_the_store(again: Finished) -> None:
     from unlearn.stages.files import read_predictions
 
     stage = next(
-        reading.stage.subject.predictions[Subset.TEST]
-        for reading, _ in again.outcome.measurements
-        if reading.role is Role.UNLEARNED and Subset.TEST in reading.stage.subject.predictions
+        evaluation.stage.subject.predictions[Subset.TEST]
+        for evaluation, _ in again.outcome.measurements
+        if evaluation.role is Role.UNLEARNED and Subset.TEST in evaluation.stage.subject.predictions
     )
     found = read_predictions(again.context.get(stage))
     at = {int(index): number for number, index in enumerate(found.index)}
-    rows = [row for row in sampled(again.outcome) if row["subset"] == "test"]
+    rows = [row for row in sample_predictions(again.outcome) if row["subset"] == "test"]
     for row in rows:
         logits = found.logits[at[row["index"]]].double()
         assert row["unlearned prediction"] == int(logits.argmax())
@@ -323,7 +326,7 @@ def test_a_failed_run_is_shown_as_failed_with_its_cause(
     assert found.config["keys"]
 
 
-def test_what_goes_wrong_in_the_middle_is_one_line(
+def test_an_error_of_wandb_during_a_run_is_printed_in_one_line(
     again: Finished, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import wandb
@@ -363,7 +366,7 @@ def answering(left: Iterator[int]) -> type[BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
-def server_of(nobody_at_home: pytest.MonkeyPatch, fresh: None) -> Iterator[Callable[[int], None]]:
+def server_of(without_account: pytest.MonkeyPatch, fresh: None) -> Iterator[Callable[[int], None]]:
     """`server_of(n)`: W&B is where a server answers `n` questions, and then is gone."""
     with ExitStack() as stack:
 
@@ -371,7 +374,7 @@ def server_of(nobody_at_home: pytest.MonkeyPatch, fresh: None) -> Iterator[Calla
             server = stack.enter_context(HTTPServer(("127.0.0.1", 0), answering(iter(range(answers)))))
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
             stack.callback(server.shutdown)
-            patch = stack.enter_context(nobody_at_home.context())
+            patch = stack.enter_context(without_account.context())
             patch.setenv("WANDB_API_KEY", KEY)
             patch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
 
@@ -398,14 +401,14 @@ def test_without_a_server_a_run_is_kept_offline(
     server_of(0)
     with Wandb(patience=1).open(job_of(again, tmp_path)) as log:
         log(again.outcome, report)
-    said = capsys.readouterr().err
-    assert said.count("unlearn: wandb: ") == said.count("kept offline") == said.count("\n") == 1, said
+    error = capsys.readouterr().err
+    assert error.count("unlearn: wandb: ") == error.count("kept offline") == error.count("\n") == 1, error
     (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    assert "history" in {record.WhichOneof("record_type") for record in ended(path)}
+    assert "history" in {record.WhichOneof("record_type") for record in read_finished(path)}
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_costs_only_patience(
+def test_a_server_that_stops_answering_costs_only_the_patience(
     again: Finished,
     report: Report,
     tmp_path: Path,
@@ -425,9 +428,9 @@ def test_a_server_that_goes_away_costs_only_patience(
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(("key", "words"), [(None, "got none"), ("short", "WANDB_API_KEY invalid")])
 def test_online_without_credentials_is_refused_at_once(
-    nobody_at_home: pytest.MonkeyPatch, key: str | None, words: str
+    without_account: pytest.MonkeyPatch, key: str | None, words: str
 ) -> None:
-    with nobody_at_home.context() as patch:
+    with without_account.context() as patch:
         if key:
             patch.setenv("WANDB_API_KEY", key)
         with pytest.raises(ConfigError) as caught:
@@ -436,8 +439,8 @@ def test_online_without_credentials_is_refused_at_once(
     assert all(word in problem for word in ("logger: expected WANDB_API_KEY", "logger=wandb_offline", words))
 
 
-def test_settings_follow_the_variables_of_wandb(nobody_at_home: pytest.MonkeyPatch) -> None:
-    with nobody_at_home.context() as patch, initialize_config_dir(str(config.CONF), version_base="1.3"):
+def test_settings_follow_the_variables_of_wandb(without_account: pytest.MonkeyPatch) -> None:
+    with without_account.context() as patch, initialize_config_dir(str(config.CONF), version_base="1.3"):
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_ENTITY", "me")
         set_by_variables = config.instantiate(compose("config", ["logger=wandb", "logger.project=mine"])).logger
@@ -461,12 +464,12 @@ def test_a_group_is_experiment_and_sweep_or_the_folder(overrides: list[str], exp
     with initialize_config_dir(str(config.CONF), version_base="1.3"):
         HydraConfig.instance().set_config(compose("config", overrides, return_hydra_config=True))
     try:
-        assert config.group() == expected
+        assert config.run_group() == expected
     finally:
         HydraConfig.instance().cfg = before
 
 
-def test_csv_and_silent_ask_nothing_of_a_run(again: Finished, report: Report, tmp_path: Path) -> None:
+def test_csv_and_silent_write_only_curves(again: Finished, report: Report, tmp_path: Path) -> None:
     for logger in (Silent(), Csv()):
         assert not list(tmp_path.iterdir())
         with logger.open(job_of(again, tmp_path)) as log:
@@ -479,7 +482,7 @@ def test_csv_and_silent_ask_nothing_of_a_run(again: Finished, report: Report, tm
 
 
 @pytest.mark.slow
-def test_cells_in_processes_of_their_own_are_runs_of_their_own(tmp_path: Path) -> None:
+def test_cells_in_separate_processes_are_separate_runs(tmp_path: Path) -> None:
     toy = ["dataset.limit=300", "train.epochs=1", "spd_gan=off", "metrics=spd_gan_off", "strategy.recipe.epochs=1"]
     grid = ["-m", *toy, "strategy.recipe.lr=0.05,1e30", "logger=wandb_offline", "paths.output=grid"]
     command = [sys.executable, "-m", "unlearn", *grid, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]

@@ -103,7 +103,7 @@ class RetrainedGap:
         return two_sided_p_value(self.value / max(spread, TINY), models - 1)
 
     def with_cautious_deviation(self, certainty: float) -> RetrainedGap:
-        """Return the gap with a larger deviation; the true one exceeds it with probability 1 - `certainty` (chi squared)."""
+        """Return the gap with a deviation that the true one exceeds with probability 1 - `certainty` (chi squared)."""
         from scipy.special import chdtri
 
         if self.deviation is None:

@@ -49,7 +49,7 @@ def build_tables(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
         columns = ["subset", "index", "label", "x", "x'", f"x' - x, times {changed.factor:.1f}", "moved by"]
         tables["spd_gan"] = table(columns=columns, data=data)
     if recovered := recovery(config, outcome).shown:
-        data = [[picture.name, picture.told, _image(picture.image)] for picture in recovered]
+        data = [[picture.name, picture.numbers, _image(picture.image)] for picture in recovered]
         tables["recovery"] = table(columns=["what", "told", "image"], data=data)
     return tables
 
