@@ -222,7 +222,7 @@ def test_pictures_are_captioned(report: Report) -> None:
     outline = Outline(render(report, Examples((shown,), 2.5, control=(control,), caption="PGD, ε = 0.1")))
     assert [image["src"] for image in outline.of("img")] == [f"data:image/png;base64,{name}" for name in "abcdef"]
     assert "(PGD, ε = 0.1)" in outline.text("p")
-    assert "that no model learnt" in outline.text("p")
+    assert "that no model was trained on" in outline.text("p")
     assert "class 3 · index 17" in outline.text("figcaption")
     assert "times 2.5 around grey" in outline.text("p")
 

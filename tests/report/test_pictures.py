@@ -12,7 +12,7 @@ import torch
 
 from unlearn.data.datasets.digits import Digits
 from unlearn.pipeline.config import Page
-from unlearn.report.pictures import LONGEST, Examples, data_uri, examples, pictured
+from unlearn.report.pictures import LONGEST, Examples, build_examples, data_uri, examples
 from unlearn.stages.files import read_tensors
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_large_images_are_made_small() -> None:
 def test_changes_are_amplified_around_grey() -> None:
     clean = torch.full((1, 1, 1, 3), 100, dtype=torch.uint8)
     moved = torch.tensor([100, 110, 80], dtype=torch.uint8).view(1, 1, 1, 3)
-    found = pictured({"clean": clean, "moved": moved, "labels": torch.tensor([3]), "index": torch.tensor([17])})
+    found = build_examples({"clean": clean, "moved": moved, "labels": torch.tensor([3]), "index": torch.tensor([17])})
     assert found.control == ()  # an artefact of an earlier version
     assert found.factor == 127 / 20
     (example,) = found.shown
@@ -59,17 +59,19 @@ def test_changes_are_amplified_around_grey() -> None:
     assert pixels(example.change).tolist() == [[128, 192, 1]]  # 128 + 6.35 * (0, 10, -20), 191.5 to even
 
 
-def test_the_control_is_amplified_alike() -> None:
+def test_the_control_is_amplified_by_the_same_factor() -> None:
     clean, one = torch.full((1, 1, 1, 1), 100, dtype=torch.uint8), torch.ones(1)
     kept = {"clean": clean, "moved": clean + 10, "labels": one, "index": one}
-    found = pictured(kept | {f"holdout_{name}": each for name, each in kept.items()} | {"holdout_moved": clean + 20})
+    found = build_examples(
+        kept | {f"holdout_{name}": each for name, each in kept.items()} | {"holdout_moved": clean + 20}
+    )
     assert found.factor == 127 / 20
     assert [pixels(each.change).item() for each in (*found.shown, *found.control)] == [192, 255]
 
 
 def test_images_that_did_not_move_are_grey() -> None:
     image = drawn(2, 1, 4, 4)
-    found = pictured({"clean": image, "moved": image, "labels": torch.zeros(2), "index": torch.zeros(2)})
+    found = build_examples({"clean": image, "moved": image, "labels": torch.zeros(2), "index": torch.zeros(2)})
     assert {value for example in found.shown for value in pixels(example.change).unique().tolist()} == {128}
 
 

@@ -1,4 +1,4 @@
-"""The images that SPD-GAN moved, as data URIs, where they may be shown."""
+"""Images that were perturbed, as data URIs, if they may be shown."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from unlearn.report.charts.generator import caption, described
 from unlearn.report.write import write_text
 from unlearn.stages.files import read_tensors
 
-PICTURES = "pictures.json"  # beside the report, for the page of a sweep
-KEPT = ("clean", "moved", "labels", "index")  # in the artefact, of each set of examples
-LONGEST = 96  # pixels of a side, so that the page stays light
+PICTURES = "pictures.json"  # in the folder of the report, for the page of a sweep
+TENSORS = ("clean", "moved", "labels", "index")  # in the artifact, for each set of examples
+LONGEST = 96  # pixels of a side, so that the page stays small
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,33 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """What the page shows of moved images, or why it shows none; all empty where no image was moved."""
+    """The perturbed images of a page, or the reason for showing none; empty if no image was perturbed.
+
+    Args:
+        shown: images of the forget set.
+        factor: what changes are multiplied with, the same for all.
+        why: why no images are shown.
+        control: images of the holdout set; artifacts of earlier versions have none.
+        caption: what moved the images, and how far.
+    """
 
     shown: tuple[Example, ...] = ()
-    factor: float = 1.0  # by which changes are amplified, the same for all
+    factor: float = 1.0
     why: str = ""
-    control: tuple[Example, ...] = ()  # of holdout; artefacts of earlier versions keep none
-    caption: str = ""  # what moved them, and how far
+    control: tuple[Example, ...] = ()
+    caption: str = ""
 
 
-def may_show(dataset: Dataset, asked: bool | None) -> bool:
-    """Whether images of the forgotten, and single records, leave the store: as asked; unasked, of public data only."""
-    return dataset.public if asked is None else asked
+def may_show(dataset: Dataset, setting: bool | None) -> bool:
+    """Whether forgotten images and single records may leave the store: by the setting, else if the data are public."""
+    return dataset.public if setting is None else setting
 
 
-def withheld(dataset: Dataset, asked: bool | None) -> str:
-    """Why no images of the forgotten are shown, in words for the page; nothing where they may be."""
-    if asked is False:
+def explain_absence(dataset: Dataset, setting: bool | None) -> str:
+    """Return why no forgotten images are shown, as a sentence for the page; empty if they may be shown."""
+    if setting is False:
         return "Pictures are switched off; report.images=null shows those of public data sets."
-    if may_show(dataset, asked):
+    if may_show(dataset, setting):
         return ""
     return (
         "Pictures are left out: the forgotten images are not from a public data set. report.images=true shows them, "
@@ -64,46 +72,52 @@ def withheld(dataset: Dataset, asked: bool | None) -> str:
 
 
 def examples(config: RunConfig, outcome: Outcome) -> Examples:
-    """Up to eight moved images: images of the forgotten leave the store for public data or on request only."""
-    moved = outcome.plan.spd_gan
-    if moved is None:
+    """Read up to eight perturbed images of a run, if they may be shown."""
+    stage = outcome.plan.spd_gan
+    if stage is None:
         return Examples()
-    if why := withheld(config.dataset, config.report.images):
-        return Examples(why=why)
-    kept = read_tensors(outcome.context.get(moved), "examples.safetensors")
-    return replace(pictured(kept), caption=caption(described(moved)))
+    if reason := explain_absence(config.dataset, config.report.images):
+        return Examples(why=reason)
+    tensors = read_tensors(outcome.context.get(stage), "examples.safetensors")
+    return replace(build_examples(tensors), caption=caption(described(stage)))
 
 
-def write_pictures(found: Examples, folder: Path) -> None:
-    """What a run may show, for the page of its sweep; where it may show none, none of an earlier run stays.
+def write_pictures(examples: Examples, folder: Path) -> None:
+    """Write the images of a run for the page of its sweep; if it has none, remove those of an earlier run.
 
     Raises:
         UnlearnError: the folder cannot be written.
     """
-    if found.shown:
-        write_text(json.dumps(asdict(found)), folder / PICTURES)
+    if examples.shown:
+        write_text(json.dumps(asdict(examples)), folder / PICTURES)
     else:
         (folder / PICTURES).unlink(missing_ok=True)
 
 
-def pictured(kept: Mapping[str, Tensor]) -> Examples:
-    """From what the artefact keeps: uint8 [m, c, h, w] before and after, labels and indices int64 [m]; of holdout too,
-    under names that begin so, unless it is of an earlier version."""
-    sets = [[kept[f"{of}{name}"] for name in KEPT if f"{of}{name}" in kept] for of in ("", "holdout_")]
+def build_examples(tensors: Mapping[str, Tensor]) -> Examples:
+    """Build the examples of an artifact.
+
+    Args:
+        tensors: `clean` and `moved`, uint8 [m, c, h, w], `labels` and `index`, int64 [m]; likewise with the prefix
+            `holdout_`, which artifacts of earlier versions lack.
+    """
+    sets = [
+        [tensors[f"{prefix}{name}"] for name in TENSORS if f"{prefix}{name}" in tensors] for prefix in ("", "holdout_")
+    ]
     changes = [moved.float() - clean.float() for clean, moved, *_ in filter(None, sets)]
     factor = 127 / max(*(float(change.abs().max()) for change in changes), 1.0)
-    shown, control = (tuple(_examples(factor, *found)) if found else () for found in sets)
+    shown, control = (tuple(_amplify(factor, *images)) if images else () for images in sets)
     return Examples(shown, factor, control=control)
 
 
-def _examples(factor: float, clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Iterator[Example]:
+def _amplify(factor: float, clean: Tensor, moved: Tensor, labels: Tensor, index: Tensor) -> Iterator[Example]:
     amplified = (128 + factor * (moved.float() - clean.float())).round().clamp(0, 255).to(torch.uint8)
-    for label, at, *images in zip(labels, index, clean, moved, amplified, strict=True):
-        yield Example(int(label), int(at), *(data_uri(image) for image in images))
+    for label, position, *images in zip(labels, index, clean, moved, amplified, strict=True):
+        yield Example(int(label), int(position), *(data_uri(image) for image in images))
 
 
 def data_uri(image: Tensor) -> str:
-    """A PNG of uint8 [c, h, w] as a data URI; one channel is grey, three are colour, others are averaged to grey."""
+    """Encode an image, uint8 [c, h, w], as a PNG; one channel is grey, three are colour, others are averaged."""
     from PIL import Image
 
     if len(image) not in (1, 3):

@@ -41,7 +41,7 @@ CONFIG: Spec = {
     "font": "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif",
     "view": {"stroke": None},
     "axis": {
-        **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 260, "tickCount": 5},
+        **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 150, "tickCount": 5},
         **{"labelColor": colour("soft"), "titleColor": colour("soft"), "domainColor": colour("soft")},
         **{"gridColor": colour("rule"), "tickColor": colour("soft"), "labelOverlap": "greedy", "titlePadding": 8},
     },
