@@ -87,7 +87,7 @@ def evaluate(  # noqa: PLR0913  # one argument for each subset and each kind of 
     given = {"forget": forget, "retain": retain, "test": test, "holdout": holdout, "validation": validation}
     data = _read_all(given, device)
     channels = data[Subset.FORGET].shape[0]
-    models = list(_wrap_all(model, original, retrained, channels))
+    models = list(_wrap_all(model, original, retrained, channels, device))
     available = Available(data, {item.role for item in models})
     chosen = [*_choose("metrics", metrics, METRICS, available), *_choose("attacks", attacks, ATTACKS, available)]
     with configure_torch(settings_for(device)):
@@ -105,16 +105,16 @@ def _read_all(given: Mapping[str, LabelledImages | None], device: torch.device) 
 
 
 def _wrap_all(
-    model: nn.Module, original: nn.Module | None, retrained: Sequence[nn.Module], channels: int
+    model: nn.Module, original: nn.Module | None, retrained: Sequence[nn.Module], channels: int, device: torch.device
 ) -> Iterator[GivenModel]:
     if isinstance(retrained, nn.Module):
         raise ConfigError(["retrained: expected a list of modules, got one module; write [module]"])
     if original is not None:
         require_module(original, "original")
-        yield GivenModel(Role.ORIGINAL, 0, wrap(original, channels))
+        yield GivenModel(Role.ORIGINAL, 0, wrap(original, channels).to(device))
     for seed, reference in enumerate(retrained):
         require_module(reference, f"retrained[{seed}]")
-        yield GivenModel(Role.RETRAINED, seed, wrap(reference, channels))
+        yield GivenModel(Role.RETRAINED, seed, wrap(reference, channels).to(device))
     yield GivenModel(Role.UNLEARNED, 0, wrap(model, channels))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -145,4 +144,6 @@ def compute_score(need: Need, model: Classifier, images: Images) -> Scores:
     )
 
 
-_warn: Callable[[str], None] = warnings.warn
+def _warn(note: str) -> None:
+    """Warn with a note of a strategy; settings are arguments here, without the prefix that configs have."""
+    warnings.warn(note.replace("strategy.", ""), stacklevel=2)
