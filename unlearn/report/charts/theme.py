@@ -59,7 +59,7 @@ CONFIG: Spec = {
 }
 
 
-def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec] = (), **encoding: Spec) -> Spec:
+def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec] = (), /, **encoding: Any) -> Spec:
     """A chart as wide as its place on the page.
 
     Args:
@@ -83,7 +83,7 @@ def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec
     }
 
 
-def layer(mark: str | Spec, rows: Sequence[Spec], params: Sequence[Spec] = (), **encoding: Spec) -> Spec:
+def layer(mark: str | Spec, rows: Sequence[Spec], params: Sequence[Spec] = (), /, **encoding: Any) -> Spec:
     """One kind of mark over its own rows of data."""
     selections = {"params": list(params)} if params else {}
     return {"data": {"values": list(rows)}, "mark": mark, "encoding": encoding, **selections}
