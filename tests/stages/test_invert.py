@@ -161,7 +161,7 @@ def test_the_page_shows_the_image_next_to_the_recovered_one(inverted: Finished) 
 
 def test_wandb_gets_recovered_images_as_a_table(inverted: Finished) -> None:
     found = build_tables(inverted.config, inverted.outcome)["recovery"]
-    assert found.columns == ["what", "told", "image"]
+    assert found.columns == ["name", "numbers", "image"]
     assert [row[0] for row in found.data] == [each.name for each in recovery(inverted.config, inverted.outcome).shown]
 
 

@@ -21,7 +21,7 @@ LOW_ACCURACY = 0.2  # below the retain accuracy of retrained models: warn about 
 
 
 def selection_note(objective: str) -> str:
-    """Return the note of a run whose setting a search proposed."""
+    """Return the note of a run with a setting that a search proposed."""
     return (
         f"A search proposed this setting; it optimises {objective}. It reads neither test nor holdout images, but "
         "perhaps retrained models, which are not available in practice. Evaluate the best setting on new seeds."

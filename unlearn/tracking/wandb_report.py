@@ -50,7 +50,7 @@ def build_tables(config: RunConfig, outcome: Outcome) -> dict[str, Any]:
         tables["spd_gan"] = table(columns=columns, data=data)
     if recovered := recovery(config, outcome).shown:
         data = [[picture.name, picture.numbers, _image(picture.image)] for picture in recovered]
-        tables["recovery"] = table(columns=["what", "told", "image"], data=data)
+        tables["recovery"] = table(columns=["name", "numbers", "image"], data=data)
     return tables
 
 
