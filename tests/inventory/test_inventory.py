@@ -259,7 +259,7 @@ def forge_references(folder: Path) -> None:
         (lose, "model.safetensors: missing"),
         (add, "notes.txt: not one of its files"),
         (spoil, "a damaged meta.json"),
-        (forge_spec, "not the one that its key was made of"),
+        (forge_spec, "its spec does not match its key"),
         (forge_seconds, "it was edited"),
         (forge_time, "created: expected a number >= 0, got 'yesterday'"),
         (forge_sizes, "files: expected sizes and hashes by file name"),

@@ -30,6 +30,7 @@ PARTS = {  # subset -> the parts of the training part in it, by their names in a
     "holdout": ("holdout",),
     "perturbed_holdout": ("holdout",),
     "test": (),
+    "earlier_forget": ("earlier",),
 }
 SHADOWED = {
     "ShadowTrainSet",

@@ -209,7 +209,7 @@ def _samples(spec: Any) -> Iterator[dict[str, Any]]:
 def _describe_subset(samples: dict[str, Any]) -> str:
     if samples["class"] not in SHADOWED:
         return str(samples["subset"])
-    return f"the half of shadow model {samples.get('half', samples)['number']}"
+    return f"the half of shadow model {samples.get('train_set', samples)['number']}"
 
 
 def _content_inputs(spec: Any) -> Iterator[str]:
