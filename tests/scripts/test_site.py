@@ -57,4 +57,4 @@ def test_the_api_page_shows_contracts_with_the_comments_on_their_fields(site: Pa
     page = (site / "api.html").read_text()
     for name in ("strategies.base.Strategy.edit", "metrics.evidence.Metric.measure", "attacks.base.Attack.direction"):
         assert f'id="unlearn.{name}"' in page
-    assert "tells progress of a long edit" in page  # a comment behind a field of Context
+    assert "reports the progress of a long edit" in page  # a comment behind a field of Context
