@@ -162,16 +162,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     config.register()
     done, offenders = 0, list[str]()
     for combination in COMBINATIONS:
         with tempfile.TemporaryDirectory() as folder:
-            count, wrong = in_a_child(combination, -(-told.cases // len(COMBINATIONS)), told.seed, Path(folder))
+            count, wrong = in_a_child(
+                combination, -(-arguments.cases // len(COMBINATIONS)), arguments.seed, Path(folder)
+            )
         done, offenders = done + count, offenders + wrong
     print(*offenders, sep="\n", end="\n" * bool(offenders))
-    print(f"config: {done} cases, {len(offenders)} offenders (seed {told.seed})")
-    sys.exit(bool(offenders) or done < told.cases)
+    print(f"config: {done} cases, {len(offenders)} offenders (seed {arguments.seed})")
+    sys.exit(bool(offenders) or done < arguments.cases)
 
 
 if __name__ == "__main__":

@@ -151,10 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    told = parser.parse_args()
-    offenders = [wrong for wrong in outcomes(told.cases, told.seed) if wrong]
+    arguments = parser.parse_args()
+    offenders = [wrong for wrong in outcomes(arguments.cases, arguments.seed) if wrong]
     print(*offenders, sep="\n", end="\n" * bool(offenders))
-    print(f"reports and lists: {told.cases} cases, {len(offenders)} offenders (seed {told.seed})")
+    print(f"reports and lists: {arguments.cases} cases, {len(offenders)} offenders (seed {arguments.seed})")
     sys.exit(bool(offenders))
 
 
