@@ -95,7 +95,7 @@ def keys_of(composed: DictConfig) -> set[str]:
 
 def has_new_key(settings: RunConfig, known: set[str]) -> bool:
     """Whether a plan has a stage whose key is not among these; the likeliest ones are asked first."""
-    plan = pipeline.plan(settings)
+    plan = pipeline.make_plan(settings)
     stages = (plan.unlearned, plan.original, *plan.retrained, *(evaluation.stage for evaluation in plan.evaluations))
     return any(stage.key not in known for stage in stages)
 
@@ -467,7 +467,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
 
     def make(**sources: str) -> str:
         forget()
-        monkeypatch.setattr(keys, "_source", {f"unlearn.{name}": text for name, text in sources.items()}.__getitem__)
+        monkeypatch.setattr(keys, "_read_source", {f"unlearn.{name}": text for name, text in sources.items()}.__getitem__)
         return code_hash("unlearn.a")
 
     yield make
@@ -475,7 +475,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
 
 
 def forget() -> None:
-    for cached in (code_hash, keys._read):
+    for cached in (code_hash, keys._parse_module):
         cached.cache_clear()
 
 

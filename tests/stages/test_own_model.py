@@ -93,7 +93,7 @@ def test_subsets_do_not_overlap_when_the_checkpoint_was_trained_on_all_data(brou
 
 def test_the_report_names_the_checkpoint_and_the_recipe(brought: Finished) -> None:
     report = assemble(brought.outcome, config.to_plain_dict(brought.composed), {})
-    assert "net.pt, trained elsewhere" in report["notes"]["checkpoint"]
+    assert "a checkpoint (net.pt) that was trained elsewhere" in report["notes"]["checkpoint"]
     assert "this run's recipe" in report["notes"]["checkpoint"]
     assert report["metrics"]["original/seconds"] is None
     assert "trained elsewhere" in report["notes"]["original/seconds"]

@@ -118,7 +118,7 @@ def test_a_permuted_checkpoint_is_refused_before_training(run: Run, trained: Fin
     assert "CHECK IT" in accepted.console
     note = assemble(accepted.outcome, config.to_plain_dict(accepted.composed), {})["notes"]["checkpoint_accuracy"]
     assert note.startswith("Check the checkpoint: it should know its own training data, and gets 0.")
-    assert "and the retrained models 0.8" in note  # far below these
+    assert "ined models is 0.8" in note  # far below these
 
 
 def test_build_shared_verifies_the_checkpoint_too(trained: Finished, composed: Compose, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
     plain = run(trained.store, *told)
     note = assemble(plain.outcome, config.to_plain_dict(plain.composed), {})["notes"]["split"]
     assert note.startswith("30 records of validation and 45 of holdout come from the 100 records of the training part ")
-    assert "name these in checkpoint.forgotten" in note
+    assert "list these in forget.earlier" in note
     kept = run(trained.store, *told, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}")
     drawn, before = (each.config.population.draw() for each in (kept, plain))
     everyone = torch.cat([drawn.member, drawn.validation, drawn.holdout])

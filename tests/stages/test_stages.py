@@ -247,7 +247,7 @@ def test_a_rerun_reuses_everything_and_needs_no_data(
     def refuse(*_: Any) -> None:
         raise AssertionError("read the data")
 
-    monkeypatch.setattr(samples, "load", refuse)
+    monkeypatch.setattr(samples, "load_dataset", refuse)
     again = run(finished.store)
     assert built(again) == set()
     assert [m for _, m in again.outcome.measurements] == [m for _, m in finished.outcome.measurements]
