@@ -1,4 +1,4 @@
-"""Write the report of a run and its page into a folder."""
+"""Write the report of a run, its page and its weights into a folder."""
 
 from __future__ import annotations
 
@@ -37,3 +37,30 @@ def write_report(report: dict[str, Any], config: RunConfig, outcome: Outcome, fo
     if config.report.html:
         paths.append(write_text(render(report, pictures, recovery(config, outcome)), folder / "report.html"))
     return paths
+
+
+def write_weights(config: RunConfig, outcome: Outcome, folder: Path) -> list[Path]:
+    """Write `unlearned.safetensors` or `unlearned.pt`, as `report.weights` asks: the unlearned model, ready for use.
+
+    Args:
+        config: the config of the run.
+        outcome: the finished run.
+        folder: the folder; it is created if need be.
+
+    Returns:
+        The file; none if the config asks for none.
+
+    Raises:
+        UnlearnError: the folder cannot be written, or a weight does not fit the type it had in the checkpoint.
+    """
+    from unlearn.core.errors import UnlearnError
+    from unlearn.core.types import Role
+    from unlearn.stages.export import export_weights
+
+    if config.report.weights == "none":
+        return []
+    entry = outcome.context.get(outcome.plan.final_model)
+    try:
+        return [export_weights(entry, folder / f"unlearned.{config.report.weights}", Role.UNLEARNED)]
+    except OSError as error:
+        raise UnlearnError(f"paths.output: expected a writable folder, got {folder}: {error}") from error

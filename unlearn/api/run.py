@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shlex
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from unlearn.api.files import write_report
+from unlearn.api.files import write_report, write_weights
 from unlearn.api.results import EvaluationResult
 from unlearn.api.torch_state import configure_torch
 from unlearn.config.one_run import OneRun, compose_run
@@ -27,7 +26,9 @@ from unlearn.pipeline.config import END, RunConfig
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import BuildContext
-from unlearn.stages.model import LoadableModel
+from unlearn.stages.blend import FinalModel
+from unlearn.stages.export import export_weights
+from unlearn.stages.model import ModelStage
 from unlearn.tracking.base import Job, Log
 
 
@@ -130,14 +131,15 @@ class Result(EvaluationResult):
         return model.requires_grad_(True)
 
     def export(self, path: str | Path, role: str = "unlearned", seed: int | None = None) -> Path:
-        """Write the weights of a model as safetensors, under the names of the bare net.
+        """Write the weights of a model for use without this project.
 
         `net.load_state_dict(safetensors.torch.load_file(path))` reads them into the architecture: torchvision's, or
-        the one that `model.factory` returns. The bare net does not normalise: give it
-        `(images - mean) / std`, with the `mean` and `std` of each channel that the file's metadata hold.
+        the one that `model.factory` returns. Names and dtypes are those of the checkpoint that came in, if there was
+        one. The net does not normalise: give it `(images - mean) / std`, with the `mean` and `std` of each channel
+        that the file's metadata hold.
 
         Args:
-            path: the file to write.
+            path: the file to write: `.safetensors`, or `.pt` for a state dict of `torch.save`.
             role: as for `model`.
             seed: as for `model`.
 
@@ -145,27 +147,22 @@ class Result(EvaluationResult):
             The path.
 
         Raises:
-            ConfigError: the run has no such model.
+            ConfigError: the run has no such model, or the path has another suffix.
             OSError: the file cannot be written.
         """
-        from safetensors.torch import save_file
-
-        model = self.model(role, seed)
-        assert isinstance(model, Classifier)
-        # Clone each: the format refuses tensors that share memory, as those of a user's net may.
-        tensors = {name: tensor.cpu().contiguous().clone() for name, tensor in model.net.state_dict().items()}
-        normalisation = {name: json.dumps(getattr(model, name).flatten().tolist()) for name in ("mean", "std")}
-        save_file(tensors, path, {"format": "pt", "role": role, "key": self._find(role, seed).key} | normalisation)
-        return Path(path)
+        get = self.outcome.context.get
+        model = self._find(role, seed)
+        return export_weights(get(model), Path(path), Role(role), get(self.outcome.plan.original))
 
     def save(self, folder: str | Path) -> Path:
-        """Write `report.json` and the page `report.html` into a folder, as the command does; returns the folder."""
+        """Write the report, the page and the weights into a folder, as the command does; returns the folder."""
         write_report(self.report, self.config, self.outcome, Path(folder))
+        write_weights(self.config, self.outcome, Path(folder))
         return Path(folder)
 
-    def _find(self, role: str, seed: int | None) -> LoadableModel:
+    def _find(self, role: str, seed: int | None) -> ModelStage | FinalModel:
         plan = self.outcome.plan
-        models: dict[Any, tuple[LoadableModel, ...]] = {
+        models: dict[Any, tuple[ModelStage | FinalModel, ...]] = {
             Role.UNLEARNED: (plan.final_model,),
             Role.ORIGINAL: (plan.original,),
             Role.RETRAINED: plan.retrained,

@@ -87,7 +87,7 @@ def _run_cell(composed: Any, output: Path, number: int, overrides: list[str]) ->
 
 
 def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
-    from unlearn.api.files import write_report
+    from unlearn.api.files import write_report, write_weights
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
     from unlearn.report.assemble import assemble
@@ -110,9 +110,11 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
         with run.logger.open(Job(run, plain, choices, config.run_group(), output)) as log:
             outcome = pipeline.run(run, context)
             report = assemble(outcome, plain, choices)
-            paths = write_report(report, run, outcome, output)
+            paths, weights = write_report(report, run, outcome, output), write_weights(run, outcome, output)
             log(outcome, report)
         objective = _print_report(report, paths, run.objective, is_cell)
+        if weights and not is_cell:
+            print(*weights, sep="\n", flush=True)
     reused = sum(entry.reused for entry in context.entries.values())
     return JobResult(len(context.entries) - reused, reused, objective)
 

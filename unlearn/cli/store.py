@@ -1,4 +1,4 @@
-"""The command `unlearn-store`: list, explain, verify and remove artifacts."""
+"""The command `unlearn-store`: list, explain, verify, export and remove artifacts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn.cli.boundary import guard_entry_point
+from unlearn.cli.export import add_options as export_options
+from unlearn.cli.export import export
 from unlearn.cli.lines import (
     as_json,
     describe_answers,
@@ -39,12 +41,13 @@ SORTS: dict[str, Callable[[Item], Any]] = {
 }
 
 HELP = """\
-unlearn-store: list, explain, verify and remove the artifacts in the store.
+unlearn-store: list, explain, verify, export and remove the artifacts in the store.
 
   unlearn-store ls train                           the artifacts of a kind
   unlearn-store show 5626e5                        one artifact: spec, inputs, files, versions, hardware
   unlearn-store why strategy=top_k seed=1          which stages of that run are a miss, and which setting differs
   unlearn-store verify                             compare every file with its hash
+  unlearn-store export outputs --to net.safetensors  the unlearned model of a run, for use elsewhere (or net.pt)
   unlearn-store gc --keep outputs --dry-run        remove what no report under outputs/ needs
   unlearn-store gc                                 remove only leftovers of killed processes
   unlearn-store purge --request request.txt dataset=image_folder dataset.root=photos --dry-run
@@ -91,6 +94,7 @@ def _parser() -> ArgumentParser:
     command("show", _show, "show one artifact").add_argument("key", metavar="KEY", help="a key or its beginning")
     command("why", _why, "explain which stages of a run are a miss; takes the overrides of unlearn, also grids")
     command("verify", _verify, "compare every file with its hash, and look for every input")
+    export_options(command("export", _export, "write a model for use elsewhere: a state dict of the bare net"))
     _gc_options(command("gc", _gc, "remove unneeded artifacts; without rules, only leftovers of killed processes"))
     _purge_options(command("purge", _purge, "remove artifacts derived from records; takes overrides of the data set"))
     return parser
@@ -184,6 +188,10 @@ def _verify(arguments: Namespace, _: list[str]) -> int:
     total = format_size(sum(item.bytes for item in catalogue.items.values()))
     print(f"{pluralize(len(catalogue.items), 'artifact')}, {total}, {pluralize(len(problems), 'problem')}")
     return int(bool(problems))
+
+
+def _export(arguments: Namespace, _: list[str]) -> int:
+    return export(_store_folder(arguments), arguments)
 
 
 def _gc(arguments: Namespace, _: list[str]) -> int:

@@ -35,6 +35,7 @@ from unlearn.models.base import Model
 from unlearn.pipeline.checks import check_config
 from unlearn.pipeline.config import Baseline, Paths, RunConfig
 from unlearn.pipeline.empty_net import set_thread_count
+from unlearn.pipeline.history import add_history
 from unlearn.pipeline.metric_checks import check_metrics
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
@@ -168,6 +169,7 @@ def instantiate(composed: DictConfig) -> RunConfig:
         config = _to_object(composed, missing)
     except OmegaConfBaseException as error:
         raise ConfigError([*problems, first_line(error)]) from error
+    config = add_history(config)
     problems += [*validate(config), *check_units(config), *check_metrics(config), *check_objective(config)]
     if not problems:  # combinations of values mean something only if each value does
         problems += check_config(config)

@@ -42,6 +42,7 @@ class Subset(StrEnum):
     VALIDATION = "validation"
     HOLDOUT = "holdout"  # non-members; used only by attacks, their shadow models and SPD-GAN's control
     TEST = "test"
+    EARLIER_FORGET = "earlier_forget"  # records that earlier requests removed, in no other subset
     CLEAN_FORGET = "clean_forget"  # D_f without the changes by SPD-GAN
     PERTURBED_FORGET = "perturbed_forget"  # D_f changed by SPD-GAN, as marker and as probe
     PERTURBED_HOLDOUT = "perturbed_holdout"  # holdout changed by the same generator

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from unlearn.core.random_streams import stream
 from unlearn.data.datasets.base import Dataset
+from unlearn.data.earlier import EarlierRequests
 from unlearn.data.trained_on import TrainedOn
 
 
@@ -37,6 +39,10 @@ class Request(Protocol):
     @property
     def explicit(self) -> bool:
         """Whether the request names its records."""
+
+    @property
+    def earlier(self) -> Sequence[str]:
+        """The lists of earlier requests."""
 
     def requested(self, dataset: Dataset) -> Tensor:
         """Indices int64 of the records that the request names, sorted."""
@@ -73,46 +79,59 @@ class Population:
             the other records.
         trained_on: the records that a checkpoint was trained on. They are D; validation and holdout are drawn from
             the rest of the training part or, if that is too small, from the test part [ours].
+        earlier: requests that were answered before. Their records are in no subset: not in D, and not in the others,
+            because the model was trained on them once.
     """
 
     dataset: Dataset
     seed: int
     reserved: Request | None = None
     trained_on: TrainedOn | None = None
+    earlier: EarlierRequests = field(default_factory=EarlierRequests, metadata={"runtime": True})
 
     @classmethod
     def of(cls, dataset: Dataset, seed: int, forget: Request, trained_on: TrainedOn | None = None) -> Population:
         """Create the population of a request."""
-        return cls(dataset, seed, forget if forget.explicit else None, trained_on)
+        reserved = forget if forget.explicit else None
+        return cls(dataset, seed, reserved, trained_on, EarlierRequests.of(forget.earlier))
 
     def identity(self) -> dict[str, Any]:
         """Hashes of the reserved records and of D for the key; they do not depend on how a file names the records."""
-        requested = None if self.reserved is None else self.reserved.requested(self.dataset)
-        members = None if self.trained_on is None else self.trained_on.members(self.dataset)
-        kept_out = {} if not len(self.kept_out) else {"kept_out": _digest(self.kept_out)}
-        return {"reserved": _digest(requested), "trained_on": _digest(members)} | kept_out
+        kept_out = self.kept_out
+        more = {"kept_out": _digest(kept_out)} if len(kept_out) else {}
+        return {"reserved": _digest(self._reserved_records), "trained_on": _digest(self._trained_records)} | more
 
     @property
     def kept_out(self) -> Tensor:
-        """Indices int64 of the records in no subset: an earlier request removed them from D."""
-        return torch.empty(0, dtype=torch.int64) if self.trained_on is None else self.trained_on.kept_out(self.dataset)
+        """Indices int64 of the records in no subset, sorted: earlier requests removed them."""
+        return self.earlier.records(self.dataset)
 
     @property
     def members(self) -> int:
         """Number of images in D."""
-        if self.trained_on is not None:
-            return len(self.trained_on.members(self.dataset))
-        return self.dataset.size - sum(self.dataset.held_out_sizes)
+        trained = self._trained_records
+        if trained is not None:
+            return len(trained)
+        return len(_without(self.dataset.records, self.kept_out)) - sum(self.dataset.held_out_sizes)
+
+    @property
+    def _reserved_records(self) -> Tensor | None:
+        """The records that the request names and that no earlier request removed; None for a rule."""
+        return None if self.reserved is None else _without(self.reserved.requested(self.dataset), self.kept_out)
+
+    @property
+    def _trained_records(self) -> Tensor | None:
+        """D of a checkpoint; None if the original is trained here."""
+        return None if self.trained_on is None else _without(self.trained_on.records(self.dataset), self.kept_out)
 
     def draw(self) -> Draw:
         """Draw D, validation and holdout; equal populations share the tensors, which must not be changed."""
-        dataset, reserved = self.dataset, None if self.reserved is None else self.reserved.requested(self.dataset)
-        member = None if self.trained_on is None else self.trained_on.members(dataset)
+        dataset = self.dataset
         test_size = dataset.test_size
         counts = _Counts(
             dataset.held_out_sizes, dataset.split_sizes(test_size), test_size, dataset.validation_size, self.seed
         )
-        return _draw_cached(counts, (dataset.records, reserved, member, self.kept_out))
+        return _draw_cached(counts, (dataset.records, self._reserved_records, self._trained_records, self.kept_out))
 
     def labels(self, clean: Tensor) -> Tensor:
         """Labels int64 [n] of the whole training part after label noise.
@@ -187,13 +206,14 @@ def _is_equal(one: Tensor | None, other: Tensor | None) -> bool:
 def _draw(counts: _Counts, records: Tensor, reserved: Tensor | None, member: Tensor | None, kept_out: Tensor) -> Draw:
     split = None if counts.validation_size is None else torch.arange(counts.validation_size)
     order = records[torch.randperm(len(records), generator=stream(counts.seed, "split"))]
+    order = _without(order, kept_out)
     if reserved is not None:
-        order = order[~torch.isin(order, reserved)]
+        order = _without(order, reserved)
     if member is None:
         validation, holdout, _ = _cut(order, counts.held_out)
-        member = records[~torch.isin(records, torch.cat([validation, holdout]))]
+        member = _without(records, torch.cat([validation, holdout, kept_out]))
         return Draw(member, validation if split is None else split, holdout, None)
-    free = order[~torch.isin(order, torch.cat([kept_out, member]))]
+    free = _without(order, member)
     if len(free) >= sum(counts.held_out):
         validation, holdout, _ = _cut(free, counts.held_out)
         return Draw(member, validation if split is None else split, holdout, None)
@@ -202,6 +222,11 @@ def _draw(counts: _Counts, records: Tensor, reserved: Tensor | None, member: Ten
         return Draw(member, *_cut(order, counts.from_test))
     _, holdout, test = _cut(order, (0, counts.from_test[1]))
     return Draw(member, split, holdout, test)
+
+
+def _without(indices: Tensor, others: Tensor) -> Tensor:
+    """Return the indices int64 that are not among `others`, in the same order."""
+    return indices[~torch.isin(indices, others)] if len(others) else indices
 
 
 def _cut(order: Tensor, counts: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -101,6 +101,7 @@ class Metric(ABC):
     needs_spd_gan: ClassVar[bool] = False  # requires that the forget set is perturbed
     needs_relabel: ClassVar[bool] = False  # requires a request that corrects labels
     needs_one_sample: ClassVar[bool] = False  # requires a request that removes a single sample
+    needs_earlier: ClassVar[bool] = False  # requires earlier requests; every run that has some measures it
 
     def needs(self) -> tuple[Need, ...]:
         """Return the statistics of gradients that it reads."""

@@ -9,12 +9,14 @@ from torch import nn
 
 from unlearn.core.errors import Problem, UnlearnError
 from unlearn.core.plugins import find_options, option_name
+from unlearn.data.earlier import EarlierRequests
 from unlearn.data.requests.base import Forget
 from unlearn.data.trained_on import CheckpointFile
 from unlearn.models.checkpoints.content import file_sha256
 from unlearn.models.checkpoints.weights import read_weights
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.empty_net import build_empty_net, net_cache_key
+from unlearn.pipeline.history import check_history
 from unlearn.stages.own_models import find_source
 from unlearn.strategies.base import Strategy
 from unlearn.training.layout import check_channels_last
@@ -57,9 +59,14 @@ def _check_data(config: RunConfig) -> list[Problem | str]:
     features = config.spd_gan.features or config.retain.features
     if problems := list(config.model.check(dataset.shape, dataset.classes, features)):
         return problems
+    earlier = EarlierRequests.of(config.forget.earlier)
     if config.trained_on is None:
-        return []
-    return [*config.trained_on.check(dataset), *_check_checkpoint(config, config.checkpoint)]
+        return list(earlier.check(dataset))
+    if config.checkpoint.trained_on is None:
+        return ["checkpoint.trained_on: expected a value, got none"]
+    if problem := check_history(config):
+        return [problem]
+    return [*config.trained_on.check(dataset, earlier), *_check_checkpoint(config, config.checkpoint)]
 
 
 def _check_store(config: RunConfig) -> Iterator[Problem]:

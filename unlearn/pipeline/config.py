@@ -54,6 +54,9 @@ class Page:
 
     html: bool = runtime(True)  # the page, report.html
     images: bool | None = runtime(None)  # show forgotten images; null: those of public data sets only
+    weights: str = runtime(
+        one_of("safetensors", "pt", "none")
+    )  # write the unlearned model's weights, for use elsewhere
     audit: bool = runtime(False)  # write audit.json, and the key of its HMACs to audit.key (docs/audit.md)
     tolerance: float = runtime(fraction(0.02, zero=False))  # difference of accuracy or AUC that the verdict calls equal
 
@@ -87,8 +90,14 @@ class RunConfig:
 
     @property
     def all_metrics(self) -> dict[str, Metric]:
-        """All metrics and attacks, by name."""
-        return {**self.metrics, **self.attacks}
+        """All metrics and attacks, by name; with earlier requests, those that ask whether these are still forgotten."""
+        from unlearn.attacks.earlier_logistic import EarlierLogistic
+        from unlearn.metrics.earlier_accuracy import EarlierAccuracy
+
+        metrics = {**self.metrics, **self.attacks}
+        if not self.forget.earlier:
+            return metrics
+        return {**metrics, "earlier_accuracy": EarlierAccuracy(), "earlier_logistic": EarlierLogistic()} | metrics
 
     @property
     def trained_on(self) -> TrainedOn | None:

@@ -20,6 +20,7 @@ from unlearn.report.figures import Figures, PairedDifferences, Table, compute_fi
 from unlearn.report.notes import general_notes, hardware_note, selection_note
 from unlearn.report.paired import SampleEvidence, collect_evidence, paired_differences
 from unlearn.report.ranked import roc_curves
+from unlearn.report.requests import count_requests
 from unlearn.report.verdict import verdict
 from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.blend import Blended
@@ -55,6 +56,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **_retain(outcome),
         **_blend(outcome),
         **_copies(outcome),
+        **count_requests(outcome),
         "judged_by": figures.judged_by,
         "chance": _chance_accuracy(outcome),
         **moved_by(outcome),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from unlearn.report.requests import describe_seconds
+
 Report = dict[str, Any]
 SPREAD = 0.2  # relative spread of a speed-up from which on it is printed
 
@@ -24,7 +26,12 @@ def cost_answer(report: Report) -> str:
 
 
 def cost_lines(report: Report) -> list[str]:
-    """Return the seconds of unlearning and of retraining, and the reason if there is no speed-up."""
+    """Return the seconds of unlearning and of retraining, the reason if there is no speed-up, and all requests."""
+    total = describe_seconds(report)
+    return [*_this_request(report), *([] if total is None else [total])]
+
+
+def _this_request(report: Report) -> list[str]:
     unlearning, retraining = (report["metrics"].get(f"{role}/seconds") for role in ("unlearned", "retrained"))
     if unlearning is None:
         return []

@@ -27,6 +27,8 @@ OWN = {
 }
 OPTIONS = {  # of metrics that are not called as the option that measures them; the first that fits
     "forget_accuracy": "accuracy",
+    "earlier_forget_accuracy": "earlier_accuracy",
+    "mia_earlier": "earlier_logistic",
     "perturbed_": "spd_gan_controls",
     "clean_": "spd_gan_controls",
     "noisy_": "spd_gan_controls",

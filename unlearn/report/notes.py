@@ -10,6 +10,7 @@ from typing import Any
 from unlearn.core.types import Role
 from unlearn.data.population import Population
 from unlearn.pipeline.plan import Outcome
+from unlearn.report.requests import request_notes
 from unlearn.spd_gan.direct import Direct
 from unlearn.spd_gan.options import Noise, Perturbing
 from unlearn.stages.plausibility import PlausibilityCheck
@@ -65,13 +66,14 @@ def _split_note(population: Population) -> str:
             "Validation and holdout come from the test part, since the checkpoint was trained on all other images. "
             "Test accuracy is measured on the remaining test images."
         )
-    outside, kept_out = population.dataset.size - len(drawn.member), len(population.kept_out)
-    known = f", without the {kept_out:,} of checkpoint.forgotten" if kept_out else ""
+    kept_out = len(population.kept_out)
+    outside = population.dataset.size - len(drawn.member)
+    known = f", without the {kept_out:,} of earlier requests" if kept_out else ""
     return (
         f"{len(drawn.validation):,} records of validation and {len(drawn.holdout):,} of holdout come from the "
         f"{outside:,} records of the training part outside checkpoint.trained_on{known}. The checkpoint must never "
         "have been trained on them: if earlier requests removed records from that list, list these in "
-        "checkpoint.forgotten, which keeps them out of all subsets."
+        "forget.earlier, which keeps them out of all subsets."
     )
 
 
@@ -120,6 +122,7 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
         notes["dataset"] = f"Data set: {'; '.join(remarks)}."
     if plan.plausibility_check is not None:
         notes |= _checkpoint_notes(plan.plausibility_check, outcome)
+    notes |= request_notes(outcome)
     if (request := plan.split.forget.forget) is not None and request.relabels:
         notes["relabel"] = (
             "The request corrects labels. Forget accuracy counts the wrong labels that the original was trained on, "

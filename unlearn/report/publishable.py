@@ -11,7 +11,8 @@ from typing import Any
 from unlearn.core.errors import DivergenceError, first_line
 
 PRIVATE = ("paths", "cluster", "hydra")  # config groups that name folders, users and machines, but affect no result
-LISTS = (("forget", "file"), ("checkpoint", "trained_on"))  # keys with the path of a list of records
+# Keys with the path of a list of records, or with several.
+LISTS = (("forget", "file"), ("forget", "earlier"), ("checkpoint", "trained_on"))
 CLASSES = (("forget", "class_index"), ("forget", "subclass"))  # keys with the name of a class
 WITHHELD = "(withheld)"
 PATH_START = r"(?:file://|~[\w.-]*|[A-Za-z]:|\\)?[/\\]"  # of a path that is not relative
@@ -37,7 +38,8 @@ def publishable_config(config: Mapping[str, Any], lists: bool = False) -> dict[s
     """
     public = {group: publishable(value) for group, value in config.items() if group not in PRIVATE}
     for group, name in () if lists else LISTS:
-        if isinstance(public.get(group), dict) and _is_path(public[group].get(name)):
+        value = public[group].get(name) if isinstance(public.get(group), dict) else None
+        if _is_path(value) or (isinstance(value, list) and value):
             public[group] = public[group] | {name: WITHHELD}
     return public
 

@@ -12,6 +12,7 @@ from unlearn.models.checkpoints.content import file_sha256
 from unlearn.models.checkpoints.weights import read_weights
 from unlearn.stages.base import BuildContext
 from unlearn.stages.files import write_json, write_tensors
+from unlearn.stages.lineage import ORIGIN, find_lineage, incoming_names, stored_entry
 from unlearn.stages.model import ModelStage
 
 
@@ -19,7 +20,8 @@ from unlearn.stages.model import ModelStage
 class Checkpoint(ModelStage):
     """An original that was trained elsewhere: a checkpoint's weights behind the data set's normalisation.
 
-    Files: `model.safetensors`, and `notes.json` with notes for the report on how the file was read.
+    Files: `model.safetensors`; `notes.json` with notes for the report on how the file was read; and `origin.json` with
+    the names and dtypes of the tensors in the file, and what the model has forgotten if it is ours.
     """
 
     file: str = runtime("")
@@ -48,6 +50,9 @@ class Checkpoint(ModelStage):
         for note in notes:
             context.console.say(f"  {note}")
         write_json(folder / "notes.json", notes)
+        stored, lineage = stored_entry(path), find_lineage(path, context.store.root)
+        names = weights.names if stored is None else incoming_names(stored)
+        write_json(folder / ORIGIN, {"names": names, "lineage": None if lineage is None else lineage.plain})
 
     def notes(self, context: BuildContext) -> list[str]:
         """Return one sentence on each choice made while reading the file, and on each part left out."""

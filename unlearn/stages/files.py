@@ -14,8 +14,8 @@ from unlearn.core.errors import StoreError
 from unlearn.core.types import Predictions
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file; tensors are copied to the CPU.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, with metadata if there is some; tensors are copied to the CPU.
 
     Raises:
         OSError: the file cannot be written.
@@ -25,7 +25,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     try:
         # Clone each: the format refuses tensors that share memory, as those of a user-supplied net may.
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+        clones = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(clones, path, metadata)
     except SafetensorError as error:
         raise OSError(str(error)) from error
 

@@ -67,6 +67,25 @@ def _find_in_report(path: Path, entry: str | None, store: str) -> WeightsSource:
     return WeightsSource(_find_model(_artifact_key(report, name), stores), None)
 
 
+def name_retrained(file: str, seed: int) -> str:
+    """Return the name of a retrained model among the artifacts of a report.
+
+    Args:
+        file: the folder or the report of a run.
+        seed: its training seed.
+
+    Raises:
+        DataError: the report cannot be read, or has no such model.
+    """
+    path = Path(file) / "report.json" if Path(file).is_dir() else Path(file)
+    require_file(path)
+    seeds = _read_report(path).get("seeds", {}).get("baseline", [])
+    if seed not in seeds:
+        shown = ", ".join(map(str, seeds)) or "none"
+        raise DataError(f"--seed: expected the seed of a retrained model ({shown}), got {seed}")
+    return "retrained" if seed == seeds[0] else f"retrained_{seed}"
+
+
 def _is_json(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(64).lstrip()[:1] == b"{"

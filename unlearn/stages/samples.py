@@ -99,6 +99,7 @@ class Samples:
             Subset.HOLDOUT: holdout,
             Subset.PERTURBED_HOLDOUT: holdout,
             Subset.TEST: (contents.test, test),
+            Subset.EARLIER_FORGET: (contents.train, self.population.kept_out),
         }
         if self.subset is Subset.VALIDATION and contents.validation is not None:
             return contents.validation, drawn.validation
@@ -150,6 +151,7 @@ class Split(Stage):
       validation part of the data set is `validation_of_val`.
     - For a request that corrects labels, `forget` holds the indices of its records and no labels, because a purge
       keeps these records [ours].
+    - `earlier`, only where there are some: records of the training part that earlier requests removed.
     """
 
     forget: Samples
@@ -165,7 +167,10 @@ class Split(Stage):
         suffixes = {"validation": suffix if contents.validation is None else "_of_val", "holdout": suffix}
         unseen = {f"{name}{suffix}": split.pop(name) for name, suffix in suffixes.items()}
         test = torch.arange(len(contents.test)) if drawn.test is None else drawn.test
-        write_tensors(folder / "split.safetensors", split | unseen | {"test": test, "mislabelled": mislabelled})
+        kept_out = self.forget.population.kept_out
+        earlier = {"earlier": kept_out} if len(kept_out) else {}
+        others = {"test": test, "mislabelled": mislabelled}
+        write_tensors(folder / "split.safetensors", split | unseen | others | earlier)
 
 
 def make_augmentation(dataset: Dataset) -> Augmentation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -22,6 +22,9 @@ class Forget(ABC):
     ranks: ClassVar[bool] = False  # needs the losses of a proxy model
     whole_class: ClassVar[bool] = False  # picks a whole class, so that none of it is retained
     relabels: ClassVar[bool] = False  # corrects labels: the samples are learnt under new labels, not forgotten
+
+    # Lists of earlier requests; keys hold the indices of their records. A checkpoint of ours adds its own.
+    earlier: list[str] = field(default_factory=list, kw_only=True, metadata={"runtime": True})
 
     @property
     def explicit(self) -> bool:

@@ -37,7 +37,7 @@ class Indices(Forget):
         return self._find_records(dataset).index
 
     def size(self, population: Population) -> int:
-        return len(self.requested(population.dataset))
+        return len(self._split_by_earlier(population)[0].index)
 
     def choose(self, candidates: Candidates, seed: int) -> Tensor:
         return candidates.index[torch.isin(candidates.index, self.requested(candidates.dataset))]
@@ -46,7 +46,22 @@ class Indices(Forget):
         problems = list(find_list_problems(Path(self.file), population.dataset, "forget.file"))
         yield from problems
         if not problems:
-            yield from _check_members(population, self._find_records(population.dataset))
+            new, forgotten = self._split_by_earlier(population)
+            if not len(new.index):
+                yield Problem("forget.file", "a record that forget.earlier lacks", f"{len(forgotten.index)}, all in it")
+            else:
+                yield from _check_members(population, new)
+
+    def already_forgotten(self, population: Population) -> RecordList:
+        """The records of the list that earlier requests removed; they are not forgotten again."""
+        return self._split_by_earlier(population)[1]
+
+    def _split_by_earlier(self, population: Population) -> tuple[RecordList, RecordList]:
+        """The records of the list that are still to be forgotten, and those that earlier requests removed."""
+        records = self._find_records(population.dataset)
+        is_earlier = torch.isin(records.index, population.kept_out)
+        new, forgotten = (records.take(mask.nonzero()[:, 0]) for mask in (~is_earlier, is_earlier))
+        return new, forgotten
 
     def _find_records(self, dataset: Dataset) -> RecordList:
         return find_records(Path(self.file), dataset, "forget.file")

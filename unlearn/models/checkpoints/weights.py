@@ -25,6 +25,7 @@ class Weights:
     entry: str  # the location in the file; "" for the whole file
     surplus: tuple[str, ...]  # names of tensors that the net does not have
     others: tuple[str, ...]  # the other entries that match the net
+    names: dict[str, tuple[str, str]]  # for each tensor of the net: its name and dtype in the state dict of the file
 
     def notes(self, file: str) -> Iterator[str]:
         """Yield a sentence on the other entries and one on surplus tensors."""
@@ -67,14 +68,18 @@ def read_weights(
     """
     content = read_content(path)
     match = find_match(find_state_dicts(content, path), net, entry)
-    tensors = net.state_dict()
+    tensors, dtypes = net.state_dict(), dict[str, str]()
     # In place, because the dict of the net also has version numbers, which some nets need.
     for name, tensor in match.tensors.items():
-        tensors[name] = _cast(name, read_values(tensor, path), tensors[name], path)
+        values = read_values(tensor, path)
+        dtypes[name] = str(values.dtype).removeprefix("torch.")
+        tensors[name] = _cast(name, values, tensors[name], path)
     if normalisation is not None:
         compare_normalisation(match, content, normalisation, path)
     compare_classes(match, content, class_names, path)
-    return Weights(tensors, match.label, tuple(match.surplus), match.others)
+    there = {id(tensor): name for name, tensor in match.state_dict.tensors.items()}
+    names = {name: (there[id(tensor)], dtypes[name]) for name, tensor in match.tensors.items()}
+    return Weights(tensors, match.label, tuple(match.surplus), match.others, names)
 
 
 def _cast(name: str, tensor: Tensor, like: Tensor, path: Path) -> Tensor:

@@ -1,0 +1,173 @@
+"""The requests that a model of ours has gone through, read from the store or from an exported file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn.core.artifact_meta import META, MetaError, read_meta
+from unlearn.core.artifact_store import ArtifactStore, Entry
+from unlearn.core.errors import UnlearnError
+from unlearn.models.checkpoints.exported import read_metadata
+from unlearn.stages.files import read_tensors
+
+ORIGIN = "origin.json"  # in the artifact of a checkpoint: its tensors' names in the file, and its lineage if it is ours
+FORGETS = ("unlearn", "blended")  # kinds of artifacts that have forgotten their request
+SPLIT = "split.safetensors"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a model of ours has forgotten.
+
+    Attributes:
+        key: key of its artifact.
+        requests: number of requests, its own included.
+        records: number of records of all of them.
+        seconds: of unlearning, of all of them; None if one is unknown.
+        split: the `split.safetensors` that lists the records; None if no store at hand has it.
+    """
+
+    key: str
+    requests: int
+    records: int
+    seconds: float | None
+    split: Path | None = None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The lineage as JSON, without the path."""
+        return {"key": self.key, "requests": self.requests, "records": self.records, "seconds": self.seconds}
+
+
+def find_lineage(path: Path, store: Path) -> Lineage | None:
+    """Find what the model in a file has forgotten.
+
+    Args:
+        path: a model of a store, or an exported file.
+        store: the store to look for the model of an exported file.
+
+    Returns:
+        The lineage; None if the file is not ours, or its model has forgotten nothing.
+    """
+    entry = stored_entry(path)
+    if entry is not None:
+        return lineage_of(entry)
+    metadata = read_metadata(path)
+    stated = _parse(metadata)
+    if stated is None:
+        return None
+    entries = (stored_entry(folder / "model.safetensors") for folder in store.glob(f"*/{stated.key}"))
+    known = [lineage for entry in entries if entry is not None and (lineage := lineage_of(entry)) is not None]
+    return known[0] if known else stated
+
+
+def lineage_of(entry: Entry) -> Lineage | None:
+    """Return what a model in the store has forgotten; None if it has forgotten nothing."""
+    kind, spec, store = entry.folder.parent.name, entry.meta.get("spec") or {}, _store_of(entry)
+    if kind == "checkpoint":
+        return _of_checkpoint(entry)
+    if kind not in FORGETS:
+        return None
+    unlearned = entry if kind == "unlearn" else store.lookup("unlearn", spec["unlearned"]["stage"])
+    if unlearned is None:
+        return None
+    spec = unlearned.meta["spec"]
+    original = store.lookup("checkpoint", spec["original"]["stage"])
+    before = _of_checkpoint(original) if original is not None else None
+    if spec.get("relabelled") is not None:  # it corrected labels, and forgot nothing
+        return before
+    costs = [unlearned.seconds, *_other_costs(entry, spec, store)]
+    earlier_seconds = 0.0 if before is None else before.seconds
+    seconds = None if None in (earlier_seconds, *costs) else (earlier_seconds or 0.0) + sum(c for c in costs if c)
+    split = _find_split(spec["forget"], store.root)
+    records = 0 if split is None else _count_records(split)
+    return Lineage(entry.key, 1 + (before.requests if before else 0), records, seconds, split)
+
+
+def incoming_names(entry: Entry) -> dict[str, tuple[str, str]]:
+    """Return, for each tensor of the net, its name and dtype in the checkpoint that a model started from.
+
+    Empty if the model was trained here.
+    """
+    kind, spec = entry.folder.parent.name, entry.meta.get("spec") or {}
+    if kind == "checkpoint":
+        names = _read_origin(entry).get("names", {})
+        return {name: (there, dtype) for name, (there, dtype) in names.items()}
+    original = spec.get("original")
+    checkpoint = _store_of(entry).lookup("checkpoint", original["stage"]) if isinstance(original, dict) else None
+    return {} if checkpoint is None else incoming_names(checkpoint)
+
+
+def stored_entry(path: Path) -> Entry | None:
+    """Return the artifact that a file belongs to; None if it lies in no store."""
+    if not (path.parent / META).is_file():
+        return None
+    try:
+        return Entry(path.parent, read_meta(path.parent), reused=True)
+    except (MetaError, OSError):
+        return None
+
+
+def _store_of(entry: Entry) -> ArtifactStore:
+    return ArtifactStore(entry.folder.parent.parent)
+
+
+def _read_origin(entry: Entry) -> dict[str, Any]:
+    origin: dict[str, Any] = entry.json(ORIGIN) if ORIGIN in entry.meta["files"] else {}
+    return origin
+
+
+def _of_checkpoint(entry: Entry) -> Lineage | None:
+    """Return the lineage that was noted when a checkpoint was read, with the split if the store still has it."""
+    noted = _parse(_read_origin(entry).get("lineage") or {})
+    if noted is None:
+        return None
+    folders = entry.folder.parent.parent.glob(f"*/{noted.key}")
+    for folder in folders:
+        model = stored_entry(folder / META)
+        if model is not None and folder.parent.name in FORGETS:
+            return lineage_of(model)
+    return noted
+
+
+def _parse(fields: Mapping[str, Any]) -> Lineage | None:
+    """Read a lineage from JSON or from the texts of an exported file; None if it has none."""
+    try:
+        key, requests, records = str(fields["key"]), int(fields["requests"]), int(fields["records"])
+        seconds = fields.get("seconds")
+        return Lineage(key, requests, records, None if seconds in (None, "") else float(seconds)) if requests else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _other_costs(entry: Entry, spec: Mapping[str, Any], store: ArtifactStore) -> Iterator[float | None]:
+    """Yield the seconds of the scores, the condensed retain set and the blend; None for one that the store lacks."""
+    stages = [("score", score) for score in spec["scores"]]
+    stages += [("condense", spec["condensed"])] if spec.get("condensed") else []
+    found = [store.lookup(kind, stage["stage"]) for kind, stage in stages]
+    yield from (None if cost is None else cost.seconds for cost in found)
+    if entry.folder.parent.name == "blended":
+        yield entry.seconds
+
+
+def _find_split(forget: Mapping[str, Any], store: Path) -> Path | None:
+    """Find the split of a run by the samples that its model forgot."""
+    parts = ("population", "forget", "ranking")
+    for folder in sorted(store.glob("split/*")):
+        split = stored_entry(folder / META)
+        samples = {} if split is None else split.meta["spec"]["forget"]
+        if samples and all(samples[part] == forget[part] for part in parts):
+            return folder / SPLIT
+    return None
+
+
+def _count_records(split: Path) -> int:
+    entry = stored_entry(split)
+    try:
+        tensors = read_tensors(entry, SPLIT) if entry is not None else {}
+    except UnlearnError:
+        return 0
+    return sum(len(tensors[name]) for name in ("forget", "earlier") if name in tensors)
