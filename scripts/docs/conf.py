@@ -18,6 +18,7 @@ from unlearn.cli.help import option_files
 from unlearn.cli.option_help import MEASURES, Option, Setting, insert_block
 from unlearn.config import CONF, GROUPS
 from unlearn.core.plugins import find_option
+from unlearn.pipeline.config import RunConfig
 
 SCHEMA = re.compile(r"/?schema/(?P<name>[^@]+)@(?P<package>.+)")  # an entry of a defaults list
 COMMENT = re.compile(r"  # (?!noqa|type:)(.*)$")
@@ -68,9 +69,7 @@ def describe(group: str, name: str, departures: Departures) -> Option:
 
 
 def _settings(kind: type, departures: Departures, prefix: str = "") -> Iterator[Setting]:
-    for spec in fields(kind):
-        if kind.__name__ == "RunConfig" and spec.name in GROUPS:
-            continue
+    for spec in _in_reading_order(kind):
         meaning = find_comment(kind, spec.name)
         default = _default(spec)
         given = departures.values.get(spec.name, default)
@@ -86,6 +85,15 @@ def _settings(kind: type, departures: Departures, prefix: str = "") -> Iterator[
             yield from _settings(type(default), Departures(values=values), f"{prefix}{spec.name}.")
         else:
             yield Setting(prefix + spec.name, _as_yaml(given), meaning, _expected(spec))
+
+
+def _in_reading_order(kind: type) -> list[Field[Any]]:
+    """Return the fields without those that hold a group: the class's own first, and nested settings last."""
+    depths = {  # of the class nearest to `kind` that declares the field
+        name: depth for depth, base in reversed([*enumerate(kind.__mro__)]) for name in inspect.get_annotations(base)
+    }
+    own = [spec for spec in fields(kind) if kind is not RunConfig or spec.name not in GROUPS]
+    return sorted(own, key=lambda spec: (is_dataclass(_default(spec)), depths[spec.name]))
 
 
 def _only(names: Iterable[str], settings: Iterable[Setting]) -> list[Setting]:
@@ -110,7 +118,8 @@ def _expected(spec: Field[Any]) -> str:
     types = str(spec.type).split(" | ")
     if check := spec.metadata.get("check"):
         return check.expected + ", or null" * ("None" in types)
-    return " or ".join(TYPES.get(name, "a mapping" if name.startswith("dict") else name) for name in types)
+    words = [TYPES.get(name, "a mapping" if name.startswith("dict") else name) for name in types]
+    return " or ".join(words) if "bool" not in types else "true, false or null" if "None" in types else TYPES["bool"]
 
 
 def find_comment(kind: type, name: str) -> str:
@@ -130,8 +139,9 @@ def _comments(kind: type) -> dict[str, str]:
 
 
 def _comment_of(node: ast.AnnAssign, lines: list[str]) -> str:
-    if match := COMMENT.search(lines[(node.end_lineno or 1) - 1]):
-        return match[1]
+    for line in reversed(lines[node.lineno - 1 : node.end_lineno]):
+        if match := COMMENT.search(line):
+            return match[1]
     above = list[str]()
     for line in reversed(lines[: node.lineno - 1]):
         if not line.startswith("    # "):

@@ -58,7 +58,7 @@ class Option(NamedTuple):
         path = [*self.group.split("/")] + [self.name] * (self.group in MEASURES)
         return "".join(f"{part}." for part in path if part)
 
-    def keys(self) -> dict[str, Setting]:
+    def settings_by_key(self) -> dict[str, Setting]:
         """Return its settings by their keys on the command line."""
         return {self.prefix + setting.name: setting for setting in self.settings}
 
@@ -121,7 +121,7 @@ def describe_topics(topics: Sequence[str], options: Sequence[Option]) -> str:
 
     Args:
         topics: groups (`strategy`), options (`strategy=top_k`) or settings (`strategy.k`).
-        options: All options.
+        options: the settings of no group, then all options.
 
     Raises:
         ConfigError: For every topic that is none of these, with the nearest one.
@@ -137,7 +137,11 @@ def describe_topics(topics: Sequence[str], options: Sequence[Option]) -> str:
 
 def _topics(options: Iterable[Option]) -> list[str]:
     groups = dict.fromkeys(option.group for option in options if option.group)
-    return [*groups, *(option.title for option in options), *{key: None for option in options for key in option.keys()}]
+    return [
+        *groups,
+        *(option.title for option in options),
+        *(key for option in options for key in option.settings_by_key()),
+    ]
 
 
 def _describe(topic: str, options: Sequence[Option]) -> str:
@@ -147,12 +151,14 @@ def _describe(topic: str, options: Sequence[Option]) -> str:
             return _describe_option(option)
     if members := [option for option in options if option.group == topic]:
         return _describe_group(topic, members)
-    return _describe_settings(topic.partition("=")[0], options)
+    key, _, value = topic.partition("=")
+    is_wrong_option = value and any(option.group == key for option in options)
+    return "" if is_wrong_option else _describe_settings(key, options)
 
 
 def _describe_option(option: Option) -> str:
-    lines = [option.title, *_wrap(option.summary, "  "), *option.contents.splitlines()]
-    for key, setting in option.keys().items():
+    lines = [option.title, *_wrap(option.summary, "  "), *(f"  {line}" for line in option.contents.splitlines())]
+    for key, setting in option.settings_by_key().items():
         lines += ["", *_setting_lines(key, setting)]
     return "\n".join(lines)
 
@@ -168,12 +174,13 @@ def _describe_settings(key: str, options: Sequence[Option]) -> str:
     """Describe all settings of a key or below it, each with the options that have it."""
     owners: dict[tuple[str, Setting], list[str]] = {}
     for option in options:
-        for name, setting in option.keys().items():
+        for name, setting in option.settings_by_key().items():
             if f"{name}.".startswith(f"{key}."):
                 owners.setdefault((name, setting), []).append(option.title)
     lines = list[str]()
     for (name, setting), titles in owners.items():
-        lines += ["", *_setting_lines(name, setting), *_wrap(f"of {', '.join(titles)}", "      ")]
+        of_options = [] if titles == [options[0].title] else _wrap(f"of {', '.join(titles)}", "      ")
+        lines += ["", *_setting_lines(name, setting), *of_options]
     return "\n".join(lines[1:])
 
 
