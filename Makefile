@@ -1,6 +1,6 @@
 # Everything starts from python3 and make: `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all lint type format docs site mutants bench performance wheel lock clean
+.PHONY: help env demo test test-all lint type format docs conf site mutants bench performance wheel lock clean
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
@@ -37,6 +37,9 @@ format: env ## let ruff fix and format
 
 docs: env ## write docs/evaluation.md from the docstrings
 	$(BIN)/python scripts/docs/evaluation.py
+
+conf: env ## write into conf/ what each option is and what its settings mean
+	$(BIN)/python scripts/docs/conf.py
 
 site: env ## build the documentation site into build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f scripts/docs/mkdocs.yml

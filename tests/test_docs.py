@@ -1,4 +1,4 @@
-"""docs/evaluation.md is up to date with the docstrings, and docs/performance.md shows the results of benches."""
+"""docs/evaluation.md and conf/ are up to date with the classes, docs/performance.md shows the results of benches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from unlearn import config
+from unlearn.cli.option_help import read_options
 from unlearn.core.types import Measurement
 from unlearn.metrics.evidence import Evidence, Metric
 
@@ -35,6 +40,37 @@ def script(file: str) -> ModuleType:
 
 def test_the_page_on_evaluation_is_up_to_date(evaluation: ModuleType) -> None:
     assert evaluation.PAGE.read_text() == evaluation.page(), "run `make docs`"
+
+
+@pytest.fixture(scope="module")
+def conf() -> ModuleType:
+    return script("docs/conf.py")
+
+
+def test_the_files_of_options_are_up_to_date(conf: ModuleType) -> None:
+    outdated = [path.name for path, text in conf.updated_files().items() if path.read_text() != text]
+    assert outdated == [], "run `make conf`"
+
+
+def test_every_setting_has_a_meaning() -> None:
+    settings = {(option.title, setting) for option in read_options() for setting in option.settings}
+    assert [f"{title}: {setting.name}" for title, setting in settings if not setting.meaning] == []
+
+
+@pytest.mark.parametrize(
+    "choice", ["strategy=salun", "strategy=scrub", "strategy/recipe=gentle", "train=whitened", "logger=wandb_offline"]
+)
+def test_defaults_in_the_files_are_those_that_hydra_composes(choice: str) -> None:
+    (option,) = (option for option in read_options() if option.title == choice)
+    config.register()
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+        composed = compose("config", [choice])
+    assert len(option.settings) > 3
+    for key, setting in option.settings_by_key().items():
+        parent = OmegaConf.select(composed, key.rpartition(".")[0])
+        value = OmegaConf.to_container(parent, resolve=False)[setting.name.rpartition(".")[2]]
+        if not isinstance(value, dict):  # of a nested choice
+            assert yaml.safe_load(setting.default) == value, key
 
 
 @dataclass(frozen=True)

@@ -151,13 +151,21 @@ def test_a_grid_over_blends_shares_the_unlearned_model_and_has_one_table(
     assert "weight_noise blend=mix" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["strategy=topk"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["help", "strategy=top_k"], ["strategy=topk"]])
 def test_help_and_refusal_load_little(arguments: list[str], tmp_path: Path) -> None:
     done = fresh(*arguments, cwd=tmp_path)
-    assert done.returncode == (0 if arguments == ["--help"] else 2)
+    assert done.returncode == (2 if arguments == ["strategy=topk"] else 0)
     assert "top_k" in done.stdout + done.stderr
     assert "LOADED []" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_printed_config_names_the_chosen_options(tmp_path: Path) -> None:
+    first, second, *_ = unlearn("--cfg", "job", "strategy=top_k", cwd=tmp_path).stdout.splitlines()
+    assert first.startswith("# ")
+    assert {"strategy=top_k", "strategy/selection=top_k", "dataset=digits"} <= set(first[2:].split(", "))
+    assert second == "dataset:"
+    assert unlearn("--cfg", "job", "-p", "strategy.k", cwd=tmp_path).stdout == "0.1\n"
 
 
 def test_the_flag_for_a_grid_may_stand_anywhere() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 HELP = """\
@@ -15,6 +17,7 @@ unlearn: make a trained image classifier forget some of its training data, and m
   unlearn -m ... until=baseline                    only the stages that the cells of a grid share
   unlearn +experiment=demo                         a prepared experiment
   unlearn --cfg job strategy=top_k                 every key with its value
+  unlearn help strategy=top_k                      each setting with its meaning, default and valid values
 
 Every setting is an override: key=value. Groups and their options:
 
@@ -30,16 +33,31 @@ Results: report.json and report.html in paths.output; artifacts, built once, in 
 """
 
 
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
+
+
 def help_text() -> str:
     """Return the text of `--help`, with the groups and options in `conf/`."""
-    package = Path(__file__).resolve().parents[1]
-    conf = package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
     options: dict[str, list[str]] = {}
-    for path in sorted(conf.glob("*/**/*.yaml")):
-        group, name = path.parent.relative_to(conf), path.stem
-        if len(group.parts) > 1 and f"/schema/{group}/" not in path.read_text(encoding="utf-8"):
-            group, name = group.parent, f"{group.name}/{name}"  # options in a subfolder of their group
-        options.setdefault(str(group), []).append(name)
+    for group, name, _ in option_files(CONF):
+        options.setdefault(group, []).append(name)
     with_plus = {"experiment", "preset", "sweep"}
     lines = [f"  {'+' * (group in with_plus)}{group}: {', '.join(names)}" for group, names in options.items()]
     return HELP.format(groups="\n".join(lines))
+
+
+def option_files(conf: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield the group, the name and the file of every option in a folder like `conf/`."""
+    for path in sorted(conf.glob("*/**/*.yaml")):
+        group, name = path.parent.relative_to(conf), path.stem
+        if len(group.parts) > 1 and not _has_schema(path.parent, group):
+            group, name = group.parent, f"{group.name}/{name}"  # options in a subfolder of their group
+        yield group.as_posix(), name, path
+
+
+@cache
+def _has_schema(folder: Path, group: Path) -> bool:
+    """Whether a subfolder is a group itself: one of its options names the schema of the group."""
+    schema = f"/schema/{group.as_posix()}/"
+    return any(schema in path.read_text(encoding="utf-8") for path in folder.glob("*.yaml"))

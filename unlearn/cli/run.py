@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 # Hydra answers these flags without running a job.
 HYDRA_FLAGS = {"--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc"}
+PRINTS_JOB = re.compile(r"(?:^| )(?:--cfg|-c)[ =]job(?: |$)")
 
 
 @guard_entry_point("unlearn")
@@ -29,10 +33,22 @@ def main() -> None:
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         print(help_text(), end="")
+    elif arguments[:1] == ["help"]:
+        _print_help(arguments[1:])
     elif "--version" in arguments:
         print(f"unlearn {__version__}")
     else:
         _run(quote_paths(move_flags_first(arguments)))
+
+
+def _print_help(topics: list[str]) -> None:
+    from unlearn.cli.option_help import describe_topics, read_options
+    from unlearn.core.errors import ConfigError
+
+    try:
+        print(describe_topics(topics, read_options()) if topics else help_text().rstrip("\n"))
+    except ConfigError as error:
+        _refuse(error.problems)
 
 
 def _run(arguments: list[str]) -> None:
@@ -52,12 +68,26 @@ def _run(arguments: list[str]) -> None:
     job = update_wrapper(partial(run_job, arguments), run_job)
     hydra_main = hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)
     if HYDRA_FLAGS & {argument.partition("=")[0] for argument in arguments}:
-        hydra_main()
+        _print_config(arguments, hydra_main)
         return
     checked = _check(arguments)
     if checked.grid.multirun:
         sys.exit(_run_grid(checked, arguments, hydra_main))
     sys.exit(_run_and_catch(lambda: config.run_composed(checked.composed, job)))
+
+
+def _print_config(arguments: list[str], hydra_main: Callable[[], Any]) -> None:
+    """Let Hydra answer a flag; the whole config of a job gets a first line that names the chosen options."""
+    from unlearn import config
+
+    if not PRINTS_JOB.search(" ".join(arguments)) or {"--package", "-p"} & set(arguments):
+        hydra_main()
+        return
+    output = io.StringIO()
+    with redirect_stdout(output):
+        hydra_main()
+    choices = ", ".join(f"{group}={name}" for group, name in sorted(config.chosen_options().items()))
+    print(f"# {choices}", output.getvalue(), sep="\n", end="")
 
 
 def _check(arguments: list[str]) -> CheckedCommand:

@@ -72,10 +72,10 @@ class Slurm(Cluster):
     plugin: ClassVar[str] = "hydra_plugins.hydra_submitit_launcher"
     extra: ClassVar[str] = "slurm"
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
+    partition: str | None = None  # null: the default partition
+    account: str | None = None  # charged account; null: the user's default
+    qos: str | None = None  # quality of service; null: the default
+    constraint: str | None = None  # features that the nodes must have; null: any node
     gpus: int | None = at_least(1, None)  # per cell; used with trainer=gpu
     cpus: int = at_least(1, 1)  # per cell; trainer.threads=${cluster.cpus} makes torch use all of them
     memory: int | None = at_least(1, None)  # per cell, in GiB; null: the default of the partition

@@ -25,24 +25,24 @@ class Recipe:
     runs (arXiv 2404.00498); `multistep` multiplies it by `gamma` at each milestone.
     """
 
-    epochs: int = at_least(0, 20)
-    batch_size: int = at_least(1, 64)
+    epochs: int = at_least(0, 20)  # passes over the data
+    batch_size: int = at_least(1, 64)  # images of a step
     optimizer: str = one_of("sgd", "adam", "adamw", "muon")  # muon: matrices by Muon, all other weights by sgd
-    lr: float = positive(0.05)
+    lr: float = positive(0.05)  # peak learning rate
     momentum: float = fraction(0.9)  # sgd and muon; the first beta of adam and adamw
     nesterov: bool = False  # sgd: look ahead along the momentum
-    weight_decay: float = at_least(0, 5e-4)
+    weight_decay: float = at_least(0, 5e-4)  # L2 penalty of the optimizer
     decay_norms: bool = True  # false: biases and the weights of normalisation layers do not decay
     norm_bias_lr: float = positive(1.0)  # times lr: the rate of the biases of normalisation layers
-    schedule: str = one_of("constant", "linear", "cosine", "one_cycle", "multistep")
+    schedule: str = one_of("constant", "linear", "cosine", "one_cycle", "multistep")  # how lr changes from step to step
     milestones: list[int] = field(default_factory=list)  # epochs at which multistep multiplies lr by gamma
-    gamma: float = positive(0.1)
+    gamma: float = positive(0.1)  # multistep: the factor of lr at each milestone
     rise: float = fraction(0.23)  # one_cycle: the fraction of all steps over which lr rises
     start: float = fraction(0.2, one=True)  # one_cycle: the factor of lr at the first step
     end: float = fraction(0.07, one=True)  # one_cycle: the factor of lr after the last step
     warmup: float = at_least(0, 0.0)  # epochs over which lr rises linearly to its value; 0.5 is half an epoch
     clip: float | None = positive(None)  # largest gradient norm; null: no clipping
-    label_smoothing: float = fraction(0.0)
+    label_smoothing: float = fraction(0.0)  # part of the target that is spread evenly over all classes
     patience: int | None = at_least(1, None)  # epochs without a lower validation loss; null: never stop early
 
     def problems(self, key: str) -> Iterator[Problem]:

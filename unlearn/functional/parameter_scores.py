@@ -214,8 +214,8 @@ class Sensitivity:
       that matter more to the forget set than to the retain set rank first. An entry without a gradient on D_f scores 0.
     """
 
-    score: str = one_of("mean_gradient", "sum_absolute", "mean_square", "ratio")
-    of: str = one_of("loss", "output")
+    score: str = one_of("mean_gradient", "sum_absolute", "mean_square", "ratio")  # how samples are summed
+    of: str = one_of("loss", "output")  # what F is
     retain_samples: int | None = at_least(1, 2000)  # ratio: samples of D_r, evenly spaced; null: all
     damping: float = at_least(0, 1.0)  # ratio: towards infinity the ranking becomes that of mean_square
 

@@ -35,12 +35,12 @@ class RelearnTime(Metric):
 
     margin: float = fraction(0.01)  # below the original's accuracy, as a fraction of D_f
     steps: int = at_least(1, 500)  # largest number of steps
-    batch_size: int = at_least(1, 64)
-    optimizer: str = one_of("sgd", "adam", "adamw")
+    batch_size: int = at_least(1, 64)  # images of a step
+    optimizer: str = one_of("sgd", "adam", "adamw")  # that relearns
     lr: float = positive(0.05)  # learning rate of the original's training
     slower: float = positive(10.0)  # factor by which relearning is slower; at `lr` one step would not separate models
-    momentum: float = fraction(0.9)
-    weight_decay: float = at_least(0, 5e-4)
+    momentum: float = fraction(0.9)  # of the optimizer
+    weight_decay: float = at_least(0, 5e-4)  # of the optimizer
 
     @property
     def relearning(self) -> Relearning:

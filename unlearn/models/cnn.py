@@ -15,8 +15,8 @@ class Cnn(Model):
     """Two 3 x 3 convolutions, pooling to about 4 x 4, one hidden layer (our choice); no batch normalisation."""
 
     width: int = at_least(1, 16)  # channels of the first convolution; the second has twice as many
-    hidden: int = at_least(1, 64)
-    dropout: float = fraction(0.0)
+    hidden: int = at_least(1, 64)  # units of the hidden layer
+    dropout: float = fraction(0.0)  # probability that a hidden unit is dropped
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         channels, height, width = shape

@@ -16,9 +16,9 @@ from unlearn.models.base import Model
 class Mlp(Model):
     """`depth` hidden layers of `hidden` units with ReLU."""
 
-    hidden: int = at_least(1, 256)
-    depth: int = at_least(1, 2)
-    dropout: float = fraction(0.0)
+    hidden: int = at_least(1, 256)  # units of a hidden layer
+    depth: int = at_least(1, 2)  # number of hidden layers
+    dropout: float = fraction(0.0)  # probability that a hidden unit is dropped
 
     def net(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
         widths = [math.prod(shape), *[self.hidden] * self.depth]

@@ -28,7 +28,7 @@ class PythonModel(Model):
     """
 
     factory: str = ""  # package.module:function, installed or in the current directory
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the function
 
     def problems(self, key: str) -> Iterator[Problem | str]:
         """Report a function that cannot be imported, and arguments that a key cannot hold."""

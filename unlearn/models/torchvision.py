@@ -27,7 +27,7 @@ class Torchvision(Model):
     the published one: for small images see `model=resnet18`.
     """
 
-    name: str = "resnet18"
+    name: str = "resnet18"  # one of `torchvision.models.list_models()`
     weights: str | None = None  # DEFAULT, or the name of published weights of the model; null: random weights
 
     def problems(self, key: str) -> Iterator[Problem]:

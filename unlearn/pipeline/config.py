@@ -21,17 +21,17 @@ END, BASELINE = "end", "baseline"  # values of `until`
 class Seeds:
     """The seed of each kind of random draw; each defaults to `seed`."""
 
-    split: int = at_least(0, 0)
-    train: int = at_least(0, 0)
-    unlearn: int = at_least(0, 0)
-    evaluate: int = at_least(0, 0)
+    split: int = at_least(0, 0)  # of validation, holdout and the forget set
+    train: int = at_least(0, 0)  # of the original
+    unlearn: int = at_least(0, 0)  # of the strategy
+    evaluate: int = at_least(0, 0)  # of metrics and attacks
 
 
 @dataclass(frozen=True)
 class Baseline:
     """Training seeds of the retrained models. Two or more give the noise floor; an empty list means no baseline."""
 
-    seeds: list[int] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)  # one retrained model each
 
     def problems(self, key: str) -> Iterator[Problem]:
         """Report seeds that are listed twice."""
@@ -43,9 +43,9 @@ class Baseline:
 class Paths:
     """Folders of the run; no result depends on them."""
 
-    store: str = "artifacts"
-    output: str = "outputs"
-    data: str = "data"
+    store: str = "artifacts"  # artifacts, shared by all runs
+    output: str = "outputs"  # of this run: report and logs
+    data: str = "data"  # where data sets lie
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ class Page:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All settings of a run. A field of type Any holds the option that was chosen in its config group."""
+    """Settings of a run.
+
+    A field of type Any holds the option that was chosen in its config group.
+    """
 
     dataset: Any = MISSING
     forget: Any = MISSING
@@ -78,7 +81,7 @@ class RunConfig:
     metrics: dict[str, Any] = field(default_factory=dict)
     attacks: dict[str, Any] = field(default_factory=dict)
     seeds: Seeds = field(default_factory=Seeds)
-    seed: int = at_least(0, 0)
+    seed: int = at_least(0, 0)  # the default of all `seeds`
     trainer: Any = MISSING
     logger: Any = MISSING
     cluster: Any = MISSING

@@ -22,7 +22,7 @@ class Finetune(Repair):
     ranks among the first `k` may change; all others end bit-identical.
     """
 
-    selection: Selection = field(default_factory=All)
+    selection: Selection = field(default_factory=All)  # which weights may change
     k: float | int = fraction_or_count(1.0)  # of the eligible weights, those that may change
 
     def needs(self) -> tuple[Need, ...]:

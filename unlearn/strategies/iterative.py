@@ -20,7 +20,7 @@ from unlearn.strategies.selection import All, Selection, check_trainable, fracti
 class Iterative(Strategy, ABC):
     """Fine-tunes by a recipe, until its epochs or its budget end."""
 
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6))
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6))  # of the fine-tuning
     budget: Budget = field(default_factory=Budget)
 
 
@@ -32,7 +32,7 @@ class Objective(Iterative, ABC):
     objective: SalUn's mask is `selection=saliency` with k = 0.5.
     """
 
-    selection: Selection = field(default_factory=All)
+    selection: Selection = field(default_factory=All)  # which weights may change
     k: float | int = fraction_or_count(1.0)  # of the eligible weights, those that may change
 
     def needs(self) -> tuple[Need, ...]:

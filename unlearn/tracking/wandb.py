@@ -51,9 +51,9 @@ class Wandb(Logger):
     a run.
     """
 
-    project: str = "unlearn"
+    project: str = "unlearn"  # name of the project
     entity: str | None = None  # null: the account's own
-    mode: str = one_of("online", "offline", "disabled")
+    mode: str = one_of("online", "offline", "disabled")  # offline: `wandb sync` uploads the run later
     records: bool | None = None  # send images, predictions and names of records; null: those of public data sets only
     patience: float = positive(60.0)  # seconds to wait for the server at either end of a run
 

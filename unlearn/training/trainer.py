@@ -52,7 +52,7 @@ class TrainerSettings:
     (measured on the MNIST CNN, with oneDNN restricted to AVX2).
     """
 
-    accelerator: str = one_of("auto", "cpu", "gpu")
+    accelerator: str = one_of("auto", "cpu", "gpu")  # auto: a GPU if there is one
     deterministic: bool = True  # refuse operations that are not repeatable bit for bit
     precision: str = one_of("32", "bf16-mixed", "16-mixed")  # 16-mixed scales the loss and needs a CUDA device
     tf32: bool = False  # on a GPU, train and unlearn in float32 with 10 bits of mantissa: faster

@@ -33,7 +33,7 @@ class ImageFolder(UserDataset):
     them are in `<class>/<subclass>/`, `forget=subclass` picks one of those folders.
     """
 
-    root: str = runtime("data")
+    root: str = runtime("data")  # folder of the images
     train: str | None = runtime(None)  # folder of the training part, in `root`; null: train, or a flat root itself
     test: str | None = runtime(None)  # folder of the test part; null: test, or val, or a part drawn from a flat root
     val: str | None = runtime(None)  # folder of a validation split; null: validation is drawn from train

@@ -36,10 +36,11 @@ class UserDataset(Dataset):
     batch. Both give the same bytes.
     """
 
+    # height and width of the images that the model gets
     size_px: int = checked(32, f"an integer from 4 to {MAX_SIDE:,}", lambda v: 4 <= v <= MAX_SIDE)
-    channels: int = checked(3, "1 (grey) or 3 (colour)", lambda v: v in (1, 3))
+    channels: int = checked(3, "1 (grey) or 3 (colour)", lambda v: v in (1, 3))  # of these images
     mean: list[float] | None = None  # per channel, of pixels in [0, 1]; null: ImageNet's (of its mean if grey)
-    std: list[float] | None = None
+    std: list[float] | None = None  # per channel; null: ImageNet's
     memory_limit: int = runtime(at_least(0, 4096))  # MiB of decoded images; a larger data set is streamed
     workers: int = runtime(at_least(0, 2))  # processes that decode
 

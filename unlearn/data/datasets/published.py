@@ -133,7 +133,7 @@ class Cifar100(Published):
     test_size = 10_000
     normalisation = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 
-    labels: str = one_of("fine", "coarse")
+    labels: str = one_of("fine", "coarse")  # the 100 classes, or the 20 superclasses
     crop_padding: int = at_least(0, 4)
     flip: bool = True
 

@@ -37,7 +37,7 @@ class PythonDataset(UserDataset):
     """
 
     factory: str = ""  # package.module:function, installed or in the current directory
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the function
 
     @property
     def classes(self) -> int:

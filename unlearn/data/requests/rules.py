@@ -72,6 +72,7 @@ class ClassWise(Forget):
 
     whole_class = True
 
+    # the class to forget
     class_index: int | str = checked(0, "a class: a number >= 0, or a name", lambda v: isinstance(v, str) or v >= 0)
 
     def resolved(self, dataset: Dataset) -> ClassWise:
