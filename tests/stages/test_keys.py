@@ -467,7 +467,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
 
     def make(**sources: str) -> str:
         forget()
-        monkeypatch.setattr(keys, "_read_source", {f"unlearn.{name}": text for name, text in sources.items()}.__getitem__)
+        monkeypatch.setattr(
+            keys, "_read_source", {f"unlearn.{name}": text for name, text in sources.items()}.__getitem__
+        )
         return code_hash("unlearn.a")
 
     yield make

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override
 from unlearn.config.clusters import check_installed
 from unlearn.config.own_options import GLOBAL_GROUPS, describe_problems
 from unlearn.config.schema import CONF, GROUPS
+from unlearn.config.user_supplied import plugin_options
 from unlearn.core.errors import Problem, nearest
 
 TOP_GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
@@ -44,7 +45,8 @@ class OptionFolders:
         """Whether a group has such an option, perhaps in a subfolder; a subfolder with a schema is a group itself."""
         subfolder, _, option = name.rpartition("/")
         inner = f"{group}/{subfolder}".rstrip("/")
-        return option in self.options(inner) and not (subfolder and inner in GROUPS)
+        is_known = option in self.options(inner) or option in plugin_options(inner)
+        return is_known and not (subfolder and inner in GROUPS)
 
     def check_choice(self, override: Override) -> Iterator[str]:
         """Yield what is wrong with an override that chooses an option of a group."""
@@ -63,7 +65,7 @@ class OptionFolders:
 
     def _check_option(self, group: str, name: str) -> Iterator[str]:
         if not self.has_option(group, name):
-            known = self.options(group)
+            known = [*self.options(group), *plugin_options(group)]
             hint = self._suggest_other_suffix(group, name) or nearest(name, known)
             yield str(Problem(group, f"one of {', '.join(known)}{hint}", name))
         elif group == "cluster":

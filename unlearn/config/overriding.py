@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from unlearn.config.override_parser import PATHS
-from unlearn.config.schema import ARGUMENTS, GROUPS
+from unlearn.config.schema import GROUPS
+from unlearn.config.structured import ARGUMENTS
 from unlearn.config.suggestions import suggest_key
 from unlearn.core.errors import first_line
 
@@ -42,7 +43,7 @@ def apply_override(
         group_names: Returns the names of all groups; called only to suggest a name.
     """
     key = override.key_or_group
-    takes_any_name = key.rpartition(".")[0].endswith(f".{ARGUMENTS}")
+    takes_any_name = f".{ARGUMENTS}." in key
     if key not in known and not takes_any_name:
         suggestion = suggest_key(key, known, group_names(), GROUPS)
         yield f"{key}: expected a key of the config{suggestion}, got {override.input_line!r}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,14 +14,16 @@ from typing import Any
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.config.clusters import Cluster, resolve_processes
 from unlearn.config.interpolations import check_interpolations
 from unlearn.config.objective import check_objective
 from unlearn.config.override_parser import PATHS
-from unlearn.config.units import StrictBoolean, check_units
+from unlearn.config.structured import make_mergeable
+from unlearn.config.units import check_units
+from unlearn.config.user_supplied import PYTHON, USER_GROUPS, UserSupplied, build_user_supplied, plugin_options
 from unlearn.core.errors import ConfigError, Problem, first_line
 from unlearn.core.plugins import find_option
 from unlearn.core.recipe import Recipe
@@ -69,7 +70,6 @@ GROUPS: dict[str, tuple[str, type]] = {
 }
 VARIABLES = {"paths.store": "UNLEARN_STORE", "paths.data": "UNLEARN_DATA"}  # which conf/paths reads
 MEASURES = ("metrics", "attacks")
-ARGUMENTS = "arguments"  # of a user-supplied function: it may have any names
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"  # in a wheel; in the repository
 
@@ -85,12 +85,42 @@ class LazySchemas(dict[str, Any]):
         self.group, self.package, self.base = group, package, base
 
     def __missing__(self, file: str) -> ConfigNode:
-        kind = find_option(self.package, self.base, file.removesuffix(".yaml"))
+        name = file.removesuffix(".yaml")
+        group = self.group.removeprefix("schema/")
+        is_user_supplied = name == PYTHON and group in USER_GROUPS
+        kind = UserSupplied if is_user_supplied else find_option(self.package, self.base, name)
         if kind is None:
             raise KeyError(file)
-        schema = _make_mergeable(OmegaConf.structured(kind))
+        schema = make_mergeable(OmegaConf.structured(kind))
         self[file] = node = ConfigNode(file, schema, self.group, package=None, provider=None)
         return node
+
+    def __contains__(self, file: object) -> bool:
+        try:
+            return self[str(file)] is not None
+        except KeyError:
+            return False
+
+
+class PluginOptions(dict[str, Any]):
+    """The options of a group that installed packages add, by file name, as Hydra's store holds them.
+
+    Hydra asks for one only if `conf/` has no such file.
+    """
+
+    def __init__(self, group: str) -> None:
+        super().__init__()
+        self.group = group
+
+    def __missing__(self, file: str) -> ConfigNode:
+        name = file.removesuffix(".yaml")
+        kind = plugin_options(self.group).get(name) if name != file else None
+        if kind is None:
+            raise KeyError(file)
+        settings = make_mergeable(OmegaConf.structured(kind))
+        node = settings if self.group == "strategy" else OmegaConf.create({name: settings})
+        self[file] = config = ConfigNode(file, node, self.group, package=None, provider=None)
+        return config
 
     def __contains__(self, file: object) -> bool:
         try:
@@ -117,35 +147,11 @@ def register() -> None:
     # For each of its caches, Hydra copies its sources and with them the whole store, which is half of the time that
     # composing takes. Sharing the store is safe: what Hydra loads from it is a copy.
     store.__deepcopy__ = lambda memo: store  # type: ignore[attr-defined]
+    for group in USER_GROUPS:
+        store.repo[group] = PluginOptions(group)
     for group, (package, base) in GROUPS.items():  # a group comes before its subgroups
         *above, last = path = ["schema", *group.split("/")] if group else ["schema"]
         reduce(getitem, above, store.repo)[last] = LazySchemas("/".join(path), package, base)
-
-
-def _make_mergeable(node: Any) -> Any:
-    """Remove the read-only flags that frozen dataclasses bring, so that Hydra can merge into a schema.
-
-    `ARGUMENTS` takes new keys. A field of an abstract type becomes missing: its own config group sets it, and an option
-    could not replace a default here.
-    """
-    if not isinstance(node, DictConfig):
-        return node
-    OmegaConf.set_readonly(node, None)
-    for name in node:
-        child = node._get_node(name)
-        if isinstance(child, BooleanNode):
-            content: Any = node._content
-            content[name] = StrictBoolean.copy_of(child)
-        if not isinstance(child, Container):
-            continue
-        OmegaConf.set_readonly(child, None)
-        if name == ARGUMENTS:
-            OmegaConf.set_struct(child, False)
-        if inspect.isabstract(child._metadata.ref_type):
-            node[name] = MISSING
-        else:
-            _make_mergeable(child)
-    return node
 
 
 def instantiate(composed: DictConfig) -> RunConfig:
@@ -169,8 +175,9 @@ def instantiate(composed: DictConfig) -> RunConfig:
         config = _to_object(composed, missing)
     except OmegaConfBaseException as error:
         raise ConfigError([*problems, first_line(error)]) from error
-    config = add_history(config)
-    problems += [*validate(config), *check_units(config), *check_metrics(config), *check_objective(config)]
+    config, user_problems = build_user_supplied(add_history(config))
+    problems += [*user_problems, *validate(config), *check_units(config)]
+    problems += [*check_metrics(config), *check_objective(config)]
     if not problems:  # combinations of values mean something only if each value does
         problems += check_config(config)
     if problems:
@@ -211,7 +218,7 @@ def _check_measures(composed: DictConfig) -> Iterator[Problem]:
 
 
 def _is_metric(kind: type | None) -> bool:
-    return kind is not None and issubclass(kind, Metric)
+    return kind is not None and issubclass(kind, Metric | UserSupplied)
 
 
 def _is_disabled(value: object) -> bool:

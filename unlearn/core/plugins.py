@@ -13,6 +13,10 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from unlearn.core.errors import ConfigError, format_error
+
+ENTRY_POINTS = "unlearn.plugins"  # the group of entry points that name modules with options
+
 
 def find_options(package: ModuleType | str, base: type) -> dict[str, type]:
     """Find the concrete subclasses of `base` in all modules of a package, or in one module.
@@ -46,6 +50,25 @@ def find_option(package: str, base: type, name: str) -> type | None:
             if option_name(kind) == name and _is_final(kind):
                 return kind
     return None
+
+
+@cache
+def find_plugins(base: type) -> dict[str, type]:
+    """Find the concrete subclasses of `base` in the modules that installed packages name under `unlearn.plugins`.
+
+    Raises:
+        ConfigError: such a module cannot be imported.
+    """
+    from importlib.metadata import entry_points  # slow to import
+
+    options: dict[str, type] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            options |= find_options(entry.value, base)
+        except Exception as error:  # the module of another package may raise anything
+            expected = f"a module that can be imported for the entry point {entry.name} of {ENTRY_POINTS}"
+            raise ConfigError([f"{entry.value}: expected {expected}, got {format_error(error)}"]) from error
+    return options
 
 
 def describe_options(package: ModuleType | str, base: type) -> dict[str, str]:

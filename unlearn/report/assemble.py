@@ -21,6 +21,7 @@ from unlearn.report.notes import general_notes, hardware_note, selection_note
 from unlearn.report.paired import SampleEvidence, collect_evidence, paired_differences
 from unlearn.report.ranked import roc_curves
 from unlearn.report.requests import count_requests
+from unlearn.report.user_metrics import describe_user_metrics
 from unlearn.report.verdict import verdict
 from unlearn.stages.base import BuildContext, Stage, inputs
 from unlearn.stages.blend import Blended
@@ -43,6 +44,8 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         config: its resolved config as plain JSON.
         choices: name of the selected option of each group.
     """
+    if choices.get("strategy") == "python":
+        choices = choices | {"strategy": option_name(type(outcome.plan.unlearned.strategy))}
     evidence = collect_evidence(outcome)
     figures = _figures(outcome, config, evidence)
     edited = outcome.context.get(outcome.plan.unlearned).json("edited.json")
@@ -61,6 +64,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         "chance": _chance_accuracy(outcome),
         **moved_by(outcome),
         "attacks": describe_attacks(outcome),
+        **describe_user_metrics(outcome),
         "curves": _roc_curves(evidence),
         "confidence": _confidence_histograms(outcome),
         "artifacts": _artifacts(outcome),

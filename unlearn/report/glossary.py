@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from unlearn.attacks.base import Attack
@@ -59,12 +59,15 @@ def define(metric: str) -> str:
     return ""
 
 
-def glossary(names: dict[str, str], words: Iterable[str] = WORDS) -> dict[str, str]:
+def glossary(
+    names: dict[str, str], words: Iterable[str] = WORDS, define: Callable[[str], str] = define
+) -> dict[str, str]:
     """Definitions by the name that a table shows, general words first.
 
     Args:
         names: metrics and the names they are shown by.
         words: entries of `WORDS` to include.
+        define: returns the definition of a metric, or an empty text.
     """
     metrics = {name.strip(): meaning for metric, name in names.items() if (meaning := define(metric))}
     return {word: WORDS[word] for word in words} | metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from unlearn.report.charts.generator import caption, training_charts
 from unlearn.report.charts.roc_curves import roc_charts
 from unlearn.report.charts.theme import COLOURS
 from unlearn.report.charts.timings import timing_chart
-from unlearn.report.glossary import WORDS, define, glossary
+from unlearn.report.glossary import WORDS, glossary
 from unlearn.report.inversion import Recovery
 from unlearn.report.notes import place
 from unlearn.report.pictures import Examples
 from unlearn.report.table import COLUMNS, cell, footer, rows
+from unlearn.report.user_metrics import meaning
 from unlearn.report.verdict import verdict
 
 Report = dict[str, Any]
@@ -70,7 +71,7 @@ def render(report: Report, examples: Examples, recovery: Recovery | None = None)
         columns=list(COLUMNS.values()),
         words=WORDS | {"floor": WORDS["noise floor"]},
         rows=list(table(report, footnotes)),
-        glossary=glossary({metric: name for metric, name, _ in rows(report)}),
+        glossary=glossary({metric: name for metric, name, _ in rows(report)}, define=partial(meaning, report)),
         footnotes=footnotes,
         footer=[line for line in footer(report) if line not in notes],
         accuracies=accuracy_chart(report),
@@ -131,7 +132,7 @@ def table(report: Report, footnotes: dict[str, int]) -> Iterator[Row]:
         keys = [f"{column}/{metric}" for column in COLUMNS]
         cells = tuple(_cell(report, key, text, footnotes) for key, text in zip(keys, texts, strict=True))
         n = report["statistics"].get(keys[0], {}).get("n")
-        yield Row(name.strip(), define(metric), name.startswith(" "), cells, n)
+        yield Row(name.strip(), meaning(report, metric), name.startswith(" "), cells, n)
 
 
 def _cell(report: Report, key: str, text: str, footnotes: dict[str, int]) -> Cell:

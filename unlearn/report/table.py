@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from unlearn.core.progress import escape_control
 from unlearn.report.copies import describe_copies
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
+from unlearn.report.user_metrics import titles
 from unlearn.report.verdict import verdict
 
 ROWS = {
@@ -97,7 +98,7 @@ def show(report: dict[str, Any], stream: TextIO) -> None:
     for title in COLUMNS.values():
         table.add_column(title, justify="right", no_wrap=True)
     for _, name, cells in rows(report):
-        table.add_row(name, *cells)
+        table.add_row(Text(escape_control(name)), *cells)
     console = Console(file=stream, highlight=False, width=None if stream.isatty() else 80)
     for note in NOTES:
         if note in report["notes"]:
@@ -125,7 +126,7 @@ def line(report: dict[str, Any]) -> str:
 def rows(report: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
     """Yield metric, name and cells of every row that is not empty."""
     forget = [cell(report, column, "forget_accuracy") for column in COLUMNS]
-    for metric, name in renamed(ROWS, measured(report)).items():
+    for metric, name in renamed(ROWS | titles(report), measured(report)).items():
         cells = [cell(report, column, metric) for column in COLUMNS]
         is_repeated = metric == "perturbed_forget_accuracy" and cells == forget  # with SPD-GAN's marker
         if any(cells) and not is_repeated:

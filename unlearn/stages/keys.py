@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from unlearn.core.user_code import iter_statements, parse_without_docstrings
+from unlearn.core.user_code import iter_statements, parse_without_docstrings, source_hash
 
 # Modules left out of code hashes: shared types and helpers that determine no result by themselves, and code whose
 # changes are covered by the `version` of a stage.
@@ -54,8 +54,7 @@ def canonicalize(value: Any) -> Any:
         return {"stage": value.key}
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        code = {} if kind.__module__.startswith(NOT_HASHED) else {"code": code_hash(kind.__module__)}
-        return {"class": kind.__qualname__} | code | canonicalize_fields(value)
+        return {"class": kind.__qualname__} | _code_entries(kind) | canonicalize_fields(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -65,6 +64,16 @@ def canonicalize(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"no canonical form for {value!r}")
+
+
+def _code_entries(kind: type) -> dict[str, str]:
+    """Return the hash of a class's code; for a class of another package also one of the local modules it imports."""
+    module = kind.__module__
+    if module.startswith(NOT_HASHED):
+        return {}
+    code = {"code": code_hash(module)}
+    is_ours = module.partition(".")[0] == "unlearn"
+    return code if is_ours else code | {"source": source_hash(f"{module}:{kind.__name__}", "factory")}
 
 
 def canonicalize_fields(value: Any) -> dict[str, Any]:

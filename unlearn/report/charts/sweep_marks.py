@@ -10,6 +10,7 @@ from unlearn.report.retained import renamed
 from unlearn.report.sweep.compare import GAP
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread
 from unlearn.report.table import ROWS
+from unlearn.report.user_metrics import titles
 
 REFERENCES = ("original", "retrained")  # drawn with the strategies, on the same scales
 TIMES = ("seconds", "speedup")
@@ -57,7 +58,7 @@ def measures(group: ComparisonGroup) -> Iterator[Measure]:
     """The average gap and every metric that has a value."""
     if group.has(GAP):
         yield Measure("average gap", GAP, GAP)
-    for metric, name in renamed(ROWS, lambda name: group.has(f"unlearned/{name}")).items():
+    for metric, name in renamed(ROWS | titles(group.user_metrics), lambda name: group.has(f"unlearned/{name}")).items():
         key = f"unlearned/{metric}"
         if metric != "unlearning_accuracy" and group.has(key) and (metric not in TIMES or group.is_timed):
             yield Measure(name.strip(), key, metric)

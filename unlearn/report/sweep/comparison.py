@@ -24,6 +24,7 @@ from unlearn.report.sweep.settings import (
     row_settings,
     shorten_keys,
 )
+from unlearn.report.user_metrics import KEY as USER_METRICS
 
 TIMES = ("/seconds", "/speedup")
 
@@ -109,6 +110,12 @@ class ComparisonGroup:
     def cells(self) -> tuple[Cell, ...]:
         """The runs of all rows."""
         return tuple(cell for row in self.rows for cell in row.cells)
+
+    @cached_property
+    def user_metrics(self) -> dict[str, Any]:
+        """The descriptions of measurements by user-supplied metrics, as in a report."""
+        entries = {name: entry for cell in self.cells for name, entry in cell.report.get(USER_METRICS, {}).items()}
+        return {USER_METRICS: entries}
 
     @cached_property
     def originals(self) -> Row:

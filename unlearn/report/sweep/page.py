@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from unlearn.report.charts.parameter import numeric_settings, parameter_charts
 from unlearn.report.charts.sweep_marks import Figure, Marks
 from unlearn.report.charts.time_cost import time_chart
 from unlearn.report.charts.tradeoff import tradeoff_charts
-from unlearn.report.glossary import define, glossary
+from unlearn.report.glossary import glossary
 from unlearn.report.page import template
 from unlearn.report.phrases import join_words
 from unlearn.report.retained import renamed
@@ -25,6 +26,7 @@ from unlearn.report.sweep.spreadsheet import report_link
 from unlearn.report.sweep.tables import COLUMNS, footer, has_metric, measured_columns
 from unlearn.report.sweep.verdict import verdict
 from unlearn.report.table import ROWS
+from unlearn.report.user_metrics import meaning, titles
 
 FIRST = (
     "forget_accuracy",
@@ -127,8 +129,10 @@ def _part(group: ComparisonGroup, number: int, into: Path) -> Part:
     ranking = rank(group.rows)
     present = [*measured_columns(group), *([GAP] if group.has(GAP) else [])]
     first = [metric for metric in FIRST if metric in present]
-    more = [metric for metric in ROWS if metric not in first and group.has(f"unlearned/{metric}")]
-    names = renamed(NAMES, has_metric(group))
+    own = titles(group.user_metrics)
+    more = [metric for metric in ROWS | own if metric not in first and group.has(f"unlearned/{metric}")]
+    names = renamed(NAMES | own, has_metric(group))
+    define = partial(meaning, group.user_metrics)
     return Part(
         f"scenario-{number}",
         group.title,
@@ -139,7 +143,7 @@ def _part(group: ComparisonGroup, number: int, into: Path) -> Part:
         tuple(_lines(group, marks, ranking, first)),
         {names[metric]: define(metric) for metric in more},
         tuple(_lines(group, marks, ranking, more)) if more else (),
-        glossary({metric: names[metric] for metric in (*first, *more)}),
+        glossary({metric: names[metric] for metric in (*first, *more)}, define=define),
         tuple(_reasons(group, list(dict.fromkeys(present + more)))),
         marks.strategies,
         tuple(tradeoff_charts(group, marks)),

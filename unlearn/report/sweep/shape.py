@@ -58,6 +58,10 @@ def _are_seeds(seeds: dict[str, Any]) -> bool:
     return isinstance(baseline, list) and all(type(seed) is int for seed in (*single, *baseline))
 
 
+def _is_description(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("title")) and _is_text(value.get("meaning"))
+
+
 def _is_artifact(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("key"), str)
 
@@ -88,6 +92,9 @@ def find_faults(report: Mapping[str, Any]) -> Iterator[str]:
         wrong = next((name for name, value in entries.items() if not accepts(value)), None)
         if wrong is not None:
             yield f"{part}.{escape_control(wrong)}: expected {expected}, got {_shorten(entries[wrong])}"
+    user_metrics = report.get("user_metrics", {})
+    if not isinstance(user_metrics, dict) or not all(map(_is_description, user_metrics.values())):
+        yield f"user_metrics: expected texts title and meaning by metric, got {_shorten(user_metrics)}"
     if isinstance(report["seeds"], dict) and not _are_seeds(report["seeds"]):
         yield "seeds: expected integers, and a list of integers for baseline, got other values"
     yield from _find_verdict_faults(report.get("verdict", {}))

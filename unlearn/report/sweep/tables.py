@@ -12,6 +12,7 @@ from unlearn.report.sweep.compare import FLOOR, GAP, Ranking, format_spread, ran
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread, format_seeds
 from unlearn.report.sweep.read import Cell, SweepReports
 from unlearn.report.sweep.verdict import count_verdicts, describe_grading, verdict
+from unlearn.report.user_metrics import titles
 
 COLUMNS = {
     "forget_accuracy": "forget",
@@ -73,10 +74,10 @@ def _group_as_markdown(group: ComparisonGroup, has_title: bool) -> Iterator[str]
 def _markdown_table(group: ComparisonGroup, ranking: Ranking) -> Iterator[str]:
     metrics = measured_columns(group)
     is_ranked = group.has(GAP)
-    names = renamed(COLUMNS, has_metric(group))
-    titles = [names[metric] for metric in metrics] + ["average gap", "noise floor", "verdicts"] * is_ranked
-    yield f"| | n | {' | '.join(titles)} |"
-    yield "|---" * (len(titles) + 2) + "|"
+    names = renamed(_columns(group), has_metric(group))
+    headings = [names[metric] for metric in metrics] + ["average gap", "noise floor", "verdicts"] * is_ranked
+    yield f"| | n | {' | '.join(map(_escape, headings))} |"
+    yield "|---" * (len(headings) + 2) + "|"
     for role, row in (("original", group.originals), ("retrained", group.retrained)):
         if any(row.spread(f"{role}/{metric}") for metric in metrics):
             gaps = _reference_gaps(group, role) if is_ranked else []
@@ -111,9 +112,14 @@ def has_metric(group: ComparisonGroup) -> Callable[[str], bool]:
     return lambda metric: group.has(f"unlearned/{metric}")
 
 
+def _columns(group: ComparisonGroup) -> dict[str, str]:
+    """Return the titles of all columns by metric, those of user-supplied metrics last."""
+    return COLUMNS | titles(group.user_metrics)
+
+
 def measured_columns(group: ComparisonGroup) -> list[str]:
-    """Return the metrics of `COLUMNS` that have a value."""
-    return [metric for metric in COLUMNS if group.has(f"unlearned/{metric}")]
+    """Return the metrics of the columns that have a value."""
+    return [metric for metric in _columns(group) if group.has(f"unlearned/{metric}")]
 
 
 def footer(group: ComparisonGroup) -> str:
@@ -158,8 +164,9 @@ def _terminal_table(group: ComparisonGroup, ranking: Ranking, width: int) -> Any
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    narrow, names = graded(NARROW, has_metric(group)), renamed(COLUMNS, has_metric(group))
+    narrow, names = graded(NARROW, has_metric(group)), renamed(_columns(group), has_metric(group))
     wider = [metric for needed, metrics in WIDER.items() if width >= needed for metric in metrics]
+    wider += titles(group.user_metrics) if width >= min(WIDER) else ()
     metrics = [metric for metric in dict.fromkeys([*narrow, *wider]) if metric in measured_columns(group)]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", overflow="fold")
