@@ -96,9 +96,7 @@ def check(*overrides: str, multirun: bool = False) -> list[RunConfig]:
     return preflight(CommandLine(["baseline=none", "metrics=without_baseline", *overrides], multirun, None)).configs
 
 
-def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(
-    write: Write, run: Run, tmp_path: Path
-) -> None:
+def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(write: Write, run: Run, tmp_path: Path) -> None:
     """The example of docs/extending.md."""
     name = write(SOURCE)
     finished = run(
@@ -110,6 +108,9 @@ def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(
         f"metrics.python.factory={name}:Certainty",
         "spd_gan=off",
         "baseline.seeds=[0]",
+        "attacks=none",
+        "dataset.limit=150",
+        "train.epochs=1",
     )
     choices = {"strategy": "python", "metrics": "[accuracy,python]", "dataset": "digits"}
     report = assemble(finished.outcome, config.to_plain_dict(finished.composed), choices)
@@ -139,7 +140,7 @@ def test_settings_of_the_class_are_set_and_swept_by_arguments(write: Write) -> N
     words += ["strategy.arguments.k=0.5"]
     settings = [option.strategy for option in check(*words, multirun=True)]
     assert [strategy.recipe.epochs for strategy in settings] == [2, 3]
-    assert {type(strategy.selection).__name__ for strategy in settings} == {"SaliencySelection"}
+    assert {type(strategy.selection).__name__ for strategy in settings} == {"Saliency"}
 
 
 def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) -> None:
@@ -155,20 +156,29 @@ def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("strategy.factory=NAME:Negate strategy.arguments.part=7", "arguments.part: expected a fraction in [0, 1), got 7"),
+        (
+            "strategy.factory=NAME:Negate strategy.arguments.part=7",
+            "arguments.part: expected a fraction in [0, 1), got 7",
+        ),
         ("strategy.factory=NAME:Negate strategy.arguments.prat=0.1", "a setting of Negate (nearest: part), got 0.1"),
         ("strategy.factory=NAME:Negate strategy.arguments.part=many", "'many'"),
-        ("strategy.factory=NAME:Slow strategy.arguments.selection=most", "strategy.arguments.selection: expected one of"),
+        (
+            "strategy.factory=NAME:Slow strategy.arguments.selection=most",
+            "strategy.arguments.selection: expected one of",
+        ),
         ("strategy.factory=NAME:Slow strategy.arguments.recipe.epoch=1", "epoch"),
         ("strategy.factory=NAME:Certainty", "expected a Strategy class, or a function that returns a Strategy"),
-        ("strategy.factory=NAME:three", "(it returned a int)"),
+        ("strategy.factory=NAME:three", "(it returned int)"),
         ("strategy.factory=NAME:fails", "KeyError: 'a'"),
         ("strategy.factory=NAME:Bare", "a class under @dataclass(frozen=True)"),
         ("strategy.factory=NAME:Stateful", "with hidden among its fields"),
         ("strategy.factory=NAME:Negtae", "(nearest: Negate)"),
         ("", "strategy.factory: expected package.module:function"),
         ("strategy.factory=NAME:Negate metrics=python metrics.python.factory=NAME:Abstract", "that defines measure"),
-        ("strategy.factory=NAME:Negate attacks=python attacks.python.factory=NAME:Certainty", "expected a Attack class"),
+        (
+            "strategy.factory=NAME:Negate attacks=python attacks.python.factory=NAME:Certainty",
+            "expected an Attack class",
+        ),
     ],
 )
 def test_refusals(write: Write, words: str, message: str) -> None:

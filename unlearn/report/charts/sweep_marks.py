@@ -9,8 +9,8 @@ from unlearn.report.charts.theme import SHAPES, STRATEGIES, Spec, clip, colour, 
 from unlearn.report.retained import renamed
 from unlearn.report.sweep.compare import GAP
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread
-from unlearn.report.user_metrics import titles
 from unlearn.report.table import ROWS
+from unlearn.report.user_metrics import titles
 
 REFERENCES = ("original", "retrained")  # drawn with the strategies, on the same scales
 TIMES = ("seconds", "speedup")
