@@ -38,6 +38,9 @@ EXTRA = {
     ("dataset", "python"): ["dataset.factory=own_data:digits"],
     ("baseline", "none"): ["metrics=without_baseline"],
     ("model", "python"): ["model.factory=own_net:build"],
+    ("strategy", "python"): ["strategy.factory=unlearn.strategies.identity:Identity"],
+    ("metrics", "python"): ["metrics.python.factory=unlearn.metrics.loss:Loss"],
+    ("attacks", "python"): ["attacks.python.factory=unlearn.attacks.logistic:Logistic"],
 }
 PUBLISHED = {  # epochs and learning rate
     "boundary_shrink": (10, 0.01),

@@ -108,6 +108,9 @@ def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(write: Wr
         f"metrics.python.factory={name}:Certainty",
         "spd_gan=off",
         "baseline.seeds=[0]",
+        "attacks=none",
+        "dataset.limit=150",
+        "train.epochs=1",
     )
     choices = {"strategy": "python", "metrics": "[accuracy,python]", "dataset": "digits"}
     report = assemble(finished.outcome, config.to_plain_dict(finished.composed), choices)
@@ -137,7 +140,7 @@ def test_settings_of_the_class_are_set_and_swept_by_arguments(write: Write) -> N
     words += ["strategy.arguments.k=0.5"]
     settings = [option.strategy for option in check(*words, multirun=True)]
     assert [strategy.recipe.epochs for strategy in settings] == [2, 3]
-    assert {type(strategy.selection).__name__ for strategy in settings} == {"SaliencySelection"}
+    assert {type(strategy.selection).__name__ for strategy in settings} == {"Saliency"}
 
 
 def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) -> None:
@@ -165,7 +168,7 @@ def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) ->
         ),
         ("strategy.factory=NAME:Slow strategy.arguments.recipe.epoch=1", "epoch"),
         ("strategy.factory=NAME:Certainty", "expected a Strategy class, or a function that returns a Strategy"),
-        ("strategy.factory=NAME:three", "(it returned a int)"),
+        ("strategy.factory=NAME:three", "(it returned int)"),
         ("strategy.factory=NAME:fails", "KeyError: 'a'"),
         ("strategy.factory=NAME:Bare", "a class under @dataclass(frozen=True)"),
         ("strategy.factory=NAME:Stateful", "with hidden among its fields"),
@@ -174,7 +177,7 @@ def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) ->
         ("strategy.factory=NAME:Negate metrics=python metrics.python.factory=NAME:Abstract", "that defines measure"),
         (
             "strategy.factory=NAME:Negate attacks=python attacks.python.factory=NAME:Certainty",
-            "expected a Attack class",
+            "expected an Attack class",
         ),
     ],
 )

@@ -176,8 +176,9 @@ def instantiate(composed: DictConfig) -> RunConfig:
     except OmegaConfBaseException as error:
         raise ConfigError([*problems, first_line(error)]) from error
     config, user_problems = build_user_supplied(add_history(config))
-    problems += [*user_problems, *validate(config), *check_units(config)]
-    problems += [*check_metrics(config), *check_objective(config)]
+    if user_problems:  # the other checks need the objects
+        raise ConfigError([*problems, *user_problems])
+    problems += [*validate(config), *check_units(config), *check_metrics(config), *check_objective(config)]
     if not problems:  # combinations of values mean something only if each value does
         problems += check_config(config)
     if problems:

@@ -15,8 +15,8 @@ ARGUMENTS = "arguments"  # of a user-supplied function or class: it may have any
 def make_mergeable(node: Any, has_groups: bool = True) -> Any:
     """Remove the read-only flags that frozen dataclasses bring, so that Hydra can merge into a schema.
 
-    `ARGUMENTS` takes new keys. With `has_groups`, a field of an abstract type becomes missing: its own config group sets
-    it, and an option could not replace a default here.
+    `ARGUMENTS` takes new keys. With `has_groups`, a field of an abstract type becomes missing: its own config group
+    sets it, and an option could not replace a default here.
     """
     if not isinstance(node, DictConfig):
         return node

@@ -38,8 +38,8 @@ class UserSupplied:
     """`factory(**arguments)` is the option: a class that derives from the group's base, or a function.
 
     The module is installed or in the current directory. The class is a frozen dataclass, and its fields are its
-    settings: `arguments` is checked against them, as the settings of a built-in option are. A key holds the fields and a
-    hash of the source of the class's module and of the local modules that it imports.
+    settings: `arguments` is checked against them, as the settings of a built-in option are. A key holds the fields and
+    a hash of the source of the class's module and of the local modules that it imports.
     """
 
     factory: str = ""  # package.module:name, installed or in the current directory
@@ -54,11 +54,9 @@ def build_user_supplied(config: RunConfig) -> tuple[RunConfig, list[Problem | st
     """
     problems: list[Problem | str] = []
     strategy = _build(config.strategy, "strategy", Strategy, problems)
-    measures = {
-        group: {name: _build(metric, f"{group}.{name}", USER_GROUPS[group], problems) for name, metric in items.items()}
-        for group, items in (("metrics", config.metrics), ("attacks", config.attacks))
-    }
-    return replace(config, strategy=strategy, **measures), problems
+    metrics = {name: _build(metric, f"metrics.{name}", Metric, problems) for name, metric in config.metrics.items()}
+    attacks = {name: _build(attack, f"attacks.{name}", Attack, problems) for name, attack in config.attacks.items()}
+    return replace(config, strategy=strategy, metrics=metrics, attacks=attacks), problems
 
 
 def _build(option: Any, key: str, base: type, problems: list[Problem | str]) -> Any:
@@ -82,30 +80,35 @@ def _call_factory(option: UserSupplied, key: str, base: type) -> Any:
     """
     factory = load_function(option.factory, f"{key}.factory")
     if isinstance(factory, type):
-        if problem := _describe_class(factory, base):
-            raise ConfigError([Problem(f"{key}.factory", problem, option.factory)])
+        if expected := _describe_class(factory, base):
+            raise ConfigError([Problem(f"{key}.factory", expected, option.factory)])
         return _build_dataclass(factory, option.arguments, f"{key}.{ARGUMENTS}")
     if wrong := [*argument_problems(option.arguments, f"{key}.{ARGUMENTS}")]:
         raise ConfigError(wrong)
-    expected = f"a {base.__name__} class, or a function that returns a {base.__name__}"
     try:
         built = factory(**option.arguments)
     except Exception as error:  # a user's function may raise anything
-        raise ConfigError(
-            [Problem(f"{key}.factory", f"{expected} ({error_location(error)})", option.factory)]
-        ) from error
+        problem = Problem(f"{key}.factory", f"{_kinds_of(base)} ({error_location(error)})", option.factory)
+        raise ConfigError([problem]) from error
     if not isinstance(built, base):
-        reason = f"{expected} (it returned a {type(built).__name__})"
-        raise ConfigError([Problem(f"{key}.factory", reason, option.factory)])
+        expected = f"{_kinds_of(base)} (it returned {type(built).__name__})"
+        raise ConfigError([Problem(f"{key}.factory", expected, option.factory)])
     return built
+
+
+def _kinds_of(base: type) -> str:
+    article = "an" if base.__name__[0] in "AEIOU" else "a"
+    name = f"{article} {base.__name__}"
+    return f"{name} class, or a function that returns {name}"
 
 
 def _describe_class(kind: type, base: type) -> str:
     """Return what is expected of a class that cannot be used, or an empty string."""
     if not issubclass(kind, base):
-        return f"a {base.__name__} class, or a function that returns a {base.__name__}"
+        return _kinds_of(base)
     if inspect.isabstract(kind):
-        return f"a class that defines {', '.join(sorted(kind.__abstractmethods__))}"
+        missing = sorted(getattr(kind, "__abstractmethods__", ()))
+        return f"a class that defines {', '.join(missing)}"
     is_dataclass = "__dataclass_params__" in vars(kind)
     return "" if is_dataclass or not vars(kind).get("__annotations__") else "a class under @dataclass(frozen=True)"
 
@@ -117,26 +120,22 @@ def _build_dataclass(kind: type, arguments: Mapping[str, Any], key: str) -> Any:
         ConfigError: an argument is not a field, has another type, or is missing.
     """
     names = [spec.name for spec in fields(kind)]
-    unknown = [name for name in arguments if name not in names]
-    if unknown:
-        expected = f"a setting of {kind.__name__}"
-        raise ConfigError(
-            [Problem(f"{key}.{name}", expected + nearest(name, names), arguments[name]) for name in unknown]
-        )
+    if unknown := [name for name in arguments if name not in names]:
+        expected = {name: f"a setting of {kind.__name__}{nearest(name, names)}" for name in unknown}
+        raise ConfigError([Problem(f"{key}.{name}", expected[name], arguments[name]) for name in unknown])
     try:
-        schema: DictConfig = make_mergeable(OmegaConf.structured(kind), has_groups=False)
+        schema: Any = make_mergeable(OmegaConf.structured(kind), has_groups=False)
         for name, value in arguments.items():
-            if schema._get_node(name)._metadata.ref_type is Selection:
-                value = _choose_selection(schema, name, value, f"{key}.{name}")
-            OmegaConf.update(schema, name, value, merge=True)
+            is_selection = schema._get_node(name)._metadata.ref_type is Selection
+            settings = _choose_selection(schema, name, value, f"{key}.{name}") if is_selection else value
+            OmegaConf.update(schema, name, settings, merge=True)
         if missing := sorted(OmegaConf.missing_keys(schema)):
             raise ConfigError([f"{key}.{name}: expected a value, got none" for name in missing])
         return OmegaConf.to_object(schema)
     except OmegaConfBaseException as error:
         location = f"{key}.{error.full_key}" if error.full_key else key
-        raise ConfigError(
-            [f"{location}: expected a valid setting of {kind.__name__}, got {first_line(error)}"]
-        ) from error
+        expected_setting = f"expected a valid setting of {kind.__name__}, got {first_line(error)}"
+        raise ConfigError([f"{location}: {expected_setting}"]) from error
 
 
 def _choose_selection(schema: DictConfig, field_name: str, value: Any, key: str) -> dict[str, Any]:

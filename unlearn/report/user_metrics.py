@@ -1,4 +1,4 @@
-"""Titles and meanings of measurements by metrics and attacks from outside this package: from the report, not by name."""
+"""Titles and meanings of measurements by metrics and attacks from outside this package, as reports hold them."""
 
 from __future__ import annotations
 
