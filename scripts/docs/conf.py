@@ -141,7 +141,7 @@ def _comments(kind: type) -> dict[str, str]:
 def _comment_of(node: ast.AnnAssign, lines: list[str]) -> str:
     for line in reversed(lines[node.lineno - 1 : node.end_lineno]):
         if match := COMMENT.search(line):
-            return match[1]
+            return str(match[1])
     above = list[str]()
     for line in reversed(lines[: node.lineno - 1]):
         if not line.startswith("    # "):
