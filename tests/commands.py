@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 PRELOADED = ["unlearn.cli.run", "unlearn.cli.audit", "pytorch_lightning", "sklearn.datasets", "jinja2", "PIL.Image"]
+PRELOADED += ["torchvision.transforms.v2"]  # which folders of images are read with
 TIMEOUT = 300  # seconds
 
 _server = multiprocessing.get_context("forkserver")

@@ -13,6 +13,7 @@ from unlearn.pipeline.plan import Outcome
 from unlearn.report.requests import request_notes
 from unlearn.spd_gan.direct import Direct
 from unlearn.spd_gan.options import Noise, Perturbing
+from unlearn.stages.lineage import lineage_of
 from unlearn.stages.plausibility import PlausibilityCheck
 from unlearn.strategies.base import Budget
 from unlearn.strategies.iterative import Iterative
@@ -48,9 +49,13 @@ def _budget_note(strategy: Iterative, outcome: Outcome) -> str:
 
 def _checkpoint_notes(own_data: PlausibilityCheck, outcome: Outcome) -> dict[str, str]:
     original, context = own_data.original, outcome.context
+    lineage = lineage_of(context.get(original))
     about = (
-        f"The original is a checkpoint ({Path(original.file).name}) that was trained elsewhere. The retrained models "
-        "were trained with this run's recipe, so the gaps also include the difference between the recipes."
+        f"The original is a checkpoint ({Path(original.file).name}) that was trained elsewhere. "
+        if lineage is None
+        else f"The original is the unlearned model {lineage.key[:12]} of an earlier run. "
+    ) + (
+        "The retrained models were trained with this run's recipe, so the gaps also include the difference between the recipes."
     )
     warnings = [warning for warning in (own_data.warning(context), _warn_of_low_accuracy(outcome)) if warning]
     accuracy = {"checkpoint_accuracy": " ".join(warnings)} if warnings else {}

@@ -46,11 +46,11 @@ class Checkpoint(ModelStage):
         weights = read_weights(path, classifier.net, dataset.normalisation, self.entry, dataset.class_names)
         classifier.net.load_state_dict(weights.state)
         write_tensors(folder / "model.safetensors", classifier.state_dict())
-        notes = list(weights.notes(path.name))
+        stored, lineage = stored_entry(path), find_lineage(path, context.store.root)
+        notes = [] if stored is not None else list(weights.notes(path.name))  # ours has buffers besides the net
         for note in notes:
             context.console.say(f"  {note}")
         write_json(folder / "notes.json", notes)
-        stored, lineage = stored_entry(path), find_lineage(path, context.store.root)
         names = weights.names if stored is None else incoming_names(stored)
         write_json(folder / ORIGIN, {"names": names, "lineage": None if lineage is None else lineage.plain})
 
