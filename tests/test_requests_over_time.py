@@ -1,4 +1,4 @@
-"""Three successive requests on a folder of images, by command: each goes on from the exported model of the one before."""
+"""Three successive requests on a folder of images, by command: each continues from the exported model before it."""
 
 from __future__ import annotations
 

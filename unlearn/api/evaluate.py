@@ -155,7 +155,7 @@ def _choose(
     missing = {option_name(type(metric)): available.find_missing(metric) for metric in options}
     if chosen is None:
         return [metric for metric in options if missing[option_name(type(metric))] is None]
-    problems = [f"{argument}: expected {what} for {name}, got none" for name, what in missing.items() if what]
+    problems = [f"{argument}: expected {reason} for {name}, got none" for name, reason in missing.items() if reason]
     if problems:
         raise ConfigError(problems)
     return options

@@ -134,7 +134,7 @@ class Result(EvaluationResult):
         """Write the weights of a model for use without this project.
 
         `net.load_state_dict(safetensors.torch.load_file(path))` reads them into the architecture: torchvision's, or
-        the one that `model.factory` returns. Names and dtypes are those of the checkpoint that came in, if there was
+        the one that `model.factory` returns. Names and dtypes are those of the imported checkpoint, if there was
         one. The net does not normalise: give it `(images - mean) / std`, with the `mean` and `std` of each channel
         that the file's metadata hold.
 
@@ -169,8 +169,8 @@ class Result(EvaluationResult):
         }
         if role not in models:
             raise ConfigError([Problem("role", f"one of {', '.join(models)}", role)])
-        found = [model for model in models[role] if seed is None or model.seed == seed]
-        if not found:
+        matching = [model for model in models[role] if seed is None or model.seed == seed]
+        if not matching:
             seeds = ", ".join(str(model.seed) for model in models[role])
             raise ConfigError([f"seed: expected one of the run's {role} models ({seeds or 'none'}), got {seed}"])
-        return found[0]
+        return matching[0]

@@ -92,8 +92,8 @@ def refuse(option: Any, prefix: str = "strategy.") -> None:
         ConfigError: with every problem.
     """
     try:
-        found = [str(problem).removeprefix(prefix) for problem in problems(option, prefix.rstrip("."))]
+        messages = [str(problem).removeprefix(prefix) for problem in problems(option, prefix.rstrip("."))]
     except TypeError as error:  # a check compares a number with something else
         raise ConfigError([f"{prefix.rstrip('.')}: expected values of the right types, got {error}"]) from error
-    if found:
-        raise ConfigError(found)
+    if messages:
+        raise ConfigError(messages)

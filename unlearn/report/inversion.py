@@ -26,7 +26,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Recovery:
+class RecoveredPictures:
     """The images of a recovery, or the reason for showing none; both are empty if none was tried.
 
     Args:
@@ -42,7 +42,7 @@ class Recovery:
     why: str = ""
 
 
-def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
+def recovery(config: RunConfig, outcome: Outcome) -> RecoveredPictures:
     """Read the forgotten image, what each kind of model gives away of it, and what knowing its class would.
 
     The first retrained model stands for all of them.
@@ -52,9 +52,9 @@ def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
         if evaluation.stage.subject.recovered is not None:
             tried.setdefault(evaluation.role, (evaluation, measurements))
     if not tried:
-        return Recovery()
+        return RecoveredPictures()
     if reason := explain_absence(config.dataset, config.report.images):
-        return Recovery(why=reason)
+        return RecoveredPictures(why=reason)
     evaluation, measurements = tried[Role.UNLEARNED]
     assert evaluation.stage.subject.recovered is not None
     forgotten = evaluation.stage.subject.recovered.forgotten
@@ -70,7 +70,7 @@ def recovery(config: RunConfig, outcome: Outcome) -> Recovery:
         ),
     ]
     shown = tuple(picture for picture in pictures if picture.image)
-    return Recovery(truth.label, forgotten.index(outcome.context), shown)
+    return RecoveredPictures(truth.label, forgotten.index(outcome.context), shown)
 
 
 def _recovered(outcome: Outcome, role: Role, evaluation: Evaluation, measurements: dict[str, Measurement]) -> Picture:

@@ -19,7 +19,7 @@ from unlearn.report.charts.roc_curves import roc_charts
 from unlearn.report.charts.theme import COLOURS
 from unlearn.report.charts.timings import timing_chart
 from unlearn.report.glossary import WORDS, glossary
-from unlearn.report.inversion import Recovery
+from unlearn.report.inversion import RecoveredPictures
 from unlearn.report.notes import place
 from unlearn.report.pictures import Examples
 from unlearn.report.table import COLUMNS, cell, footer, rows
@@ -31,7 +31,7 @@ FOOTED = {"attack", "blind_attacks"}  # notes that stand below the table
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of the table: its text, the number of its footnote, and what a tooltip adds."""
 
     text: str
@@ -40,17 +40,17 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of the table; `n` is the number of images measured, None if there were none."""
 
     name: str
     meaning: str
     indented: bool
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     n: int | None
 
 
-def render(report: Report, examples: Examples, recovery: Recovery | None = None) -> str:
+def render(report: Report, examples: Examples, recovery: RecoveredPictures | None = None) -> str:
     """Build the page of a run: HTML that needs no other file and no network.
 
     Args:
@@ -80,7 +80,7 @@ def render(report: Report, examples: Examples, recovery: Recovery | None = None)
         largest=LARGEST,
         confidences=list(confidence_charts(report)),
         examples=examples,
-        recovery=recovery or Recovery(),
+        recovery=recovery or RecoveredPictures(),
         moved_by=spd_gan["by"] if spd_gan else "SPD-GAN",
         moved=caption(spd_gan) if spd_gan else "",
         moves=list(training_charts(spd_gan)) if spd_gan else [],
@@ -126,21 +126,21 @@ def title(report: Report) -> str:
     )
 
 
-def table(report: Report, footnotes: dict[str, int]) -> Iterator[Row]:
+def table(report: Report, footnotes: dict[str, int]) -> Iterator[TableRow]:
     """The rows of the printed table; reasons for nulls are numbered into `footnotes`."""
     for metric, name, texts in rows(report):
         keys = [f"{column}/{metric}" for column in COLUMNS]
         cells = tuple(_cell(report, key, text, footnotes) for key, text in zip(keys, texts, strict=True))
         n = report["statistics"].get(keys[0], {}).get("n")
-        yield Row(name.strip(), meaning(report, metric), name.startswith(" "), cells, n)
+        yield TableRow(name.strip(), meaning(report, metric), name.startswith(" "), cells, n)
 
 
-def _cell(report: Report, key: str, text: str, footnotes: dict[str, int]) -> Cell:
+def _cell(report: Report, key: str, text: str, footnotes: dict[str, int]) -> TableCell:
     reason = report["notes"].get(key)
     text = text.replace("± ", "±\u00a0")  # on a narrow screen the spread goes below the mean in one piece
     if text and reason:
-        return Cell(text, footnotes.setdefault(reason, len(footnotes) + 1), reason)
-    return Cell(text, tooltip=_evaluations(report["statistics"].get(key, {})) if text else "")
+        return TableCell(text, footnotes.setdefault(reason, len(footnotes) + 1), reason)
+    return TableCell(text, tooltip=_evaluations(report["statistics"].get(key, {})) if text else "")
 
 
 def _evaluations(statistics: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ FORMATS = (".safetensors", ".pt")  # by the suffix of the file
 
 
 def export_weights(entry: Entry, path: Path, role: Role, original: Entry | None = None) -> Path:
-    """Write the weights of a model under the names and dtypes of the checkpoint that came in, or else of the net.
+    """Write the weights of a model under the names and dtypes of the imported checkpoint, or else of the net.
 
     `net.load_state_dict(...)` reads the file with `strict=True`. The net does not normalise: give it
     `(images - mean) / std`, with the `mean` and `std` of each channel in the file's metadata. The metadata also holds

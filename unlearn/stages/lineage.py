@@ -147,8 +147,8 @@ def _other_costs(entry: Entry, spec: Mapping[str, Any], store: ArtifactStore) ->
     """Yield the seconds of the scores, the condensed retain set and the blend; None for one that the store lacks."""
     stages = [("score", score) for score in spec["scores"]]
     stages += [("condense", spec["condensed"])] if spec.get("condensed") else []
-    found = [store.lookup(kind, stage["stage"]) for kind, stage in stages]
-    yield from (None if cost is None else cost.seconds for cost in found)
+    entries = [store.lookup(kind, stage["stage"]) for kind, stage in stages]
+    yield from (None if cost is None else cost.seconds for cost in entries)
     if entry.folder.parent.name == "blended":
         yield entry.seconds
 
