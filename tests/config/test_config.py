@@ -15,6 +15,7 @@ from unlearn import config
 from unlearn.cli.help import help_text
 from unlearn.config import CommandLine, preflight
 from unlearn.config.schema import part_of
+from unlearn.config.user_supplied import build_user_supplied
 from unlearn.core.errors import ConfigError
 from unlearn.core.plugins import find_options
 from unlearn.core.recipe import Recipe
@@ -72,7 +73,7 @@ def test_every_option_composes(group: str, option: str) -> None:
     run = composed(PREFIX.get(group, "") + chosen, *EXTRA.get((group, option), []))
     need_files = {("forget", "indices"), ("checkpoint", "file"), ("dataset", "image_folder")}
     if (group, option) not in need_files:
-        assert make_plan(run).evaluations
+        assert make_plan(build_user_supplied(run)[0]).evaluations
 
 
 @pytest.mark.parametrize(("group", "where"), [(g, w) for g, w in config.GROUPS.items() if g not in ("", "baseline")])
