@@ -74,6 +74,7 @@ def test_three_models_numbers_and_the_page(desk: Path) -> None:
     assert "data:image/png" not in page
 
 
+@pytest.mark.slow
 def test_pictures_are_shown_when_asked_for(desk: Path) -> None:
     done = unlearn(*COMMAND, *TOY, "paths.output=shown", "report.images=true", cwd=desk)
     assert done.returncode == 0, done.stderr

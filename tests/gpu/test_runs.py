@@ -86,7 +86,9 @@ def test_all_metrics_and_attacks_run(tmp_path: Path) -> None:
         unlearn(tmp_path, "gpu", *CNN, "strategy=finetune", "spd_gan=marker", "metrics=full", "attacks=full", *few)
 
 
-@pytest.mark.parametrize("reading", SPD_GAN)
+@pytest.mark.parametrize(
+    "reading", [*SPD_GAN[:2], *(pytest.param(reading, marks=pytest.mark.slow) for reading in SPD_GAN[2:])]
+)
 def test_every_reading_of_spd_gan_runs(reading: str, tmp_path: Path) -> None:
     steps = () if reading == "noise" else ("spd_gan.steps=3",)
     with simulated_cuda():

@@ -208,6 +208,7 @@ def test_features_are_the_input_of_the_head(name: str) -> None:
     assert not any(layer._forward_hooks for layer in model.modules())
 
 
+@pytest.mark.slow
 def test_other_models_need_no_torchvision() -> None:
     code = """
 import sys

@@ -132,6 +132,7 @@ def test_stacked_models_are_compared_after_few_steps(
     assert not torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.slow
 def test_the_table_has_switches_and_copies_out(tmp_path: Path) -> None:
     """Without rows and sweeps, nothing is measured, the table says so, and OUT has a copy of the store."""
     packed(tmp_path)

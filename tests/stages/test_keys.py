@@ -71,6 +71,10 @@ OPTIONS = [
     if fields(kind) and (config.CONF / group / f"{option}.yaml").is_file()
 ]
 
+# The others have the same kinds of fields; `make test-all` runs them.
+QUICK = [pair for pair in OPTIONS if pair[0] not in {"strategy", "attacks", "metrics"} or pair[1] in {"top_k", "lira"}]
+OPTION_CASES = [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in OPTIONS]
+
 
 def stages(plan: Plan) -> dict[str, Stage]:
     """All of a plan by key, inputs included."""
@@ -175,7 +179,7 @@ def test_every_leaf_flips_the_keys(composed: Compose) -> None:
     assert len(found) > 50
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(("group", "option"), OPTION_CASES)
 def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: Path, group: str, option: str) -> None:
     request = tmp_path / "request.txt"
     request.write_text("3\n5\n")

@@ -268,6 +268,7 @@ def test_the_probe_works_in_colour_and_grey_at_any_size(run: Run, tmp_path: Path
     assert found.value(Role.ORIGINAL, "perturbed_holdout_accuracy") is not None
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_the_same_from_memory_and_from_disk(run: Run, tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", n=20)
     data = ("dataset=image_folder", f"dataset.root={images}", "dataset.size_px=8", "dataset.crop_padding=1")
@@ -307,6 +308,7 @@ def make():
 
 
 @pytest.mark.parametrize(("overrides", "kept"), [((), False), (("strategy.refresh_bn=false",), True)])
+@pytest.mark.slow
 def test_an_edit_refreshes_running_statistics(run: Run, tmp_path: Path, overrides: tuple[str, ...], kept: bool) -> None:
     """And an edit that changes nothing leaves them as they are."""
     norm = (

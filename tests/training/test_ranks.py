@@ -68,6 +68,7 @@ def run_both_nets(folder: Path, tick: Tick) -> None:
         save_file({key: value.clone() for key, value in state.items()}, folder / f"{name}-{rank()}.safetensors")
 
 
+@pytest.mark.slow
 def test_ranks_agree_repeat_and_do_what_one_process_does(tmp_path: Path) -> None:
     ticks: list[tuple[int, int]] = []
     run_ranks(partial(run_both_nets, tmp_path), 2, "cpu", lambda *progress: ticks.append(progress))
