@@ -29,6 +29,7 @@ TRAINING = [name for name, strategy in STRATEGIES.items() if hasattr(strategy, "
 ROUNDED = {"unlearn Ssd (seed 0)"}  # sums of squared gradients are made layer by layer in another way on CUDA
 Weights = dict[str, dict[str, Tensor]]
 SPD_GAN = ("marker", "probe", "noise", "pgd", "error_minimising")
+SPD_GAN_CASES = [*SPD_GAN[:2], *(pytest.param(reading, marks=pytest.mark.slow) for reading in SPD_GAN[2:])]
 TRAINED = "strategy.recipe.epochs=1"
 
 
