@@ -19,7 +19,7 @@ demo: env ## run the main job on the bundled digits and print the result
 	$(BIN)/unlearn +experiment=demo
 
 test: env ## the tests, without the long ones
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 test-all: env ## every test, the long ones too
 	$(BIN)/python -m pytest
