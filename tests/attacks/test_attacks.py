@@ -279,7 +279,7 @@ def test_forgetting_rate_without_a_recognised_member_is_undefined() -> None:
 
 
 def subject_of(attack: Metric, members: Predictions, others: Predictions, retain: Predictions) -> ModelEvidence:
-    every = {Subset.FORGET: members, Subset.RETAIN: retain}
+    every = {Subset.FORGET: members, Subset.EARLIER_FORGET: members, Subset.RETAIN: retain}
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
     nothing = (
         Reconstructions(torch.empty(0, 1, 8, 8), torch.empty(0), torch.empty(0)),
