@@ -170,19 +170,19 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
     note = assemble(plain.outcome, config.to_plain_dict(plain.composed), {})["notes"]["split"]
     assert note.startswith("30 records of validation and 45 of holdout come from the 100 records of the training part ")
     assert "list these in forget.earlier" in note
-    kept = run(trained.store, *told, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}")
+    kept = run(trained.store, *told, f"forget.earlier=['{tmp_path / 'earlier.txt'}']")
     drawn, before = (each.config.population.draw() for each in (kept, plain))
     everyone = torch.cat([drawn.member, drawn.validation, drawn.holdout])
     assert not torch.isin(torch.arange(200, 220), everyone).any()
     assert torch.isin(torch.cat([before.validation, before.holdout]), torch.arange(200, 220)).any()
     assert kept.outcome.plan.retrained[0].key != plain.outcome.plan.retrained[0].key  # its validation is another
     note = assemble(kept.outcome, config.to_plain_dict(kept.composed), {})["notes"]["split"]
-    assert "without the 20 of checkpoint.forgotten" in note
+    assert "without the 20 of earlier requests" in note
 
 
-def test_records_forgotten_earlier_are_not_trained_on(composed: Compose, trained: Finished, tmp_path: Path) -> None:
+def test_the_former_key_of_earlier_requests_is_refused(composed: Compose, trained: Finished, tmp_path: Path) -> None:
     (tmp_path / "earlier.txt").write_text("7\n")
     told = ("dataset.limit=300", "model.width=8", "model.hidden=32", f"paths.store={trained.store}")
     asked = (*told, *checkpoint(trained.outcome.plan.original.key, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}"))
-    with pytest.raises(ConfigError, match=r"checkpoint.forgotten: expected records that are not in "):
+    with pytest.raises(ConfigError, match=r"checkpoint.forgotten: expected null: write forget.earlier="):
         config.instantiate(composed(*asked))
