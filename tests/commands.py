@@ -52,6 +52,7 @@ def _child(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # as in a process of its own; here it would be forkserver
     sys.argv = [module.rpartition(".")[2], *arguments]
     try:
         importlib.import_module(module).main()

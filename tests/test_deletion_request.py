@@ -74,7 +74,36 @@ def test_three_models_numbers_and_the_page(desk: Path) -> None:
     assert "data:image/png" not in page
 
 
+<<<<<<< HEAD
 @pytest.mark.slow
+=======
+def test_the_deployed_net_has_the_accuracy_of_the_report(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors.torch
+    import torchvision
+    from torchvision.transforms import v2
+
+    done = unlearn(*COMMAND, *TOY, "paths.output=outputs", "report.html=false", cwd=desk)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("outputs/unlearned.safetensors")
+    to_pixels = v2.Compose([v2.ToImage(), v2.Resize(16), v2.CenterCrop(16), v2.ToDtype(torch.float32, scale=True)])
+    data = torchvision.datasets.ImageFolder(desk / "photos/train", to_pixels)
+    rows = [
+        row
+        for row, (path, _) in enumerate(data.samples)
+        if Path(path).relative_to(desk / "photos").as_posix() in REQUEST
+    ]
+    names = {"torch": torch, "torchvision": torchvision, "safetensors": safetensors}
+    names["images"] = torch.stack([data[row][0] for row in rows])
+    page = (Path(__file__).parents[1] / "docs/own-model.md").read_text()
+    (code,) = re.findall(r"## Deploy it.*?```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(desk)
+    exec(code, names)
+    accuracy = (names["logits"].argmax(1) == torch.tensor(data.targets)[rows]).double().mean().item()
+    report = json.loads((desk / "outputs/report.json").read_text())
+    assert accuracy == pytest.approx(report["metrics"]["unlearned/forget_accuracy"])
+
+
+>>>>>>> wip-house
 def test_pictures_are_shown_when_asked_for(desk: Path) -> None:
     done = unlearn(*COMMAND, *TOY, "paths.output=shown", "report.images=true", cwd=desk)
     assert done.returncode == 0, done.stderr

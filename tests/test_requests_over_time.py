@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Three successive requests on a folder of images, by command: each continues from the exported model before it."""
+=======
+"""Three successive requests on a folder of images, by command: each goes on from the model of the one before."""
+>>>>>>> wip-house
 
 from __future__ import annotations
 
@@ -126,7 +130,7 @@ def test_a_record_asked_for_twice_is_reported_in_one_line(desk: Path) -> None:
 
 
 def test_the_console_ends_with_the_exported_weights(desk: Path) -> None:
-    assert (desk / "console1.txt").read_text().splitlines()[-1] == "runs/1/unlearned.safetensors"
+    assert (desk / "console1.txt").read_text().splitlines()[-1].endswith("/runs/1/unlearned.safetensors")
 
 
 def test_exported_weights_have_the_names_of_the_checkpoint_that_came_in(desk: Path) -> None:

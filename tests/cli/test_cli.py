@@ -89,8 +89,8 @@ def test_an_audit_record_is_written_on_request(first: tuple[Path, subprocess.Com
     folder, _ = first
     assert not (folder / "one" / "audit.json").exists()
     done = unlearn(*TOY, "report.audit=true", "paths.output=audited", cwd=folder)
-    names = [Path(line).name for line in done.stdout.splitlines()[-4:]]
-    assert names == ["audit.json", "audit.key", "report.json", "report.html"]
+    names = [Path(line).name for line in done.stdout.splitlines()[-5:]]
+    assert names == ["audit.json", "audit.key", "report.json", "report.html", "unlearned.safetensors"]
     assert (folder / "audited" / "audit.key").stat().st_mode & 0o777 == 0o600
     checked = run_command("unlearn.cli.audit", "verify", "audited/audit.json", cwd=folder)
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -97,7 +97,7 @@ def test_metrics_full_has_all_metrics_that_the_option_of_spd_gan_allows(reading:
     kinds = find_options("unlearn.metrics", Metric)
     barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if reading == "off" else set()
     assert full[: len(plain)] == plain
-    assert set(full) == set(kinds) - barred - {"corrected_accuracy", "klom"}
+    assert set(full) == set(kinds) - barred - {"corrected_accuracy", "klom", "earlier_accuracy"}
     preflight(CommandLine([f"spd_gan={reading}", "metrics=full"], False, None))
 
 

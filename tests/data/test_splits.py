@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,8 @@ def test_the_identity_of_a_population_is_who_is_meant(tmp_path: Path) -> None:
     with naming([5, 3]) as request, trained([3, 4, 5]) as seen:
         found = Population.of(Digits(), 0, request, seen).identity()
         assert found == {"reserved": digest([3, 5]), "trained_on": digest([3, 4, 5])}
-        later = Population.of(Digits(), 0, request, TrainedOn(seen.listed, str(tmp_path / "earlier.txt")))
+        again = replace(request, earlier=[str(tmp_path / "earlier.txt")])
+        later = Population.of(Digits(), 0, again, TrainedOn(seen.listed))
         assert later.identity() == found | {"kept_out": digest([2, 8])}
 
 

@@ -14,6 +14,7 @@ from unlearn.core.errors import DataError
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.datasets.digits import Digits
 from unlearn.data.datasets.image_folder import ImageFolder
+from unlearn.data.earlier import EarlierRequests
 from unlearn.data.population import Candidates, Population
 from unlearn.data.requests.base import Forget
 from unlearn.data.requests.listed import Indices
@@ -298,7 +299,7 @@ def test_records_that_a_checkpoint_never_saw_are_refused(tmp_path: Path) -> None
 
 def test_a_checkpoints_list_is_checked_like_a_request(tmp_path: Path) -> None:
     for text, words in (("", "at least one record"), ("1\n1\n", "each record once"), ("1\n999\n", "from 0 to 199")):
-        (found,) = map(str, TrainedOn(str(request(tmp_path, text))).check(DIGITS))
+        (found,) = map(str, TrainedOn(str(request(tmp_path, text))).check(DIGITS, EarlierRequests()))
         assert found.startswith("checkpoint.trained_on: expected ")
         assert words in found
     assert list(TrainedOn("all").check(DIGITS)) == []
