@@ -74,9 +74,7 @@ def test_three_models_numbers_and_the_page(desk: Path) -> None:
     assert "data:image/png" not in page
 
 
-<<<<<<< HEAD
 @pytest.mark.slow
-=======
 def test_the_deployed_net_has_the_accuracy_of_the_report(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import safetensors.torch
     import torchvision
@@ -103,7 +101,6 @@ def test_the_deployed_net_has_the_accuracy_of_the_report(desk: Path, monkeypatch
     assert accuracy == pytest.approx(report["metrics"]["unlearned/forget_accuracy"])
 
 
->>>>>>> wip-house
 def test_pictures_are_shown_when_asked_for(desk: Path) -> None:
     done = unlearn(*COMMAND, *TOY, "paths.output=shown", "report.images=true", cwd=desk)
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Three successive requests on a folder of images, by command: each continues from the exported model before it."""
-=======
 """Three successive requests on a folder of images, by command: each goes on from the model of the one before."""
->>>>>>> wip-house
 
 from __future__ import annotations
 

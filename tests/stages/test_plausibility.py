@@ -183,12 +183,6 @@ def test_records_outside_are_counted_and_those_forgotten_earlier_are_in_no_subse
 def test_the_former_key_of_earlier_requests_is_refused(composed: Compose, trained: Finished, tmp_path: Path) -> None:
     (tmp_path / "earlier.txt").write_text("7\n")
     told = ("dataset.limit=300", "model.width=8", "model.hidden=32", f"paths.store={trained.store}")
-<<<<<<< HEAD
-    source = checkpoint(trained.outcome.plan.original.key, f"forget.earlier=['{tmp_path / 'earlier.txt'}']")
-    settings = config.instantiate(composed(*told, *source))
-    assert 7 not in settings.population.draw().member
-=======
     asked = (*told, *checkpoint(trained.outcome.plan.original.key, f"checkpoint.forgotten={tmp_path / 'earlier.txt'}"))
     with pytest.raises(ConfigError, match=r"checkpoint.forgotten: expected null: write forget.earlier="):
         config.instantiate(composed(*asked))
->>>>>>> wip-house

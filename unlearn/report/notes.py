@@ -55,13 +55,8 @@ def _checkpoint_notes(own_data: PlausibilityCheck, outcome: Outcome) -> dict[str
         if lineage is None
         else f"The original is the unlearned model {lineage.key[:12]} of an earlier run. "
     ) + (
-<<<<<<< HEAD
-        "The retrained models were trained with this run's recipe, so the gaps also include the difference between the "
-        "recipes."
-=======
         "The retrained models were trained with this run's recipe, so the gaps also include the difference between "
         "the recipes."
->>>>>>> wip-house
     )
     warnings = [warning for warning in (own_data.warning(context), _warn_of_low_accuracy(outcome)) if warning]
     accuracy = {"checkpoint_accuracy": " ".join(warnings)} if warnings else {}
