@@ -361,6 +361,7 @@ def test_an_attack_says_how_to_read_it(name: str) -> None:
 def test_full_holds_all_but_search_attacks_and_the_costliest(
     composed: Callable[..., DictConfig],
 ) -> None:
+    named_only = "selection", "u_lira", "feature_recovery", "earlier_logistic"
     assert set(composed("attacks=full").attacks) == set(ATTACKS) - {
         "selection",
         "u_lira",

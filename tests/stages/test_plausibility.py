@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unlearn import config
 from unlearn.core.artifact_store import ArtifactStore
-from unlearn.core.errors import DataError
+from unlearn.core.errors import ConfigError, DataError
 from unlearn.core.progress import Console
 from unlearn.core.types import Predictions, Role
 from unlearn.data.datasets.digits import Digits
