@@ -14,6 +14,7 @@ from conftest import write_images
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
 CLASSES, MEMBERS = 3, 80  # the net is trained on so many records of each class
 REQUESTS = [[f"train/digit{c}/{i}.png" for c in range(CLASSES) for i in range(r * 20, r * 20 + 20)] for r in range(3)]
 NORMALISATION = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

@@ -362,12 +362,7 @@ def test_full_holds_all_but_search_attacks_and_the_costliest(
     composed: Callable[..., DictConfig],
 ) -> None:
     named_only = "selection", "u_lira", "feature_recovery", "earlier_logistic"
-    assert set(composed("attacks=full").attacks) == set(ATTACKS) - {
-        "selection",
-        "u_lira",
-        "feature_recovery",
-        "earlier_logistic",
-    }
+    assert set(composed("attacks=full").attacks) == set(ATTACKS) - {*named_only}
 
 
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:

@@ -96,6 +96,7 @@ def check(*overrides: str, multirun: bool = False) -> list[RunConfig]:
     return preflight(CommandLine(["baseline=none", "metrics=without_baseline", *overrides], multirun, None)).configs
 
 
+@pytest.mark.slow
 def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(write: Write, run: Run, tmp_path: Path) -> None:
     """The example of docs/extending.md."""
     name = write(SOURCE)
