@@ -302,7 +302,7 @@ def test_a_checkpoints_list_is_checked_like_a_request(tmp_path: Path) -> None:
         (found,) = map(str, TrainedOn(str(request(tmp_path, text))).check(DIGITS, EarlierRequests()))
         assert found.startswith("checkpoint.trained_on: expected ")
         assert words in found
-    assert list(TrainedOn("all").check(DIGITS)) == []
+    assert list(TrainedOn("all").check(DIGITS, EarlierRequests())) == []
 
 
 @pytest.mark.parametrize("forget", [Random(), ClassWise()])
@@ -319,7 +319,7 @@ def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: P
     dataset = ImageFolder(root=str(write_images(tmp_path, n=10)), validation=0.4, holdout=0.5)
     tiny = Digits(validation=0.4, holdout=0.5)
     for each in (dataset, tiny):
-        assert [*TrainedOn("all").check(each)] == []
+        assert [*TrainedOn("all").check(each, EarlierRequests())] == []
     starved = ImageFolder(root=str(write_images(tmp_path / "starved", n=10)), validation=0.45, holdout=0.45)
     for path in list((tmp_path / "starved" / "test").rglob("*.png"))[2:]:
         path.unlink()
