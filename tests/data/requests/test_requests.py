@@ -323,7 +323,7 @@ def test_a_test_part_too_small_for_validation_and_holdout_is_refused(tmp_path: P
     starved = ImageFolder(root=str(write_images(tmp_path / "starved", n=10)), validation=0.45, holdout=0.45)
     for path in list((tmp_path / "starved" / "test").rglob("*.png"))[2:]:
         path.unlink()
-    (found,) = map(str, TrainedOn("all").check(starved))
+    (found,) = map(str, TrainedOn("all").check(starved, EarlierRequests()))
     assert found.startswith(
         "checkpoint.trained_on: expected records that leave enough others for validation and holdout"
     )
