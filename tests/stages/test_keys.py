@@ -45,6 +45,8 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
     ("forget", "relabel"): ("forget.file={corrections}", "strategy=identity"),
     ("attacks", "feature_recovery"): ("forget.count=1",),
+    ("attacks", "earlier_logistic"): ("forget.earlier=['{request}']",),
+    ("metrics", "earlier_accuracy"): ("forget.earlier=['{request}']",),
     ("metrics", "klom"): ("baseline.seeds=[0,1,2,3,4,5,6,7]",),
     ("dataset", "image_folder"): ("dataset.root={images}",),
     ("dataset", "python"): ("dataset.factory=own_data:digits",),
@@ -149,7 +151,7 @@ def changed(composed: DictConfig, leaf: str, value: Any, names: tuple[str, ...])
 def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
     """For every leaf of that part of the config: does it change the keys?"""
     before, found = keys_of(composed), config.instantiate(composed)
-    aside = {"forget.file"}  # another file may be the same request: tested below
+    aside = {"forget.file", "forget.earlier"}  # another file may be the same request: tested below
     if isinstance(found.dataset, ImageFolder):
         # there are no others: tested with the fingerprint
         aside |= {f"dataset.{name}" for name in ("root", "train", "test", "val", "test_fraction", "test_seed")}
@@ -190,6 +192,18 @@ def test_every_leaf_of_every_option_flips_the_keys(composed: Compose, tmp_path: 
     extra = [each.format(**places) for each in EXTRA.get((group, option), ())]
     found = flipping(composed(f"{group}={option}", *extra), group.replace("/", "."))
     assert {leaf for leaf, flips in found.items() if flips} == {leaf for leaf in found if not leaf.startswith(RUNTIME)}
+
+
+def test_earlier_requests_are_in_the_keys_by_their_records(composed: Compose, tmp_path: Path) -> None:
+    for name, text in (("one.txt", "3\n5\n"), ("same.json", "[5, 3]"), ("other.txt", "3\n6\n")):
+        (tmp_path / name).write_text(text)
+    one, same, other = (
+        plan_of(composed(f"forget.earlier=['{tmp_path / name}']")) for name in ("one.txt", "same.json", "other.txt")
+    )
+    assert one.unlearned.key == same.unlearned.key
+    keys = {plan.retrained[0].key for plan in (one, other, plan_of(composed()))}
+    assert len(keys) == 3
+    assert not torch.isin(torch.tensor([3, 5]), one.split.forget.population.draw().member).any()
 
 
 HOW = ("trainer.accelerator=auto", "trainer=debug", "logger=none", "logger=wandb_offline", "paths.store=elsewhere")
