@@ -146,13 +146,13 @@ def _is_file_list(value: Any) -> bool:
 
 def _is_file_record(name: str, record: Any) -> bool:
     is_plain_name = name not in ("", ".", "..", META) and not set(name) & {"/", "\0"}
-    has_fields = (
-        isinstance(record, dict) and isinstance(record.get("bytes"), int) and isinstance(record.get("sha256"), str)
-    )
-    return is_plain_name and has_fields and _is_number(record["bytes"]) and bool(SHA256.fullmatch(record["sha256"]))
+    if not is_plain_name or not isinstance(record, dict):
+        return False
+    size, sha256 = record.get("bytes"), record.get("sha256")
+    return isinstance(size, int) and _is_number(size) and isinstance(sha256, str) and bool(SHA256.fullmatch(sha256))
 
 
-def _is_optional(kind: type) -> Callable[[Any], bool]:
+def _optional(kind: type) -> Callable[[Any], bool]:
     return lambda value: value is None or isinstance(value, kind)
 
 
@@ -162,8 +162,8 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seconds": ("a number >= 0", _is_number),
     "created": ("a number >= 0", _is_number),
     "files": ("sizes and hashes by file name", _is_file_list),
-    "spec": ("an object", _is_optional(dict)),
-    "label": ("a text", _is_optional(str)),
-    "versions": ("an object", _is_optional(dict)),
-    "hardware": ("an object", _is_optional(dict)),
+    "spec": ("an object", _optional(dict)),
+    "label": ("a text", _optional(str)),
+    "versions": ("an object", _optional(dict)),
+    "hardware": ("an object", _optional(dict)),
 }

@@ -9,65 +9,18 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from unlearn.core.artifact_meta import META, MetaError, add_digest, file_sha256, find_file_problems, read_meta
+from unlearn.core.artifact_entry import Entry, find_entry
+from unlearn.core.artifact_meta import META, add_digest, file_sha256
 from unlearn.core.errors import DamagedError, StoreError
 
-TOUCH_INTERVAL = 3600.0  # seconds: the modification time of `meta.json` records the last use, to this precision
+__all__ = ["ArtifactStore", "Entry"]
+
 PATIENCE = 3.0  # seconds that a process waits for another before it reports that it waits
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An artifact in the store: its folder and the content of its `meta.json`."""
-
-    folder: Path
-    meta: dict[str, Any]
-    reused: bool
-
-    @property
-    def key(self) -> str:
-        """The hash that names the artifact."""
-        return self.folder.name
-
-    @property
-    def seconds(self) -> float:
-        """Time that the build took, in seconds, without the builds of its inputs."""
-        return float(self.meta["seconds"])
-
-    def file(self, name: str) -> Path:
-        """Check a file of the artifact against its recorded hash.
-
-        Returns:
-            The path of the file.
-
-        Raises:
-            StoreError: the file is missing, altered or unreadable.
-        """
-        path, record = self.folder / name, self.meta["files"].get(name, {})
-        try:
-            is_intact = path.is_file() and file_sha256(path) == record.get("sha256")
-        except OSError as error:
-            raise StoreError(f"paths.store: expected a readable store, got {path}: {error.strerror}") from error
-        if not is_intact:
-            raise _damaged(self.folder, name)
-        return path
-
-    def json(self, name: str) -> Any:
-        """Check and parse a JSON file of the artifact.
-
-        Raises:
-            StoreError: the file is missing, altered or not JSON.
-        """
-        try:
-            return json.loads(self.file(name).read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise _damaged(self.folder, name) from error
 
 
 class ArtifactStore:
@@ -113,26 +66,7 @@ class ArtifactStore:
         return None
 
     def _find(self, kind: str, key: str) -> Entry | None:
-        """The artifact, or None. Checks its `meta.json` and file sizes, and with `rebuild_damaged` also the contents.
-
-        Otherwise the content of a file is checked when the file is read.
-        """
-        folder = self.root / kind / key
-        if not os.path.lexists(folder):
-            return None
-        try:
-            meta = read_meta(folder)
-            problem = next(find_file_problems(folder, meta, contents=self.rebuild_damaged), None)
-        except MetaError as error:
-            raise _damaged(folder, f"{META}: {error}") from error
-        except PermissionError as error:
-            raise StoreError(f"paths.store: expected a readable store, got {folder}: {error.strerror}") from error
-        except OSError as error:
-            raise _damaged(folder, META) from error
-        if problem:
-            raise _damaged(folder, problem)
-        _record_use(folder / META)
-        return Entry(folder, meta, reused=True)
+        return find_entry(self.root / kind / key, contents=self.rebuild_damaged)
 
     def get(
         self,
@@ -159,7 +93,7 @@ class ArtifactStore:
         if entry:
             return entry
         with self._writing(), _acquired(self._lock(key), on_wait):
-            return self._find_or_discard(kind, key) or self._build(kind, key, build, describe)
+            return self._find_or_discard(kind, key) or self.put(kind, key, build, describe)
 
     @contextmanager
     def claim(self, kind: str, keys: Iterable[str]) -> Iterator[frozenset[str]]:
@@ -183,91 +117,7 @@ class ArtifactStore:
             yield frozenset(key for key in free if self._find_or_discard(kind, key) is None)
 
     def put(self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]) -> Entry:
-        """Build an artifact that the caller has claimed; arguments as for `get`."""
-        return self._build(kind, key, build, describe)
-
-    def partial(self, key: str) -> Path:
-        """The folder in which a build may keep progress, for a later attempt to resume from.
-
-        Only the process that holds the lock may use it. It is deleted once the artifact is complete.
-        """
-        return self.root / "partial" / key
-
-    def pin(self, name: str, digest: str) -> None:
-        """Record which content `name` refers to, so that keys may contain the name in place of the content.
-
-        Args:
-            name: the name of a data set.
-            digest: a hash of its content.
-
-        Raises:
-            StoreError: the name is recorded with another content, or the store cannot be written.
-        """
-        path = self.root / "pins" / f"{name}.txt"
-        try:
-            if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f"{name}-{uuid.uuid4().hex}")
-                temporary.write_text(digest)
-                temporary.replace(path)
-            recorded = path.read_text(errors="replace") if path.is_file() else "not a file"
-        except OSError as error:
-            raise StoreError(f"paths.store: expected a writable folder, got {self.root}: {error}") from error
-        if recorded != digest:
-            raise StoreError(
-                f"dataset {name}: expected the data that {self.root} was filled with ({recorded[:12]}), got other "
-                f"data ({digest[:12]}); use another paths.store for other data"
-            )
-
-    def remove(self, key: str, *folders: Path) -> bool:
-        """Remove folders of a key, each with one rename, and the key's lock file.
-
-        Returns:
-            False if another process holds the lock: nothing is removed then.
-
-        Raises:
-            StoreError: the store cannot be written.
-        """
-        try:
-            with self._lock(key).acquire(blocking=False) as lock:
-                for folder in folders:
-                    self._discard(folder)
-                # A process that already has the file open and gets the lock next sees that the file has no name any
-                # more: filelock then opens a new one, so two processes never hold the lock of one key.
-                Path(lock.lock_file).unlink(missing_ok=True)
-        except Timeout:
-            return False
-        except OSError as error:
-            raise StoreError(f"paths.store: expected a writable folder, got {self.root}: {error}") from error
-        return True
-
-    def _discard(self, folder: Path) -> None:
-        hidden = self.root / "building" / f"{folder.name.partition('-')[0]}-{uuid.uuid4().hex}"
-        hidden.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # another process removed it first
-            folder.rename(hidden)
-            if hidden.is_dir() and not hidden.is_symlink():
-                shutil.rmtree(hidden)
-            else:  # a link or a file in the place of an artifact
-                hidden.unlink()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"paths.store: expected a writable folder with free space, got {self.root}: {error}"
-            ) from error
-
-    def _lock(self, key: str) -> FileLock:
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{key}.lock")
-
-    def _build(
-        self, kind: str, key: str, build: Callable[[Path], None], describe: Callable[[], dict[str, Any]]
-    ) -> Entry:
+        """Build an artifact while its key is locked, as in `claim`; arguments as for `get`."""
         building = self.root / "building"
         building.mkdir(parents=True, exist_ok=True)
         for abandoned in building.glob(f"{key}-*"):  # by a killed process: we hold the lock, so nobody else uses it
@@ -289,6 +139,78 @@ class ArtifactStore:
             return entry
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def partial(self, key: str) -> Path:
+        """The folder in which a build may keep progress, for a later attempt to resume from.
+
+        Only the process that holds the lock may use it. It is deleted once the artifact is complete.
+        """
+        return self.root / "partial" / key
+
+    def pin(self, name: str, digest: str) -> None:
+        """Record which content `name` refers to, so that keys may contain the name in place of the content.
+
+        Args:
+            name: the name of a data set.
+            digest: a hash of its content.
+
+        Raises:
+            StoreError: the name is recorded with another content, or the store cannot be written.
+        """
+        path = self.root / "pins" / f"{name}.txt"
+        with self._writing():
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f"{name}-{uuid.uuid4().hex}")
+                temporary.write_text(digest)
+                temporary.replace(path)
+            recorded = path.read_text(errors="replace") if path.is_file() else "not a file"
+        if recorded != digest:
+            raise StoreError(
+                f"dataset {name}: expected the data that {self.root} was filled with ({recorded[:12]}), got other "
+                f"data ({digest[:12]}); use another paths.store for other data"
+            )
+
+    def remove(self, key: str, *folders: Path) -> bool:
+        """Remove folders of a key, each with one rename, and the key's lock file.
+
+        Returns:
+            False if another process holds the lock: nothing is removed then.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._writing(), suppress(Timeout), self._lock(key).acquire(blocking=False) as lock:
+            for folder in folders:
+                self._discard(folder)
+            # A process that already has the file open and gets the lock next sees that the file has no name any more:
+            # filelock then opens a new one, so two processes never hold the lock of one key.
+            Path(lock.lock_file).unlink(missing_ok=True)
+            return True
+        return False
+
+    def _discard(self, folder: Path) -> None:
+        hidden = self.root / "building" / f"{folder.name.partition('-')[0]}-{uuid.uuid4().hex}"
+        hidden.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process removed it first
+            folder.rename(hidden)
+            if hidden.is_dir() and not hidden.is_symlink():
+                shutil.rmtree(hidden)
+            else:  # a link or a file in the place of an artifact
+                hidden.unlink()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            expected = "a writable folder with free space"
+            raise StoreError(f"paths.store: expected {expected}, got {self.root}: {error}") from error
+
+    def _lock(self, key: str) -> FileLock:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(locks / f"{key}.lock")
 
     def _move_into_place(self, folder: Path, target: Path, meta: dict[str, Any]) -> Entry:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -332,20 +254,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _record_use(meta: Path) -> None:
-    """Set the modification time of `meta.json` to now, so that `gc` can tell used artifacts from unused ones.
-
-    Without the permission to do so, as in the store of another user, it does nothing.
-    """
-    with suppress(OSError):
-        if time.time() - meta.stat().st_mtime > TOUCH_INTERVAL:
-            os.utime(meta)
-
-
-def _damaged(folder: Path, part: str) -> DamagedError:
-    return DamagedError(
-        f"paths.store: expected the artifact {folder} as it was written, got a damaged {part}; "
-        f"remove that folder, or run again with rebuild_damaged=true"
-    )
