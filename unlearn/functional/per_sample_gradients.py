@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_weight
 
 from unlearn.core.memory import MicroBatches, free_float32_count, is_out_of_memory
+from unlearn.functional.power_sums import (
+    NamedTensors,
+    Power,
+    PowerSums,
+    get_sum,
+    on_forward,
+    round_down_to_power_of_two,
+)
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # images [b, c, h, w] and labels int64 [b]
 Function = Callable[[Tensor, Tensor], Tensor]  # maps logits [b, C] and labels to a sum of one number per sample
-Power = Callable[..., Tensor]  # torch.abs or torch.square
-NamedTensors = dict[str, Tensor]  # by parameter name, in its shape, without parameters that no output depends on
 
-NORM = nn.modules.batchnorm._BatchNorm
-MAX_PAIRED_POSITIONS = 4  # with more positions, the products of all pairs cost more than the gradients themselves
-CACHE_ENTRIES = 1 << 17  # numbers that stay in a CPU's cache between a write and the next read
 MIN_BATCHED = 24  # with fewer samples the check of the net costs what batching gains (scripts/bench/importance.py)
 MIN_ROOM = 1 << 20  # numbers that even a small net may hold in addition to itself
 MAX_ROOM = 1 << 30  # numbers held at a time on a GPU: some kernels count in 32 bits
@@ -46,16 +45,14 @@ def sum_gradients(
     """
     total: NamedTensors = {}
     n, micro_batches = 0, MicroBatches()
-    with _on_gradients(model, lambda name, gradient: _get_sum(total, name, gradient).add_(gradient)):
+
+    def work(images: Tensor, labels: Tensor) -> None:
+        _backward(model, function(model(images), labels))
+
+    with _on_gradients(model, lambda name, gradient: get_sum(total, name, gradient).add_(gradient)):
         for batch in batches:
             n += len(batch[1])
-            _accumulate(
-                lambda images, labels: _backward(model, function(model(images), labels)),
-                batch,
-                micro_batches,
-                total,
-                draws,
-            )
+            _accumulate(work, batch, micro_batches, total, draws)
     return total, n
 
 
@@ -139,13 +136,6 @@ def _versions(total: NamedTensors) -> dict[str, int]:
     return {name: tensor._version for name, tensor in total.items()}
 
 
-def _get_sum(total: NamedTensors, name: str, like: Tensor) -> Tensor:
-    """The running sum of a parameter; starts with zeros in the shape of `like`."""
-    if name not in total:
-        total[name] = torch.zeros(like.shape, dtype=like.dtype, device=like.device)
-    return total[name]
-
-
 def _on_gradients(model: nn.Module, callback: Callable[[str, Tensor], object]) -> ExitStack:
     """Call `callback` with the name and gradient of each parameter as soon as the gradient is computed.
 
@@ -174,7 +164,7 @@ def _add_powers_one_by_one(
     model: nn.Module, images: Tensor, labels: Tensor, function: Function, power: Power, total: NamedTensors
 ) -> None:
     """Add to `total` by one backward pass per sample; correct for every net."""
-    with _on_gradients(model, lambda name, gradient: _get_sum(total, name, gradient).add_(power(gradient))):
+    with _on_gradients(model, lambda name, gradient: get_sum(total, name, gradient).add_(power(gradient))):
         for image, label in zip(torch.split(images, 1), torch.split(labels, 1), strict=True):
             _backward(model, function(model(image), label))
 
@@ -195,7 +185,7 @@ def _add_powers_batched(
     ordinary gradients of the weights are never computed.
     """
     pixels = images.detach().requires_grad_()
-    with _on_forward(model, _PowerSums(power, room or _room(model), total).hook):
+    with on_forward(model, PowerSums(power, room or _room(model), total).hook):
         torch.autograd.grad(function(model(pixels), labels), pixels)
 
 
@@ -209,14 +199,14 @@ def _is_batchable(model: nn.Module, images: Tensor) -> bool:
     sample alone.
     """
     pixels = images[:2].detach().requires_grad_()
-    batched = _PowerSums(torch.square, _room(model))
+    batched = PowerSums(torch.square, _room(model))
     is_equal: list[bool] = []
 
     def compare(name: str, gradient: Tensor) -> None:
         is_equal.append(name in batched.total and _is_close(batched.total.pop(name), gradient.square()))
 
     try:
-        with _on_forward(model, batched.hook):
+        with on_forward(model, batched.hook):
             logits = model(pixels)
         with _on_gradients(model, compare):
             _backward(model, (1 + logits[-1]).square().sum())  # a loss's gradient may be too small to be squared
@@ -259,135 +249,7 @@ def _samples_that_fit(model: nn.Module, images: Tensor, room: int) -> int:
     On a GPU a power of two: the memory that other work leaves free then hardly changes how sums are rounded.
     """
     sizes: list[int] = []
-    with _on_forward(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
+    with on_forward(model, lambda _name, _layer, inputs, _output: sizes.append(inputs[0].numel())):
         model(images[:1])
     count = max(1, room // max(1, sum(sizes)))
-    return _round_down_to_power_of_two(count) if _on_gpu(images) else count
-
-
-def _round_down_to_power_of_two(number: int) -> int:
-    return 1 << (number.bit_length() - 1)
-
-
-ForwardHook = Callable[[str, nn.Module, tuple[Tensor, ...], Tensor], None]  # layer's name, layer, inputs, output
-
-
-def _on_forward(model: nn.Module, hook: ForwardHook) -> ExitStack:
-    """Call `hook` whenever a supported layer has run."""
-    hooks = ExitStack()
-    for name, layer in model.named_modules():
-        if _is_supported(layer):
-            hooks.enter_context(layer.register_forward_hook(partial(hook, name)))
-    return hooks
-
-
-def _is_supported(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return isinstance(layer, nn.Linear) or (isinstance(layer, NORM) and layer.running_mean is not None)
-
-
-@dataclass
-class _PowerSums:
-    """Sums powers of per-sample gradients while the backward pass runs."""
-
-    power: Power
-    room: int
-    total: NamedTensors = field(default_factory=dict)
-    layers_run: set[str] = field(default_factory=set)
-
-    def hook(self, name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Forward hook that waits for the gradient at the output of a layer.
-
-        Raises:
-            RuntimeError: the layer ran before.
-        """
-        if name in self.layers_run:
-            raise RuntimeError(f"{name} ran twice")
-        self.layers_run.add(name)
-        layer_input = inputs[0].detach()
-
-        @torch.no_grad()
-        def backward(gradient: Tensor) -> None:
-            for kind, parameter in layer.named_parameters(recurse=False):
-                if parameter.requires_grad:
-                    add = self._add_weight if kind == "weight" else self._add_bias
-                    total = _get_sum(self.total, f"{name}.{kind}".removeprefix("."), parameter)
-                    add(layer, layer_input, gradient, total)
-
-        output.register_hook(backward)  # type: ignore[no-untyped-call]
-
-    def _add_bias(self, layer: nn.Module, _input: Tensor, gradient: Tensor, total: Tensor) -> None:
-        self._add(_flatten_positions(layer, gradient).sum(2), total)
-
-    def _add_weight(self, layer: nn.Module, layer_input: Tensor, gradient: Tensor, total: Tensor) -> None:
-        if isinstance(layer, NORM):
-            normalised = F.batch_norm(layer_input, layer.running_mean, layer.running_var, eps=layer.eps)
-            self._add(_flatten_positions(layer, gradient * normalised).sum(2), total)
-        elif isinstance(layer, nn.Conv2d) and _prefers_grouped_convolution(layer, gradient):
-            size = self._chunk_size(total.numel(), layer_input)
-            for x, g in zip(torch.split(layer_input, size), torch.split(gradient, size), strict=True):
-                self._add(_per_sample_kernel_gradients(layer, x, g), total)
-        else:
-            size = self._chunk_size(total[0].numel() * math.prod(gradient.shape[2:]), layer_input)
-            gradients = torch.split(_flatten_positions(layer, gradient), size)
-            for x, g in zip(torch.split(layer_input, size), gradients, strict=True):
-                self._add_products(_unfold(layer, x), g, total.flatten(1))
-
-    def _add_products(self, a: Tensor, g: Tensor, total: Tensor) -> None:
-        """Add the powers of per-sample gradients to `total` [o, i].
-
-        A sample's gradient is the sum over positions of the outer products of `g` [n, o, positions], the gradient at
-        the output, and `a` [n, i, positions], the input.
-        """
-        positions = a.shape[2]
-        if positions == 1:
-            total.addmm_(self.power(g[:, :, 0]).t(), self.power(a[:, :, 0]))
-        elif self.power is torch.square and positions <= MAX_PAIRED_POSITIONS:
-            for p in range(positions):
-                for q in range(p + 1):
-                    pair = (g[:, :, p] * g[:, :, q]).t(), a[:, :, p] * a[:, :, q]
-                    total.addmm_(*pair, alpha=1 if p == q else 2)
-        else:
-            rows = self._chunk_size(len(a) * a.shape[1], a)
-            for total_rows, g_rows in zip(torch.split(total, rows), torch.split(g, rows, dim=1), strict=True):
-                self._add(torch.bmm(g_rows, a.transpose(1, 2)), total_rows)
-
-    def _add(self, gradients: Tensor, total: Tensor) -> None:
-        """Add the powers of per-sample gradients [n, ...], which are overwritten, to `total`."""
-        powers = self.power(gradients, out=gradients)
-        total += powers.sum(0) if len(powers) > 1 else powers[0]
-
-    def _chunk_size(self, entries: int, like: Tensor) -> int:
-        """How many chunks of that many numbers fit in the CPU's cache or, on a GPU, in the room; at least 1."""
-        if like.is_cuda:
-            return _round_down_to_power_of_two(max(1, self.room // entries))
-        return max(1, CACHE_ENTRIES // entries)
-
-
-def _flatten_positions(layer: nn.Module, tensor: Tensor) -> Tensor:
-    """A tensor in the shape of a layer's output, as [n, channels, positions]."""
-    if isinstance(layer, nn.Linear):
-        return tensor.reshape(len(tensor), -1, tensor.shape[-1]).transpose(1, 2)
-    return tensor.flatten(2) if tensor.ndim > 2 else tensor[:, :, None]
-
-
-def _unfold(layer: nn.Module, layer_input: Tensor) -> Tensor:
-    """The part of a layer's input that each position of its output depends on: [n, inputs, positions]."""
-    if isinstance(layer, nn.Conv2d):
-        return F.unfold(layer_input, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
-    return _flatten_positions(layer, layer_input)
-
-
-def _prefers_grouped_convolution(layer: nn.Conv2d, gradient: Tensor) -> bool:
-    """Whether per-sample gradients are faster by a grouped convolution than by matrix products (measured on CPUs)."""
-    return not gradient.is_cuda and gradient[0, 0].numel() >= layer.in_channels
-
-
-def _per_sample_kernel_gradients(layer: nn.Conv2d, layer_input: Tensor, gradient: Tensor) -> Tensor:
-    """Gradient of the weight for each sample [n, o, i, h, w], by one convolution with a group per sample."""
-    n, (o, *kernel) = len(layer_input), layer.weight.shape
-    layer_input, gradient = (tensor.reshape(1, -1, *tensor.shape[2:]) for tensor in (layer_input, gradient))
-    arguments = (n * o, *kernel), gradient, layer.stride, layer.padding, layer.dilation, n
-    gradients: Tensor = conv2d_weight(layer_input, *arguments)  # type: ignore[no-untyped-call]
-    return gradients.view(n, o, *kernel)
+    return round_down_to_power_of_two(count) if _on_gpu(images) else count
