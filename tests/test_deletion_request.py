@@ -14,8 +14,7 @@ import torch
 from commands import unlearn
 from conftest import write_images
 
-from unlearn.cli.arguments import quote_paths
-from unlearn.config import CommandLine, preflight
+from unlearn.config import CommandLine, preflight, quote_paths
 from unlearn.core.errors import ConfigError
 
 REQUEST = ["train/digit0/0.png", "train/digit1/3.png", "train/digit2/5.png"]

@@ -86,8 +86,7 @@ def test_models_are_found_by_role_and_seed(result: unlearn.Result) -> None:
         result.model("retrained", seed=7)
 
 
-@pytest.mark.parametrize("strategy", ["top_k"])
-def test_forget_gives_the_weights_that_the_run_gives(result: unlearn.Result, strategy: str) -> None:
+def test_forget_gives_the_weights_that_the_run_gives(result: unlearn.Result) -> None:
     """The same strategy, on the same model, images and seed."""
     plan, context = result.outcome.plan, result.outcome.context
     sources = plan.unlearned.subset_sources
@@ -146,6 +145,7 @@ def test_a_hydra_application_may_call_the_library() -> None:
         (("-m", "seed=0,1"), "expected one run, got a grid"),
         (("seed=0,1",), "seed: expected one value, got several"),
         (("until=baseline",), "until: expected end"),
+        (("checkpoint=nowhere/net.pt", "checkpoint.trained_on=all"), r"checkpoint.file: expected .*nowhere/net\.pt"),
         ((3,), "overrides: expected texts such as 'strategy=top_k', got 3"),
         (("logger=wandb_offline",), "output: expected a folder with logger=wandb_offline, got None"),
     ],

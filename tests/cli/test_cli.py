@@ -118,8 +118,8 @@ def test_a_grid_shares_stages_and_continues_after_a_failed_cell(
     listed = done.stderr[done.stderr.index("2 of 4 cells failed") :]
     assert "cell 1 (strategy=random_k strategy.recipe.lr=1e+30): unlearned: the loss was" in listed
     assert "cell 3 (strategy=top_k strategy.recipe.lr=1e+30): unlearned: the loss was" in listed
-    again = " ".join([*TOY[:-1], "strategy=random_k,top_k", "strategy.recipe.lr=1e+30", "paths.output=grid/again-1"])
-    assert f"  unlearn -m {again.replace('=1e30', '=1e+30')}" in listed.replace(" strategy.recipe.epochs=1", "")
+    again = " ".join([*TOY, "strategy=random_k,top_k", "strategy.recipe.lr=1e+30", "paths.output=grid/again-1"])
+    assert f"  unlearn -m {again}\n" in listed
     notes = [json.loads((folder / "grid" / number / "cell.json").read_text()) for number in "0123"]
     assert [note["state"] for note in notes] == ["done", "failed", "done", "failed"]
     reports = [report(folder / "grid" / number) for number in ("0", "2")]

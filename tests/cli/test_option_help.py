@@ -35,7 +35,7 @@ def test_what_is_written_into_a_file_is_read_again(settings: tuple[Setting, ...]
     text = insert_block(body, option.block())
     own_words = " Ours. Slow." if "Ours" in body else ""
     assert read_option("strategy", "cut", text) == option._replace(summary=option.summary + own_words)
-    assert (NO_SETTINGS in text) is not settings
+    assert (NO_SETTINGS in text) == (not settings)
     assert max(map(len, text.splitlines())) <= 120
 
 

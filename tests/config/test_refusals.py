@@ -10,7 +10,8 @@ import pytest
 from conftest import Compose
 
 from unlearn import config
-from unlearn.cli.arguments import move_flags_first, quote_paths
+from unlearn.cli.arguments import move_flags_first
+from unlearn.config import quote_paths
 from unlearn.config.environment_checks import check_surroundings
 from unlearn.config.preflight import CheckedCommand
 from unlearn.core.errors import ConfigError

@@ -1,11 +1,13 @@
-"""Rewrites a user's command line so that Hydra reads it as it was meant."""
+"""Reads a user's command line."""
 
 from __future__ import annotations
 
-import os
-import re
+from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unlearn.pipeline.config import RunConfig
 
 
 def move_flags_first(arguments: list[str]) -> list[str]:
@@ -24,45 +26,13 @@ def move_flags_first(arguments: list[str]) -> list[str]:
     return flags + words
 
 
-def quote_paths(arguments: list[str]) -> list[str]:
-    """Quote paths that contain characters of Hydra's grammar, expand `~/`, and replace `checkpoint=FILE`.
+def read_configs(overrides: Sequence[str]) -> list[RunConfig]:
+    """Return the config of every cell that the overrides describe, after the checks of `unlearn`.
 
-    `checkpoint` is a group and FILE none of its options, so `checkpoint=FILE` becomes `checkpoint=file
-    checkpoint.file=FILE`. The commas of a sweep stay.
+    Raises:
+        ConfigError: With all problems of all cells.
     """
-    key, words = "checkpoint=", []
-    for argument in arguments:
-        values = argument.removeprefix(key).split(",")
-        if argument.startswith(key) and all(map(is_checkpoint_source, values)):
-            from unlearn.config.override_parser import quote
+    from unlearn import config
 
-            words += ["checkpoint=file", "checkpoint.file=" + ",".join(quote(_expand_home(value)) for value in values)]
-        else:
-            words.append(_quote_path(argument))
-    return words
-
-
-def is_checkpoint_source(value: str) -> bool:
-    """Whether a value is a file, a report or a key of the store, rather than an option of the group `checkpoint`.
-
-    A file has a suffix, lies in a folder or exists; a key of the store is hexadecimal.
-    """
-    return bool(Path(value).suffix or "/" in value or re.fullmatch(r"[0-9a-f]{8,64}", value) or Path(value).is_file())
-
-
-def _quote_path(argument: str) -> str:
-    """Quote the value of an override if it is a path that Hydra would read as something else than this text."""
-    from unlearn.config.override_parser import PATHS, PLAIN, is_text, quote
-
-    key, _, value = argument.partition("=")
-    if key.lstrip("+") not in PATHS or not value or value == "null":
-        return argument
-    value = _expand_home(value)
-    if PLAIN.fullmatch(value) or is_text(f"{key}={value}"):
-        return f"{key}={value}"
-    return f"{key}={quote(value)}"
-
-
-def _expand_home(value: str) -> str:
-    """Replace a leading `~/`, which a shell does not expand after an equals sign."""
-    return os.path.expanduser(value) if value.startswith("~/") else value  # noqa: PTH111  # the result is a string
+    config.register()
+    return config.cell_configs(config.CommandLine.parse(config.quote_paths(overrides)))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from unlearn.cli.boundary import guard_entry_point
 from unlearn.core.errors import UnlearnError
-from unlearn.core.progress import escape_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +23,7 @@ HELP = """\
 unlearn-audit: check the audit record of a run (unlearn report.audit=true).
 
   unlearn-audit verify outputs/audit.json
-  unlearn-audit verify audit.json --key audit.key --indices request.txt     for whoever knows the request
+  unlearn-audit verify audit.json --key audit.key --indices request.txt     if you know the request
   unlearn-audit verify audit.json --store artifacts                         where the models are stored
 
 Exit status 2: bad input, nothing was checked; 1: something differs; 0: nothing differs, but some checks may be missing.
@@ -34,14 +33,7 @@ Exit status 2: bad input, nothing was checked; 1: something differs; 0: nothing 
 @guard_entry_point("unlearn-audit")
 def main() -> None:
     """Run the command."""
-    arguments = _parser().parse_args()
-    try:
-        sys.exit(_verify(arguments))
-    except UnlearnError as error:
-        print(
-            *(f"unlearn-audit: {line}" for line in escape_control(str(error)).splitlines()), sep="\n", file=sys.stderr
-        )
-        sys.exit(2)
+    sys.exit(_verify(_parser().parse_args()))
 
 
 def _parser() -> ArgumentParser:

@@ -1,9 +1,10 @@
-"""Turns an unexpected error of a command into one line; the traceback goes into a log."""
+"""Turns the errors of a command into lines of text; the traceback of an unexpected one goes into a log."""
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import tempfile
 import traceback
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
-from unlearn.core.errors import format_error
+from unlearn.core.errors import UnlearnError, format_error
 from unlearn.core.progress import escape_control, harden_output
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
@@ -54,7 +55,9 @@ def _save_traceback(error: BaseException, log: Path | None) -> Path | str:
 
 
 def guard_entry_point(program: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Decorate an entry point so that an error which it does not handle prints one line and exits with status 1.
+    """Decorate an entry point so that an error which it does not handle is printed without a traceback.
+
+    The exit status is 2 after an `UnlearnError`, and 1 after any other error, which takes one line.
 
     Args:
         program: The name of the command.
@@ -67,7 +70,11 @@ def guard_entry_point(program: str) -> Callable[[Callable[[], None]], Callable[[
             try:
                 main()
             except KeyboardInterrupt:
-                sys.exit(130)
+                sys.exit(128 + signal.SIGINT)
+            except UnlearnError as error:
+                lines = escape_control(str(error)).splitlines()
+                print(*(f"{program}: {line}" for line in lines), sep="\n", file=sys.stderr)
+                sys.exit(2)
             except Exception as error:
                 print(f"{program}: {describe_unexpected(error)}", file=sys.stderr)
                 sys.exit(1)

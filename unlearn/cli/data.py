@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from unlearn.cli.arguments import read_configs
+from unlearn.cli.boundary import guard_entry_point
 from unlearn.cli.lines import print_table
-from unlearn.core.errors import ConfigError, UnlearnError, as_one_line, pluralize
+from unlearn.core.errors import ConfigError, as_one_line, pluralize
 
 if TYPE_CHECKING:
     from unlearn.data.datasets.base import Dataset
@@ -27,6 +28,7 @@ Exit status 2: refused; 0: success.
 """
 
 
+@guard_entry_point("unlearn-data")
 def main() -> None:
     """Run the command."""
     if hasattr(signal, "SIGPIPE"):
@@ -34,27 +36,10 @@ def main() -> None:
     parser = ArgumentParser("unlearn-data", description=HELP, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--records", action="store_true", help="list every record of the training part")
     arguments, overrides = parser.parse_known_args()
-    try:
-        _print_numbering(_read_config(overrides), arguments.records)
-    except UnlearnError as error:
-        print(*(f"unlearn-data: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
-        sys.exit(2)
-
-
-def _read_config(overrides: list[str]) -> RunConfig:
-    """Read the config that a command line describes.
-
-    Raises:
-        ConfigError: The overrides have problems, or describe a grid.
-    """
-    from unlearn import config
-    from unlearn.cli.arguments import quote_paths
-
-    config.register()
-    run, *other_cells = config.cell_configs(config.CommandLine.parse(quote_paths(overrides)))
+    run, *other_cells = read_configs(overrides)
     if other_cells:
         raise ConfigError(["expected one data set, got a grid"])
-    return run
+    _print_numbering(run, arguments.records)
 
 
 def _print_numbering(run: RunConfig, with_records: bool) -> None:

@@ -11,6 +11,7 @@ from unlearn.core.errors import ConfigError, Problem, StoreError
 from unlearn.core.types import Role
 
 ROLES = (Role.UNLEARNED, Role.RETRAINED, Role.ORIGINAL)
+Model = tuple[Entry, Entry | None, Role]  # the model, the original that it was made from, and its role
 
 
 def add_options(export: ArgumentParser) -> None:
@@ -46,9 +47,6 @@ def export(store: Path, arguments: Namespace) -> int:
         raise ConfigError([Problem("--to", "a writable file", f"{arguments.to}: {error}")]) from error
     print(path)
     return 0
-
-
-Model = tuple[Entry, Entry | None, Role]  # the model, the original that it was made from, and its role
 
 
 def _find_in_run(store: Path, source: str, role: Role | None, seed: int | None) -> Model:

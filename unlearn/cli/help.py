@@ -24,7 +24,7 @@ Every setting is an override: key=value. Groups and their options:
 {groups}
 
   unlearn-report DIR...   one report over any number of runs and sweeps
-  unlearn-store ls        the artifacts in the store; also show, why, verify, gc, purge
+  unlearn-store ls        the artifacts in the store; also show, why, verify, export, gc, purge
   unlearn-data            how a data set numbers its classes and records
   unlearn-audit verify F  checks a run's audit record (report.audit=true)
 

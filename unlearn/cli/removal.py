@@ -44,7 +44,8 @@ def gc(store: Path, arguments: Namespace) -> int:
     rules = Rules(before, needed, frozenset(arguments.keep_kind), frozenset(arguments.drop_kind))
     going = [*find_leftovers(catalogue, None if days is None else before), *find_unneeded(catalogue, rules)]
     if arguments.dry_run:
-        return _print_removals(going, "would be removed")
+        _print_removals(going, "would be removed")
+        return 0
     going = list(drop_recently_used(going, before))
     if any(isinstance(removal.target, Item) for removal in going):
         record(store, "gc", going, {})
@@ -68,37 +69,37 @@ def purge(store: Path, arguments: Namespace, run: RunConfig) -> int:
     from unlearn.inventory.purge import find_pictures, plan_purge
 
     catalogue, requested = Catalogue.read(store), run.forget.requested(run.dataset)
-    judged = plan_purge(catalogue, Members(catalogue, run.dataset, requested), arguments.undecided == "remove")
+    plan = plan_purge(catalogue, Members(catalogue, run.dataset, requested), arguments.undecided == "remove")
     pages = list(find_pictures(arguments.reports))
-    in_use = [] if arguments.dry_run else _carry_out(store, catalogue, judged, len(requested))
+    in_use = [] if arguments.dry_run else _carry_out(store, catalogue, plan, len(requested))
     if arguments.dry_run:
-        _print_removals(judged.going, "would be removed")
+        _print_removals(plan.going, "would be removed")
     print("\nkept")
-    rows = [(kind, str(count), why) for (kind, why), count in _count_kept(judged).items()]
+    rows = [(kind, str(count), why) for (kind, why), count in _count_kept(plan).items()]
     print_table(("kind", "count", "why"), rows, ("count",))
-    _print_undecided(judged.undecided)
-    _print_outside(pages, bool(arguments.reports), any(removal.target.kind == "checkpoint" for removal in judged.going))
-    return int(bool(in_use or judged.undecided))
+    _print_undecided(plan.undecided)
+    _print_outside(pages, bool(arguments.reports), any(removal.target.kind == "checkpoint" for removal in plan.going))
+    return int(bool(in_use or plan.undecided))
 
 
-def _carry_out(store: Path, catalogue: Catalogue, judged: PurgePlan, records: int) -> list[Removal]:
+def _carry_out(store: Path, catalogue: Catalogue, plan: PurgePlan, records: int) -> list[Removal]:
     """Record and remove; returns the artifacts in use, which stay.
 
     The record is written first, so that it also explains what a killed purge leaves.
     """
-    kept = [{"kind": kind, "why": why, "count": count} for (kind, why), count in _count_kept(judged).items()]
-    details = {"records": records, "kept": kept, "undecided": [item.key for item, _ in judged.undecided]}
-    path = record(store, "purge", judged.going, details | {"complete": False})
-    in_use = _remove(store, judged.going)
+    kept = [{"kind": kind, "why": why, "count": count} for (kind, why), count in _count_kept(plan).items()]
+    details = {"records": records, "kept": kept, "undecided": [item.key for item, _ in plan.undecided]}
+    path = record(store, "purge", plan.going, details | {"complete": False})
+    in_use = _remove(store, plan.going)
     remove_stale_locks(store, catalogue.locks)
-    done = [removal for removal in judged.going if removal not in in_use]
-    record(store, "purge", done, details | {"complete": not (in_use or judged.undecided)}, path)
+    done = [removal for removal in plan.going if removal not in in_use]
+    record(store, "purge", done, details | {"complete": not (in_use or plan.undecided)}, path)
     print(f"recorded in {path}")
     return in_use
 
 
-def _count_kept(judged: PurgePlan) -> Counter[tuple[str, str]]:
-    return Counter((item.kind, why) for item, why in judged.stays)
+def _count_kept(plan: PurgePlan) -> Counter[tuple[str, str]]:
+    return Counter((item.kind, why) for item, why in plan.stays)
 
 
 def _remove(store: Path, going: Sequence[Removal]) -> list[Removal]:
@@ -113,13 +114,12 @@ def _remove(store: Path, going: Sequence[Removal]) -> list[Removal]:
     return in_use
 
 
-def _print_removals(going: Sequence[Removal], verb: str) -> int:
+def _print_removals(going: Sequence[Removal], verb: str) -> None:
     rows = [(r.target.kind, r.label, r.target.key[:BEGINNING], format_size(r.target.bytes), r.why) for r in going]
     if rows:
         print_table(("kind", "label", "key", "size", "why"), rows, ("size",))
     total = sum(r.target.bytes for r in going)
     print(f"{len(going)} {verb}, {total} bytes ({format_size(total)})")
-    return 0
 
 
 def _print_undecided(undecided: Sequence[tuple[Item, str]]) -> None:

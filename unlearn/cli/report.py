@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from unlearn.cli.boundary import guard_entry_point
-from unlearn.core.progress import escape_control
 
 DESCRIPTION = """\
 Summarise reports: write sweep.csv, sweep.md and sweep.html, and print the table. It has one row for each strategy and
@@ -28,14 +27,9 @@ def main() -> None:
         help="where to write (default: the folder given; the current one if several are given)",
     )
     arguments = parser.parse_args()
-    from unlearn.core.errors import UnlearnError
     from unlearn.report.sweep.summary import summarise
 
-    try:
-        written = summarise(arguments.paths, arguments.into or _default_folder(arguments.paths), sys.stdout)
-    except UnlearnError as error:
-        print(f"unlearn-report: {escape_control(str(error))}", file=sys.stderr)
-        sys.exit(2)
+    written = summarise(arguments.paths, arguments.into or _default_folder(arguments.paths), sys.stdout)
     print(*written, sep="\n")
 
 

@@ -14,7 +14,7 @@ from functools import partial, update_wrapper
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from unlearn import __version__
-from unlearn.cli.arguments import move_flags_first, quote_paths
+from unlearn.cli.arguments import move_flags_first
 from unlearn.cli.boundary import describe_unexpected, guard_entry_point
 from unlearn.cli.help import help_text
 from unlearn.core.progress import Stopped, escape_control, exit_on_signal
@@ -38,7 +38,7 @@ def main() -> None:
     elif "--version" in arguments:
         print(f"unlearn {__version__}")
     else:
-        _run(quote_paths(move_flags_first(arguments)))
+        _run(move_flags_first(arguments))
 
 
 def _print_help(topics: list[str]) -> None:
@@ -53,7 +53,6 @@ def _print_help(topics: list[str]) -> None:
 
 def _run(arguments: list[str]) -> None:
     """Define the job as a Hydra application, and run it, after all checks unless only Hydra is asked."""
-    sys.argv[1:] = arguments  # where Hydra reads them
     gc.disable()  # imports leave no garbage, but the collector would look for it again and again
     import hydra
 
@@ -61,6 +60,7 @@ def _run(arguments: list[str]) -> None:
     from unlearn.cli.job import run_job
 
     config.register()
+    sys.argv[1:] = arguments = config.quote_paths(arguments)  # where Hydra reads them
     gc.freeze()  # nor is there garbage among what was imported
     gc.enable()
     for number in (signal.SIGTERM, signal.SIGINT):

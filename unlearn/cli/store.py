@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from unlearn.cli.arguments import read_configs
 from unlearn.cli.boundary import guard_entry_point
 from unlearn.cli.export import add_options as export_options
 from unlearn.cli.export import export
@@ -23,7 +23,7 @@ from unlearn.cli.lines import (
     print_listing,
 )
 from unlearn.core.artifact_meta import META
-from unlearn.core.errors import ConfigError, UnlearnError, pluralize
+from unlearn.core.errors import ConfigError, pluralize
 from unlearn.core.progress import Console, escape_control
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import read_removals
@@ -60,17 +60,9 @@ Exit status 2: refused, nothing was done; 1: problems were found, or not everyth
 def main() -> None:
     """Run the command."""
     arguments, overrides = _parser().parse_known_args()
-    try:
-        if overrides and arguments.command not in ("why", "purge"):
-            raise ConfigError([f"{arguments.command}: expected no further arguments, got {' '.join(overrides)}"])
-        sys.exit(arguments.run(arguments, overrides))
-    except UnlearnError as error:
-        print(
-            *(f"unlearn-store: {line}" for line in escape_control(str(error)).splitlines()), sep="\n", file=sys.stderr
-        )
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    if overrides and arguments.command not in ("why", "purge"):
+        raise ConfigError([f"{arguments.command}: expected no further arguments, got {' '.join(overrides)}"])
+    sys.exit(arguments.run(arguments, overrides))
 
 
 def _parser() -> ArgumentParser:
@@ -157,18 +149,10 @@ def _show(arguments: Namespace, _: list[str]) -> int:
 def _why(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.inventory.why import explain_stages, list_stages
 
-    runs = _read_configs(overrides)
+    runs = read_configs(overrides)
     catalogue = Catalogue.read(_store_folder(arguments, runs))
     print(*describe_answers(explain_stages(catalogue, list_stages(runs), read_removals(catalogue.root))), sep="\n")
     return 0
-
-
-def _read_configs(overrides: list[str]) -> list[RunConfig]:
-    from unlearn import config
-    from unlearn.cli.arguments import quote_paths
-
-    config.register()
-    return config.cell_configs(config.CommandLine.parse(quote_paths(overrides)))
 
 
 def _verify(arguments: Namespace, _: list[str]) -> int:
@@ -204,7 +188,7 @@ def _purge(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.cli.removal import purge
     from unlearn.config.override_parser import quote
 
-    run, *other_cells = runs = _read_configs([*overrides, "forget=indices", f"forget.file={quote(arguments.request)}"])
+    run, *other_cells = runs = read_configs([*overrides, "forget=indices", f"forget.file={quote(arguments.request)}"])
     if other_cells:
         raise ConfigError(["purge: expected one data set, got a grid"])
     return purge(_store_folder(arguments, runs), arguments, run)

@@ -4,6 +4,7 @@ from unlearn.config.cell_launch import launch_with
 from unlearn.config.command_line import CommandLine
 from unlearn.config.environment_checks import check_surroundings
 from unlearn.config.grid import Grid
+from unlearn.config.path_arguments import quote_paths
 from unlearn.config.preflight import CheckedCommand, cell_configs, preflight
 from unlearn.config.schema import CONF, GROUPS, chosen_options, instantiate, register, run_group, to_plain_dict
 from unlearn.config.single_run import run_composed
@@ -20,6 +21,7 @@ __all__ = [
     "instantiate",
     "launch_with",
     "preflight",
+    "quote_paths",
     "register",
     "run_composed",
     "run_group",

@@ -12,6 +12,7 @@ from omegaconf import open_dict
 
 from unlearn.config.command_line import CommandLine
 from unlearn.config.environment_checks import check_surroundings
+from unlearn.config.path_arguments import quote_paths
 from unlearn.config.preflight import preflight
 from unlearn.config.schema import register, to_plain_dict
 from unlearn.core.errors import ConfigError
@@ -35,7 +36,7 @@ def compose_run(arguments: Sequence[str]) -> OneRun:
         ConfigError: With all problems, or if the arguments describe more than one run.
     """
     _register_once()
-    command = CommandLine.parse([*arguments])
+    command = CommandLine.parse(quote_paths(arguments))
     if command.multirun:
         raise ConfigError(["overrides: expected one run, got a grid; use the command unlearn -m"])
     with _without_other_hydra():
