@@ -36,7 +36,7 @@ from unlearn.models.base import Model
 from unlearn.pipeline.checks import check_config
 from unlearn.pipeline.config import Baseline, Paths, RunConfig
 from unlearn.pipeline.empty_net import set_thread_count
-from unlearn.pipeline.history import add_history
+from unlearn.pipeline.history import add_history, find_history
 from unlearn.pipeline.metric_checks import check_metrics
 from unlearn.spd_gan.options import SpdGan
 from unlearn.strategies.base import Strategy
@@ -175,12 +175,14 @@ def instantiate(composed: DictConfig) -> RunConfig:
         config = _to_object(composed, missing)
     except OmegaConfBaseException as error:
         raise ConfigError([*problems, first_line(error)]) from error
-    config, user_problems = build_user_supplied(add_history(config))
+    config, user_problems = build_user_supplied(config)
     if user_problems:  # the other checks need the objects
         raise ConfigError([*problems, *user_problems])
+    lineage = find_history(config)
+    config = add_history(config, lineage)  # before the checks, which read what it fills in
     problems += [*validate(config), *check_units(config), *check_metrics(config), *check_objective(config)]
     if not problems:  # combinations of values mean something only if each value does
-        problems += check_config(config)
+        problems += check_config(config, lineage)
     if problems:
         raise ConfigError(problems)
     config = set_thread_count(config)

@@ -17,6 +17,7 @@ from unlearn.models.checkpoints.weights import read_weights
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.empty_net import build_empty_net, net_cache_key
 from unlearn.pipeline.history import check_history
+from unlearn.stages.lineage import Lineage
 from unlearn.stages.own_models import find_source
 from unlearn.strategies.base import Strategy
 from unlearn.training.layout import check_channels_last
@@ -27,9 +28,14 @@ _raising_operations: dict[tuple[Any, ...], set[str]] = {}
 _readable_checkpoints: set[tuple[Any, ...]] = set()
 
 
-def check_config(config: RunConfig) -> Iterator[Problem | str]:
-    """Find data, models, requests and strategies that do not fit together, before anything is computed."""
-    data_problems = _check_data(config)
+def check_config(config: RunConfig, lineage: Lineage | None) -> Iterator[Problem | str]:
+    """Find data, models, requests and strategies that do not fit together, before anything is computed.
+
+    Args:
+        config: the config, with what its checkpoint has forgotten filled in.
+        lineage: what the checkpoint has forgotten.
+    """
+    data_problems = _check_data(config, lineage)
     yield from data_problems
     yield from _check_request(config)
     yield from _check_replay(config)
@@ -51,7 +57,7 @@ def options_with(package: str, base: type, attribute: str) -> str:
     return ", ".join(name for name, kind in find_options(package, base).items() if getattr(kind, attribute))
 
 
-def _check_data(config: RunConfig) -> list[Problem | str]:
+def _check_data(config: RunConfig, lineage: Lineage | None) -> list[Problem | str]:
     """Check the data set, then the model on it, then the checkpoint for both."""
     dataset = config.dataset
     if problems := list(dataset.check()) or list(_check_store(config)):
@@ -62,10 +68,11 @@ def _check_data(config: RunConfig) -> list[Problem | str]:
     earlier = EarlierRequests.of(config.forget.earlier)
     if config.trained_on is None:
         return list(earlier.check(dataset))
+    missing: list[Problem | str] = [*check_history(config, lineage)]
     if config.checkpoint.trained_on is None:
-        return ["checkpoint.trained_on: expected a value, got none"]
-    if problem := check_history(config):
-        return [problem]
+        missing.append("checkpoint.trained_on: expected a value, got none")
+    if missing:
+        return missing
     return [*config.trained_on.check(dataset, earlier), *_check_checkpoint(config, config.checkpoint)]
 
 

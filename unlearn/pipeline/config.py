@@ -94,13 +94,14 @@ class RunConfig:
     @property
     def all_metrics(self) -> dict[str, Metric]:
         """All metrics and attacks, by name; with earlier requests, those that ask whether these are still forgotten."""
-        from unlearn.attacks.earlier_logistic import EarlierLogistic
-        from unlearn.metrics.earlier_accuracy import EarlierAccuracy
-
         metrics = {**self.metrics, **self.attacks}
         if not self.forget.earlier:
             return metrics
-        return {**metrics, "earlier_accuracy": EarlierAccuracy(), "earlier_logistic": EarlierLogistic()} | metrics
+        from unlearn.attacks.earlier_logistic import EarlierLogistic
+        from unlearn.metrics.earlier_accuracy import EarlierAccuracy
+
+        earlier = {"earlier_accuracy": EarlierAccuracy(), "earlier_logistic": EarlierLogistic()}
+        return metrics | earlier | metrics  # in this order; settings that are given go first
 
     @property
     def trained_on(self) -> TrainedOn | None:

@@ -16,6 +16,7 @@ from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors, write_json
 from unlearn.stages.samples import Samples, Split, load_dataset
 
+NO_SUBSETS = {"mislabelled", "earlier"}  # of a split: labels of other subsets' records, and records in no subset
 PARTS = {"_of_test": "test", "_of_val": "val"}  # part of the data set, by the suffix of a subset's name in a split
 
 
@@ -41,8 +42,10 @@ class Copies(Stage):
         forgotten_set, copied = set(forgotten), set[bytes]()
         remain: dict[str, list[str]] = {}
         for name, indices in split.items() if compared else ():
+            if name in NO_SUBSETS:
+                continue
             subset, part = _split_name(name)
-            copies = [i for i in indices.tolist() if hashes[part][i] in forgotten_set] if name != "mislabelled" else []
+            copies = [i for i in indices.tolist() if hashes[part][i] in forgotten_set]
             copied.update(hashes[part][i] for i in copies)
             remain |= {subset: [dataset.record_name(part, i) for i in copies]} if copies else {}
         count = sum(digest in copied for digest in forgotten)

@@ -55,36 +55,35 @@ def find_lineage(path: Path, store: Path) -> Lineage | None:
     entry = stored_entry(path)
     if entry is not None:
         return lineage_of(entry)
-    metadata = read_metadata(path)
-    stated = _parse(metadata)
-    if stated is None:
-        return None
-    entries = (stored_entry(folder / "model.safetensors") for folder in store.glob(f"*/{stated.key}"))
-    known = [lineage for entry in entries if entry is not None and (lineage := lineage_of(entry)) is not None]
-    return known[0] if known else stated
+    return _complete(_parse(read_metadata(path)), store)
 
 
 def lineage_of(entry: Entry) -> Lineage | None:
     """Return what a model in the store has forgotten; None if it has forgotten nothing."""
-    kind, spec, store = entry.folder.parent.name, entry.meta.get("spec") or {}, _store_of(entry)
+    kind, store = entry.folder.parent.name, _store_of(entry)
     if kind == "checkpoint":
-        return _of_checkpoint(entry)
+        return _complete(_parse(_read_origin(entry).get("lineage") or {}), store.root)
     if kind not in FORGETS:
         return None
-    unlearned = entry if kind == "unlearn" else store.lookup("unlearn", spec["unlearned"]["stage"])
+    unlearned = entry if kind == "unlearn" else store.lookup("unlearn", entry.meta["spec"]["unlearned"]["stage"])
     if unlearned is None:
         return None
     spec = unlearned.meta["spec"]
     original = store.lookup("checkpoint", spec["original"]["stage"])
-    before = _of_checkpoint(original) if original is not None else None
+    before = lineage_of(original) if original is not None else None
     if spec.get("relabelled") is not None:  # it corrected labels, and forgot nothing
         return before
-    costs = [unlearned.seconds, *_other_costs(entry, spec, store)]
-    earlier_seconds = 0.0 if before is None else before.seconds
-    seconds = None if None in (earlier_seconds, *costs) else (earlier_seconds or 0.0) + sum(c for c in costs if c)
+    requests, seconds = (0, 0.0) if before is None else (before.requests, before.seconds)
+    costs = [seconds, unlearned.seconds, *_other_costs(entry, spec, store)]
+    known = [cost for cost in costs if cost is not None]
     split = _find_split(spec["forget"], store.root)
-    records = 0 if split is None else _count_records(split)
-    return Lineage(entry.key, 1 + (before.requests if before else 0), records, seconds, split)
+    return Lineage(
+        key=entry.key,
+        requests=1 + requests,
+        records=0 if split is None else _count_records(split),
+        seconds=sum(known) if len(known) == len(costs) else None,
+        split=split,
+    )
 
 
 def incoming_names(entry: Entry) -> dict[str, tuple[str, str]]:
@@ -120,17 +119,13 @@ def _read_origin(entry: Entry) -> dict[str, Any]:
     return origin
 
 
-def _of_checkpoint(entry: Entry) -> Lineage | None:
-    """Return the lineage that was noted when a checkpoint was read, with the split if the store still has it."""
-    noted = _parse(_read_origin(entry).get("lineage") or {})
+def _complete(noted: Lineage | None, store: Path) -> Lineage | None:
+    """Return the lineage of a noted model from the store, with its split; as noted if the store lacks the model."""
     if noted is None:
         return None
-    folders = entry.folder.parent.parent.glob(f"*/{noted.key}")
-    for folder in folders:
-        model = stored_entry(folder / META)
-        if model is not None and folder.parent.name in FORGETS:
-            return lineage_of(model)
-    return noted
+    entries = (stored_entry(store / kind / noted.key / META) for kind in FORGETS)
+    known = (lineage_of(entry) for entry in entries if entry is not None)
+    return next((lineage for lineage in known if lineage is not None), noted)
 
 
 def _parse(fields: Mapping[str, Any]) -> Lineage | None:
@@ -159,7 +154,7 @@ def _find_split(forget: Mapping[str, Any], store: Path) -> Path | None:
     for folder in sorted(store.glob("split/*")):
         split = stored_entry(folder / META)
         samples = {} if split is None else split.meta["spec"]["forget"]
-        if samples and all(samples[part] == forget[part] for part in parts):
+        if samples and all(samples[part] == forget.get(part) for part in parts):  # a shadow's forget set has others
             return folder / SPLIT
     return None
 
