@@ -76,12 +76,22 @@ class RetrainedGap:
         Returns:
             The two ends, or None if k < 2 or the images give no interval.
         """
-        k = models or self.models
-        if self.deviation is None or self.difference.interval is None or k < 2:
+        half_width = self.half_width(models or self.models)
+        if half_width is None or self.difference.interval is None:
             return None
-        half_width = t_quantile(k - 1) * self.deviation / math.sqrt(k)
         below, above = (math.hypot(end - self.value, half_width) for end in self.difference.interval)
         return max(-1.0, self.value - below), min(1.0, self.value + above)
+
+    def half_width(self, models: int) -> float | None:
+        """The part of `interval` by the spread of `models` retrained models; None if it is unknown."""
+        if self.deviation is None or models < 2:
+            return None
+        return t_quantile(models - 1) * self.deviation / math.sqrt(models)
+
+    def is_within(self, tolerance: float, models: int | None = None) -> bool:
+        """Whether the whole interval lies within ± `tolerance`; `models` as for `interval`."""
+        interval = self.interval(models)
+        return interval is not None and -tolerance <= interval[0] and interval[1] <= tolerance
 
     @property
     def p_value(self) -> float:
@@ -140,11 +150,6 @@ class Criterion:
     untouched: RetrainedGap
     change: Difference | None
     n: int
-
-    def is_within(self, tolerance: float) -> bool:
-        """Whether the whole interval of the gap lies within ± `tolerance`."""
-        interval = self.gap.interval()
-        return interval is not None and -tolerance <= interval[0] and interval[1] <= tolerance
 
     @property
     def is_on_the_original_side(self) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from unlearn.functional.estimates import LEVEL, NORMAL
+from unlearn.functional.estimates import LEVEL
 from unlearn.report.criterion import Criterion, RetrainedGap
 
 MAX_MODELS = 30  # largest number of retrained models to propose
@@ -19,7 +20,7 @@ class Proposal:
 
     Args:
         models: number of retrained models in all.
-        images: factor on the number of images.
+        images: factor on the number of images, with one digit after the point.
     """
 
     models: int | None = None
@@ -31,7 +32,8 @@ def propose(criteria: Sequence[Criterion], tolerance: float) -> Proposal:
 
     With more models every interval may lie within the tolerance, or one gap may be too large for a retrained model.
     The proposal allows for the uncertain deviation of few models, and assumes that the gap itself does not change. If
-    an interval is too wide because of the images, the proposal is a multiple of the images instead.
+    an interval is too wide because of the images, the proposal is a multiple of the images instead, for the present
+    retrained models.
 
     Args:
         criteria: the criteria of the verdict, at least one.
@@ -40,7 +42,8 @@ def propose(criteria: Sequence[Criterion], tolerance: float) -> Proposal:
     gaps = [criterion.gap for criterion in criteria]
     if any(gap.deviation is None for gap in gaps):
         return Proposal(models=MIN_MODELS)
-    equal = _find_smallest(gaps, lambda models: all(_is_within(gap, tolerance, models) for gap in gaps))
+    cautious = [gap.with_cautious_deviation(CERTAINTY) for gap in gaps]
+    equal = _find_smallest(gaps, lambda models: all(gap.is_within(tolerance, models) for gap in cautious))
     different = _find_smallest(gaps, lambda models: any(gap.p_among(models) < LEVEL / len(gaps) for gap in gaps))
     candidates = [models for models in (equal, different) if models is not None]
     return Proposal(models=min(candidates)) if candidates else Proposal(images=_image_factor(gaps, tolerance))
@@ -50,15 +53,13 @@ def _find_smallest(gaps: Sequence[RetrainedGap], decides: Callable[[int], bool])
     return next((models for models in range(gaps[0].models + 1, MAX_MODELS + 1) if decides(models)), None)
 
 
-def _is_within(gap: RetrainedGap, tolerance: float, models: int) -> bool:
-    interval = gap.with_cautious_deviation(CERTAINTY).interval(models)
-    return interval is not None and -tolerance <= interval[0] and interval[1] <= tolerance
-
-
 def _image_factor(gaps: Sequence[RetrainedGap], tolerance: float) -> float | None:
-    """The factor with which the intervals over images fit into the tolerance; None if a gap itself is too large."""
-    margins = [tolerance - abs(gap.value) for gap in gaps]
-    if min(margins) <= 0:
-        return None
-    factor = max((NORMAL * gap.difference.error / margin) ** 2 for gap, margin in zip(gaps, margins, strict=True))
-    return factor if factor > 1 else None
+    """The factor with which all intervals fit into the tolerance, rounded up; None if a gap and its spread do not."""
+    factors = []
+    for gap in gaps:
+        by_models, interval = gap.half_width(gap.models), gap.difference.interval
+        if by_models is None or interval is None or abs(gap.value) + by_models >= tolerance:
+            return None
+        for end, limit in zip(interval, (-tolerance, tolerance), strict=True):
+            factors.append((end - gap.value) ** 2 / ((limit - gap.value) ** 2 - by_models**2))
+    return math.ceil(10 * max(factors)) / 10

@@ -125,7 +125,7 @@ def _forgetting(
     if not measured:
         return Forgetting.UNMEASURED if report["seeds"]["baseline"] else Forgetting.NO_BASELINE, ()
     is_measurable = any(are_different([criterion.untouched for criterion in measured]))
-    if is_measurable and all(criterion.is_within(tolerance) for criterion in measured):
+    if is_measurable and all(criterion.gap.is_within(tolerance) for criterion in measured):
         return Forgetting.FORGOTTEN, measured
     is_apart = are_different([criterion.gap for criterion in measured])
     if any(is_apart):

@@ -163,9 +163,11 @@ def _suggest_decision(report: Report, judgement: Verdict) -> str:
         return f"At the observed spread {proposal.models} retrained models would decide: {setting}."
     if proposal.images is not None:
         return f"At the observed spread {proposal.images:.1f} times as many images would decide."
+    if unknown := [NAMES[c.metric] for c in judgement.criteria if c.gap.difference.interval is None]:
+        return f"More retrained models would not decide: without an interval over images, {join_words(unknown)} cannot."
     return (
-        "More retrained models would not decide: the gap is about as large as their spread, and larger than the "
-        f"tolerance of {judgement.tolerance:g} (report.tolerance)."
+        "More retrained models would not decide, nor would more images alone: the spread of retrained models can "
+        f"explain the gap, and both together exceed the tolerance of {judgement.tolerance:g} (report.tolerance)."
     )
 
 
