@@ -6,19 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from unlearn.report.attacks import ATTACK
-from unlearn.report.charts.sweep_marks import ONLY, REFERENCES, Figure, Marks, Measure, kept, measures
-from unlearn.report.charts.theme import (
-    ZOOM,
-    Spec,
-    chart,
-    colour,
-    domain,
-    layer,
-    legend_filter,
-    quantity,
-    spans,
-    tooltip,
-)
+from unlearn.report.charts.sweep_marks import ONLY, REFERENCES, SELECTIONS, Figure, Marks, Measure, kept, measures
+from unlearn.report.charts.theme import Spec, chart, colour, domain, layer, quantity, spans, tooltip
 from unlearn.report.sweep.compare import FLOOR, GAP, format_spread
 from unlearn.report.sweep.comparison import ComparisonGroup, Row
 from unlearn.report.sweep.settings import format_value
@@ -96,7 +85,7 @@ def _chart(group: ComparisonGroup, marks: Marks, parameter: str, measure: Measur
         [
             *_level_layers(levels, y, shade),
             *([ribbon] if is_banded else []),
-            layer("line", points, [legend_filter("strategy"), ZOOM], **along, **dash, color=shade, opacity=kept(1)),
+            layer("line", points, SELECTIONS, **along, **dash, color=shade, opacity=kept(1)),
             layer(
                 {"type": "point", "size": 70},
                 points,

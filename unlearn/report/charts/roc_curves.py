@@ -70,9 +70,8 @@ def roc_chart(title: str, curves: Mapping[str, Any]) -> Spec:
     Where fewer than `READABLE` non-members decide, the background is shaded. Rates of 0 are drawn at the lower edge.
     """
     low = 0.7 / max(curves["members"], curves["non_members"])
-    scale = {"type": "log", "domain": [low, 1], "nice": False, "clamp": True}
-    x = quantity("fpr", "non-members mistaken for members") | {"scale": scale}
-    y = quantity("tpr", "members found") | {"scale": scale}
+    x = quantity("fpr", "non-members mistaken for members", (low, 1), is_log=True)
+    y = quantity("tpr", "members found", (low, 1), is_log=True)
     points = [
         {"model": f"{model['role']}, seed {model['seed']}" if "seed" in model else model["role"], "role": model["role"]}
         | {"fpr": max(fpr, low), "tpr": max(tpr, low), "found": f"{tpr:.2%}", "mistaken": f"{fpr:.2%}"}

@@ -6,21 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearn.report.charts.sweep_marks import ONLY, Marks, kept
-from unlearn.report.charts.theme import (
-    ZOOM,
-    Spec,
-    chart,
-    colour,
-    domain,
-    layer,
-    legend_filter,
-    quantity,
-    spans,
-    tooltip,
-)
+from unlearn.report.charts.sweep_marks import ONLY, SELECTIONS, Marks, kept
+from unlearn.report.charts.theme import Spec, chart, colour, domain, layer, quantity, spans, tooltip
 from unlearn.report.sweep.compare import pareto_front
 
+FRONT_LINE = {"type": "line", "color": colour("ink"), "strokeWidth": 2.5, "opacity": 0.75, "interpolate": "linear"}
+UNLESS_NARROW = {"opacity": {"expr": "width < 420 ? 0 : 1"}}  # there is no room on a phone
 LABELLED = 6  # a longer front is not labelled: the names would cover each other
 
 
@@ -65,53 +56,60 @@ def scatter_chart(
     """
     rows, known = [point.row() for point in points], [point.row() for point in references]
     x, y = (_channel(axis, side, [*rows, *known]) for axis, side in zip("xy", sides, strict=True))
-    signs = [1 if side.is_less_better else -1 for side in sides]
-    best = pareto_front([(signs[0] * point.x[1], -signs[1] * point.y[1]) for point in points])
-    front = sorted((rows[index] for index in best), key=lambda row: (row["x"], row["y"]))
+    front = _front(rows, sides)
     texts = (("x_text", sides[0].name), ("y_text", sides[1].name))
-    is_timed = all("seconds" in row for row in rows)
-    tips = tooltip("setting", *texts, *([("seconds_text", "seconds")] if is_timed else []), "n")
-    faint = {"color": marks.colour(), "opacity": kept(0.35)}
-    size = _size() if is_timed else {"value": 110}
-    across = {"x": x | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y}
-    upright = {"x": x, "y": y | {"field": "y_low"}, "y2": {"field": "y_high"}}
-    line = {"type": "line", "color": colour("ink"), "strokeWidth": 2.5, "opacity": 0.75, "interpolate": "linear"}
-    label = {"type": "text", "align": _inwards("right", "left"), "dx": _inwards(-12, 12), "dy": -12}
-    name = label | {"dy": 12, "fontWeight": 600}
-    label["opacity"] = {"expr": "width < 420 ? 0 : 1"}  # there is no room on a phone
+    cross, by_strategy = {"type": "point", "shape": "cross", "angle": 45, "size": 160}, marks.colour()
+    tips = tooltip(("strategy", "model"), *texts, "n")
     return chart(
         title,
         [
             *_bands(sides, x, y),
-            layer(line, front, x=x, y=y),
-            layer("rule", rows, **across, **faint),
-            layer("rule", rows, **upright, **faint),
-            layer(
-                {"type": "point", "stroke": colour("paper"), "strokeWidth": 1},
-                rows,
-                [legend_filter("strategy"), ZOOM],
-                x=x,
-                y=y,
-                size=size,
-                shape=marks.shape(),
-                color=marks.colour(),
-                opacity=kept(0.9),
-                tooltip=tips,
-            ),
-            layer(
-                {"type": "point", "shape": "cross", "angle": 45, "size": 160},
-                known,
-                x=x,
-                y=y,
-                color=marks.colour(),
-                tooltip=tooltip(("strategy", "model"), *texts, "n"),
-            ),
-            layer(name, known, x=x, y=y, text={"field": "strategy"}, color=marks.colour()),
-            layer(label, _labels(front), x=x, y=y, text={"field": "label"}),
+            layer(FRONT_LINE, front, x=x, y=y),
+            *_whiskers(rows, x, y, marks),
+            _dots(rows, x, y, texts, marks),
+            layer(cross, known, x=x, y=y, color=by_strategy, tooltip=tips),
+            layer(_text_mark(12) | {"fontWeight": 600}, known, x=x, y=y, text={"field": "strategy"}, color=by_strategy),
+            layer(_text_mark(-12) | UNLESS_NARROW, _labels(front), x=x, y=y, text={"field": "label"}),
         ],
         380,
         [ONLY],
     )
+
+
+def _front(rows: Sequence[Spec], sides: tuple[Side, Side]) -> list[Spec]:
+    """The rows on the Pareto front, from left to right."""
+    x_sign, y_sign = (1 if side.is_less_better else -1 for side in sides)
+    best = pareto_front([(x_sign * row["x"], -y_sign * row["y"]) for row in rows])
+    return sorted((rows[index] for index in best), key=lambda row: (row["x"], row["y"]))
+
+
+def _whiskers(rows: Sequence[Spec], x: Spec, y: Spec, marks: Marks) -> list[Spec]:
+    faint = {"color": marks.colour(), "opacity": kept(0.35)}
+    across = {"x": x | {"field": "x_low"}, "x2": {"field": "x_high"}, "y": y}
+    upright = {"x": x, "y": y | {"field": "y_low"}, "y2": {"field": "y_high"}}
+    return [layer("rule", rows, **ends, **faint) for ends in (across, upright)]
+
+
+def _dots(rows: Sequence[Spec], x: Spec, y: Spec, texts: Sequence[tuple[str, str]], marks: Marks) -> Spec:
+    """A point for every row; its size is the seconds if all rows were timed."""
+    is_timed = all("seconds" in row for row in rows)
+    return layer(
+        {"type": "point", "stroke": colour("paper"), "strokeWidth": 1},
+        rows,
+        SELECTIONS,
+        x=x,
+        y=y,
+        size=_size() if is_timed else {"value": 110},
+        shape=marks.shape(),
+        color=marks.colour(),
+        opacity=kept(0.9),
+        tooltip=tooltip("setting", *texts, *([("seconds_text", "seconds")] if is_timed else []), "n"),
+    )
+
+
+def _text_mark(dy: int) -> Spec:
+    """A text at its point, on the side where there is room."""
+    return {"type": "text", "align": _inwards("right", "left"), "dx": _inwards(-12, 12), "dy": dy}
 
 
 def _inwards(right: str | int, left: str | int) -> Spec:
@@ -135,9 +133,7 @@ def _channel(axis: str, side: Side, rows: Sequence[Spec]) -> Spec:
     values = [row[f"{axis}{end}"] for row in rows for end in ("_low", "", "_high")]
     if side.may_be_log and spans(row[axis] for row in rows):
         smallest = min(row[axis] for row in rows)
-        ends = [smallest / 1.3, max(values) * 1.3]
-        scale = {"type": "log", "domain": ends, "nice": False, "clamp": True}
-        return quantity(axis, side.name) | {"scale": scale}
+        return quantity(axis, side.name, (smallest / 1.3, max(values) * 1.3), is_log=True)
     return quantity(axis, side.name, domain([*values, side.floor], side.low, side.high))
 
 

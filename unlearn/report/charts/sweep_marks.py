@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from unlearn.report.charts.theme import SHAPES, STRATEGIES, Spec, clip, colour, faded
+from unlearn.report.charts.theme import SHAPES, STRATEGIES, ZOOM, Spec, clip, colour, faded, legend_filter
 from unlearn.report.retained import renamed
 from unlearn.report.sweep.compare import GAP
 from unlearn.report.sweep.comparison import ComparisonGroup, Row, Spread
@@ -15,6 +15,7 @@ from unlearn.report.user_metrics import titles
 REFERENCES = ("original", "retrained")  # drawn with the strategies, on the same scales
 TIMES = ("seconds", "speedup")
 ONLY: Spec = {"name": "only", "value": None}  # anchors that the page's filter keeps; null keeps all
+SELECTIONS = (legend_filter("strategy"), ZOOM)  # of the layer with a mark for every row
 IS_KEPT = "only === null || indexof(only, datum.anchor) >= 0"
 
 

@@ -59,7 +59,7 @@ CONFIG: Spec = {
 }
 
 
-def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec] = (), /, **encoding: Any) -> Spec:
+def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec] = ()) -> Spec:
     """A chart as wide as its place on the page.
 
     Args:
@@ -67,10 +67,8 @@ def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec
         layers: marks, the last on top.
         height: pixels of the plot.
         params: selections of the whole chart, besides the colours.
-        encoding: channels that all layers share.
     """
     colours = [{"name": name, "value": value} for name, value in COLOURS["light"].items()]
-    shared = {"encoding": encoding} if encoding else {}
     return {
         "description": title,
         "width": "container",
@@ -78,7 +76,6 @@ def chart(title: str, layers: Sequence[Spec], height: int, params: Sequence[Spec
         "autosize": {"type": "fit-x", "contains": "padding"},
         "config": CONFIG,
         "params": [*colours, *params],
-        **shared,
         "layer": list(layers),
     }
 
@@ -89,16 +86,19 @@ def layer(mark: str | Spec, rows: Sequence[Spec], params: Sequence[Spec] = (), /
     return {"data": {"values": list(rows)}, "mark": mark, "encoding": encoding, **selections}
 
 
-def quantity(field: str, title: str | None, domain: Sequence[float] | None = None, **axis: Any) -> Spec:
+def quantity(
+    field: str, title: str | None, domain: Sequence[float] | None = None, is_log: bool = False, **axis: Any
+) -> Spec:
     """A channel for numbers, from one end of `domain` to the other and no further."""
     scale: Spec = {"zero": False} if domain is None else {"domain": list(domain), "nice": False, "clamp": True}
+    scale |= {"type": "log"} if is_log else {}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 
-def role_colour(roles: Sequence[str] = ROLES, legend: Spec | None = None) -> Spec:
+def role_colour() -> Spec:
     """A channel that colours models by their role."""
-    scale = {"domain": list(roles), "range": [colour(role) for role in roles]}
-    return {"field": "role", "type": "nominal", "scale": scale, "legend": legend or {"title": None}}
+    scale = {"domain": list(ROLES), "range": [colour(role) for role in ROLES]}
+    return {"field": "role", "type": "nominal", "scale": scale, "legend": {"title": None}}
 
 
 def tooltip(*fields: str | tuple[str, str]) -> list[Spec]:

@@ -11,6 +11,7 @@ from math import inf
 from statistics import fmean, stdev
 from typing import Any
 
+from unlearn.report.assemble import TIMES
 from unlearn.report.criterion import distance
 from unlearn.report.sweep.read import Cell
 from unlearn.report.sweep.settings import (
@@ -25,8 +26,6 @@ from unlearn.report.sweep.settings import (
     shorten_keys,
 )
 from unlearn.report.user_metrics import KEY as USER_METRICS
-
-TIMES = ("/seconds", "/speedup")
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Row:
         """The row's name: `top_k k=0.01 noise_scale=0.5`."""
         return " ".join([self.strategy, *(f"{name}={format_value(value)}" for name, value in self.setting.items())])
 
-    @property
+    @cached_property
     def is_timed(self) -> bool:
         """Whether all runs used the same hardware; seconds on different hardware are not averaged."""
         return len({json.dumps(cell.report["hardware"], sort_keys=True) for cell in self.cells}) == 1
@@ -127,7 +126,7 @@ class ComparisonGroup:
         """One run for each set of retrained models."""
         return Row("retrained", {}, _keep_first(self.cells, _retrained_keys))
 
-    @property
+    @cached_property
     def is_timed(self) -> bool:
         """Whether seconds of different rows are comparable."""
         return Row("", {}, self.cells).is_timed
@@ -159,8 +158,8 @@ def group_cells(cells: Sequence[Cell]) -> tuple[list[ComparisonGroup], int]:
         shared[as_text(group_settings(cell))].append(cell)
     settings = [group_settings(members[0]) for members in shared.values()]
     groups = [
-        ComparisonGroup(find_distinguishing(own, settings), _build_rows(members))
-        for own, members in zip(settings, shared.values(), strict=True)
+        ComparisonGroup(find_distinguishing(of_group, settings), _build_rows(members))
+        for of_group, members in zip(settings, shared.values(), strict=True)
     ]
     return groups, len(cells) - sum(len(group.cells) for group in groups)
 

@@ -58,7 +58,8 @@ class Cell:
     @property
     def metrics(self) -> dict[str, float | None]:
         """The numbers under flat keys `role/metric`."""
-        return dict(self.report["metrics"])
+        metrics: dict[str, float | None] = self.report["metrics"]
+        return metrics
 
     @property
     def seeds(self) -> tuple[tuple[str, int], ...]:
