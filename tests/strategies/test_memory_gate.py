@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.strategies.base import Batches, Context, Edit
@@ -46,6 +47,12 @@ def right(labels: list[int], correct: int) -> Images:
 def make_gate(forget: Images, validation: Images, retain: list[int], every: int = 1) -> MemoryGate:
     data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: right(retain, len(retain))}
     return MemoryGate(Context(Reader(), Reader, {}, data, 0), 1, every)
+
+
+def test_checks_draw_from_the_stream_of_the_gate() -> None:
+    """Its name decides which images are checked, so another name would change every gated strategy's numbers."""
+    gate = make_gate(right([0], 1), right([0], 1), [0])
+    assert gate._draws.initial_seed() == stream_seed(0, "memory gate", "unlearned")
 
 
 def test_it_is_open_where_more_is_right_than_of_unseen_images() -> None:

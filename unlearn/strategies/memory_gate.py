@@ -51,7 +51,7 @@ class MemoryGate:
         self.forget, self.validation = context.data[Subset.FORGET], context.data[Subset.VALIDATION]
         self.every = every
         self._samples = max(MIN_CHECK_SAMPLES, CHECK_BATCHES * batch_size)
-        self._draws = context.generator("memory make_gate")
+        self._draws = context.generator("memory gate")
         self._calls = 0
         self._excess: float | None = None
         retain = context.data[Subset.RETAIN]
