@@ -18,6 +18,7 @@ from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from unlearn.attacks.base import Attack
+from unlearn.attacks.earlier_logistic import EarlierLogistic
 from unlearn.attacks.forgetting_rate_membership import ForgettingRateMembership
 from unlearn.attacks.logistic import Logistic
 from unlearn.attacks.members import forget_and_peers
@@ -363,6 +364,13 @@ def test_full_holds_all_but_search_attacks_and_the_costliest(
 ) -> None:
     named_only = "selection", "u_lira", "feature_recovery", "earlier_logistic"
     assert set(composed("attacks=full").attacks) == set(ATTACKS) - {*named_only}
+
+
+def test_earlier_logistic_is_the_attack_on_the_records_of_earlier_requests() -> None:
+    members, others = with_losses(drawn(40, 0, 0.5)), with_losses(drawn(60, 1))
+    evidence = Evidence(ModelEvidence({Subset.EARLIER_FORGET: members, Subset.HOLDOUT: others}))
+    auc_on_earlier = EarlierLogistic(bootstrap=100).measure(evidence)["mia_earlier_auc"].value
+    assert auc_on_earlier == attacked(members, others, bootstrap=100)["mia_logistic_auc"].value
 
 
 def test_selection_is_the_attack_with_validation_in_place_of_holdout() -> None:

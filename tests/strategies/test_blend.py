@@ -1,4 +1,4 @@
-"""Mixing with the original: the mixture by hand, the share against every share there is."""
+"""Mixing with the original: the mixture by hand, the fraction against a search over all fractions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unlearn.core.validation import problems
 from unlearn.strategies.blend import BlendResult, Mix, interpolate
 
 Curve = Callable[[float], float]
-FINE = 4000  # shares that are tried one after the other
+FINE = 4000  # fractions that are tried one after the other
 
 
 def test_the_mixture_by_hand() -> None:
@@ -46,14 +46,14 @@ def counted(curve: Curve, n: int) -> Curve:
 
 
 def smallest(accuracy: Curve, target: float) -> float:
-    """The first of `FINE` shares that reaches the target."""
+    """The first of `FINE` fractions that reaches the target."""
     return next(i / FINE for i in range(FINE + 1) if accuracy(i / FINE) >= target)
 
 
 @pytest.mark.parametrize("scan", [1, 7, 20])
 @pytest.mark.parametrize("n", [50, 1000, 10**6])
 @pytest.mark.parametrize("curve", [lambda a: 0.2 + 0.7 * a, lambda a: 0.9 * a**3, lambda a: 0.5 + 0.4 * math.sqrt(a)])
-def test_on_a_rising_curve_it_is_the_smallest_share(curve: Curve, n: int, scan: int) -> None:
+def test_on_a_rising_curve_it_is_the_smallest_fraction(curve: Curve, n: int, scan: int) -> None:
     accuracy = counted(curve, n)
     mix = Mix(target=0.8, scan=scan)
     found = mix.find_fraction(accuracy)

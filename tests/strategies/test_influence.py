@@ -148,8 +148,8 @@ def test_it_names_the_setting_that_shortens_the_step(data: Data, order: int, key
     strategy, model = Influence(order=order, damping=0.1), optimum(*data.values())
     assert f"strategy.{key}" in strategy.gentler_advice
     factor = 10 if strategy.gentler_advice.startswith("raise") else 0.1
-    gentler_advice = replace(strategy, **{key: getattr(strategy, key) * factor})
-    long, short = ((edited(each, model, data) - vector(model)).norm() for each in (strategy, gentler_advice))
+    gentler = replace(strategy, **{key: getattr(strategy, key) * factor})
+    long, short = ((edited(each, model, data) - vector(model)).norm() for each in (strategy, gentler))
     assert short < long
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from unlearn.attacks.base import Attack
-from unlearn.attacks.logistic import measure_by_loss, score_by_loss
+from unlearn.attacks.logistic import Logistic, measure_by_loss, score_by_loss
 from unlearn.attacks.members import forget_and_peers
 from unlearn.attacks.roc import MembershipScores
 from unlearn.core.random_streams import stream_seed
-from unlearn.core.types import Measurement, Predictions, Subset
+from unlearn.core.types import Measurement, Subset
 from unlearn.core.validation import at_least, fraction
 from unlearn.metrics.evidence import Evidence
 
@@ -35,25 +34,20 @@ class EarlierLogistic(Attack):
     needs_earlier = True
     members = "the records of earlier requests"
     non_members = "holdout samples of their classes"
-    direction = "a low loss indicates membership; the higher the AUC, the better the attack identifies members"
-    invalid_for = ("membership_loss",)
+    direction = Logistic.direction
+    invalid_for = Logistic.invalid_for
 
     splits: int = at_least(1, 10)  # random splits into fitted and scored samples
     test_share: float = fraction(0.5, zero=False)  # fraction of the samples that each split scores
     bootstrap: int = at_least(100, 1000)  # resamples for intervals
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        members, others = _members_and_peers(evidence.subject)
+        members, others = forget_and_peers(evidence.subject, members=Subset.EARLIER_FORGET)
         seed = stream_seed(evidence.seed, "earlier_logistic") % 2**32
         measured = measure_by_loss(members, others, self.splits, self.test_share, self.bootstrap, seed)
         return {f"mia_earlier_{name}": value for name, value in measured.items()}
 
     def rankings(self, evidence: Evidence) -> dict[str, MembershipScores]:
         """Return the negative losses as scores."""
-        return {"mia_earlier": score_by_loss(*_members_and_peers(evidence.subject))}
-
-
-def _members_and_peers(predictions: Mapping[Subset, Predictions]) -> tuple[Predictions, Predictions]:
-    """Return the predictions on records of earlier requests, and on holdout samples of their classes."""
-    forget, holdout = predictions[Subset.EARLIER_FORGET], predictions[Subset.HOLDOUT]
-    return forget_and_peers({Subset.FORGET: forget, Subset.HOLDOUT: holdout})
+        pair = forget_and_peers(evidence.subject, members=Subset.EARLIER_FORGET)
+        return {"mia_earlier": score_by_loss(*pair)}

@@ -39,8 +39,8 @@ class FeatureRecovery(Attack):
     Reference: the retrained model's value; an advantage above 0 means that both models reveal more than the class.
     Trap: if the original was so sure of the image that its gradient vanishes, the attack finds noise whatever leaks;
         and little noise on black lowers SSIM a lot.
-    Source: Hu et al. 2024, "Learn what you want to unlearn" (details in
-        `functional/gradient_inversion.py`); controls and advantage are ours.
+    Source: Hu et al. 2024, "Learn what you want to unlearn" (details in `unlearn/functional/gradient_inversion.py`);
+        controls and advantage are ours.
     """
 
     needs_one_sample = True

@@ -55,11 +55,9 @@ class LabelInference(Attack):
         return Probing(self.per_class, self.steps, self.lr, self.sure)
 
     def measure(self, evidence: Evidence) -> dict[str, Measurement]:
-        before, after = (model[Subset.PROBES] for model in (evidence.original, evidence.subject))
+        before, after = (sort_by_index(model[Subset.PROBES]) for model in (evidence.original, evidence.subject))
         forgotten = torch.isin(torch.arange(before.logits.shape[1]), evidence.subject[Subset.FORGET].labels)
-        measured = infer_class(
-            confidence(sort_by_index(before)) - confidence(sort_by_index(after)), sort_by_index(after).labels, forgotten
-        )
+        measured = infer_class(confidence(before) - confidence(after), after.labels, forgotten)
         return {f"label_inference_{name}": value for name, value in measured.items()}
 
 

@@ -24,7 +24,7 @@ class Lira(LikelihoodRatio):
     Range: 0 to 1; the true-positive rates are null with fewer than 10 / (false-positive rate) non-members.
     Reference: the retrained model's value, never 0.5.
     Trap: phi from probabilities saturates; here it is computed from logits, in float64.
-    Source: Carlini et al. 2022; pooling variances over samples is ours.
+    Source: Carlini et al. 2022; that pooled variances are around the mean of each sample is ours.
     """
 
     invalid_for = ("membership_loss",)

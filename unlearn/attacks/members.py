@@ -14,9 +14,9 @@ FEWEST = 4  # members, and non-members, that an attack needs
 
 
 def forget_and_peers(
-    predictions: Mapping[Subset, Predictions], others: Subset = Subset.HOLDOUT
+    predictions: Mapping[Subset, Predictions], others: Subset = Subset.HOLDOUT, members: Subset = Subset.FORGET
 ) -> tuple[Predictions, Predictions]:
-    """Return the predictions on members (the forget set) and on non-members of the same classes, sorted by index.
+    """Return the predictions on members and on non-members of the same classes, sorted by index.
 
     Non-members of other classes are left out: against them a model retrained without a class would be recognised by
     that class alone.
@@ -24,8 +24,9 @@ def forget_and_peers(
     Args:
         predictions: by subset.
         others: the subset that non-members come from.
+        members: the subset that holds the members.
     """
-    forget, pool = sort_by_index(predictions[Subset.FORGET]), sort_by_index(predictions[others])
+    forget, pool = sort_by_index(predictions[members]), sort_by_index(predictions[others])
     same = torch.isin(pool.labels, forget.labels)
     return forget, Predictions(pool.logits[same], pool.labels[same], pool.index[same])
 

@@ -39,7 +39,7 @@ class SelectionAttack(Attack):
     subsets = (Subset.FORGET, Subset.VALIDATION, Subset.RETAIN)
     non_members = "validation samples of the forgotten classes"
     direction = Logistic.direction
-    invalid_for = ("membership_loss",)
+    invalid_for = Logistic.invalid_for
 
     splits: int = at_least(1, 10)  # random splits into fitted and scored samples
     bootstrap: int = at_least(100, 1000)  # resamples for intervals

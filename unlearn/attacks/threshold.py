@@ -35,7 +35,7 @@ class Threshold(Attack):
     - `loss`: a sample is judged a member if its loss is at most the mean on retain.
 
     Holdout samples both fit thresholds and are judged, so they are divided into `folds`: no sample is judged by a
-    threshold that it was fitted to. Forget samples are judged by the thresholds of every fold, and count by the
+    threshold that was fitted to it. Forget samples are judged by the thresholds of every fold, and count by the
     fraction of folds that judge them members.
 
     Numbers: for confidence, entropy and modified entropy `mia_NAME_auc`, `mia_NAME_tpr_at_1pct_fpr` and

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlearn.core.errors import Problem
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource, Subset
-from unlearn.core.validation import checked, positive
+from unlearn.core.validation import fraction, positive
 from unlearn.functional.divergence import kl
 from unlearn.strategies.base import Batches, Context, Loss, compute_logits
 from unlearn.strategies.iterative import Objective
@@ -38,7 +38,7 @@ class BadTeacher(Objective):
     """
 
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=10, lr=0.01, schedule="cosine"))
-    retain_share: float = checked(1.0, "a fraction in (0, 1]", lambda v: 0 < v <= 1)  # n_R / n_r, at least one sample
+    retain_share: float = fraction(1.0, zero=False, one=True)  # n_R / n_r, at least one sample
     temperature: float = positive(1.0)  # of the softmax of teachers and student
 
     def check(self, net: Callable[[], nn.Module]) -> Iterator[Problem]:

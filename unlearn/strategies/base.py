@@ -16,7 +16,7 @@ from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream, stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource, Subset
-from unlearn.core.validation import at_least, checked, positive
+from unlearn.core.validation import at_least, fraction, positive
 from unlearn.functional.parameter_scores import Need, Scores
 
 Masks = dict[str, Tensor]  # parameter name -> bool, in the parameter's shape
@@ -35,9 +35,9 @@ class Budget:
 
     steps: int | None = at_least(1, None)  # optimizer steps; null: no limit
     seconds: float | None = positive(None)  # checked after each step; the result then depends on the machine's speed
-    forget_accuracy: float | None = checked(None, "a fraction in [0, 1]", lambda v: 0 <= v <= 1)  # end at or below it
+    forget_accuracy: float | None = fraction(None, one=True)  # end once forget accuracy is at or below it
     like_unseen: bool = False  # end once the forget set scores like unseen data
-    validation_drop: float | None = checked(None, "a fraction in [0, 1]", lambda v: 0 <= v <= 1)  # end above this loss
+    validation_drop: float | None = fraction(None, one=True)  # end once validation accuracy has fallen by more
 
     @property
     def needs_accuracies(self) -> bool:

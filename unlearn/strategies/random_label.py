@@ -35,7 +35,4 @@ class RandomLabel(Objective):
         return relabelled_data(context)
 
     def loss(self, context: Context) -> Loss:
-        recipe = self.recipe
-        return relabelling_loss(
-            context, recipe.batch_size, recipe.label_smoothing, self.forget_while, self.forget_weight
-        )
+        return relabelling_loss(context, self.recipe, self.forget_while, self.forget_weight)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.core.batch import iter_batches
+from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource, Subset
 from unlearn.strategies.base import Batches, Context, Loss, task_loss
 from unlearn.strategies.memory_gate import make_gate
@@ -24,9 +25,7 @@ def relabelled_data(context: Context) -> Mapping[Subset, ImageSource]:
     return {Subset.RETAIN: context.data[Subset.RETAIN], Subset.FORGET: forget.relabelled(wrong)}
 
 
-def relabelling_loss(
-    context: Context, batch_size: int, label_smoothing: float, forget_while: str, forget_weight: float | None
-) -> Loss:
+def relabelling_loss(context: Context, recipe: Recipe, forget_while: str, forget_weight: float | None) -> Loss:
     """Return the loss CE(D_r) + w g CE(D_f, wrong labels), each term a mean over its batch.
 
     The memory gate g matters: without it a net without batch normalisation forgets far more than retraining does. On
@@ -40,16 +39,13 @@ def relabelling_loss(
 
     Args:
         context: the data, and the stream of the memory gate.
-        batch_size: retain samples in a step.
-        label_smoothing: of both terms, 0 to 1.
+        recipe: of the fine-tuning; its label smoothing holds for both terms.
         forget_while: `always` (g = 1), or `remembered` (g is the opening of the memory gate, 0 to 1).
         forget_weight: w; None: n_f / n_r, so that every sample of D has the same weight, as if D were trained on with
             the labels of D_f replaced [ours].
     """
-    weight = forget_weight
-    if weight is None:
-        weight = len(context.data[Subset.FORGET]) / context.n_retain
-    opening = make_gate(context, forget_while, batch_size)
+    weight = len(context.data[Subset.FORGET]) / context.n_retain if forget_weight is None else forget_weight
+    opening, label_smoothing = make_gate(context, forget_while, recipe.batch_size), recipe.label_smoothing
 
     def loss(model: nn.Module, batches: Batches, _: int) -> Tensor:
         retain = task_loss(model, batches, Subset.RETAIN, label_smoothing)  # first: it updates running statistics
