@@ -60,6 +60,6 @@ lock: env ## pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --extra dev \
 	  pyproject.toml -o requirements.lock --upgrade --quiet
 
-clean: ## remove caches and build outputs (never the store of artefacts)
+clean: ## remove caches and build outputs (never the store of artifacts)
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

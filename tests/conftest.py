@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -58,6 +61,25 @@ def write_images(root: Path, n: int = 6, size: tuple[int, int] = (10, 9), nested
             grey = Image.fromarray(picture)
             Image.merge("RGB", (grey, grey.rotate(90), grey.rotate(180))).resize(size).save(folder / f"{number}.png")
     return root
+
+
+WriteModule = Callable[[str], str]
+MODULE_NUMBER = itertools.count()  # no module of a test may be found among those that an earlier test imported
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteModule:
+    """`write_module(source)` writes a user's module into the current folder, which is empty, and returns its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    name = f"own{next(MODULE_NUMBER)}"
+
+    def write(source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+        importlib.invalidate_caches()
+        return name
+
+    return write
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

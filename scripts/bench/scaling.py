@@ -87,7 +87,7 @@ def selections(n: int) -> Iterator[Row]:
     net = Bare(scores)
     strategy, context = RandomK(k=FRACTION, noise="absolute"), Context(net, lambda: net, {}, {}, 0)
     edits = partial(strategy.edit, net, context), partial(dense, net, count), partial(_noise, n)
-    yield point("edit", n, "a permutation, and all weights anew; limit: the noise", edits, repetitions)
+    yield point("edit", n, "a permutation, and noise on all weights; limit: the noise", edits, repetitions)
 
 
 class Bare(nn.Module):

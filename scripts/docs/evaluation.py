@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from unlearn import config
 from unlearn.attacks.base import Attack
+from unlearn.cli.option_help import Setting, read_options
 from unlearn.core.plugins import find_options
 from unlearn.metrics.evidence import Metric
 
@@ -38,7 +39,7 @@ class Entry:
     details: tuple[str, ...]
     labelled: dict[str, str]
     computed: str  # when it is computed
-    settings: tuple[tuple[str, str, str], ...]  # key, default, comment
+    settings: dict[str, Setting]  # by key
 
     @classmethod
     def of(cls, group: str, name: str, kind: type[Metric]) -> Entry:
@@ -54,9 +55,8 @@ class Entry:
         if missing := [label for label in LABELS if label not in labelled]:
             raise ValueError(f"{group}.{name}: expected `{missing[0]}: ...` at the end of its docstring")
         details = tuple(_join_lines(paragraph) for paragraph in rest[:-1])
-        return cls(
-            name, group, _join_lines(summary), details, labelled, _when_computed(group, name), tuple(_settings(kind))
-        )
+        computed = "with `forget.earlier`" if kind.needs_earlier else _when_computed(group, name)
+        return cls(name, group, _join_lines(summary), details, labelled, computed, _settings()[f"{group}={name}"])
 
 
 def _read_labels(paragraph: str) -> Iterator[tuple[str, str]]:
@@ -68,16 +68,14 @@ def _read_labels(paragraph: str) -> Iterator[tuple[str, str]]:
 
 
 def _join_lines(text: str) -> str:
-    return " ".join(text.split())
+    """Join the lines of a paragraph, or of each item of a list."""
+    return "\n".join(" ".join(item.split()) for item in re.split(r"\n(?=- )", text))
 
 
-def _settings(kind: type[Metric]) -> Iterator[tuple[str, str, str]]:
-    source = inspect.getsource(kind)
-    for field in fields(kind):
-        comment = re.search(rf"^    {field.name}: .*?  # (.*)$", source, re.MULTILINE)
-        default = field.default_factory() if field.default_factory is not MISSING else field.default
-        shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
-        yield field.name, shown, comment[1] if comment else ""
+@cache
+def _settings() -> dict[str, dict[str, Setting]]:
+    """Return the settings of every option by their keys, as `make conf` has written them."""
+    return {option.title: option.settings_by_key() for option in read_options()}
 
 
 def _when_computed(group: str, name: str) -> str:

@@ -147,14 +147,14 @@ def in_a_child(combination: tuple[str, ...], count: int, seed: int, folder: Path
             os._exit(code)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     lines = report.read_text().splitlines() if report.exists() else []
-    found, case = list[str](), ""
+    failures, case = list[str](), ""
     for line in lines:
         kind, _, text = line.partition("\t")
         case = text if kind == "case" else case
-        found += [f"{case}: {text}"] if kind == "wrong" else []
+        failures += [f"{case}: {text}"] if kind == "wrong" else []
     if status:
-        found.append(f"{case or combination}: the process ended with {status}")
-    return sum(line.startswith("case") for line in lines), found
+        failures.append(f"{case or combination}: the process ended with {status}")
+    return sum(line.startswith("case") for line in lines), failures
 
 
 def main() -> None:

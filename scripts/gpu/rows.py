@@ -88,7 +88,7 @@ def row(name: str, unit: str, ours: Callable[[], float], rivals: Mapping[str, Ca
     print(f"{name:46} {1 / mine:12.1f} {unit}", flush=True)
     for column, rival in enumerate(rivals, start=1):
         theirs, ratio = median(times[column] for times in rounds), median(times[column] / times[0] for times in rounds)
-        print(f"{'  beside ' + rival:46} {1 / theirs:12.1f} {unit}   ratio {ratio:.2f}", flush=True)
+        print(f"{'  against ' + rival:46} {1 / theirs:12.1f} {unit}   ratio {ratio:.2f}", flush=True)
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -91,20 +91,20 @@ def test_a_request_to_correct_labels_adds_its_metric(metrics: list[str]) -> None
     assert "corrected_accuracy" not in composed().metrics
 
 
-@pytest.mark.parametrize("reading", find_options("unlearn.spd_gan", SpdGan))
-def test_metrics_full_has_all_metrics_that_the_option_of_spd_gan_allows(reading: str) -> None:
-    plain, full = (list(composed(f"spd_gan={reading}", *more).metrics) for more in ((), ("metrics=full",)))
+@pytest.mark.parametrize("spd_gan", find_options("unlearn.spd_gan", SpdGan))
+def test_metrics_full_has_all_metrics_that_the_option_of_spd_gan_allows(spd_gan: str) -> None:
+    plain, full = (list(composed(f"spd_gan={spd_gan}", *more).metrics) for more in ((), ("metrics=full",)))
     kinds = find_options("unlearn.metrics", Metric)
-    barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if reading == "off" else set()
+    barred = {name for name, kind in kinds.items() if kind.needs_spd_gan} if spd_gan == "off" else set()
     assert full[: len(plain)] == plain
     assert set(full) == set(kinds) - barred - {"corrected_accuracy", "klom", "earlier_accuracy"}
-    preflight(CommandLine([f"spd_gan={reading}", "metrics=full"], False, None))
+    preflight(CommandLine([f"spd_gan={spd_gan}", "metrics=full"], False, None))
 
 
-@pytest.mark.parametrize("reading", ["off", "probe"])
-def test_metrics_full_works_with_requests_that_correct_labels(reading: str) -> None:
-    preflight(CommandLine([*RELABEL, f"spd_gan={reading}", "metrics=full"], False, None))
-    assert "corrected_accuracy" in composed(*RELABEL, f"spd_gan={reading}", "metrics=full").metrics
+@pytest.mark.parametrize("spd_gan", ["off", "probe"])
+def test_metrics_full_works_with_requests_that_correct_labels(spd_gan: str) -> None:
+    preflight(CommandLine([*RELABEL, f"spd_gan={spd_gan}", "metrics=full"], False, None))
+    assert "corrected_accuracy" in composed(*RELABEL, f"spd_gan={spd_gan}", "metrics=full").metrics
 
 
 def test_the_metric_for_corrections_can_be_left_out() -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
 import io
-import itertools
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Compose, Run
+from conftest import Compose, Run, WriteModule
 from omegaconf import OmegaConf
 
 from unlearn import config
@@ -35,7 +31,6 @@ from unlearn.report.write import write as write_report
 from unlearn.stages.keys import canonicalize
 
 config.register()
-NUMBER = itertools.count()
 DOCS = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"`mine\.py`\n\n```python\n(.*?)```", DOCS, flags=re.DOTALL)
 assert EXAMPLE is not None
@@ -74,22 +69,6 @@ def negate(part): return Negate(part / 2)
 def three(): return 3
 def fails(): return {}["a"]
 '''
-Write = Callable[[str], str]
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """`write(source)` gives the name of a new module in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    name = f"supplied{next(NUMBER)}"
-
-    def put(source: str) -> str:
-        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
-        importlib.invalidate_caches()
-        return name
-
-    return put
 
 
 def check(*overrides: str, multirun: bool = False) -> list[RunConfig]:
@@ -97,9 +76,11 @@ def check(*overrides: str, multirun: bool = False) -> list[RunConfig]:
 
 
 @pytest.mark.slow
-def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(write: Write, run: Run, tmp_path: Path) -> None:
+def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(
+    write_module: WriteModule, run: Run, tmp_path: Path
+) -> None:
     """The example of docs/extending.md."""
-    name = write(SOURCE)
+    name = write_module(SOURCE)
     finished = run(
         tmp_path / "store",
         "strategy=python",
@@ -134,8 +115,8 @@ def test_a_strategy_and_a_metric_of_the_users_folder_appear_everywhere(write: Wr
     assert groups[0].rows[0].strategy == "negate"
 
 
-def test_settings_of_the_class_are_set_and_swept_by_arguments(write: Write) -> None:
-    name = write(SOURCE + MORE)
+def test_settings_of_the_class_are_set_and_swept_by_arguments(write_module: WriteModule) -> None:
+    name = write_module(SOURCE + MORE)
     words = ["strategy=python", f"strategy.factory={name}:Slow"]
     words += ["strategy.arguments.recipe.epochs=2,3", "strategy.arguments.selection=saliency"]
     words += ["strategy.arguments.k=0.5"]
@@ -144,8 +125,8 @@ def test_settings_of_the_class_are_set_and_swept_by_arguments(write: Write) -> N
     assert {type(strategy.selection).__name__ for strategy in settings} == {"Saliency"}
 
 
-def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) -> None:
-    name = write(SOURCE + MORE)
+def test_a_function_an_attack_and_a_default_metric_are_accepted(write_module: WriteModule) -> None:
+    name = write_module(SOURCE + MORE)
     words = ["strategy=python", f"strategy.factory={name}:negate", "strategy.arguments.part=0.2"]
     words += ["attacks=[default,python]", f"attacks.python.factory={name}:Guess", "metrics=[default,loss]"]
     (settings,) = check(*words, "baseline=retrain")
@@ -182,16 +163,16 @@ def test_a_function_an_attack_and_a_default_metric_are_accepted(write: Write) ->
         ),
     ],
 )
-def test_refusals(write: Write, words: str, message: str) -> None:
-    name = write(SOURCE + MORE)
+def test_refusals(write_module: WriteModule, words: str, message: str) -> None:
+    name = write_module(SOURCE + MORE)
     with pytest.raises(ConfigError) as refused:
         check("strategy=python", *words.replace("NAME", name).split())
     assert message in str(refused.value)
     assert len(str(refused.value).splitlines()) <= 2
 
 
-def test_the_key_holds_the_source_and_the_arguments(write: Write, composed: Compose) -> None:
-    name = write(SOURCE)
+def test_the_key_holds_the_source_and_the_arguments(write_module: WriteModule, composed: Compose) -> None:
+    name = write_module(SOURCE)
 
     def key(part: float = 0.1) -> str:
         words = ("strategy=python", f"strategy.factory={name}:Negate", f"+strategy.arguments.part={part}")
@@ -205,9 +186,9 @@ def test_the_key_holds_the_source_and_the_arguments(write: Write, composed: Comp
 
 
 @pytest.fixture
-def installed(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def installed(write_module: WriteModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package in the search path that names a module with options as its entry point."""
-    name = write(SOURCE + MORE)
+    name = write_module(SOURCE + MORE)
     metadata = tmp_path / "ours-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: ours\nVersion: 1\n")

@@ -435,7 +435,7 @@ def split(store: Path) -> dict[str, Tensor]:
 
 
 def holding(store: Path, pictures: list[bytes]) -> list[str]:
-    """Kinds of the artefacts in which any of the pictures is found."""
+    """Kinds of the artifacts in which any of the pictures is found."""
     files = [(path, path.read_bytes()) for path in store.rglob("*.safetensors")]
     return [path.parts[-3] for path, content in files if any(picture in content for picture in pictures)]
 
@@ -582,7 +582,7 @@ def test_without_a_split_who_was_where_is_not_known(store: Path, finished: Finis
     }
 
 
-class UserDataset(NamedTuple):
+class PlannedRun(NamedTuple):
     """Photos, a request for one of them, and a run that was planned on them."""
 
     photos: Path
@@ -600,24 +600,24 @@ class UserDataset(NamedTuple):
 
 
 @pytest.fixture
-def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> Callable[..., UserDataset]:
+def own(tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> Callable[..., PlannedRun]:
     """`own(*overrides)`: a toy run on a folder of images, of which only the split is built."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     photos, request = write_images(tmp_path / "photos"), tmp_path / "one.txt"
     request.write_text("train/digit0/0.png\n")
 
-    def go(*overrides: str) -> UserDataset:
+    def go(*overrides: str) -> PlannedRun:
         data = ["dataset=image_folder", f"dataset.root={photos}", "train.epochs=1", "strategy.recipe.epochs=1"]
         settings = config.instantiate(composed(*data, "forget=indices", f"forget.file={request}", *overrides))
         build_context = BuildContext(ArtifactStore(tmp_path / "store"), settings.trainer, Console(io.StringIO()))
         plan = pipeline.make_plan(settings)
         build_context.get(plan.split)
-        return UserDataset(photos, request, plan, build_context)
+        return PlannedRun(photos, request, plan, build_context)
 
     return go
 
 
-def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callable[..., UserDataset]) -> None:
+def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callable[..., PlannedRun]) -> None:
     ours = own()
     original = ours.build_context.get(ours.plan.original).key
     assert ours.going(0) == {original}
@@ -631,7 +631,7 @@ def test_what_cannot_be_decided_stays_and_the_purge_is_not_complete(own: Callabl
 
 
 def test_what_a_checkpoint_was_trained_on_is_known_from_what_was_unlearned(
-    own: Callable[..., UserDataset], tmp_path: Path
+    own: Callable[..., PlannedRun], tmp_path: Path
 ) -> None:
     net = own().plan.original.fresh("init/elsewhere", 0).net
     save_file(net.state_dict(), tmp_path / "mine.safetensors")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import itertools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import WriteModule
 from torch import nn
 
 from unlearn import config
@@ -22,24 +20,14 @@ from unlearn.models.python import PythonModel
 from unlearn.stages.keys import canonicalize
 
 config.register()
-NUMBER = itertools.count()
 HEAD = "import torch\nfrom torch import nn\n"
 Write = Callable[[str], str]
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """`write(source)` gives the factory `f` of a new module in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    name = f"own{next(NUMBER)}"
-
-    def put(source: str) -> str:
-        (tmp_path / f"{name}.py").write_text(HEAD + source)
-        importlib.invalidate_caches()
-        return f"{name}:f"
-
-    return put
+def write(write_module: WriteModule) -> Write:
+    """`write(source)` returns the factory `f` of a new module in the current folder."""
+    return lambda source: f"{write_module(HEAD + source)}:f"
 
 
 def refusal(factory: str, features: bool = True) -> str:

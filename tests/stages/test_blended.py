@@ -118,7 +118,7 @@ def _built(run: Finished) -> set[str]:
 
 
 def test_a_blend_changes_no_key_but_its_own(composed: Compose) -> None:
-    """Else stores that were filled before there was a blend would be built anew."""
+    """Else stores that were filled before there was a blend would be built again."""
     plain, mix = (make_plan(config.instantiate(composed(f"blend={name}"))) for name in ("none", "mix"))
     assert [stage.key for stage in plain.shared_stages] == [stage.key for stage in mix.shared_stages]
     assert plain.final_model.key == plain.unlearned.key == mix.unlearned.key != mix.final_model.key

@@ -49,7 +49,7 @@ def test_artifacts_match_training_one_by_one(at_once: Finished, one_by_one: Fini
     """Keys, files, curves, weights; each has its share of the seconds, and says of how many."""
     assert [line.split("  built")[0].strip() for line in at_once.console.splitlines()].count(LABEL) == 2
     assert "train shadow" not in at_once.console
-    assert "at once" not in one_by_one.console
+    assert LABEL not in one_by_one.console
     assert [stage.key for stage in shadows(at_once)] == [stage.key for stage in shadows(one_by_one)]
     for stage in shadows(at_once):
         mine, theirs = (found.context.peek(stage) for found in (at_once, one_by_one))

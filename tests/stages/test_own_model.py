@@ -272,7 +272,7 @@ def test_the_probe_works_in_colour_and_grey_at_any_size(run: Run, tmp_path: Path
 def test_a_whole_run_is_the_same_from_memory_and_from_disk(run: Run, tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", n=20)
     data = ("dataset=image_folder", f"dataset.root={images}", "dataset.size_px=8", "dataset.crop_padding=1")
-    data += ("dataset.workers=0",)  # workers start anew for each epoch: seconds for nothing here
+    data += ("dataset.workers=0",)  # workers start again for each epoch: seconds for nothing here
     cells = [
         run(tmp_path / limit, *data, f"dataset.memory_limit={limit}", "model.dropout=0.2", "spd_gan=marker", *CHEAP)
         for limit in ("4096", "0")

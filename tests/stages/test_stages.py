@@ -75,7 +75,7 @@ def tensors(run: Finished, stage: Stage) -> dict[str, torch.Tensor]:
 
 
 def contents(run: Finished) -> dict[str, Any]:
-    """Hashes of all files of all artefacts, by key."""
+    """Hashes of all files of all artifacts, by key."""
     return {key: entry.meta["files"] for key, entry in run.context.entries.items()}
 
 

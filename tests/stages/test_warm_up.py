@@ -62,13 +62,13 @@ def test_a_stage_is_not_charged_with_the_first_step(
 def test_the_step_is_of_the_batch_size_and_precision_of_the_training(precision: str) -> None:
     seen: list[tuple[int, torch.dtype]] = []
 
-    class ModelEvidence(nn.Linear):
+    class RecordingNet(nn.Linear):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             logits = super().forward(x.flatten(1))
             seen.append((len(x), logits.dtype))
             return logits
 
-    model = ModelEvidence(4, 3)
+    model = RecordingNet(4, 3)
     before = model.bias.detach().clone()
     warm_up.training_step(model, Recipe(batch_size=7, lr=0.1), (1, 2, 2), TrainerSettings("cpu", precision=precision))
     assert seen == [(7, torch.float32 if precision == "32" else torch.bfloat16)]

@@ -34,7 +34,7 @@ def test_one_line_on_the_console_names_the_setting(wrecked: Finished) -> None:
 
 
 def test_the_warning_is_printed_before_the_model_is_built(wrecked: Finished) -> None:
-    """Whoever reads it can stop the run before the fine-tuning."""
+    """The reader can still stop the run before the fine-tuning."""
     lines = wrecked.console.splitlines()
     noted = next(number for number, line in enumerate(lines) if "at chance" in line)
     built = next(number for number, line in enumerate(lines) if "unlearn TopK" in line and " built " in line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -123,7 +123,7 @@ class Available:
     """What a metric may read here."""
 
     subsets: Mapping[Subset, Images]
-    roles: set[Role] = field(default_factory=set)
+    roles: set[Role]
 
     def find_missing(self, metric: Metric) -> str | None:
         """Return what a metric reads that is not given, in words; None if nothing is missing."""

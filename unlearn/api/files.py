@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Role
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.plan import Outcome
+from unlearn.stages.export import export_weights
 
 
 def write_report(report: dict[str, Any], config: RunConfig, outcome: Outcome, folder: Path) -> list[Path]:
@@ -53,10 +56,6 @@ def write_weights(config: RunConfig, outcome: Outcome, folder: Path) -> list[Pat
     Raises:
         UnlearnError: the folder cannot be written, or a weight does not fit the type it had in the checkpoint.
     """
-    from unlearn.core.errors import UnlearnError
-    from unlearn.core.types import Role
-    from unlearn.stages.export import export_weights
-
     if config.report.weights == "none":
         return []
     entry = outcome.context.get(outcome.plan.final_model)

@@ -38,7 +38,7 @@ def remeasure(spec: dict[str, Any], open_artifact: OpenArtifact) -> dict[str, Me
         The measurements by name.
 
     Raises:
-        NotRepeatableError: the metric has changed since, or reads something that is not stored.
+        NotRepeatableError: the metric has changed since, is user-supplied, or reads something that is not stored.
     """
     if spec["version"] != Evaluate.version or spec.keys() - KNOWN:
         raise NotRepeatableError("measured by another version of unlearn")
@@ -53,6 +53,8 @@ def remeasure(spec: dict[str, Any], open_artifact: OpenArtifact) -> dict[str, Me
 def _build_metric(spec: dict[str, Any]) -> Metric:
     """Build the metric if its fields and its code are still those of the spec."""
     name = spec["class"]
+    if "source" in spec:
+        raise NotRepeatableError(f"{name} is a user-supplied metric")
     for package in PACKAGES:
         for kind in find_options(package, Metric).values():
             if kind.__qualname__ == name:

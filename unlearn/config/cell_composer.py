@@ -33,8 +33,9 @@ COMPOSING: tuple[type[Exception], ...] = (
 
 @dataclass
 class ComposedCell:
-    """The config of a cell, in two parts, and what is wrong with its overrides."""
+    """The config of a cell, in two parts, with its overrides and what is wrong with them."""
 
+    overrides: list[Override]
     config: DictConfig  # without the key `hydra`
     hydra: DictConfig  # Hydra's own settings
     problems: list[str]
@@ -102,7 +103,7 @@ class CellComposer:
         for override in overrides:
             if str(override.input_line) not in choices:
                 problems += apply_override(override, composed, self._keys[valid], self.folders.group_names)
-        return ComposedCell(composed, hydra, problems)
+        return ComposedCell(overrides, composed, hydra, problems)
 
     def recompose(self, cells: Mapping[Cell, Cell], overrides: Sequence[str]) -> DictConfig | None:
         """Compose a cell that has passed the checks once more.

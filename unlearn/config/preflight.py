@@ -150,7 +150,7 @@ class CellChecks:
         except OSError as error:
             raise ConfigError([*parts.problems, describe_unreadable(error, parts.config)]) from error
         composed = parts.with_hydra()
-        hydra_problems = check_hydra_settings(self.composer.parse(cell), composed)
+        hydra_problems = check_hydra_settings(parts.overrides, composed)
         if problems := [*parts.problems, *hydra_problems, *check_job_name(composed)]:
             raise ConfigError(problems)
         return composed, config

@@ -10,6 +10,7 @@ import re
 import sys
 from collections import defaultdict
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +36,7 @@ def find_options(package: ModuleType | str, base: type) -> dict[str, type]:
     if hasattr(module, "__path__"):
         names = sorted(info.name for info in pkgutil.iter_modules(module.__path__))
         modules = [importlib.import_module(f"{module.__name__}.{name}") for name in names]
-    classes = [kind for module in modules for kind in _find_concrete(module, base)]
+    classes = [kind for module in modules for kind in _concrete_classes(module, base)]
     return {option_name(kind): kind for kind in classes if _is_final(kind)}
 
 
@@ -46,7 +47,7 @@ def find_option(package: str, base: type, name: str) -> type | None:
         The class, or None if there is no such option.
     """
     for module in _modules_by_option(package).get(name, []):
-        for kind in _find_concrete(importlib.import_module(module), base):
+        for kind in _concrete_classes(importlib.import_module(module), base):
             if option_name(kind) == name and _is_final(kind):
                 return kind
     return None
@@ -71,19 +72,15 @@ def find_plugins(base: type) -> dict[str, type]:
     return options
 
 
-def describe_options(package: ModuleType | str, base: type) -> dict[str, str]:
-    """Return the options of a package by name, each with the first line of its docstring."""
-    return {name: (inspect.getdoc(kind) or "").partition("\n")[0] for name, kind in find_options(package, base).items()}
-
-
 class OptionPackage(ModuleType):
-    """A package of options that can be called: `unlearn.strategies()` lists them, by name with one line each."""
+    """A package of options that can be called: `unlearn.strategies()` returns their names with one line each."""
 
     option_base: str  # module:class, which every option derives from
 
     def __call__(self) -> dict[str, str]:
         module, _, name = self.option_base.partition(":")
-        return describe_options(self, getattr(importlib.import_module(module), name))
+        options = find_options(self, getattr(importlib.import_module(module), name))
+        return {option: (inspect.getdoc(kind) or "").partition("\n")[0] for option, kind in options.items()}
 
 
 def make_callable(package: str, base: str) -> None:
@@ -105,7 +102,7 @@ def _is_final(kind: type) -> bool:
     return not any(subclass.__module__.split(".")[0] == package for subclass in subclasses)
 
 
-def _find_concrete(module: ModuleType, base: type) -> list[type]:
+def _concrete_classes(module: ModuleType, base: type) -> list[type]:
     return [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
@@ -119,24 +116,18 @@ def _modules_by_option(package: str) -> dict[str, list[str]]:
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.origin is not None
-    folders = spec.submodule_search_locations
-    files = {
-        f"{package}.{info.name}": f"{info.name}/__init__.py" if info.ispkg else f"{info.name}.py"
-        for info in (pkgutil.iter_modules(folders) if folders else [])
+    origin = Path(spec.origin)
+    paths = {
+        f"{package}.{info.name}": origin.parent / (f"{info.name}/__init__.py" if info.ispkg else f"{info.name}.py")
+        for info in pkgutil.iter_modules(spec.submodule_search_locations or [])
     }
-    paths = {module: Path(spec.origin).parent / file for module, file in files.items()}
     modules = defaultdict[str, list[str]](list)
-    for module, path in (paths or {package: Path(spec.origin)}).items():
-        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
-            for candidate in _possible_names(snake_case(name)):
-                modules[candidate].append(module)
+    for module, path in (paths or {package: origin}).items():
+        for class_name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            # Any of the last words may be the name of a base class, which another module defines.
+            for option in accumulate(snake_case(class_name).split("_"), "{}_{}".format):
+                modules[option].append(module)
     return dict(modules)
-
-
-def _possible_names(class_name: str) -> list[str]:
-    """The name, and what is left of it without its last words: the bases that give them are in other modules."""
-    words = class_name.split("_")
-    return ["_".join(words[:end]) for end in range(1, len(words) + 1)]
 
 
 def option_name(kind: type) -> str:
@@ -144,9 +135,9 @@ def option_name(kind: type) -> str:
 
     `TopK` is `top_k`; `TopKSelection`, which derives from `Selection`, is `top_k` too, in another group.
     """
-    bases = [base.__name__ for base in kind.__mro__[1:] if kind.__name__ != base.__name__]
-    name = next((kind.__name__.removesuffix(base) for base in bases if kind.__name__.endswith(base)), kind.__name__)
-    return snake_case(name)
+    name, bases = kind.__name__, (base.__name__ for base in kind.__mro__[1:])
+    ending = next((base for base in bases if name != base and name.endswith(base)), "")
+    return snake_case(name.removesuffix(ending))
 
 
 def snake_case(name: str) -> str:

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,9 +48,8 @@ def _import(factory: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(factory.partition(":")[0])
     except Exception as error:  # a user's module may raise anything
-        raise ConfigError(
-            [Problem(key, f"a module that can be imported ({error_location(error)})", factory)]
-        ) from error
+        expected = f"a module that can be imported ({error_location(error)})"
+        raise ConfigError([Problem(key, expected, factory)]) from error
 
 
 def argument_problems(arguments: dict[str, Any], key: str) -> Iterator[Problem]:
@@ -126,9 +126,9 @@ def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:
                 yield from _with_parents(f"{source}.{alias.name}" if source else alias.name)
 
 
-def _with_parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[: end + 1]) for end in range(len(parts))]
+def _with_parents(name: str) -> Iterator[str]:
+    """Yield `a`, `a.b`, `a.b.c` for `a.b.c`: an import runs all of them."""
+    return accumulate(name.split("."), "{}.{}".format)
 
 
 def parse_without_docstrings(source: str | bytes) -> ast.Module:

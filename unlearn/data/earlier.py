@@ -74,9 +74,9 @@ def read_split(path: Path, key: str, *names: str) -> Tensor:
 
 def _read(path: Path, dataset: Dataset) -> Tensor:
     """Read one list: indices int64, sorted."""
-    return (
-        read_cached(_read_split, path, dataset, KEY) if path.suffix == SPLIT else find_records(path, dataset, KEY).index
-    )
+    if path.suffix == SPLIT:
+        return read_cached(_read_split, path, dataset, KEY)
+    return find_records(path, dataset, KEY).index
 
 
 def _read_split(path: Path, dataset: Dataset, key: str) -> Tensor:

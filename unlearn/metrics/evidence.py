@@ -95,7 +95,7 @@ class Metric(ABC):
     and stages compute that for the subject and every reference, once for all metrics.
     """
 
-    titles: ClassVar[Mapping[str, str]] = {}  # what tables call a measurement, by its name; default: "its name"
+    titles: ClassVar[Mapping[str, str]] = {}  # in tables, by the name of a measurement; default: the name with spaces
     subsets: ClassVar[tuple[Subset, ...]] = ()  # subsets on which it reads predictions
     weights: ClassVar[bool] = False  # whether it reads the parameters
     references: ClassVar[tuple[Role, ...]] = ()  # which of original, retrained and untrained it reads

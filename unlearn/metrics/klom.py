@@ -50,7 +50,7 @@ class Klom(Metric):
 
     unlearn_seeds: list[int] = field(default_factory=lambda: list(range(FEWEST)))  # seeds of training and unlearning
     bins: int | None = at_least(2, None)  # bins of a histogram; null: one for every 5 models, 2 to 20
-    clip: float = positive(100.0)  # largest |phi|
+    clip: float = positive(100.0)  # phi is clipped to plus or minus this
     smallest: float = positive(1e-5)  # probability of a bin that only the second distribution leaves empty
 
     def problems(self, key: str) -> Iterator[Problem]:

@@ -33,14 +33,14 @@ class RelearnTime(Metric):
     subsets = (Subset.FORGET,)
     references = (Role.ORIGINAL, Role.RETRAINED)
 
-    margin: float = fraction(0.01)  # below the original's accuracy, as a fraction of D_f
+    margin: float = fraction(0.01)  # how far below the original's accuracy suffices, as a fraction of D_f
     steps: int = at_least(1, 500)  # largest number of steps
     batch_size: int = at_least(1, 64)  # images of a step
-    optimizer: str = one_of("sgd", "adam", "adamw")  # that relearns
+    optimizer: str = one_of("sgd", "adam", "adamw")  # optimizer of the relearning
     lr: float = positive(0.05)  # learning rate of the original's training
     slower: float = positive(10.0)  # factor by which relearning is slower; at `lr` one step would not separate models
-    momentum: float = fraction(0.9)  # of the optimizer
-    weight_decay: float = at_least(0, 5e-4)  # of the optimizer
+    momentum: float = fraction(0.9)  # of the relearning
+    weight_decay: float = at_least(0, 5e-4)  # of the relearning
 
     @property
     def relearning(self) -> Relearning:

@@ -101,9 +101,7 @@ class Torchvision(Model):
 
         weights = self._weights()
         try:
-            with torch.random.fork_rng(
-                devices=[]
-            ):  # the draws of weights that are overwritten must not shift later draws
+            with torch.random.fork_rng(devices=[]):  # draws of weights that are overwritten must not shift later draws
                 net: nn.Module = get_model(self.name, weights=weights, progress=False)
         except Exception as error:  # a download, or a damaged file, may raise anything
             raise DataError(

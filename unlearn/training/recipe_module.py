@@ -20,6 +20,7 @@ from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, ImageSource
 from unlearn.data.loaders import PairedLoader, SerialLoader
+from unlearn.functional.estimates import is_correct
 from unlearn.training.finite import all_finite
 from unlearn.training.layout import channels_last, lay_out_weights
 from unlearn.training.partial import OURS, Partial, library_versions
@@ -212,8 +213,7 @@ class RecipeModule(pl.LightningModule, ABC):
     def _validate(self, data: ImageSource) -> dict[str, float]:
         predictions = predict(self.model, data)
         loss = F.cross_entropy(predictions.logits.double(), predictions.labels).item()
-        accuracy = (predictions.logits.argmax(1) == predictions.labels).double().mean().item()
-        return {"validation_loss": loss, "validation_accuracy": accuracy}
+        return {"validation_loss": loss, "validation_accuracy": is_correct(predictions).mean().item()}
 
     def _stop_early(self, loss: float, patience: int) -> None:
         if self._best is None or loss < self._best[0]:

@@ -154,6 +154,22 @@ def fit(
     Raises:
         DivergenceError: `settings.detect_anomaly` found a NaN.
     """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    trainer = _build_trainer(settings, epochs, clip)
+    with warnings.catch_warnings(), tf32(settings.tf32):
+        warnings.filterwarnings("ignore", category=UserWarning, module="(pytorch_)?lightning")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
+        try:
+            trainer.fit(module, train_dataloaders=batches, ckpt_path=checkpoint, weights_only=True)
+        except RuntimeError as error:
+            if "returned nan values" not in str(error):
+                raise
+            message = f"step {trainer.global_step}: {first_line(error)}; lower the learning rate"
+            raise DivergenceError(message) from error
+
+
+def _build_trainer(settings: TrainerSettings, epochs: int, clip: float | None) -> Any:
+    """Build a Lightning Trainer that prints and writes nothing of its own accord."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import LambdaCallback
     from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
@@ -161,12 +177,10 @@ def fit(
     from unlearn.training.partial import AtomicIO
     from unlearn.training.ranks import world_size
 
-    precision_plugins = _precision_plugins(settings)
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    ranks = world_size()
+    ranks, precision_plugins = world_size(), _precision_plugins(settings)
     if ranks > 1:
         os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # otherwise Lightning sets its own number
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator=settings.device if settings.device == "cpu" else "gpu",
         devices=ranks,
         strategy="ddp" if ranks > 1 else "auto",
@@ -186,17 +200,6 @@ def fit(
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
-    with warnings.catch_warnings(), tf32(settings.tf32):
-        warnings.filterwarnings("ignore", category=UserWarning, module="(pytorch_)?lightning")
-        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")  # Lightning 2.6 on torch >= 2.12
-        try:
-            trainer.fit(module, train_dataloaders=batches, ckpt_path=checkpoint, weights_only=True)
-        except RuntimeError as error:
-            if "returned nan values" not in str(error):
-                raise
-            raise DivergenceError(
-                f"step {trainer.global_step}: {first_line(error)}; lower the learning rate"
-            ) from error
 
 
 def _precision_plugins(settings: TrainerSettings) -> list[Any]:

@@ -113,14 +113,11 @@ class UnlearnerModule(RecipeModule):
             return []
         frozen, is_trainable_before = list[nn.Module](), False
         for name, module in self.model.named_modules():
-            masks = [
-                self.phase.trainable_mask[f"{name}.{p}".lstrip(".")] for p, _ in module.named_parameters(recurse=False)
-            ]
-            is_trainable = any(bool(mask.any()) for mask in masks)
+            parameters = [f"{name}.{p}".lstrip(".") for p, _ in module.named_parameters(recurse=False)]
+            is_trainable = any(bool(self.phase.trainable_mask[p].any()) for p in parameters)
             is_trainable_before = is_trainable_before or is_trainable
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not (
-                is_trainable if masks else is_trainable_before
-            ):
+            is_frozen = not (is_trainable if parameters else is_trainable_before)
+            if is_frozen and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 frozen.append(module)
         return frozen
 

@@ -127,7 +127,7 @@ def test_what_means_one_thing_is_read(
         (
             "zeros.txt",
             "0007\n0003\n",
-            ["'0007' (line 1: it matches 3 files: cat/0007.png, dog/0007.png"],
+            ["'0007' (line 1: it matches 3 files: cat/0007.png, dog/0007.png, owl/0007.png)"],
         ),
         ("bare.txt", "0007.png\n", ["'0007.png' (line 1: it matches 3 files: cat/0007.png"]),
         ("pandas.csv", f"index,file\n0,{DOG}\n", ["'0' (line 2", f"'{DOG}' has index 43", "columns"]),
@@ -232,14 +232,19 @@ def test_corrections_of_another_part_are_refused(photos: ImageFolder, tmp_path: 
     assert list(find_correction_problems(path, photos, KEY)) == []
 
 
+def touch(folder: Path, *names: str) -> None:
+    """Make empty files, of which only the names are read."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
 @pytest.fixture
 def odd(tmp_path: Path) -> ImageFolder:
     """Names that are hard to write in a list."""
     names = ["a/0007.png", "a/7.png", "a/b #1.png", "a/b.png", "a/caf\u00e9.png", "a/x[1].png", "a/c.png", "a/c/d.png"]
-    for name in [*names, "z/0008.png"]:
-        path = tmp_path / "train" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    touch(tmp_path / "train", *names, "z/0008.png")
     return ImageFolder(root=str(tmp_path))
 
 
@@ -263,17 +268,8 @@ def test_odd_names_are_found(odd: ImageFolder, tmp_path: Path, line: str, name: 
 @pytest.fixture
 def hashed(tmp_path: Path) -> ImageFolder:
     """A folder and files whose names hold what begins a comment, and a folder with the rest of such a name."""
-    for name in (
-        "cat/ann #2/p #1.png",
-        "cat/ann #2/q.png",
-        "cat/ann/r.png",
-        "cat/s #3.jpg",
-        "dog/bo #2/u.png",
-        "dog/t.png",
-    ):
-        path = tmp_path / "train" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    names = ["cat/ann #2/p #1.png", "cat/ann #2/q.png", "cat/ann/r.png", "cat/s #3.jpg", "dog/bo #2/u.png", "dog/t.png"]
+    touch(tmp_path / "train", *names)
     return ImageFolder(root=str(tmp_path))
 
 
@@ -308,10 +304,7 @@ def test_a_line_that_is_a_name_with_and_without_its_comment_is_refused(
 @pytest.fixture
 def numbered(tmp_path: Path) -> ImageFolder:
     """1.png to 12.png in one class, whose indices follow the text: 10.png has index 1; 13.png in another."""
-    for name in [*(f"cat/{number}.png" for number in range(1, 13)), "dog/13.png"]:
-        path = tmp_path / "train" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    touch(tmp_path / "train", *(f"cat/{number}.png" for number in range(1, 13)), "dog/13.png")
     return ImageFolder(root=str(tmp_path))
 
 
@@ -360,10 +353,8 @@ def test_a_number_that_names_the_file_of_its_index_is_read(numbered: ImageFolder
 @pytest.fixture
 def flat(tmp_path: Path) -> ImageFolder:
     """Ten images of one class and five of another; a fifth of each is drawn for the test."""
-    for name in [*(f"cat/a{number}.png" for number in range(10)), *(f"dog/b{number}.png" for number in range(5))]:
-        path = tmp_path / "photos" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+    names = [*(f"cat/a{number}.png" for number in range(10)), *(f"dog/b{number}.png" for number in range(5))]
+    touch(tmp_path / "photos", *names)
     return ImageFolder(root=str(tmp_path / "photos"))
 
 

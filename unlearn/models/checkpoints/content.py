@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 
+from unlearn.core.artifact_meta import file_sha256 as hash_file
 from unlearn.core.errors import DataError
 
 CONVERT = "torch.save(net.state_dict(), 'weights.pt')"  # for a machine where the class of the net is installed
@@ -122,5 +122,4 @@ def file_sha256(path: Path) -> str:
 @lru_cache(maxsize=16)
 def _sha256(path: Path, size: int, changed: int) -> str:
     del size, changed  # part of the cache key
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)

@@ -34,10 +34,7 @@ DENSE = {  # name in torch._utils -> number of arguments that describe the tenso
     "_rebuild_tensor_v2": 4,
     "_rebuild_tensor_v3": 7,
 }
-METADATA = {
-    "_rebuild_tensor_v2": 6,
-    "_rebuild_tensor_v3": 7,
-}  # position of the lazy operations
+METADATA = {"_rebuild_tensor_v2": 6, "_rebuild_tensor_v3": 7}  # position of the argument with the lazy operations
 LAZY: dict[str, Callable[[Tensor], Tensor]] = {"neg": torch.neg, "conj": torch.conj_physical}
 WRAPPED = {  # calls with the tensor as their first argument
     "torch._utils._rebuild_parameter",
@@ -82,8 +79,9 @@ def as_stored_tensor(value: Any, storages: Storages) -> StoredTensor | None:
         return _lazily(stored, *call.arguments[at : at + 1]) if stored else None
     if name in ARRAYS | BUFFERS:
         return _array(call.state) if name in ARRAYS else _buffer(call.arguments)
-    other = name.startswith("_rebuild_")
-    return StoredTensor((), _unread, name.removeprefix("_rebuild_").replace("_", " ")) if other else None
+    if name.startswith("_rebuild_"):
+        return StoredTensor((), _unread, name.removeprefix("_rebuild_").replace("_", " "))
+    return None
 
 
 def _unwrapped(value: Any) -> Instance | None:

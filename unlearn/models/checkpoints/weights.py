@@ -68,18 +68,17 @@ def read_weights(
     """
     content = read_content(path)
     match = find_match(find_state_dicts(content, path), net, entry)
-    tensors, dtypes = net.state_dict(), dict[str, str]()
+    names_in_file = {id(tensor): name for name, tensor in match.state_dict.tensors.items()}
+    state, names = net.state_dict(), dict[str, tuple[str, str]]()
     # In place, because the dict of the net also has version numbers, which some nets need.
     for name, tensor in match.tensors.items():
         values = read_values(tensor, path)
-        dtypes[name] = str(values.dtype).removeprefix("torch.")
-        tensors[name] = _cast(name, values, tensors[name], path)
+        names[name] = (names_in_file[id(tensor)], str(values.dtype).removeprefix("torch."))
+        state[name] = _cast(name, values, state[name], path)
     if normalisation is not None:
         compare_normalisation(match, content, normalisation, path)
     compare_classes(match, content, class_names, path)
-    there = {id(tensor): name for name, tensor in match.state_dict.tensors.items()}
-    names = {name: (there[id(tensor)], dtypes[name]) for name, tensor in match.tensors.items()}
-    return Weights(tensors, match.label, tuple(match.surplus), match.others, names)
+    return Weights(state, match.label, tuple(match.surplus), match.others, names)
 
 
 def _cast(name: str, tensor: Tensor, like: Tensor, path: Path) -> Tensor:
