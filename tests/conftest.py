@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import itertools
@@ -10,10 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
+import omegaconf._utils
 import omegaconf.base
+import omegaconf.omegaconf
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -43,7 +49,25 @@ SMALL = (
 )
 
 config.register()
-omegaconf.base.parse = cache(omegaconf.base.parse)  # without it, parsing `${...}` again and again takes minutes
+
+
+LOADED: dict[str, object] = {}
+
+
+def load_yaml(stream: str | IO[str], Loader: type) -> object:
+    """`yaml.load` for OmegaConf, with the same text read once."""
+    text = stream if isinstance(stream, str) else stream.read()
+    if text not in LOADED:
+        if not isinstance(stream, str):
+            stream.seek(0)  # an error is of the stream: it names the file
+        LOADED[text] = yaml.load(stream, Loader=Loader)
+    return LOADED[text]
+
+
+# Hydra reads conf/ again for each config, and OmegaConf parses each `${...}` again and again: that takes minutes.
+omegaconf.base.parse = cache(omegaconf.base.parse)
+omegaconf._utils.get_yaml_loader = cache(omegaconf._utils.get_yaml_loader)
+omegaconf.omegaconf.yaml = SimpleNamespace(**{**vars(yaml), "load": load_yaml})
 
 
 def write_images(root: Path, n: int = 6, size: tuple[int, int] = (10, 9), nested: bool = False) -> Path:
@@ -80,6 +104,13 @@ def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteModule
         return name
 
     return write
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector neither look at what stays until the end nor look often: that takes minutes too."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 import unlearn
+from unlearn.core.artifact_entry import TOUCH_INTERVAL
 from unlearn.core.artifact_meta import DIGEST, META, add_digest, spec_key
-from unlearn.core.artifact_store import TOUCH_INTERVAL, ArtifactStore, Entry
+from unlearn.core.artifact_store import ArtifactStore, Entry
 from unlearn.core.errors import StoreError
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.verify import find_problems

@@ -6,7 +6,7 @@ from simulated import simulated_cuda
 from torch import nn
 
 from unlearn.models.base import Classifier
-from unlearn.stages.resident import MOST, ResidentModels
+from unlearn.stages.resident import CAPACITY, ResidentModels
 
 
 class Reader:
@@ -39,12 +39,12 @@ def test_a_model_is_read_once_and_every_reader_has_a_copy() -> None:
 def test_the_models_that_were_asked_for_last_are_kept() -> None:
     with simulated_cuda():
         models, read = ResidentModels(), Reader("cuda")
-        for key in [*map(str, range(MOST)), "0", "new"]:
+        for key in [*map(str, range(CAPACITY)), "0", "new"]:
             models.get(key, read)
-        assert list(models.models) == [*map(str, range(2, MOST)), "0", "new"]
+        assert list(models.models) == [*map(str, range(2, CAPACITY)), "0", "new"]
         models.clear()
         models.get("0", read)
-        assert read.count == MOST + 2
+        assert read.count == CAPACITY + 2
 
 
 def test_on_a_cpu_none_is_kept() -> None:

@@ -64,6 +64,7 @@ SUBJECT = views(
     noisy_forget=[0.9] * 8,
     clean_forget=[0.9] * 6 + [0.1] * 2,
     relabelled=[0.9, 0.1, 0.1, 0.2],
+    earlier_forget=[0.9, 0.1, 0.1, 0.1, 0.9],
 )
 UNTRAINED = views(forget=[0.5] * 8, test=[0.5, 0.5])
 
@@ -95,6 +96,7 @@ EXPECTED = {
         "test_loss": -math.log(0.9),
     },
     "corrected_accuracy": {"corrected_accuracy": 0.25},
+    "earlier_accuracy": {"earlier_forget_accuracy": 2 / 5},
     "forgetting_rate": {"forgetting_rate": 3 / 8},
     "forgetting_rate_relative": {"forgetting_rate_relative": 3 / 7},
     "memory_retention_rate": {"memory_retention_rate": 0.5 / 0.75, "memory_retention_rate_test": 2.0},

@@ -172,6 +172,7 @@ def test_a_failed_step_of_the_first_day_does_not_stop_the_others(tmp_path: Path)
     assert "images/s" in (tmp_path / "first-day-cpu" / "room.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_first_day_respects_its_time_limit(tmp_path: Path) -> None:
     status, summary = first_day(tmp_path, MINUTES="0", STEPS="versions room")
     assert (status, summary.splitlines()[:2]) == (1, ["versions: no time left", "room: no time left"])

@@ -543,7 +543,7 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_bytes(b"one")
     assert file_sha256(path) == hashlib.sha256(b"one").hexdigest()
     with monkeypatch.context() as patched:
-        patched.setattr(content.hashlib, "file_digest", None)
+        patched.setattr(content, "hash_file", None)
         assert file_sha256(path) == hashlib.sha256(b"one").hexdigest()  # remembered
     path.write_bytes(b"three")
     assert file_sha256(path) == hashlib.sha256(b"three").hexdigest()
