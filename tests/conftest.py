@@ -119,7 +119,7 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 
 
 trainer.FILL_UNINITIALISED = True  # a read of memory that nothing wrote is then NaN, and the same in every run
-torch.set_num_threads(1)  # nets this small only wait for more, all the more so beside other jobs
+torch.set_num_threads(1)  # nets this small only wait for more, all the more so while other jobs run
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def composed() -> Compose:
 def run(composed: Compose) -> Run:
     """`run(store, *overrides)`: a small job, from its command line to its outcome.
 
-    A group that is chosen anew comes without what `SMALL` says of it.
+    A group that is chosen again comes without what `SMALL` says of it.
     """
 
     def go(store: Path, *overrides: str) -> Finished:

@@ -33,7 +33,7 @@ from unlearn.models.checkpoints.weights import read_weights
 PATIENCE = 20.0  # seconds
 NORMALISATION = ((0.5,), (0.5,))
 CLASSES = ("a", "b", "c")
-BESIDE = ("beside", "mean", "std", "classes", "class_to_idx", "idx_to_class", "config")  # keys next to weights
+NEIGHBOURS = ("beside", "mean", "std", "classes", "class_to_idx", "idx_to_class", "config")  # keys next to weights
 
 
 class Call:
@@ -69,7 +69,7 @@ def payload(draw: random.Random, trace: Path) -> Any:
         state[draw.choice([name, "extra", "normalize.mean", ""])] = draw.choice(odd(trace))
     wrapped: Any = draw.choice([state, OrderedDict(state), [state], (state, state), net(), {0: state, None: 1}])
     for key in draw.sample(["state_dict", "model", "ema", "7", ""], draw.randrange(3)):
-        wrapped = {key: wrapped, draw.choice(BESIDE): draw.choice(odd(trace))}
+        wrapped = {key: wrapped, draw.choice(NEIGHBOURS): draw.choice(odd(trace))}
     return wrapped
 
 

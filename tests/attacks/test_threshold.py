@@ -122,7 +122,7 @@ def test_correctness_and_loss_by_hand() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_where_neither_set_was_seen_nothing_is_found(seed: int) -> None:
-    """Retain was learnt, forget was not: 0.5 lies in each interval, or beside one of the many."""
+    """Retain was learnt, forget was not: 0.5 lies in each interval, or next to one of the many."""
     forget, holdout = predictions(300, 10 + seed, 1.0), predictions(450, 20 + seed, 1.0)
     found = attacked(forget, predictions(900, 30 + seed, 4.0), holdout, seed)
     for key in KEYS:

@@ -200,6 +200,7 @@ def test_a_missing_launcher_is_reported_in_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_missing_sampler_is_reported_in_one_line(tmp_path: Path) -> None:
     status, output = unlearn("+sweep=search", cwd=tmp_path, code=WITHOUT_EXTRAS)
     expected = "hydra/sweeper: expected the extra optuna: pip install 'unlearn-runner[optuna]', got optuna without it"

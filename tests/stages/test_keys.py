@@ -36,7 +36,7 @@ RUNTIME += ("rebuild_damaged", "until", "objective")
 RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
 RUNTIME += ("trainer.accelerator", "trainer.detect_anomaly", "trainer.checkpoint_every")
 
-# What an option needs beside it to be valid.
+# What else an option needs to be valid.
 EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("strategy/selection", "all"): ("strategy.k=1.0",),
     ("strategy", "lrp_path"): ("forget=class_wise",),

@@ -80,10 +80,10 @@ def test_attacks_see_what_a_shadow_model_learned_and_forgot(shadowed: Finished) 
     plan, context = shadowed.outcome.plan, shadowed.context
     (stage,) = (r.stage for r in plan.evaluations if r.role is Role.UNLEARNED and "ULira" in r.stage.label)
     assert isinstance(stage, Evaluate)
-    beside = [view.load(context) for view in stage.shadows]
+    shadows = [view.load(context) for view in stage.shadows]
     models = [each for each in plan.shadows if each.unlearned is not None]
-    assert len(beside) == len(models) == 4
-    for shadow, model in zip(beside, models, strict=True):
+    assert len(shadows) == len(models) == 4
+    for shadow, model in zip(shadows, models, strict=True):
         everything = model.trained.samples.load(context).index
         gone, kept = (model.data[subset].load(context).index for subset in (Subset.FORGET, Subset.RETAIN))
         assert torch.equal(torch.cat([gone, kept]).sort().values, everything)
@@ -94,9 +94,9 @@ def test_attacks_see_what_a_shadow_model_learned_and_forgot(shadowed: Finished) 
             assert torch.equal(shadow.forgot[subset], torch.isin(index, gone))
         asked = torch.cat([shadow.predictions[subset].index for subset in (Subset.FORGET, Subset.HOLDOUT)])
         assert torch.isin(gone, asked).all()
-    times = sum(torch.cat([shadow.forgot[s].long() for s in (Subset.FORGET, Subset.HOLDOUT)]) for shadow in beside)
+    times = sum(torch.cat([shadow.forgot[s].long() for s in (Subset.FORGET, Subset.HOLDOUT)]) for shadow in shadows)
     assert isinstance(times, Tensor)
-    found = [beside[0].predictions[subset].labels for subset in (Subset.FORGET, Subset.HOLDOUT)]
+    found = [shadows[0].predictions[subset].labels for subset in (Subset.FORGET, Subset.HOLDOUT)]
     peers = torch.isin(torch.cat(found), found[0])
     assert set(times[peers].tolist()) == {2}  # of four models: as few as will do
     assert set(times[~peers].tolist()) <= {0}

@@ -109,7 +109,7 @@ def test_exact_k_starts_from_a_fresh_models_last_layers(k: int) -> None:
     apart = differing(model, original())
     assert apart <= under(*LAST[k])
     layers = {name for name, p in net().named_parameters() if p.dim() >= 2}
-    assert apart >= under(*LAST[k]) & layers  # scales and shifts start alike, whoever draws
+    assert apart >= under(*LAST[k]) & layers  # scales and shifts start alike, whatever the seed
     statistics = {name for name, _ in net().named_buffers()}
     assert apart >= under(*LAST[k]) & statistics
     assert set(edit.masks) == under(*LAST[k]) - statistics

@@ -120,7 +120,7 @@ class Odd(nn.Module):
             x = -x
         elif self.how == "draws by a function":
             x = F.dropout(x, 0.5, self.training)
-        elif self.how == "keeps what it names anew":
+        elif self.how == "keeps what it renames":
             self.seen = self.seen + x.mean()
         elif self.how == "averages by a count":
             x = self.norm(x)
@@ -135,7 +135,7 @@ class Odd(nn.Module):
     [
         "asks for a value",
         "draws by a function",
-        "keeps what it names anew",
+        "keeps what it renames",
         "averages by a count",
         "cannot run",
     ],

@@ -26,7 +26,7 @@ class MiniUnlearning(Iterative):
     original's training without D_f from the original's initialisation, unlike `retrained`, which has another.
 
     Its cost leaves out how the state is obtained: the state is an artifact of the original, made by training up to that
-    epoch once more, since whoever plans for this strategy saves the state during training.
+    epoch once more, since a user who plans for this strategy saves the state during training.
     """
 
     recipe: Recipe = field(default_factory=Recipe)  # that of the original's training
