@@ -66,6 +66,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def ledger_command(desk: Path, *words: str) -> str:
+    done = run_command("unlearn.cli.ledger", *words, cwd=desk)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def report_of(desk: Path, number: int) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((desk / "runs" / str(number) / "report.json").read_text())
     return report
@@ -141,6 +147,17 @@ def test_exported_weights_have_the_names_of_the_checkpoint_that_came_in(desk: Pa
         metadata = file.metadata()
     assert (metadata["requests"], metadata["records"]) == ("3", "180")
     assert "digit" not in str(metadata)
+
+
+def test_a_ledger_shows_that_each_request_went_on_from_the_model_before(desk: Path) -> None:
+    for number in (1, 2, 3):
+        ledger_command(desk, "add", f"runs/{number}")
+    assert "2 requests went on from the model of the request before" in ledger_command(desk, "verify")
+    for number in (1, 2):  # of the second, two records were forgotten by the first
+        words = ("--request", f"request{number}.txt", "dataset=image_folder", "dataset.root=photos")
+        listed = ledger_command(desk, "list", *words, "dataset.size_px=8")
+        assert [line.split()[0] for line in listed.splitlines()[1:]] == [str(number)]
+    assert "digit" not in (desk / "ledger.jsonl").read_text()
 
 
 def export(desk: Path, *words: str) -> Path:

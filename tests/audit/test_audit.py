@@ -504,7 +504,7 @@ def piped(option: str) -> Callable[[Audit], tuple[str, ...]]:
             ["audit.json", "figures.a.value has the wrong type"],
         ),
         (changed(readings=[{}]), ["audit.json", "readings[0].interval is missing"]),
-        (changed(note="seen"), ["audit.json", "note is not a field of a record"]),
+        (changed(note="seen"), ["audit.json", "note is not a field"]),
         (replaced("audit.key", "secret"), ["--key: expected 64 hexadecimal digits", "audit.key"]),
         (pointing("--key"), ["--key: expected a readable key", "other", "No such file"]),
         (pointing("--indices"), ["--indices: expected a readable text file", "other"]),

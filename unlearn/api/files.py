@@ -63,3 +63,24 @@ def write_weights(config: RunConfig, outcome: Outcome, folder: Path) -> list[Pat
         return [export_weights(entry, folder / f"unlearned.{config.report.weights}", Role.UNLEARNED)]
     except OSError as error:
         raise UnlearnError(f"paths.output: expected a writable folder, got {folder}: {error}") from error
+
+
+def add_to_ledger(config: RunConfig, folder: Path) -> list[str]:
+    """Add the request to the ledger that `report.ledger` names, once the other files are written.
+
+    Args:
+        config: the config of the run.
+        folder: the folder of the run.
+
+    Returns:
+        Lines for the console; none without a ledger.
+
+    Raises:
+        UnlearnError: the ledger is damaged or cannot be written.
+    """
+    if config.report.ledger is None:
+        return []
+    from unlearn.audit.ledger_entries import add_request
+
+    ledger = Path(config.report.ledger)
+    return list(add_request(ledger, folder, Path(config.paths.store)).describe(ledger))

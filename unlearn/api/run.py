@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from unlearn.api.files import write_report, write_weights
+from unlearn.api.files import add_to_ledger, write_report, write_weights
 from unlearn.api.results import EvaluationResult
 from unlearn.api.torch_state import configure_torch
 from unlearn.config.one_run import OneRun, compose_run
@@ -158,6 +158,7 @@ class Result(EvaluationResult):
         """Write the report, the page and the weights into a folder, as the command does; returns the folder."""
         write_report(self.report, self.config, self.outcome, Path(folder))
         write_weights(self.config, self.outcome, Path(folder))
+        add_to_ledger(self.config, Path(folder))
         return Path(folder)
 
     def _find(self, role: str, seed: int | None) -> ModelStage | FinalModel:

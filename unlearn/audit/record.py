@@ -91,8 +91,7 @@ def read(path: Path) -> Record:
         UnlearnError: the file is missing, damaged, or of another schema version.
     """
     try:
-        text = _read_text(path, "utf-8")
-        record = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_reject_constant)
+        record = parse_json(_read_text(path, "utf-8"))
         version = record["schema_version"]
     except OSError as error:
         raise UnlearnError(f"FILE: expected a readable audit record, got {path}: {error.strerror}") from error
@@ -101,7 +100,7 @@ def read(path: Path) -> Record:
     if version != SCHEMA_VERSION:
         expected = f"an audit record of schema version {SCHEMA_VERSION}"
         raise UnlearnError(f"FILE: expected {expected}, got version {version!r} in {path}")
-    problem = next(_schema_problems(record, SCHEMA), None)
+    problem = next(schema_problems(record, SCHEMA), None)
     if problem:
         raise _damaged(path, problem)
     return dict(record)
@@ -124,14 +123,18 @@ def read_key(path: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def write_new_key(path: Path) -> bytes:
+def write_new_key(path: Path, setting: str = "paths.output") -> bytes:
     """Write a random key to a file that only its owner can read (mode 0600), atomically, and return it.
+
+    Args:
+        path: the file.
+        setting: what the user set to name its folder, for the error message.
 
     Raises:
         UnlearnError: the folder cannot be written.
     """
     key = secrets.token_bytes(KEY_BYTES)
-    write_text(key.hex() + "\n", path, mode=0o600)
+    write_text(key.hex() + "\n", path, setting, mode=0o600)
     return key
 
 
@@ -151,19 +154,24 @@ def _damaged(path: Path, reason: object) -> UnlearnError:
     return UnlearnError(f"FILE: expected an audit record as it was written, got a damaged {path}: {reason}")
 
 
-def _schema_problems(value: Any, schema: Any, key: str = "") -> Iterator[str]:
+def schema_problems(value: Any, schema: Any, key: str = "") -> Iterator[str]:
     """Yield the keys that are missing or unknown, and those with a value of the wrong type."""
     if isinstance(schema, list) and isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _schema_problems(item, schema[0], f"{key}[{number}]")
+            yield from schema_problems(item, schema[0], f"{key}[{number}]")
     elif isinstance(schema, dict) and isinstance(value, dict):
         expected = dict.fromkeys(value, schema["*"]) if "*" in schema else schema
         for name in sorted(expected.keys() ^ value.keys()):
-            yield f"{key}.{name}".lstrip(".") + (" is missing" if name in expected else " is not a field of a record")
+            yield f"{key}.{name}".lstrip(".") + (" is missing" if name in expected else " is not a field")
         for name in expected.keys() & value.keys():
-            yield from _schema_problems(value[name], expected[name], f"{key}.{name}".lstrip("."))
+            yield from schema_problems(value[name], expected[name], f"{key}.{name}".lstrip("."))
     elif isinstance(schema, list | dict) or not isinstance(value, schema) or isinstance(value, bool):
         yield f"{key} has the wrong type"
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON; a repeated name, NaN and infinity raise ValueError."""
+    return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_reject_constant)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def _verify(arguments: Namespace) -> int:
 
     store = AuditStore.read(Path(arguments.store or os.environ.get("UNLEARN_STORE") or _store_of_run(record)))
     parts = (ModelVerifier(record, store, key, indices, file.parent), NumberVerifier(record, store))
-    return _print_findings(chain.from_iterable(part.verify() for part in parts))
+    return print_findings(chain.from_iterable(part.verify() for part in parts))
 
 
 def _store_of_run(record: Record) -> str:
@@ -121,7 +121,7 @@ def _open_dataset(record: Record, root: str | None) -> Dataset:
     return dataset
 
 
-def _print_findings(findings: Iterable[Finding]) -> int:
+def print_findings(findings: Iterable[Finding]) -> int:
     """Print each finding as soon as it is known, then their numbers; returns the exit status."""
     from unlearn.audit.store import State
 

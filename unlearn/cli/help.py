@@ -27,6 +27,7 @@ Every setting is an override: key=value. Groups and their options:
   unlearn-store ls        the artifacts in the store; also show, why, verify, export, gc, purge
   unlearn-data            how a data set numbers its classes and records
   unlearn-audit verify F  checks a run's audit record (report.audit=true)
+  unlearn-ledger          the list of the requests that were answered: add, note, list, verify
 
   --config-dir DIR   more options from your own folder      --hydra-help   the rest of Hydra's flags
 Results: report.json and report.html in paths.output; artifacts, built once, in paths.store.

@@ -87,7 +87,7 @@ def _run_cell(composed: Any, output: Path, number: int, overrides: list[str]) ->
 
 
 def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
-    from unlearn.api.files import write_report, write_weights
+    from unlearn.api.files import add_to_ledger, write_report, write_weights
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
     from unlearn.report.assemble import assemble
@@ -113,8 +113,8 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
             paths, weights = write_report(report, run, outcome, output), write_weights(run, outcome, output)
             log(outcome, report)
         objective = _print_report(report, paths, run.objective, is_cell)
-        if weights and not is_cell:
-            print(*weights, sep="\n", flush=True)
+        if more := [*add_to_ledger(run, output), *([] if is_cell else weights)]:
+            print(*more, sep="\n", flush=True)
     reused = sum(entry.reused for entry in context.entries.values())
     return JobResult(len(context.entries) - reused, reused, objective)
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
+from unlearn.audit.ledger_file import check_ledger
 from unlearn.config.clusters import Joblib, Local, Slurm
-from unlearn.core.errors import ConfigError, Problem
+from unlearn.core.errors import ConfigError, Problem, UnlearnError, first_line
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.empty_net import build_empty_net
 from unlearn.pipeline.plan import make_plan
@@ -30,11 +31,13 @@ def check_surroundings(configs: Iterable[RunConfig]) -> None:
         raise ConfigError(problems)
 
 
-def _check_run(config: RunConfig) -> Iterator[Problem]:
+def _check_run(config: RunConfig) -> Iterator[Problem | str]:
     yield from _check_writable("paths.output", config.paths.output)
     # a run whose artifacts are all cached only reads the store
     if any(_check_writable("paths.store", config.paths.store)) and _has_work(config):
         yield from _check_writable("paths.store", config.paths.store)
+    if config.report.ledger is not None:
+        yield from _check_ledger(Path(config.report.ledger))
     missing = [name for name in ("sbatch", "srun") if not shutil.which(name)]
     if isinstance(config.cluster, Slurm) and missing:
         yield Problem("cluster", f"a machine of SLURM's, with {' and '.join(missing)} on its PATH", "slurm")
@@ -55,6 +58,15 @@ def _check_writable(key: str, path: str) -> Iterator[Problem]:
             pass
     except OSError as error:
         yield Problem(key, expected, f"{path}: {error.strerror}")
+
+
+def _check_ledger(ledger: Path) -> Iterator[Problem | str]:
+    """Yield why a ledger cannot be continued: after the run it would be too late."""
+    yield from _check_writable("report.ledger", str(ledger.parent))
+    try:
+        check_ledger(ledger)
+    except UnlearnError as error:
+        yield f"report.{first_line(error)}"  # which begins with `ledger: expected`
 
 
 def _first_existing(path: Path) -> Path:

@@ -132,8 +132,8 @@ class ArtifactStore:
             meta = _write_meta(folder, fields | {"kind": kind, "key": key, "seconds": seconds})
             for path in folder.iterdir():
                 path.chmod(folder.stat().st_mode & 0o666)
-                _sync(path)
-            _sync(folder)
+                sync(path)
+            sync(folder)
             entry = self._move_into_place(folder, self.root / kind / key, meta)
             shutil.rmtree(self.partial(key), ignore_errors=True)
             return entry
@@ -216,7 +216,7 @@ class ArtifactStore:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             folder.rename(target)
-            _sync(target.parent)
+            sync(target.parent)
         except OSError:  # a process without our lock was first (locks may fail on network file systems): keep its files
             entry = self._find(meta["kind"], meta["key"])
             if entry is None:
@@ -247,7 +247,7 @@ def _acquired(lock: FileLock, on_wait: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

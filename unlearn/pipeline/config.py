@@ -58,6 +58,7 @@ class Page:
         one_of("safetensors", "pt", "none")
     )  # write the unlearned model's weights, for use elsewhere
     audit: bool = runtime(False)  # write audit.json, and the key of its HMACs to audit.key (docs/audit.md)
+    ledger: str | None = runtime(None)  # at the end, add the request to this file (docs/audit.md)
     tolerance: float = runtime(fraction(0.02, zero=False))  # difference of accuracy or AUC that the verdict calls equal
 
 

@@ -1,0 +1,253 @@
+"""The format of a ledger of requests: lines of JSON, each with the digest of the line before."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import IO, Any
+
+from unlearn.audit.record import SEAL, canonical_json, parse_json, read_key, schema_problems, seal
+from unlearn.core.errors import UnlearnError, as_one_line, format_error
+
+Entry = dict[str, Any]
+SCHEMA_VERSION = 1
+REQUEST, NOTE = "request", "note"  # values of `event`
+START = "0" * 64  # `previous` of the first entry
+MAX_LINE = 2**20  # bytes; an entry has about two thousand
+HEAD = {"entry": int, "sha256": str}
+MODEL = {"key": str, "sha256": str, "file_sha256": (str, NoneType)}
+COMMON = {
+    "schema_version": int,
+    "entry": int,
+    "time": str,
+    "event": str,
+    "previous": str,
+    SEAL: {"sha256": str, "hmac_sha256": str},
+}
+SCHEMAS = {  # types of the fields of an entry, by `event`
+    REQUEST: {
+        "reference": (str, NoneType),
+        "dataset": str,
+        "forget": str,
+        "strategy": str,
+        "forgotten": {"count": int, "split": str, "salt": str, "hmac_sha256": str},
+        "model_in": MODEL | {"lineage": (str, NoneType)},
+        "model_out": MODEL,
+        "verdict": {"forgotten": str, "utility": str},
+        "retrained": int,
+        "seconds": (int, float, NoneType),
+        "report_sha256": str,
+        "audit_sha256": (str, NoneType),
+    },
+    NOTE: {"about": int, "to": (str, NoneType), "text": str},
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a ledger.
+
+    Attributes:
+        number: from 1.
+        entry: the entry; None if the line holds none.
+        problem: what is wrong with the line by itself; empty if nothing is.
+        is_torn: whether it lacks its line end: it was not written completely, or cut later.
+    """
+
+    number: int
+    entry: Entry | None
+    problem: str = ""
+    is_torn: bool = False
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last entry that was written, as the file `NAME.head` records it: without it, a cut end would go unnoticed."""
+
+    entry: int
+    sha256: str
+
+
+def key_file(ledger: Path) -> Path:
+    """Return the path of the key of a ledger's HMACs."""
+    return ledger.with_name(ledger.name + ".key")
+
+
+def head_file(ledger: Path) -> Path:
+    """Return the path of the file that records the last entry."""
+    return ledger.with_name(ledger.name + ".head")
+
+
+def read_lines(ledger: Path) -> list[Line]:
+    """Read all lines of a ledger, and check each by itself.
+
+    Raises:
+        UnlearnError: the file is missing, unreadable, or not a regular file.
+    """
+    require_regular(ledger)
+    try:
+        with ledger.open("rb") as file:
+            contents = enumerate(_split_lines(file), start=1)
+            return [_check_line(number, content) for number, content in contents]
+    except OSError as error:
+        raise refuse("a readable ledger", ledger, error.strerror or str(error)) from error
+
+
+def read_head(ledger: Path) -> Head | None:
+    """Read the file that records the last entry; None if it is missing.
+
+    Raises:
+        UnlearnError: it cannot be read, or holds something else.
+    """
+    path = head_file(ledger)
+    require_regular(path)
+    try:
+        fields = parse_json(path.read_bytes().decode())
+        problem = next(schema_problems(fields, HEAD), "")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refuse("a readable file", path, error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        fields, problem = {}, format_error(error)
+    if problem:
+        raise refuse("the number and digest of the last entry", path, f"other content ({problem}); restore it")
+    return Head(**fields)
+
+
+def read_ledger_key(ledger: Path) -> bytes | None:
+    """Read the key of a ledger's HMACs; None if it is missing.
+
+    Raises:
+        UnlearnError: it cannot be read, or is no key.
+    """
+    path = key_file(ledger)
+    require_regular(path)
+    return read_key(path) if path.exists() else None
+
+
+def find_problems(lines: Sequence[Line], key: bytes | None) -> Iterator[tuple[int, str]]:
+    """Find the lines that are damaged, changed, dropped or out of order.
+
+    Args:
+        lines: all lines of a ledger.
+        key: the key of its HMACs; without it, entries that were replaced with all that follow go unnoticed.
+
+    Yields:
+        The number of a line, and its problem.
+    """
+    present = {line.entry["entry"] for line in lines if line.entry}
+    expected, digest = 1, START
+    for line in lines:
+        if line.problem:
+            yield line.number, line.problem
+        if line.entry is None:
+            expected, digest = expected + 1, ""  # the next line cannot be compared with it
+            continue
+        number, previous = line.entry["entry"], line.entry["previous"]
+        if number != expected:
+            reason = "entries are out of order" if expected in present else f"entry {expected} was dropped before it"
+            yield line.number, f"holds entry {number}, expected entry {expected}: {reason}"
+        elif digest and previous != digest:
+            reason = f"it, or line {line.number - 1}, was replaced" if expected > 1 else "entries before it are missing"
+            yield line.number, f"does not hold the digest of the line before: {reason}"
+        if key is not None and not is_sealed_with(key, line.entry):
+            yield line.number, "was written with another key than that of this ledger"
+        expected, digest = number + 1, line.entry[SEAL]["sha256"]
+
+
+def is_sealed_with(key: bytes, entry: Entry) -> bool:
+    """Whether an entry was written by a holder of the key."""
+    computed, recorded = seal(entry, key)["hmac_sha256"], entry[SEAL]["hmac_sha256"]
+    return hmac.compare_digest(computed.encode(), recorded.encode())
+
+
+def find_cut_end(entries: Sequence[Entry], head: Head | None) -> str:
+    """Say which entry is missing at the end, although it was written; empty if none is."""
+    if head is None or any(entry["entry"] == head.entry and _digest(entry) == head.sha256 for entry in entries):
+        return ""
+    last = entries[-1]["entry"] if entries else 0
+    if last >= head.entry:
+        return f"entry {head.entry} is not the one that was written, {head.sha256[:12]}"
+    return f"it ends with entry {last}, but entry {head.entry}, {head.sha256[:12]}, was written: its end was cut"
+
+
+def encode_line(entry: Entry) -> bytes:
+    """Encode an entry as a line of a ledger."""
+    return canonical_json(entry) + b"\n"
+
+
+def parse_line(content: bytes) -> Entry:
+    """Parse a line of a ledger, and compare it with its digest.
+
+    Raises:
+        ValueError: it is damaged; the text is the reason.
+    """
+    try:
+        entry = parse_json(content.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError("is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError("is not JSON") from error
+    except RecursionError as error:
+        raise ValueError("is JSON of too many levels") from error
+    event = entry.get("event") if isinstance(entry, dict) else None
+    if not isinstance(event, str) or event not in SCHEMAS:
+        raise ValueError("is not an entry of a ledger")
+    if problem := next(schema_problems(entry, COMMON | SCHEMAS[event]), None):
+        raise ValueError(f"is not an entry of a ledger: {as_one_line(problem)[:200]}")
+    if entry["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"has schema version {entry['schema_version']}, expected {SCHEMA_VERSION}")
+    if encode_line(entry) != content or seal(entry, None)["sha256"] != entry[SEAL]["sha256"]:
+        raise ValueError("was changed after it was written: it does not match its digest")
+    return dict(entry)
+
+
+def require_regular(path: Path) -> None:
+    """Refuse a link, a folder or a pipe in the place of a file; a missing file is no problem.
+
+    Raises:
+        UnlearnError: it is not a regular file, or its folder cannot be searched.
+    """
+    try:
+        if path.is_symlink():
+            raise refuse("a regular file", path, "a link")
+        if path.exists() and not path.is_file():
+            raise refuse("a regular file", path, "a folder" if path.is_dir() else "not a regular file")
+    except OSError as error:
+        raise refuse("a readable file", path, error.strerror or str(error)) from error
+
+
+def refuse(expected: str, path: Path, got: str) -> UnlearnError:
+    """Return the error for a file of a ledger."""
+    return UnlearnError(f"ledger: expected {expected}, got {path}: {got}")
+
+
+def _digest(entry: Entry) -> str:
+    return str(entry[SEAL]["sha256"])
+
+
+def _split_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines with their ends; of a line that is too long, only the beginning is kept."""
+    while content := file.readline(MAX_LINE + 1):
+        last = content
+        while len(last) > MAX_LINE and not last.endswith(b"\n"):
+            last = file.readline(MAX_LINE + 1)
+        yield content
+
+
+def _check_line(number: int, content: bytes) -> Line:
+    if len(content) > MAX_LINE:
+        return Line(number, None, f"is longer than {MAX_LINE:,} bytes")
+    is_torn = not content.endswith(b"\n")
+    try:
+        entry, problem = parse_line(content + b"\n" * is_torn), ""
+    except ValueError as error:
+        entry, problem = None, str(error) or format_error(error)
+    if is_torn:
+        problem = "has no line end: it was not written completely, or it was cut"
+    return Line(number, entry, problem, is_torn)
