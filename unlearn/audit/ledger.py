@@ -48,7 +48,7 @@ SCHEMAS = {  # types of the fields of an entry, by `event`
 
 
 @dataclass(frozen=True)
-class Line:
+class LedgerLine:
     """A line of a ledger.
 
     Attributes:
@@ -82,7 +82,7 @@ def head_file(ledger: Path) -> Path:
     return ledger.with_name(ledger.name + ".head")
 
 
-def read_lines(ledger: Path) -> list[Line]:
+def read_lines(ledger: Path) -> list[LedgerLine]:
     """Read all lines of a ledger, and check each by itself.
 
     Raises:
@@ -130,7 +130,7 @@ def read_ledger_key(ledger: Path) -> bytes | None:
     return read_key(path) if path.exists() else None
 
 
-def find_problems(lines: Sequence[Line], key: bytes | None) -> Iterator[tuple[int, str]]:
+def find_problems(lines: Sequence[LedgerLine], key: bytes | None) -> Iterator[tuple[int, str]]:
     """Find the lines that are damaged, changed, dropped or out of order.
 
     Args:
@@ -240,9 +240,9 @@ def _split_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield content
 
 
-def _check_line(number: int, content: bytes) -> Line:
+def _check_line(number: int, content: bytes) -> LedgerLine:
     if len(content) > MAX_LINE:
-        return Line(number, None, f"is longer than {MAX_LINE:,} bytes")
+        return LedgerLine(number, None, f"is longer than {MAX_LINE:,} bytes")
     is_torn = not content.endswith(b"\n")
     try:
         entry, problem = parse_line(content + b"\n" * is_torn), ""
@@ -250,4 +250,4 @@ def _check_line(number: int, content: bytes) -> Line:
         entry, problem = None, str(error) or format_error(error)
     if is_torn:
         problem = "has no line end: it was not written completely, or it was cut"
-    return Line(number, entry, problem, is_torn)
+    return LedgerLine(number, entry, problem, is_torn)

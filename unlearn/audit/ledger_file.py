@@ -18,7 +18,7 @@ from unlearn.audit.ledger import (
     SCHEMA_VERSION,
     START,
     Entry,
-    Line,
+    LedgerLine,
     encode_line,
     find_cut_end,
     find_problems,
@@ -149,7 +149,7 @@ def _open(path: Path) -> OpenLedger:
     return ledger
 
 
-def _read(path: Path) -> tuple[list[Line], list[Entry], bytes | None]:
+def _read(path: Path) -> tuple[list[LedgerLine], list[Entry], bytes | None]:
     """Return the lines, the entries and the key of a ledger; an incomplete last line is no problem.
 
     Raises:

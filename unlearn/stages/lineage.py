@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearn.core.artifact_meta import META, MetaError, read_meta
+from unlearn.core.artifact_meta import META, MetaError, read_meta, spec_key
 from unlearn.core.artifact_store import ArtifactStore, Entry
 from unlearn.core.errors import UnlearnError
+from unlearn.core.types import Subset
 from unlearn.models.checkpoints.exported import read_metadata
 from unlearn.stages.files import read_tensors
+from unlearn.stages.samples import Samples, Split
 
 ORIGIN = "origin.json"  # in the artifact of a checkpoint: its tensors' names in the file, and its lineage if it is ours
 FORGETS = ("unlearn", "blended")  # kinds of artifacts that have forgotten their request
@@ -149,14 +151,16 @@ def _other_costs(entry: Entry, spec: Mapping[str, Any], store: ArtifactStore) ->
 
 
 def _find_split(forget: Mapping[str, Any], store: Path) -> Path | None:
-    """Find the split of a run by the samples that its model forgot."""
-    parts = ("population", "forget", "ranking")
-    for folder in sorted(store.glob("split/*")):
-        split = stored_entry(folder / META)
-        samples = {} if split is None else split.meta["spec"]["forget"]
-        if samples and all(samples[part] == forget.get(part) for part in parts):  # a shadow's forget set has others
-            return folder / SPLIT
-    return None
+    """Find the split of a run by its key, which follows from the samples that its model forgot.
+
+    They may be perturbed; the split is of the clean ones. A shadow model's forget set has no split.
+    """
+    if forget["class"] != Samples.__name__:
+        return None
+    clean = {**forget, "subset": Subset.FORGET.value, "perturbed_by": None}
+    key = spec_key({"kind": "split", "version": Split.version, "forget": clean})
+    split = store / "split" / key / SPLIT
+    return None if stored_entry(split) is None else split
 
 
 def _count_records(split: Path) -> int:
