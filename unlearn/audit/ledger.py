@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -13,7 +12,7 @@ from typing import IO, Any
 from unlearn.audit.record import SEAL, canonical_json, parse_json, read_key, schema_problems, seal
 from unlearn.core.errors import UnlearnError, as_one_line, format_error
 
-Entry = dict[str, Any]
+LedgerEntry = dict[str, Any]
 SCHEMA_VERSION = 1
 REQUEST, NOTE = "request", "note"  # values of `event`
 START = "0" * 64  # `previous` of the first entry
@@ -59,7 +58,7 @@ class LedgerLine:
     """
 
     number: int
-    entry: Entry | None
+    entry: LedgerEntry | None
     problem: str = ""
     is_torn: bool = False
 
@@ -130,58 +129,12 @@ def read_ledger_key(ledger: Path) -> bytes | None:
     return read_key(path) if path.exists() else None
 
 
-def find_problems(lines: Sequence[LedgerLine], key: bytes | None) -> Iterator[tuple[int, str]]:
-    """Find the lines that are damaged, changed, dropped or out of order.
-
-    Args:
-        lines: all lines of a ledger.
-        key: the key of its HMACs; without it, entries that were replaced with all that follow go unnoticed.
-
-    Yields:
-        The number of a line, and its problem.
-    """
-    present = {line.entry["entry"] for line in lines if line.entry}
-    expected, digest = 1, START
-    for line in lines:
-        if line.problem:
-            yield line.number, line.problem
-        if line.entry is None:
-            expected, digest = expected + 1, ""  # the next line cannot be compared with it
-            continue
-        number, previous = line.entry["entry"], line.entry["previous"]
-        if number != expected:
-            reason = "entries are out of order" if expected in present else f"entry {expected} was dropped before it"
-            yield line.number, f"holds entry {number}, expected entry {expected}: {reason}"
-        elif digest and previous != digest:
-            reason = f"it, or line {line.number - 1}, was replaced" if expected > 1 else "entries before it are missing"
-            yield line.number, f"does not hold the digest of the line before: {reason}"
-        if key is not None and not is_sealed_with(key, line.entry):
-            yield line.number, "was written with another key than that of this ledger"
-        expected, digest = number + 1, line.entry[SEAL]["sha256"]
-
-
-def is_sealed_with(key: bytes, entry: Entry) -> bool:
-    """Whether an entry was written by a holder of the key."""
-    computed, recorded = seal(entry, key)["hmac_sha256"], entry[SEAL]["hmac_sha256"]
-    return hmac.compare_digest(computed.encode(), recorded.encode())
-
-
-def find_cut_end(entries: Sequence[Entry], head: Head | None) -> str:
-    """Say which entry is missing at the end, although it was written; empty if none is."""
-    if head is None or any(entry["entry"] == head.entry and _digest(entry) == head.sha256 for entry in entries):
-        return ""
-    last = entries[-1]["entry"] if entries else 0
-    if last >= head.entry:
-        return f"entry {head.entry} is not the one that was written, {head.sha256[:12]}"
-    return f"it ends with entry {last}, but entry {head.entry}, {head.sha256[:12]}, was written: its end was cut"
-
-
-def encode_line(entry: Entry) -> bytes:
+def encode_line(entry: LedgerEntry) -> bytes:
     """Encode an entry as a line of a ledger."""
     return canonical_json(entry) + b"\n"
 
 
-def parse_line(content: bytes) -> Entry:
+def parse_line(content: bytes) -> LedgerEntry:
     """Parse a line of a ledger, and compare it with its digest.
 
     Raises:
@@ -225,10 +178,6 @@ def require_regular(path: Path) -> None:
 def refuse(expected: str, path: Path, got: str) -> UnlearnError:
     """Return the error for a file of a ledger."""
     return UnlearnError(f"ledger: expected {expected}, got {path}: {got}")
-
-
-def _digest(entry: Entry) -> str:
-    return str(entry[SEAL]["sha256"])
 
 
 def _split_lines(file: IO[bytes]) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearn.audit.finished_run import SPLIT, FinishedRun, read_run
-from unlearn.audit.ledger import NOTE, REQUEST, Entry, key_file, read_ledger_key, refuse
+from unlearn.audit.ledger import NOTE, REQUEST, LedgerEntry, key_file, read_ledger_key, refuse
 from unlearn.audit.ledger_file import OpenLedger, open_ledger
 from unlearn.audit.record import SEAL, keyed
 from unlearn.core.artifact_meta import SHA256
@@ -34,7 +34,7 @@ class Added:
         removed_bytes: size of an incomplete last line that was removed first; 0 if there was none.
     """
 
-    entry: Entry
+    entry: LedgerEntry
     is_new: bool
     removed_bytes: int
 
@@ -51,7 +51,7 @@ class Added:
         yield f"digest {digest}: keep it where nobody can change both, for unlearn-ledger verify --digest"
 
 
-def describe_entry(entry: Entry) -> str:
+def describe_entry(entry: LedgerEntry) -> str:
     """Describe an entry in one line: the size of a request and how it was answered, or the text of a note."""
     if entry["event"] == NOTE:
         to = f" to {entry['to']}" if entry["to"] else ""
@@ -116,7 +116,7 @@ def commit_to_request(key: bytes, salt: str, dataset: Any, indices: Iterable[int
 
 
 def find_answers(
-    ledger: Path, entries: Iterable[Entry], dataset: Dataset, requested: Iterable[int], store: Path
+    ledger: Path, entries: Iterable[LedgerEntry], dataset: Dataset, requested: Iterable[int], store: Path
 ) -> set[int]:
     """Find the entries whose forget set is a request.
 
@@ -166,7 +166,7 @@ def _commit(ledger: OpenLedger, run: FinishedRun) -> dict[str, str]:
     return {"salt": salt, "hmac_sha256": commit_to_request(ledger.key, salt, run.dataset, run.indices)}
 
 
-def _is_same_answer(entry: Entry, run: FinishedRun, reference: str | None) -> bool:
+def _is_same_answer(entry: LedgerEntry, run: FinishedRun, reference: str | None) -> bool:
     """Whether an entry is about the same request, models, verdict and reference."""
     if entry["event"] != REQUEST or entry["forgotten"]["split"] != run.split or entry["reference"] != reference:
         return False

@@ -17,11 +17,9 @@ from unlearn.audit.ledger import (
     MAX_LINE,
     SCHEMA_VERSION,
     START,
-    Entry,
+    LedgerEntry,
     LedgerLine,
     encode_line,
-    find_cut_end,
-    find_problems,
     head_file,
     key_file,
     read_head,
@@ -30,6 +28,7 @@ from unlearn.audit.ledger import (
     refuse,
     require_regular,
 )
+from unlearn.audit.ledger_chain import find_cut_end, find_problems
 from unlearn.audit.record import SEAL, seal, write_new_key
 from unlearn.core.artifact_store import sync
 from unlearn.core.errors import UnlearnError
@@ -52,10 +51,10 @@ class OpenLedger:
 
     path: Path
     key: bytes
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LedgerEntry] = field(default_factory=list)
     removed_bytes: int = 0
 
-    def append(self, event: str, fields: Mapping[str, Any]) -> Entry:
+    def append(self, event: str, fields: Mapping[str, Any]) -> LedgerEntry:
         """Append an entry; it is on disk when this returns.
 
         Args:
@@ -149,7 +148,7 @@ def _open(path: Path) -> OpenLedger:
     return ledger
 
 
-def _read(path: Path) -> tuple[list[LedgerLine], list[Entry], bytes | None]:
+def _read(path: Path) -> tuple[list[LedgerLine], list[LedgerEntry], bytes | None]:
     """Return the lines, the entries and the key of a ledger; an incomplete last line is no problem.
 
     Raises:

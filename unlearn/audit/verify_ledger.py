@@ -8,15 +8,14 @@ from pathlib import Path
 from unlearn.audit.ledger import (
     NOTE,
     REQUEST,
-    Entry,
-    find_cut_end,
-    find_problems,
+    LedgerEntry,
     head_file,
     key_file,
     read_head,
     read_ledger_key,
     read_lines,
 )
+from unlearn.audit.ledger_chain import find_cut_end, find_problems
 from unlearn.audit.record import SEAL, read_key
 from unlearn.audit.store import Finding, State, make_finding
 from unlearn.core.errors import pluralize
@@ -62,20 +61,20 @@ def verify_ledger(ledger: Path, key_path: Path | None = None, digest: str | None
     yield from verify_models([entry for entry in entries if entry["event"] == REQUEST])
 
 
-def _verify_digest(entries: Sequence[Entry], digest: str) -> Finding:
+def _verify_digest(entries: Sequence[LedgerEntry], digest: str) -> Finding:
     numbers = [entry["entry"] for entry in entries if entry[SEAL]["sha256"].startswith(digest)]
     bad = f"no entry has {digest[:BEGINNING]}: it was changed or dropped"
     return make_finding(len(numbers) == 1, "digest", f"is that of entry {numbers[0] if numbers else 0}", bad)
 
 
-def _verify_notes(entries: Sequence[Entry]) -> Iterator[Finding]:
+def _verify_notes(entries: Sequence[LedgerEntry]) -> Iterator[Finding]:
     numbers = {entry["entry"] for entry in entries}
     for note in entries:
         if note["event"] == NOTE and (note["about"] not in numbers or note["about"] >= note["entry"]):
             yield Finding(State.DIFFERS, f"entry {note['entry']}", f"is about entry {note['about']}, which is missing")
 
 
-def verify_models(requests: Sequence[Entry]) -> Iterator[Finding]:
+def verify_models(requests: Sequence[LedgerEntry]) -> Iterator[Finding]:
     """Check that each request went on from the model of the request before.
 
     Args:
@@ -84,12 +83,12 @@ def verify_models(requests: Sequence[Entry]) -> Iterator[Finding]:
     Yields:
         One finding for each place where the chain of models breaks, then one for the rest.
     """
-    chain: list[Entry] = []  # the first entry of each model
+    chain: list[LedgerEntry] = []  # the first entry of each model
     continued = 0
     for entry in requests:
-        if any(made["model_out"]["key"] == entry["model_out"]["key"] for made in chain):
+        if any(earlier["model_out"]["key"] == entry["model_out"]["key"] for earlier in chain):
             continue  # another evaluation of a model that the chain has
-        source = next((made for made in reversed(chain) if _is_continued(made, entry)), None)
+        source = next((earlier for earlier in reversed(chain) if _is_continued(earlier, entry)), None)
         if source is None and (chain or entry["model_in"]["lineage"]):
             yield _explain_start(entry, chain)
         elif source is not None and source is not chain[-1]:
@@ -104,20 +103,20 @@ def verify_models(requests: Sequence[Entry]) -> Iterator[Finding]:
         yield Finding(State.AGREES, "models", reason)
 
 
-def _is_continued(made: Entry, entry: Entry) -> bool:
-    """Whether a request started from the model that another one made, by its key or by its file."""
-    out, start = made["model_out"], entry["model_in"]
+def _is_continued(earlier: LedgerEntry, entry: LedgerEntry) -> bool:
+    """Whether a request started from the model of an earlier one, by its key or by its file."""
+    out, start = earlier["model_out"], entry["model_in"]
     files = {out["sha256"], out["file_sha256"]} - {None}
     return start["lineage"] == out["key"] or start["file_sha256"] in files or start["sha256"] in files
 
 
-def _explain_start(entry: Entry, earlier: Sequence[Entry]) -> Finding:
-    """Explain a start from a model that no entry made."""
+def _explain_start(entry: LedgerEntry, chain: Sequence[LedgerEntry]) -> Finding:
+    """Explain a start from a model that is in no earlier entry."""
     field, start = f"entry {entry['entry']}", entry["model_in"]
     if start["lineage"] is not None:
         reason = f"goes on from {start['lineage'][:BEGINNING]}, a model of a request that is in no earlier entry"
-        return Finding(State.DIFFERS if earlier else State.UNCHECKED, field, reason)
-    same = next((made for made in earlier if made["model_in"]["sha256"] == start["sha256"]), None)
+        return Finding(State.DIFFERS if chain else State.UNCHECKED, field, reason)
+    same = next((earlier for earlier in chain if earlier["model_in"]["sha256"] == start["sha256"]), None)
     if same is not None:
         reason = f"starts again from the model that entry {same['entry']} started from: its model has forgotten"
         return Finding(State.DIFFERS, field, f"{reason} earlier requests only if its own request repeats them")

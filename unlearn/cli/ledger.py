@@ -15,7 +15,7 @@ from unlearn.cli.boundary import guard_entry_point
 from unlearn.core.errors import ConfigError, Problem, pluralize
 
 if TYPE_CHECKING:
-    from unlearn.audit.ledger import Entry
+    from unlearn.audit.ledger import LedgerEntry
 
 Command = Callable[[Namespace, list[str]], int]  # gets the parsed options and the overrides; returns the exit status
 BEGINNING = 12  # characters of keys in the list
@@ -121,7 +121,7 @@ def _list(arguments: Namespace, overrides: list[str]) -> int:
     return int(bool(arguments.request) and not entries)
 
 
-def _select_request(entries: list[Entry], arguments: Namespace, overrides: list[str]) -> list[Entry]:
+def _select_request(entries: list[LedgerEntry], arguments: Namespace, overrides: list[str]) -> list[LedgerEntry]:
     """Return the entries that answered a request, and the notes about them."""
     from unlearn.audit.ledger_entries import find_answers
     from unlearn.cli.arguments import read_configs
@@ -145,7 +145,7 @@ def _verify(arguments: Namespace, _: list[str]) -> int:
     return print_findings(verify_ledger(_ledger(arguments), arguments.key, digest))
 
 
-def _row(entry: Entry) -> list[str]:
+def _row(entry: LedgerEntry) -> list[str]:
     from unlearn.audit.ledger_entries import describe_entry
 
     models = [entry[name]["key"][:BEGINNING] if name in entry else "" for name in ("model_in", "model_out")]
