@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +23,13 @@ from safetensors.torch import load_file
 
 from unlearn.api.files import add_to_ledger
 from unlearn.audit.build import write_audit
-from unlearn.audit.ledger import MAX_LINE, NOTE, REQUEST, encode_line, head_file, key_file
+from unlearn.audit.ledger import COMMON, MAX_LINE, NOTE, REQUEST, SCHEMAS, encode_line, head_file, key_file
 from unlearn.audit.ledger_entries import add_note, commit_to_request
 from unlearn.audit.ledger_file import open_ledger
 from unlearn.audit.record import seal, write_new_key
 from unlearn.audit.verify_ledger import verify_models
 from unlearn.cli.ledger import main
+from unlearn.cli.store import main as run_store_command
 from unlearn.config import to_plain_dict
 from unlearn.config.environment_checks import check_surroundings
 from unlearn.core.errors import ConfigError, UnlearnError
@@ -140,13 +143,25 @@ def test_a_run_is_added_once_without_a_name(finished: Finished, run_folder: Path
     assert command(ledger, "verify").status == 0
 
 
-def test_a_request_is_recognised_with_the_key_alone(finished: Finished, run_folder: Path, tmp_path: Path) -> None:
-    ledger, request = tmp_path / "ledger.jsonl", tmp_path / "request.txt"
-    command(ledger, "add", run_folder, "--store", finished.store)
+def test_a_request_is_recognised_after_a_purge_with_the_key_alone(
+    finished: Finished, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, request = tmp_path / "store", tmp_path / "request.txt"
+    ledger = store / "ledger.jsonl"  # the worst place that a user could choose
+    shutil.copytree(finished.store, store)
+    command(ledger, "add", run_folder, "--store", store)
     command(ledger, "note", "1", "Answered.")
     split = finished.context.get(finished.outcome.plan.split)
     indices = load_file(split.file("split.safetensors"))["forget"].tolist()
     request.write_text("\n".join(map(str, reversed(indices))))
+    before = ledger.read_bytes()
+    purge = ["purge", "--request", str(request), "dataset.limit=300"]
+    monkeypatch.setattr(sys, "argv", ["unlearn-store", "--store", str(store), *purge])
+    with pytest.raises(SystemExit):
+        run_store_command()
+    assert list(store.glob("removals/*.json"))
+    assert ledger.read_bytes() == before
+    assert command(ledger, "verify").status == 0
     words = ("list", "--request", request, "dataset.limit=300", "--store", tmp_path / "nowhere")
     done = command(ledger, *words)
     assert done.status == 0, done.err
@@ -329,6 +344,14 @@ def test_a_change_is_found_and_nothing_is_added_to_it(ledger: Path, change: Call
     assert len(note.err.splitlines()) == 1
     assert (ledger.stat().st_size, ledger.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     assert command(ledger, "list").status == 0
+
+
+def test_no_byte_can_be_changed_unnoticed(ledger: Path) -> None:
+    content, draw = ledger.read_bytes(), random.Random(0)
+    for position in draw.sample(range(len(content)), 60):
+        changed_byte = bytes([content[position] ^ 1 << draw.randrange(8)])
+        ledger.write_bytes(content[:position] + changed_byte + content[position + 1 :])
+        assert command(ledger, "verify").status == 1, (position, changed_byte)
 
 
 def test_a_digest_kept_elsewhere_finds_a_cut_end_without_the_other_files(ledger: Path) -> None:
@@ -550,6 +573,12 @@ def test_only_adding_a_run_loads_torch(ledger: Path) -> None:
         assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_the_documentation_names_every_field_of_an_entry() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text().partition("## The ledger")[2]
+    fields = {*COMMON, *SCHEMAS[REQUEST], *SCHEMAS[NOTE]}
+    assert [name for name in fields if f"`{name}`" not in page] == []
+
+
 # At the end of a run
 
 
@@ -561,7 +590,8 @@ def test_a_run_adds_itself_to_the_ledger_that_it_names(finished: Finished, run_f
     first, digest = add_to_ledger(config, run_folder)
     assert first.startswith(f"entry 1 of {ledger}: ")
     assert entries(ledger)[0]["seal"]["sha256"] in digest
-    assert add_to_ledger(config, run_folder) == [f"entry 1 of {ledger} has this run already: nothing was written"]
+    (line,) = add_to_ledger(config, run_folder)
+    assert f"entry 1 of {ledger} has this run already: nothing was written" in line
     check_surroundings([config])
     ledger.write_bytes(b"{}\n")
     with pytest.raises(ConfigError, match=r"report.ledger: expected an intact ledger, got .*: line 1 is not an entry"):

@@ -45,17 +45,17 @@ class Added:
             yield f"removed an incomplete last line of {self.removed_bytes:,} bytes: {reason}"
         number, digest = self.entry["entry"], self.entry[SEAL]["sha256"]
         if not self.is_new:
-            yield f"entry {number} of {ledger} has this run already: nothing was written"
+            yield f"entry {number} of {ledger} has this run already: nothing was written (a note can add a reference)"
             return
         yield f"entry {number} of {ledger}: {describe_entry(self.entry)}"
-        yield f"digest {digest}: keep it where nobody can change both, for unlearn-ledger verify --digest"
+        yield f"digest {digest}: keep a copy elsewhere, for unlearn-ledger verify --digest"
 
 
 def describe_entry(entry: LedgerEntry) -> str:
     """Describe an entry in one line: the size of a request and how it was answered, or the text of a note."""
     if entry["event"] == NOTE:
-        to = f" to {entry['to']}" if entry["to"] else ""
-        return as_one_line(f"entry {entry['about']}{to}: {entry['text']}")
+        to = f", to {entry['to']}" if entry["to"] else ""
+        return as_one_line(f"about entry {entry['about']}{to}: {entry['text']}")
     reference = f" ({entry['reference']})" if entry["reference"] else ""
     count = pluralize(entry["forgotten"]["count"], "record")
     return as_one_line(f"{count} of {entry['dataset']}, {entry['strategy']}{reference}")
@@ -77,7 +77,7 @@ def add_request(ledger: Path, run: Path, store: Path | None = None, reference: s
     finished = read_run(run, store)
     with open_ledger(ledger) as opened:
         for entry in opened.entries:
-            if _is_same_answer(entry, finished, reference):
+            if _is_same_answer(entry, finished):
                 return Added(entry, False, opened.removed_bytes)
         forgotten = {"count": len(finished.indices), "split": finished.split} | _commit(opened, finished)
         fields = finished.fields | {"reference": reference, "forgotten": forgotten}
@@ -166,9 +166,9 @@ def _commit(ledger: OpenLedger, run: FinishedRun) -> dict[str, str]:
     return {"salt": salt, "hmac_sha256": commit_to_request(ledger.key, salt, run.dataset, run.indices)}
 
 
-def _is_same_answer(entry: LedgerEntry, run: FinishedRun, reference: str | None) -> bool:
-    """Whether an entry is about the same request, models, verdict and reference."""
-    if entry["event"] != REQUEST or entry["forgotten"]["split"] != run.split or entry["reference"] != reference:
+def _is_same_answer(entry: LedgerEntry, run: FinishedRun) -> bool:
+    """Whether an entry is about the same request, models and verdict; seconds and hashes differ if a run is repeated."""
+    if entry["event"] != REQUEST or entry["forgotten"]["split"] != run.split:
         return False
     return all(entry[name] == run.fields[name] for name in SAME_ANSWER)
 

@@ -109,7 +109,7 @@ def _list(arguments: Namespace, overrides: list[str]) -> int:
     from unlearn.audit.ledger import read_lines
     from unlearn.cli.lines import print_table
 
-    titles = ("entry", "time", "event", "about", "model in", "model out", "verdict")
+    titles = ("entry", "time", "event", "content", "model in", "model out", "verdict")
     lines = read_lines(_ledger(arguments))
     entries = [line.entry for line in lines if line.entry]
     if arguments.request:
