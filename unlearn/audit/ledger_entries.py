@@ -167,7 +167,7 @@ def _commit(ledger: OpenLedger, run: FinishedRun) -> dict[str, str]:
 
 
 def _is_same_answer(entry: LedgerEntry, run: FinishedRun) -> bool:
-    """Whether an entry is about the same request, models and verdict; seconds and hashes differ if a run is repeated."""
+    """Whether an entry is about the same request, models and verdict; a repeated run has other seconds and hashes."""
     if entry["event"] != REQUEST or entry["forgotten"]["split"] != run.split:
         return False
     return all(entry[name] == run.fields[name] for name in SAME_ANSWER)
