@@ -477,6 +477,9 @@ def test_nothing_is_pickled(path: Path) -> None:
             assert (node.module or "").partition(".")[0] not in {"pickle", "cloudpickle", "joblib"}
             assert node.module != "torch" or "load" not in {alias.name for alias in node.names}
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            # A list of indices that torch saved is read, by weights alone; an interrupted training is written.
-            allowed = {"arrays.py": ("torch", "load"), "partial.py": ("torch", "save")}.get(path.name)
-            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")} - {allowed}
+            # A list of indices that torch saved is read, by weights alone; an interrupted training and weights for
+            # other programs are written.
+            allowed = {name: ("torch", "save") for name in ("partial.py", "export.py")} | {
+                "arrays.py": ("torch", "load")
+            }
+            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")} - {allowed.get(path.name)}
