@@ -479,7 +479,5 @@ def test_nothing_is_pickled(path: Path) -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             # A list of indices that torch saved is read, by weights alone; an interrupted training and weights for
             # other programs are written.
-            allowed = {name: ("torch", "save") for name in ("partial.py", "export.py")} | {
-                "arrays.py": ("torch", "load")
-            }
+            allowed = dict.fromkeys(("partial.py", "export.py"), ("torch", "save")) | {"arrays.py": ("torch", "load")}
             assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")} - {allowed.get(path.name)}
