@@ -20,6 +20,9 @@ from unlearn.pipeline.history import check_history
 from unlearn.stages.lineage import Lineage
 from unlearn.stages.own_models import find_source
 from unlearn.strategies.base import Strategy
+from unlearn.strategies.blend import NoBlend
+from unlearn.strategies.guarantee import Guarantee
+from unlearn.strategies.retain_set import Full
 from unlearn.training.layout import check_channels_last
 from unlearn.training.repeatable import find_nondeterministic_operations
 
@@ -39,6 +42,7 @@ def check_config(config: RunConfig, lineage: Lineage | None) -> Iterator[Problem
     yield from data_problems
     yield from _check_request(config)
     yield from _check_replay(config)
+    yield from _check_guarantee(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not data_problems:  # the other checks need valid data and a valid model
         yield from _check_net(config)
@@ -147,6 +151,18 @@ def _check_replay(config: RunConfig) -> Iterator[Problem]:
         yield Problem("strategy.replayed", f"at most the {config.train.epochs} epochs of the training", epochs)
     if config.strategy.recipe != config.train:
         yield Problem("strategy.recipe", "that of the training, which is replayed", "another")
+
+
+def _check_guarantee(config: RunConfig) -> Iterator[Problem]:
+    """Refuse settings that bring more of the original into the result than a strategy's bound allows for."""
+    if not isinstance(config.strategy, Guarantee):
+        return
+    name = option_name(type(config.strategy))
+    if not isinstance(config.blend, NoBlend):
+        yield Problem("blend", f"none with strategy={name}: the original's weights have no noise", "mix")
+    if not isinstance(config.retain, Full):
+        expected = f"full with strategy={name}: the original, which saw the forget set, makes the condensed images"
+        yield Problem("retain", expected, option_name(type(config.retain)))
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator[Problem | str]:

@@ -30,6 +30,7 @@ from unlearn.stages.files import read_predictions
 from unlearn.stages.machine import describe_machine, installed_versions
 from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
+from unlearn.strategies.guarantee import Guarantee
 
 SCHEMA_VERSION = 1
 BINS = 20  # of the histograms of confidence in the true class, 0-1
@@ -58,6 +59,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **edited,
         **_retain(outcome),
         **_blend(outcome),
+        **_certificate(outcome),
         **_copies(outcome),
         **count_requests(outcome),
         "judged_by": figures.judged_by,
@@ -95,6 +97,12 @@ def _figures(outcome: Outcome, config: dict[str, Any], evidence: list[SampleEvid
     _add_times(figures, outcome)
     figures.notes |= blind_attack_notes(differences.original)
     return figures
+
+
+def _certificate(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """The bound of a strategy that guarantees one."""
+    strategy = outcome.plan.unlearned.strategy
+    return {"certificate": strategy.certificate()} if isinstance(strategy, Guarantee) else {}
 
 
 def _artifacts(outcome: Outcome) -> dict[str, dict[str, Any]]:
