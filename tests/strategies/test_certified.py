@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -27,9 +28,10 @@ every_method = pytest.mark.parametrize("method", METHODS)
 RUNS = 200  # of an audit, from each of two models
 
 
-def retain_set() -> dict[Subset, Images]:
-    """Two classes that one feature separates."""
-    images = torch.tensor([-1.0, 1.0]).repeat(8).view(-1, 1, 1, 1)
+@cache
+def retain_set(pixels: int) -> dict[Subset, Images]:
+    """Two classes that every pixel separates."""
+    images = torch.tensor([-1.0, 1.0]).repeat(8).view(-1, 1, 1, 1).repeat(1, 1, 1, pixels)
     return {Subset.RETAIN: Images(images, torch.tensor([0, 1]).repeat(8), torch.arange(16))}
 
 
@@ -38,13 +40,13 @@ def linear(inputs: int = 1, outputs: int = 2) -> nn.Sequential:
 
 
 def edit(strategy: Certified, start: nn.Module, seed: int = 0) -> Tensor:
-    """The edited weights as one vector; a fresh model is `start` with other weights."""
-    model = copy.deepcopy(start)
-    data = retain_set()
-    if (inputs := start[1].in_features) > 1:  # type: ignore[index,union-attr]
-        data = {k: replace(v, images=v.images.repeat(1, 1, 1, inputs)) for k, v in data.items()}
-    strategy.edit(model, Context(start, lambda: fresh(start), {}, data, seed))
-    return nn.utils.parameters_to_vector(model.parameters()).detach()
+    """The edited weights as one vector, of a net that keeps its weights; a fresh model has others."""
+    before = nn.utils.parameters_to_vector(start.parameters()).detach()
+    data = retain_set(start[1].in_features)  # type: ignore[index]
+    strategy.edit(start, Context(start, lambda: fresh(start), {}, data, seed))
+    edited = nn.utils.parameters_to_vector(start.parameters()).detach()
+    nn.utils.vector_to_parameters(before, start.parameters())
+    return edited
 
 
 def fresh(like: nn.Module) -> nn.Module:
