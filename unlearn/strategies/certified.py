@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from unlearn.core.batch import Batch
 from unlearn.core.errors import Problem, abbreviate
-from unlearn.core.recipe import Recipe
 from unlearn.core.types import ImageSource, Subset, as_float
 from unlearn.core.validation import at_least, checked, fraction, one_of, positive
 from unlearn.functional.privacy_accounting import (
@@ -27,6 +26,7 @@ from unlearn.strategies.guarantee import Guarantee
 from unlearn.strategies.iterative import Iterative
 
 MOST_STEPS = 100_000
+CHAIN_STEPS = 10  # of model clipping; more need less noise
 STATEMENT = (
     "Certificate: these weights are (epsilon = {epsilon:g}, delta = {delta:g})-indistinguishable from those that the "
     "same procedure makes of any model that never saw the forget set. It added noise of standard deviation "
@@ -85,18 +85,17 @@ class Certified(Guarantee, Iterative):
     method: str = one_of("noisy_finetune", "model_clipping", "output_perturbation")  # where the noise is added
     epsilon: float = checked(1.0, "a number in (0, 100]", lambda v: 0 < v <= 100)  # factor e^epsilon of probabilities
     delta: float = fraction(1e-5, zero=False)  # probability that the factor may be exceeded
-    radius: float = positive(0.1)  # C_0: largest norm of all weights together, from the centre
-    gradient_clip: float = positive(1.0)  # noisy_finetune, C_1: largest norm of a batch's gradient
+    radius: float = positive(0.01)  # C_0: largest norm of all weights together, from the centre
+    gradient_clip: float = positive(0.3)  # noisy_finetune, C_1: largest norm of a batch's gradient
     lr: float = positive(0.01)  # step size of the noisy steps
-    decay: float = at_least(0, 1.0)  # pull to the centre in each noisy step, times lr
-    # T; null: the fewest that need nearly the least noise (noisy_finetune), 100 (model_clipping)
+    decay: float = at_least(0, 10.0)  # pull to the centre in each noisy step, times lr
+    # T; null: the fewest that need nearly the least noise (noisy_finetune), 10 (model_clipping)
     steps: int | None = checked(None, f"an integer from 1 to {MOST_STEPS}", lambda v: 1 <= v <= MOST_STEPS)
     batch_size: int = at_least(1, 64)  # images of a noisy step
     centre: str = one_of(
         "fresh", "zero"
     )  # what weights are clipped around: a fresh initialisation, or 0 as in the paper
     noise_source: str = one_of("seed", "system")  # seed: repeatable, but known to all who know the seed
-    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=6))  # of the free fine-tuning; epochs=0: none
 
     def problems(self, key: str) -> Iterator[Problem]:
         """Yield problems for settings with which the bound does not hold."""
@@ -123,7 +122,7 @@ class Certified(Guarantee, Iterative):
         if self.method == "output_perturbation":
             return AddedNoise(1, 2 * self.radius / gaussian_mu(self.epsilon, self.delta))
         if self.method == "model_clipping":
-            steps = self.steps or 100
+            steps = self.steps or CHAIN_STEPS
             return AddedNoise(steps, 2 * self.radius / clipped_chain_mu(self.epsilon, self.delta, steps))
         process = (self.radius, self.gradient_clip, self.lr, self.decay)
         steps = self.steps or least_noise_steps(*process, MOST_STEPS)
