@@ -136,6 +136,17 @@ def test_more_steps_need_less_noise_and_a_smaller_epsilon_more() -> None:
         )
 
 
+def test_no_two_runs_share_their_noise() -> None:
+    """Not with another request, other settings, or a start that has the noise of an earlier run in it."""
+    strategy = Certified(method="output_perturbation", radius=1e-12, centre="zero")
+    start, other = linear(), linear()
+    first, of_other = edit(strategy, start), edit(strategy, other)
+    wider = edit(replace(strategy, radius=2e-12), start)
+    assert torch.equal(first, edit(strategy, start))
+    assert not torch.allclose(first, of_other, rtol=0.01)
+    assert not torch.allclose(2 * first, wider, rtol=0.01)
+
+
 def test_noise_from_the_system_does_not_follow_from_the_seed() -> None:
     strategy = Certified(method="output_perturbation", noise_source="system")
     assert not torch.equal(edit(strategy, linear()), edit(strategy, linear()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -146,7 +147,7 @@ class Certified(Guarantee, Iterative):
         centre = torch.zeros_like(start)
         if self.centre == "fresh":
             centre = parameters_to_vector(context.fresh_model().parameters()).detach().to(start)
-        noise, draws, x = self.needed_noise(), self._generator(context), start - centre
+        noise, draws, x = self.needed_noise(), self._generator(start, context), start - centre
         if self.method != "model_clipping":
             x = clip_norm(x, self.radius)
         if self.method == "output_perturbation":
@@ -174,10 +175,19 @@ class Certified(Guarantee, Iterative):
             moved = clip_norm(x - self.lr * (gradient + self.decay * x), self.radius)
         return add_noise(moved, scale, draws)
 
-    def _generator(self, context: Context) -> torch.Generator:
+    def _generator(self, start: Tensor, context: Context) -> torch.Generator:
+        """Return the generator of the noise.
+
+        Its stream is that of the seed, the settings, the weights [N] to start from and the retain set: two runs with
+        the same noise would cancel it in the difference of their results, and noise that is in the weights already
+        would not be new.
+        """
         if self.noise_source == "system":
             return torch.Generator().manual_seed(secrets.randbits(63))
-        return context.generator("certified")
+        digest = hashlib.sha256(repr(self).encode())
+        for tensor in (start, context.data[Subset.RETAIN].index):
+            digest.update(tensor.double().cpu().numpy().tobytes())
+        return context.generator(f"certified/{digest.hexdigest()}")
 
 
 def clip_norm(vector: Tensor, limit: float) -> Tensor:
