@@ -89,6 +89,7 @@ def test_an_audit_finds_no_more_than_epsilon_and_finds_missing_noise(
         steps=2,
         lr=0.1,
         gradient_clip=0.1,
+        decay=1.0,
         centre="zero",
         batch_size=16,
     )
