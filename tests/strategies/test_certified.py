@@ -25,7 +25,7 @@ from unlearn.strategies.certified import AddedNoise, Certified, clip_norm
 
 METHODS = ("noisy_finetune", "model_clipping", "output_perturbation")
 every_method = pytest.mark.parametrize("method", METHODS)
-RUNS = 200  # of an audit, from each of two models
+RUNS = 120  # of an audit, from each of two models
 
 
 @cache
@@ -140,12 +140,11 @@ def test_more_steps_need_less_noise_and_a_smaller_epsilon_more() -> None:
 def test_no_two_runs_share_their_noise() -> None:
     """Not with another request, other settings, or a start that has the noise of an earlier run in it."""
     strategy = Certified(method="output_perturbation", radius=1e-12, centre="zero")
-    start, other = linear(), linear()
-    first, of_other = edit(strategy, start), edit(strategy, other)
-    wider = edit(replace(strategy, radius=2e-12), start)
+    start, other = linear(999), linear(999)
+    first = edit(strategy, start)
     assert torch.equal(first, edit(strategy, start))
-    assert not torch.allclose(first, of_other, rtol=0.01)
-    assert not torch.allclose(2 * first, wider, rtol=0.01)
+    for second in (edit(strategy, other), edit(replace(strategy, radius=2e-12), start)):
+        assert abs(torch.cosine_similarity(1e12 * first, 1e12 * second, dim=0)) < 0.1
 
 
 def test_noise_from_the_system_does_not_follow_from_the_seed() -> None:
