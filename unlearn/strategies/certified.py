@@ -35,7 +35,7 @@ STATEMENT = (
 )
 ASSUMPTIONS = (
     "It holds against whoever sees these weights, but not the original.",
-    "It does not cover this report, which is measured on the forget set.",
+    "It does not cover this report, which is measured on the forget set, nor a choice of settings by such reports.",
     "It takes floats for real numbers, and torch's generator for a source of independent draws.",
 )
 SECRECY = {
