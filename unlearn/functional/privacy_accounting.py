@@ -136,8 +136,8 @@ def _largest_mu(holds: Callable[[float], bool]) -> float:
     low, high = EXPONENTS
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if holds(2.0**middle) else (low, middle)
-    return 2.0**low
+        low, high = (middle, high) if holds(math.exp2(middle)) else (low, middle)
+    return math.exp2(low)
 
 
 def _bisect_steps(holds: Callable[[int], bool], most: int) -> int:
