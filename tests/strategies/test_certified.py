@@ -191,7 +191,13 @@ def test_runs_in_which_the_original_enters_again_are_refused(composed: Compose, 
 
 def test_the_certificate_is_printed_and_in_the_report(run: Run, tmp_path: object) -> None:
     finished = run(
-        tmp_path, "strategy=certified", "strategy.epsilon=2", "spd_gan=off", "baseline=none", "metrics=accuracy"
+        tmp_path,
+        "strategy=certified",
+        "strategy.epsilon=2",
+        "spd_gan=off",
+        "baseline=none",
+        "metrics=accuracy",
+        "attacks=none",
     )
     report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {"strategy": "certified"})
     certificate = report["certificate"]

@@ -93,9 +93,7 @@ class Certified(Guarantee, Iterative):
     # T; null: the fewest that need nearly the least noise (noisy_finetune), 10 (model_clipping)
     steps: int | None = checked(None, f"an integer from 1 to {MOST_STEPS}", lambda v: 1 <= v <= MOST_STEPS)
     batch_size: int = at_least(1, 64)  # images of a noisy step
-    centre: str = one_of(
-        "fresh", "zero"
-    )  # what weights are clipped around: a fresh initialisation, or 0 as in the paper
+    centre: str = one_of("fresh", "zero")  # what weights are clipped around: a fresh initialisation, or 0 [P]
     noise_source: str = one_of("seed", "system")  # seed: repeatable, but known to all who know the seed
 
     def problems(self, key: str) -> Iterator[Problem]:
