@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 import torch
-from conftest import Compose, Run
+from conftest import Compose, Finished, Run
 from scipy.stats import beta
 from torch import Tensor, nn
 
@@ -189,22 +189,15 @@ def test_runs_in_which_the_original_enters_again_are_refused(composed: Compose, 
     assert len(refused.value.problems) == 1
 
 
-def test_the_certificate_is_printed_and_in_the_report(run: Run, tmp_path: object) -> None:
-    finished = run(
-        tmp_path,
-        "strategy=certified",
-        "strategy.epsilon=2",
-        "spd_gan=off",
-        "baseline=none",
-        "metrics=accuracy",
-        "attacks=none",
-    )
-    report = assemble(finished.outcome, config.to_plain_dict(finished.composed), {"strategy": "certified"})
+def test_the_certificate_is_printed_and_in_the_report(finished: Finished, run: Run) -> None:
+    """On the originals of another test's run."""
+    certified = run(finished.store, "strategy=certified", "strategy.epsilon=2", "metrics=[accuracy]", "attacks=none")
+    report = assemble(certified.outcome, config.to_plain_dict(certified.composed), {"strategy": "certified"})
     certificate = report["certificate"]
     assert (certificate["method"], certificate["epsilon"]) == ("noisy_finetune", 2.0)
     assert certificate["noise_scale"] > 0
     for text in [certificate["statement"], *certificate["assumptions"]]:
-        assert text in report["notes"]["certificate"] and text in finished.console  # noqa: PT018
+        assert text in report["notes"]["certificate"] and text in certified.console  # noqa: PT018
     assert "epsilon = 2" in certificate["statement"]
 
 
