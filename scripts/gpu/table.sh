@@ -10,7 +10,7 @@
 # again to resume; 2, something is missing.
 #
 #   DEVICE=cuda|cpu        default cuda
-#   TOY=1                  small sizes, to test the script on a CPU in two minutes; no measurements
+#   TOY=1                  small sizes and images of noise, to test the script on a CPU in minutes; no measurements
 #   MINUTES=9.5            for everything; unfinished work is left to the next call
 #   PRECISION=bf16-mixed   for the published table; the authors used 32, which takes several times as long
 #   SEEDS=0                for the published table, for instance 0,1,2
@@ -33,7 +33,7 @@ precision=${PRECISION:-$([ "$DEVICE" = cpu ] && echo 32 || echo bf16-mixed)}
 folder=$given/${TOY:+toy-}$DEVICE-$precision
 mkdir -p "$folder"
 export PACKED=$given/cifar10.npz
-[ -z "$TOY" ] || [ -f "$PACKED" ] || PACKED=$folder/cifar10.npz # with few images
+[ -z "$TOY" ] || PACKED=$folder/toy.npz
 export PYTHONPATH=$root:$here${PYTHONPATH:+:$PYTHONPATH}
 end=$(awk "BEGIN { print int($(date +%s) + 60 * ${MINUTES:-9.5}) }")
 
@@ -106,9 +106,11 @@ if os.environ["DEVICE"] != "cpu" and not torch.cuda.is_available():
     sys.exit("DEVICE: expected a CUDA device, got none; DEVICE=cpu TOY=1 tries it on a CPU")
 CHECK
 
-if [ ! -f "$PACKED" ]; then
+if [ -n "$TOY" ]; then
+    "$python" "$here/day_torch.py" toy "$folder"
+elif [ ! -f "$PACKED" ]; then
     for source in "$given"/cifar10-jpeg.tar.xz "$given"/cifar10-jpeg; do
-        [ ! -e "$source" ] || [ -f "$PACKED" ] || "$python" "$here/pack.py" "$source" "$PACKED" ${TOY:+40}
+        [ ! -e "$source" ] || [ -f "$PACKED" ] || "$python" "$here/pack.py" "$source" "$PACKED"
     done
     [ -f "$PACKED" ] || { echo "$given: expected cifar10.npz, cifar10-jpeg.tar.xz or cifar10-jpeg" >&2; exit 2; }
 fi
@@ -146,7 +148,8 @@ sweep() {
 # The experiment of docs/real-images.md, then the published table.
 sweep fast 60 +experiment=cifar10_fast +sweep=targets seed=1,2,3 ${TOY:+"model.widths=[8,8,8]" train.epochs=1}
 sweep reports 10 +experiment=cifar10_table +sweep=published "seed=${SEEDS:-0}" \
-    dataset.crop_padding=4 dataset.flip=true ${TOY:+model=cnn train.epochs=1} ${EPOCHS:+"train.epochs=$EPOCHS"}
+    dataset.crop_padding=4 dataset.flip=true ${EPOCHS:+"train.epochs=$EPOCHS"} \
+    ${TOY:+model=cnn model.width=4 model.hidden=8 train.epochs=1}
 
 {
     cat "$folder"/rows/*.txt 2>/dev/null || true
