@@ -23,7 +23,12 @@ from unlearn.pipeline.config import RunConfig
 SCHEMA = re.compile(r"/?schema/(?P<name>[^@]+)@(?P<package>.+)")  # an entry of a defaults list
 COMMENT = re.compile(r"  # (?!noqa|type:)(.*)$")
 TYPES = {"bool": "true or false", "int": "an integer", "float": "a number", "str": "text", "None": "null"}
-TYPES |= {"list[str]": "a list of texts", "list[int]": "a list of integers", "list[float]": "a list of numbers"}
+TYPES |= {
+    "list[str]": "a list of texts",
+    "list[int]": "a list of integers",
+    "list[float]": "a list of numbers",
+    "list[Any]": "a list",
+}
 
 
 @dataclass(frozen=True)

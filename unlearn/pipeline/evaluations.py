@@ -48,7 +48,7 @@ class Evaluation:
 
 def plan_evaluations(config: RunConfig, data: DataView, models: RunModels) -> Iterator[Evaluation]:
     """Plan every metric and attack on every model it measures."""
-    numerics = replace(config.trainer.numerics, devices=1)
+    numerics = replace(config.trainer.numerics, devices=1, callbacks=())
     planner = EvidencePlanner(data, models.original, config.seeds.evaluate, numerics)
     for metric in config.all_metrics.values():
         if metric.replica_seeds:

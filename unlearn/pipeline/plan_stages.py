@@ -81,7 +81,7 @@ def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage
         retain=retain,
         validation=data[Subset.VALIDATION],
         seed=seed,
-        numerics=numerics if config.strategy.trains else replace(numerics, devices=1),
+        numerics=numerics if config.strategy.trains else replace(numerics, devices=1, callbacks=()),
         relabelled=data[Subset.RELABELLED] if config.forget.relabels else None,
         condensed=Condense(config.retain, original, forget, retain, seed, numerics.plain) if condenses else None,
         history=_plan_history(original, config.strategy.history),

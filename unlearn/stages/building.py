@@ -62,7 +62,8 @@ def train_together(stages: Iterable[Train], context: BuildContext) -> None:
 
 def _can_be_stacked(stage: Train, context: BuildContext) -> bool:
     """Whether a stage is missing, unstarted, and has no setting that stacked training does not support."""
-    is_plain = stage.numerics == stage.numerics.plain and not context.hardware.detect_anomaly
+    hardware = context.hardware
+    is_plain = stage.numerics == stage.numerics.plain and not hardware.detect_anomaly and not hardware.callbacks
     is_stackable = stage.recipe.epochs > 0 and stage.recipe.patience is None and stage.recipe.optimizer != "muon"
     return is_plain and is_stackable and not context.peek(stage) and not context.store.partial(stage.key).exists()
 

@@ -49,7 +49,9 @@ class Relearn(Stage):
         original_accuracy = is_correct(read_predictions(context.get(self.original))).mean().item()
         module = RelearnerModule(model, self.settings, loader, self.seed, data)
         curve = module.relearn(
-            context.hardware, lambda accuracy: self.settings.has_recovered(accuracy, original_accuracy), tick
+            context.hardware.without_callbacks(),
+            lambda accuracy: self.settings.has_recovered(accuracy, original_accuracy),
+            tick,
         )
         write_json(folder / "curve.json", curve)
 

@@ -122,5 +122,5 @@ def train_spd_gan(
         module = SpdGanModule(forget.shape[0], settings, guide)
     module.tick = tick
     loader = Loader(forget, settings.batch_size, seed, "spd_gan")
-    fit(module, StepLoader(loader, settings.steps), replace(hardware, precision="32", tf32=False))
+    fit(module, StepLoader(loader, settings.steps), replace(hardware.without_callbacks(), precision="32", tf32=False))
     return module.generator.to(hardware.device).eval(), module.curve()

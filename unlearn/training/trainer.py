@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from unlearn.core.errors import DivergenceError, Problem, UnlearnError, first_line
+from unlearn.core.errors import ConfigError, DivergenceError, Problem, UnlearnError, first_line
 from unlearn.core.validation import ADDED, at_least, in_range, one_of
+from unlearn.training.callbacks import UserCallback
 from unlearn.training.precision import CountingScaler, allow_tf32, tf32
 from unlearn.training.threads import MAX_THREADS, threads_for
 
@@ -35,6 +36,7 @@ class Numerics:
     threads: int = field(default=1, metadata=ADDED)
     tf32: bool = field(default=False, metadata=ADDED)
     device: str = field(default="cpu", metadata=ADDED)  # cpu or cuda, which differ in rounding and in random numbers
+    callbacks: tuple[UserCallback, ...] = field(default=(), metadata=ADDED)  # without passive ones
 
     @property
     def plain(self) -> Numerics:
@@ -63,9 +65,18 @@ class TrainerSettings:
     detect_anomaly: bool = False  # name the operation that produced a NaN; slow
     devices: int = at_least(1, 1)  # that divide each batch of a training stage; other stages run on one
     checkpoint_every: float = at_least(0, 5)  # seconds between checkpoints, which are written at the end of an epoch
+    callbacks: list[Any] = field(default_factory=list, hash=False)  # Lightning callbacks, each as module:factory
 
-    def problems(self, key: str) -> Iterator[Problem]:
-        """Report float16 on a CPU; `find_missing_devices` checks for a GPU on the machine that runs the job."""
+    def problems(self, key: str) -> Iterator[Problem | str]:
+        """Report callbacks that cannot be built, and float16 on a CPU.
+
+        `find_missing_devices` checks for a GPU on the machine that runs the job.
+        """
+        for entry in self.callbacks:
+            try:
+                yield from UserCallback.parse(entry).problems()
+            except ConfigError as error:
+                yield from error.problems
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             yield Problem(f"{key}.precision", "32 or bf16-mixed where there is no CUDA device", self.precision)
 
@@ -90,7 +101,17 @@ class TrainerSettings:
             threads=self.threads or 1,
             tf32=self.tf32,
             device=self.device,
+            callbacks=tuple(callback for callback in self.user_callbacks if not callback.is_passive),
         )
+
+    @property
+    def user_callbacks(self) -> tuple[UserCallback, ...]:
+        """The callbacks of each training."""
+        return tuple(map(UserCallback.parse, self.callbacks))
+
+    def without_callbacks(self) -> TrainerSettings:
+        """Return the settings for fits that the user's callbacks must not see: SPD-GAN, and what attacks train."""
+        return replace(self, callbacks=[])
 
     def with_threads(self, net: Callable[[], Any], shape: tuple[int, ...]) -> TrainerSettings:
         """Choose the number of threads for a net, unless one is set.
@@ -185,7 +206,10 @@ def _build_trainer(settings: TrainerSettings, epochs: int, clip: float | None) -
         devices=ranks,
         strategy="ddp" if ranks > 1 else "auto",
         plugins=[LightningEnvironment(), AtomicIO(), *precision_plugins],
-        callbacks=[LambdaCallback(on_train_start=_restore_handler(signal.SIGTERM))],
+        callbacks=[
+            LambdaCallback(on_train_start=_restore_handler(signal.SIGTERM)),
+            *(callback.build() for callback in settings.user_callbacks),
+        ],
         use_distributed_sampler=False,
         default_root_dir=os.devnull,  # nothing is written; in SLURM Lightning would look for a checkpoint there
         max_epochs=epochs,

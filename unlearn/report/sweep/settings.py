@@ -27,6 +27,7 @@ RUNTIME = {
     "baseline",
 }
 NUMERICS = {"trainer.precision", "trainer.tf32", "trainer.channels_last", "trainer.deterministic", "trainer.devices"}
+NUMERICS_IF_SET = {"trainer.callbacks"}  # older reports lack them
 IGNORED = {"dataset.download", "dataset.memory_limit", "dataset.workers", "spd_gan.fresh"}
 OPTION_GROUPS = {
     "dataset",
@@ -63,6 +64,8 @@ def _separates_groups(key: str, cell: Cell) -> bool:
     top = key.partition(".")[0]
     if top == "attacks" and key != top and not key.startswith(f"attacks.{GRADER}."):
         return False  # for the same reason as METRICS
+    if key in NUMERICS_IF_SET:
+        return bool(cell.leaves[key])
     if key in NUMERICS or (key in OPTION_GROUPS and top not in ROW_GROUPS):
         return True
     is_download = key == "dataset.root" and "dataset.download" in cell.leaves  # downloads are equal in every folder
