@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 from filelock import FileLock, Timeout
 from hydra.experimental.callback import Callback
-from hydra.plugins.sweeper import Sweeper
 
 from unlearn.config import Grid
 from unlearn.core.errors import UnlearnError
@@ -61,8 +60,6 @@ def run_sweep(launch: Callable[[], int], grid: Grid, full_grid: Grid, arguments:
     console = Console()
     if grid.trials:
         _silence_optuna()
-    # Hydra would compose every cell here only to check it, a quarter of a second each. The pre-flight has checked them.
-    Sweeper.validate_batch_is_legal = lambda self, batch: None  # type: ignore[method-assign]
     with _progress_bar(grid, console):
         status = launch()
     folder = MultirunFolder.path

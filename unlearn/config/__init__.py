@@ -1,11 +1,11 @@
 """From a command line to typed configs. Only this package and `cli` import Hydra."""
 
-from unlearn.config.cell_launch import launch_with
 from unlearn.config.command_line import CommandLine
 from unlearn.config.environment_checks import check_surroundings
 from unlearn.config.grid import Grid
 from unlearn.config.path_arguments import quote_paths
 from unlearn.config.preflight import CheckedCommand, cell_configs, preflight
+from unlearn.config.private_hooks import launch_with
 from unlearn.config.schema import CONF, GROUPS, chosen_options, instantiate, register, run_group, to_plain_dict
 from unlearn.config.single_run import run_composed
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import compose
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -139,5 +138,11 @@ def _take_hydra(composed: DictConfig, overrides: Sequence[Override]) -> DictConf
         hydra: DictConfig = composed.pop("hydra")
     task = [override for override in overrides if not override.is_hydra_override()]
     hydra.overrides.task = [str(override.input_line) for override in task]
-    hydra.job.override_dirname = get_overrides_dirname(task, **hydra.job.config.override_dirname)
+    hydra.job.override_dirname = _override_dirname(task, **hydra.job.config.override_dirname)
     return hydra
+
+
+def _override_dirname(overrides: Sequence[Override], kv_sep: str, item_sep: str, exclude_keys: Sequence[str]) -> str:
+    """Return what `${hydra.job.override_dirname}` stands for, as Hydra's documentation defines it."""
+    lines = [str(override.input_line) for override in overrides if override.key_or_group not in exclude_keys]
+    return item_sep.join(sorted(lines)).replace("=", kv_sep)

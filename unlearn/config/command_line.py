@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
+from unlearn.config.private_hooks import hydra_parser
 from unlearn.core.errors import ConfigError, Problem
 
 
@@ -26,7 +25,7 @@ class CommandLine:
             ConfigError: A flag is unknown or lacks its value, `--config-dir` is given twice, or another primary config
                 is named.
         """
-        parser = get_args_parser()
+        parser = hydra_parser()
         parser.error = _refuse_arguments  # type: ignore[method-assign]  # Hydra's would print its usage and exit
         parsed = parser.parse_args(arguments)
         for flag, value in (("--config-name", parsed.config_name), ("--config-path", parsed.config_path)):

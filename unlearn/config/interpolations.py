@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_origin
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn.config.structured import field_type
 from unlearn.config.suggestions import dotted_keys, nearest_key_hint
 from unlearn.core.errors import Problem, first_line
 
@@ -38,10 +39,10 @@ def _check_all(composed: DictConfig) -> Iterator[Problem]:
         unresolved: Any = OmegaConf.to_container(parent, resolve=False)
         got = unresolved[name]
         try:
-            value, node = parent[name], parent._get_node(name)
+            value, kind = parent[name], field_type(parent, str(name))
             if isinstance(value, DictConfig | ListConfig):
                 OmegaConf.to_container(value, resolve=True)
-            if isinstance(node, ListConfig) and not isinstance(value, ListConfig | None):
+            if get_origin(kind) is list and not isinstance(value, ListConfig | None):
                 yield Problem(key, "a reference to a list", got)
         except RecursionError:
             yield Problem(key, "a value, which does not refer to itself", got)
@@ -53,14 +54,14 @@ def _check_all(composed: DictConfig) -> Iterator[Problem]:
 
 def _interpolations(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:
     """Yield dotted key, parent and name of every value that is an interpolation."""
-    if not isinstance(node, DictConfig | ListConfig) or node._is_none() or node._is_missing():
+    if not isinstance(node, DictConfig | ListConfig):
         return
-    for name in range(len(node)) if isinstance(node, ListConfig) else list(node):
-        key, child = f"{prefix}{name}", node._get_node(name)
-        if child is not None and child._is_interpolation():  # type: ignore[union-attr]
-            yield key, node, name
-        else:
-            yield from _interpolations(child, f"{key}.")
+    names: Any = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    for name in names:
+        if OmegaConf.is_interpolation(node, name):
+            yield f"{prefix}{name}", node, name
+        elif not OmegaConf.is_missing(node, name):
+            yield from _interpolations(node[name], f"{prefix}{name}.")
 
 
 def _describe_expected(message: str, composed: DictConfig) -> str:

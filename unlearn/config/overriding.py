@@ -11,7 +11,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from unlearn.config.override_parser import PATHS
 from unlearn.config.schema import GROUPS
-from unlearn.config.structured import ARGUMENTS
+from unlearn.config.structured import ARGUMENTS, field_type
 from unlearn.config.suggestions import suggest_key
 from unlearn.core.errors import first_line
 
@@ -100,5 +100,5 @@ def _delete(composed: DictConfig, key: str) -> bool:
 def _type_name(composed: DictConfig, key: str) -> str:
     parent, _, name = key.rpartition(".")
     node: Any = OmegaConf.select(composed, parent) if parent else composed
-    kind = node._get_node(name)._metadata.ref_type
+    kind = field_type(node, name)
     return getattr(kind, "__name__", str(kind))

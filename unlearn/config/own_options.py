@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf._utils import get_yaml_loader
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.core.errors import ConfigError, first_line
 
@@ -121,12 +122,14 @@ def _check_content(path: Path, group: str) -> str:
     """Return why a file is no option of its group, or an empty string."""
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=get_yaml_loader())  # refuses duplicate keys
+        content = yaml.load(text, Loader=yaml.CSafeLoader)
+        if isinstance(content, dict):
+            OmegaConf.create(text)  # refuses duplicate keys
     except OSError as error:
         return f"expected a file that can be read, got {first_line(error)}"
     except UnicodeDecodeError:
         return "expected text in UTF-8, got other bytes"
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, yaml.YAMLError, OmegaConfBaseException, RecursionError) as error:
         return f"expected YAML, got {' '.join(str(error).split())}"
     if content is not None and not isinstance(content, dict):
         return f"expected keys with values, got a {type(content).__name__}"

@@ -6,12 +6,10 @@ import copy
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.config_store import ConfigNode
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,6 +19,7 @@ from unlearn.config.clusters import Cluster, resolve_processes
 from unlearn.config.interpolations import check_interpolations
 from unlearn.config.objective import check_objective
 from unlearn.config.override_parser import PATHS
+from unlearn.config.private_hooks import share_schemas
 from unlearn.config.structured import make_mergeable
 from unlearn.config.units import check_units
 from unlearn.config.user_supplied import PYTHON, USER_GROUPS, UserSupplied, build_user_supplied, plugin_options
@@ -143,15 +142,9 @@ def register() -> None:
     OmegaConf.register_new_resolver("part_of", part_of, replace=True)
     OmegaConf.register_new_resolver("scaled", lambda value, factor: value * factor, replace=True)
     OmegaConf.register_new_resolver("processes", resolve_processes, replace=True)
-    store = ConfigStore.instance()
-    # For each of its caches, Hydra copies its sources and with them the whole store, which is half of the time that
-    # composing takes. Sharing the store is safe: what Hydra loads from it is a copy.
-    store.__deepcopy__ = lambda memo: store  # type: ignore[attr-defined]
-    for group in USER_GROUPS:
-        store.repo[group] = PluginOptions(group)
-    for group, (package, base) in GROUPS.items():  # a group comes before its subgroups
-        *above, last = path = ["schema", *group.split("/")] if group else ["schema"]
-        reduce(getitem, above, store.repo)[last] = LazySchemas("/".join(path), package, base)
+    names = {group: f"schema/{group}".rstrip("/") for group in GROUPS}
+    schemas = {names[group]: LazySchemas(names[group], package, base) for group, (package, base) in GROUPS.items()}
+    share_schemas({group: PluginOptions(group) for group in USER_GROUPS} | schemas)
 
 
 def instantiate(composed: DictConfig) -> RunConfig:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from dataclasses import is_dataclass
+from functools import cache
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from omegaconf import MISSING, BooleanNode, Container, DictConfig, OmegaConf
+from omegaconf import MISSING, Container, DictConfig, OmegaConf
 
 from unlearn.config.units import StrictBoolean
 
@@ -21,18 +24,35 @@ def make_mergeable(node: Any, has_groups: bool = True) -> Any:
     if not isinstance(node, DictConfig):
         return node
     OmegaConf.set_readonly(node, None)
-    for name in node:
-        child = node._get_node(name)
-        if isinstance(child, BooleanNode):
-            content: Any = node._content
-            content[name] = StrictBoolean.copy_of(child)
+    if OmegaConf.get_type(node) is None:  # it has no content
+        return node
+    for name, child in node.items_ex(resolve=False):
+        hint = _field_types(OmegaConf.get_type(node)).get(str(name))
+        if _without_none(hint) is bool:
+            node[name] = StrictBoolean(child, is_optional=hint is not bool)
         if not isinstance(child, Container):
             continue
         OmegaConf.set_readonly(child, None)
         if name == ARGUMENTS:
             OmegaConf.set_struct(child, False)
-        if has_groups and inspect.isabstract(child._metadata.ref_type):
+        if has_groups and inspect.isabstract(_without_none(hint)):
             node[name] = MISSING
         else:
             make_mergeable(child, has_groups)
     return node
+
+
+def field_type(node: Any, name: str) -> Any:
+    """Return the declared type of a field, without `None`; `Any` if the node is not of a dataclass with this field."""
+    return _without_none(_field_types(OmegaConf.get_type(node)).get(name, Any))
+
+
+@cache
+def _field_types(kind: type | None) -> dict[str, Any]:
+    return get_type_hints(kind) if is_dataclass(kind) else {}
+
+
+def _without_none(hint: Any) -> Any:
+    """Return `int` for `int | None`."""
+    kinds = [kind for kind in get_args(hint) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 and NoneType in get_args(hint) else hint

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import BooleanNode
 from omegaconf.errors import ValidationError
@@ -73,20 +73,17 @@ def _check_rule(rule: Rule, owner: Any, key: str) -> Iterator[Problem]:
 class StrictBoolean(BooleanNode):
     """A boolean that refuses numbers. OmegaConf accepts 0 and 1, which are a mistake in `trainer.channels_last=1`."""
 
-    @classmethod
-    def copy_of(cls, node: BooleanNode) -> StrictBoolean:
-        """Return a strict node with the same value and name."""
-        strict = cls(is_optional=True)
-        node._deepcopy_impl(strict, {})
-        strict._set_parent(node._get_parent())
-        return strict
+    def validate_and_convert(self, value: Any) -> Any:
+        """Return true, false or, where it is optional, None.
 
-    def _validate_and_convert_impl(self, value: Any) -> bool:
+        Raises:
+            ValidationError: the value is something else, or a number.
+        """
         if not isinstance(value, bool) and re.fullmatch(r"\s*[+-]?[\d_]+\s*", str(value)):
             raise ValidationError("'$VALUE' is a number, not true or false")
-        return super()._validate_and_convert_impl(value)
+        return super().validate_and_convert(value)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> StrictBoolean:
-        copied = StrictBoolean()
-        self._deepcopy_impl(copied, memo)
-        return copied
+        copied: Any = super().__deepcopy__(memo)
+        copied.__class__ = StrictBoolean  # the base class always makes one of its own
+        return cast(StrictBoolean, copied)

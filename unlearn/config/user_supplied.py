@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.attacks.base import Attack
-from unlearn.config.structured import ARGUMENTS, make_mergeable
+from unlearn.config.structured import ARGUMENTS, field_type, make_mergeable
 from unlearn.core.errors import ConfigError, Problem, first_line, nearest
 from unlearn.core.plugins import find_option, find_options, find_plugins
 from unlearn.core.user_code import argument_problems, error_location, load_function
@@ -126,8 +126,8 @@ def _build_dataclass(kind: type, arguments: Mapping[str, Any], key: str) -> Any:
     try:
         schema: Any = make_mergeable(OmegaConf.structured(kind), has_groups=False)
         for name, value in arguments.items():
-            is_selection = schema._get_node(name)._metadata.ref_type is Selection
-            settings = _choose_selection(schema, name, value, f"{key}.{name}") if is_selection else value
+            has_options = field_type(schema, name) is Selection
+            settings = _choose_selection(schema, name, value, f"{key}.{name}") if has_options else value
             OmegaConf.update(schema, name, settings, merge=True)
         if missing := sorted(OmegaConf.missing_keys(schema)):
             raise ConfigError([f"{key}.{name}: expected a value, got none" for name in missing])
