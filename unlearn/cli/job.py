@@ -95,7 +95,8 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
     from unlearn.stages.machine import describe_machine
     from unlearn.tracking.base import Job
 
-    run, objective = config.instantiate(composed), None
+    resolved = config.resolve(composed)
+    run, objective = config.instantiate_resolved(resolved), None
     console = Console(bars=run.cluster.shares_terminal)
     if run.trainer.accelerator == "auto" and not run.cluster.shares_terminal:
         console.say(f"  runs on {describe_machine(run.trainer)['device']}")
@@ -106,7 +107,7 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
     if run.until == BASELINE:
         pipeline.build_shared(run, context)
     else:
-        plain, choices = config.to_plain_dict(composed), config.chosen_options()
+        plain, choices = config.to_plain_dict(resolved), config.chosen_options()
         with run.logger.open(Job(run, plain, choices, config.run_group(), output)) as log:
             outcome = pipeline.run(run, context)
             report = assemble(outcome, plain, choices)

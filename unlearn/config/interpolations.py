@@ -1,7 +1,8 @@
-"""Finds interpolations, `${...}`, that cannot be resolved."""
+"""Resolves interpolations, `${...}`, and reports those that cannot be resolved."""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from typing import Any, get_origin
@@ -11,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.config.structured import field_type
 from unlearn.config.suggestions import dotted_keys, nearest_key_hint
-from unlearn.core.errors import Problem, first_line
+from unlearn.core.errors import ConfigError, Problem, first_line
 
 # OmegaConf's messages about a missing environment variable, a missing key and an unknown resolver
 NO_VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
@@ -19,37 +20,53 @@ NO_KEY = re.compile(r"Interpolation key '([^']*)' not found")
 NO_RESOLVER = re.compile(r"Unsupported interpolation type (\S+)")
 
 
-def check_interpolations(composed: DictConfig) -> Iterator[Problem]:
-    """Yield each value that refers to itself or to a missing key, environment variable or function.
+def resolve(composed: DictConfig) -> DictConfig:
+    """Return a copy with values in place of interpolations. Each is resolved once: OmegaConf parses it every time.
 
-    A value that only refers to another such value is left out.
+    Raises:
+        ConfigError: Lists each value that refers to itself or to a missing key, environment variable or function. A
+            value that only refers to another such value is left out.
     """
-    problems = list(_check_all(composed))
+    resolved = copy.deepcopy(composed)
+    problems = list(_resolve_all(resolved))
     failing_keys = {problem.key for problem in problems}
     causes = [problem for problem in problems if not (_keys_in(str(problem.got)) - {problem.key}) & failing_keys]
-    yield from causes or problems[:1]
+    if problems:
+        raise ConfigError(causes or problems[:1])
+    return resolved
 
 
 def _keys_in(text: str) -> set[str]:
     return set(re.findall(r"\$\{([\w.]+)\}", text))
 
 
-def _check_all(composed: DictConfig) -> Iterator[Problem]:
+def _resolve_all(composed: DictConfig) -> Iterator[Problem]:
+    """Resolve all interpolations of a config in place, and yield those that cannot be resolved."""
     for key, parent, name in _interpolations(composed, ""):
-        unresolved: Any = OmegaConf.to_container(parent, resolve=False)
-        got = unresolved[name]
         try:
-            value, kind = parent[name], field_type(parent, str(name))
-            if isinstance(value, DictConfig | ListConfig):
-                OmegaConf.to_container(value, resolve=True)
-            if get_origin(kind) is list and not isinstance(value, ListConfig | None):
-                yield Problem(key, "a reference to a list", got)
+            expected = _resolve_one(parent, name)
         except RecursionError:
-            yield Problem(key, "a value, which does not refer to itself", got)
+            expected = "a value, which does not refer to itself"
         except OmegaConfBaseException as error:
-            yield Problem(key, _describe_expected(first_line(error), composed), got)
+            expected = _describe_expected(first_line(error), composed)
         except Exception as error:  # a resolver may raise anything
-            yield Problem(key, f"arguments that the function takes ({first_line(error)})", got)
+            expected = f"arguments that the function takes ({first_line(error)})"
+        if expected:
+            unresolved: Any = OmegaConf.to_container(parent, resolve=False)
+            yield Problem(key, expected, unresolved[name])
+
+
+def _resolve_one(parent: DictConfig | ListConfig, name: Any) -> str:
+    """Put the value in place of an interpolation; returns what was expected if it is of another kind."""
+    value = parent[name]
+    if get_origin(field_type(parent, str(name))) is list and not isinstance(value, ListConfig | None):
+        return "a reference to a list"
+    if isinstance(value, DictConfig | ListConfig):
+        value = copy.deepcopy(value)
+        OmegaConf.resolve(value)
+    if not (isinstance(value, str) and "${" in value):  # this text would be resolved again
+        parent[name] = value
+    return ""
 
 
 def _interpolations(node: Any, prefix: str) -> Iterator[tuple[str, DictConfig | ListConfig, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn.config.clusters import Cluster, resolve_processes
-from unlearn.config.interpolations import check_interpolations
+from unlearn.config.interpolations import resolve
 from unlearn.config.objective import check_objective
 from unlearn.config.override_parser import PATHS
 from unlearn.config.private_hooks import share_schemas
@@ -156,16 +155,27 @@ def instantiate(composed: DictConfig) -> RunConfig:
     Raises:
         ConfigError: With every problem.
     """
-    problems: list[Problem | str] = [*check_interpolations(composed)]
-    problems = problems or [*_check_measures(composed), *_check_paths(composed)]
+    return instantiate_resolved(resolve(composed))
+
+
+def instantiate_resolved(resolved: DictConfig) -> RunConfig:
+    """Build the typed config as `instantiate` does, from a config without interpolations.
+
+    Args:
+        resolved: The result of `resolve`; metrics and attacks that are switched off are removed from it.
+
+    Raises:
+        ConfigError: With every problem.
+    """
+    problems: list[Problem | str] = [*_check_measures(resolved), *_check_paths(resolved)]
     if problems:
         raise ConfigError(problems)
-    missing = sorted(OmegaConf.missing_keys(composed))
+    missing = sorted(OmegaConf.missing_keys(resolved))
     problems = [f"{key}: expected a value, got none" for key in missing]
     if any("." not in key for key in missing):  # a whole group is missing, and the other checks need it
         raise ConfigError(problems)
     try:
-        config = _to_object(composed, missing)
+        config = _to_object(resolved, missing)
     except OmegaConfBaseException as error:
         raise ConfigError([*problems, first_line(error)]) from error
     config, user_problems = build_user_supplied(config)
@@ -182,13 +192,12 @@ def instantiate(composed: DictConfig) -> RunConfig:
     return replace(config, forget=config.forget.resolved(config.dataset))
 
 
-def _to_object(composed: DictConfig, missing: list[str]) -> RunConfig:
+def _to_object(resolved: DictConfig, missing: list[str]) -> RunConfig:
     """Convert to dataclasses; missing values become empty strings, so that the other problems are found as well."""
-    filled = copy.deepcopy(composed)
-    _remove_disabled(filled)
+    _remove_disabled(resolved)
     for key in missing:
-        OmegaConf.update(filled, key, "")
-    config = OmegaConf.to_object(filled)
+        OmegaConf.update(resolved, key, "")
+    config = OmegaConf.to_object(resolved)
     assert isinstance(config, RunConfig)
     return config
 
@@ -231,10 +240,12 @@ def _remove_disabled(composed: DictConfig) -> None:
 
 def to_plain_dict(composed: DictConfig) -> dict[str, Any]:
     """Return the resolved config as JSON types for the report, without metrics and attacks that are switched off."""
-    enabled = copy.deepcopy(composed)
-    _remove_disabled(enabled)
-    resolved: Any = OmegaConf.to_container(enabled, resolve=True)
-    return dict(resolved)
+    plain: Any = OmegaConf.to_container(composed, resolve=True)
+    enabled = {
+        group: {name: settings for name, settings in plain[group].items() if not _is_disabled(settings)}
+        for group in MEASURES
+    }
+    return dict(plain | enabled)
 
 
 def chosen_options() -> dict[str, str]:
