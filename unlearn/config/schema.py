@@ -142,8 +142,10 @@ def register() -> None:
     OmegaConf.register_new_resolver("scaled", lambda value, factor: value * factor, replace=True)
     OmegaConf.register_new_resolver("processes", resolve_processes, replace=True)
     names = {group: f"schema/{group}".rstrip("/") for group in GROUPS}
-    schemas = {names[group]: LazySchemas(names[group], package, base) for group, (package, base) in GROUPS.items()}
-    share_schemas({group: PluginOptions(group) for group in USER_GROUPS} | schemas)
+    schemas: dict[str, dict[str, Any]] = {group: PluginOptions(group) for group in USER_GROUPS}
+    for group, (package, base) in GROUPS.items():
+        schemas[names[group]] = LazySchemas(names[group], package, base)
+    share_schemas(schemas)
 
 
 def instantiate(composed: DictConfig) -> RunConfig:

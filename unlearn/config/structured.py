@@ -24,10 +24,11 @@ def make_mergeable(node: Any, has_groups: bool = True) -> Any:
     if not isinstance(node, DictConfig):
         return node
     OmegaConf.set_readonly(node, None)
-    if OmegaConf.get_type(node) is None:  # it has no content
+    kind: Any = OmegaConf.get_type(node)
+    if kind is None:  # it has no content
         return node
     for name, child in node.items_ex(resolve=False):
-        hint = _field_types(OmegaConf.get_type(node)).get(str(name))
+        hint = _field_types(kind).get(str(name))
         if _without_none(hint) is bool:
             node[name] = StrictBoolean(child, is_optional=hint is not bool)
         if not isinstance(child, Container):
@@ -44,11 +45,12 @@ def make_mergeable(node: Any, has_groups: bool = True) -> Any:
 
 def field_type(node: Any, name: str) -> Any:
     """Return the declared type of a field, without `None`; `Any` if the node is not of a dataclass with this field."""
-    return _without_none(_field_types(OmegaConf.get_type(node)).get(name, Any))
+    kind: Any = OmegaConf.get_type(node)
+    return _without_none(_field_types(kind).get(name, Any))
 
 
 @cache
-def _field_types(kind: type | None) -> dict[str, Any]:
+def _field_types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind) if is_dataclass(kind) else {}
 
 
