@@ -13,7 +13,8 @@ from functools import wraps
 from pathlib import Path
 
 from unlearn.core.errors import UnlearnError, format_error
-from unlearn.core.progress import escape_control, harden_output
+from unlearn.core.progress import Console, use_console
+from unlearn.core.terminal import escape_control, harden_output
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
 REMEDY = "lower train.batch_size, dataset.size_px or the model's width"
@@ -67,6 +68,7 @@ def guard_entry_point(program: str) -> Callable[[Callable[[], None]], Callable[[
         @wraps(main)
         def entry_point() -> None:
             harden_output()
+            use_console(Console())
             try:
                 main()
             except KeyboardInterrupt:

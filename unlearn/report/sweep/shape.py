@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from unlearn.core.progress import escape_control
+from unlearn.core.terminal import escape_control
 
 MAX_DEPTH = 50  # levels of nesting in a report
 MAX_SHOWN = 60  # characters of a wrong value in a message
