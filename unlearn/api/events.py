@@ -15,7 +15,6 @@ from unlearn.core.events import FILE, VERSION, EventLog
 from unlearn.core.progress import Stopped
 from unlearn.pipeline.config import RunConfig
 from unlearn.report.publishable import publishable_error
-from unlearn.stages.base import BuildContext
 
 
 def open_event_log(config: RunConfig, folder: Path | None) -> EventLog:
@@ -52,23 +51,23 @@ class RunEvents:
             self.log.write("run_failed", error=_describe(error, config), seconds=self._seconds())
             raise
 
-    def write_done(self, context: BuildContext, report: Mapping[str, Any] | None, path: Path | None) -> None:
+    def write_done(self, built: int, reused: int, report: Mapping[str, Any] | None, path: Path | None) -> None:
         """Write that the run is done.
 
         Args:
-            context: what built the run.
-            report: the report of the run; None if it has none.
-            path: the file of the report.
+            built: number of artifacts that it built.
+            reused: number of artifacts that it reused.
+            report: its report; None if it has none.
+            path: the file of the report; None if it was not written.
         """
-        reused = sum(entry.reused for entry in context.entries.values())
         answers = report["verdict"].items() if report else ()
         self.log.write(
             "run_done",
-            built=len(context.entries) - reused,
+            built=built,
             reused=reused,
             seconds=self._seconds(),
             verdict={name: answer["finding"] for name, answer in answers if "finding" in answer} if report else None,
-            report=None if path is None else str(path),
+            report=str(path) if report and path else None,
         )
 
     def _seconds(self) -> float:

@@ -81,7 +81,9 @@ def run(*overrides: str, seed: int | None = None, output: str | Path | None = No
             if output is not None:
                 result.save(output)
             log(outcome, report)
-            events.write_done(context, report, None if output is None else Path(output) / "report.json")
+            reused = sum(entry.reused for entry in context.entries.values())
+            path = None if output is None else Path(output) / "report.json"
+            events.write_done(len(context.entries) - reused, reused, report, path)
     return result
 
 

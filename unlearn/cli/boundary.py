@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 
 from unlearn.core.errors import UnlearnError, format_error
-from unlearn.core.progress import Console, use_console
+from unlearn.core.progress import Console, current_console
 from unlearn.core.terminal import escape_control, harden_output
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
@@ -68,9 +68,9 @@ def guard_entry_point(program: str) -> Callable[[Callable[[], None]], Callable[[
         @wraps(main)
         def entry_point() -> None:
             harden_output()
-            use_console(Console())
             try:
-                main()
+                with current_console(Console()):
+                    main()
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except UnlearnError as error:

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -18,14 +18,11 @@ from unlearn.cli.boundary import describe_unexpected
 from unlearn.cli.gpus import claim_gpu
 from unlearn.core.errors import ConfigError, UnlearnError, first_line, format_error
 from unlearn.core.memory import release_cuda_memory
-from unlearn.core.progress import Console, Stopped, use_console
+from unlearn.core.progress import Console, Stopped, current_console
 from unlearn.core.terminal import escape_control, harden_output
 from unlearn.pipeline.checks import check_machine
 from unlearn.pipeline.config import BASELINE, RunConfig
 from unlearn.report.note import DONE, FAILED, Note
-
-if TYPE_CHECKING:
-    from unlearn.api.events import RunEvents
 
 LOG = "unlearn.log"  # Hydra's log in the folder of each job: `hydra.job.name` in conf/config.yaml
 
@@ -96,11 +93,17 @@ def _run(composed: Any, output: Path, cell: int | None = None) -> JobResult:
 
     run = config.instantiate(composed)
     events = RunEvents(open_event_log(run, output))
-    with events.run(run, config.chosen_options(), cell):
-        return _compute(run, composed, output, cell is not None, events)
+    console = Console(bars=run.cluster.shares_terminal, events=events.log)
+    with events.run(run, config.chosen_options(), cell), current_console(console):
+        report, result = _compute(run, composed, output, cell is not None, console)
+        events.write_done(result.built, result.reused, report, output / "report.json")
+    return result
 
 
-def _compute(run: RunConfig, composed: Any, output: Path, is_cell: bool, events: RunEvents) -> JobResult:
+def _compute(
+    run: RunConfig, composed: Any, output: Path, is_cell: bool, console: Console
+) -> tuple[dict[str, Any] | None, JobResult]:
+    """Build the stages and write the report, if there is one."""
     from unlearn.api.files import add_to_ledger, write_report, write_weights
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
@@ -110,8 +113,6 @@ def _compute(run: RunConfig, composed: Any, output: Path, is_cell: bool, events:
     from unlearn.tracking.base import Job
 
     objective, report = None, None
-    console = Console(bars=run.cluster.shares_terminal, events=events.log)
-    use_console(console)
     if run.trainer.accelerator == "auto" and not run.cluster.shares_terminal:
         console.say(f"  runs on {describe_machine(run.trainer)['device']}")
     if problems := list(check_machine(run)):
@@ -130,9 +131,8 @@ def _compute(run: RunConfig, composed: Any, output: Path, is_cell: bool, events:
         objective = _print_report(report, paths, run.objective, is_cell)
         if more := [*add_to_ledger(run, output), *([] if is_cell else weights)]:
             print(*more, sep="\n", flush=True)
-    events.write_done(context, report, output / "report.json" if report else None)
     reused = sum(entry.reused for entry in context.entries.values())
-    return JobResult(len(context.entries) - reused, reused, objective)
+    return report, JobResult(len(context.entries) - reused, reused, objective)
 
 
 def _print_report(report: dict[str, Any], paths: list[Path], key: str | None, is_cell: bool) -> float | None:

@@ -188,9 +188,14 @@ class Console:
 _consoles: list[Console] = []  # of this process, the last one counts; a library call has none
 
 
-def use_console(console: Console) -> None:
-    """Make `reading` print to a console from now on."""
-    _consoles[:] = [console]
+@contextmanager
+def current_console(console: Console) -> Iterator[Console]:
+    """Make `reading` print to a console while the block runs."""
+    _consoles.append(console)
+    try:
+        yield console
+    finally:
+        _consoles.pop()
 
 
 @contextmanager
@@ -206,7 +211,7 @@ def reading(count: int) -> Iterator[DetailedTick]:
     if not _consoles or count < LARGE:
         yield ignore_tick
         return
-    console, label = _consoles[0], f"reading {count:,} images"
+    console, label = _consoles[-1], f"reading {count:,} images"
     console.say(f"  {label}")
     with console.showing(label) as show:
         yield _make_tick(Task(label), show)
