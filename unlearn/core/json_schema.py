@@ -105,7 +105,6 @@ _LENGTHS = {"minItems": 0, "maxItems": sys.maxsize}
 
 
 def _shorten(value: Any) -> str:
-    kind = {dict: "an object", list: "a list"}.get(type(value), "")
-    if kind and value:
-        return f"{kind} of {len(value)}"
+    if value and isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return escape_control(json.dumps(value, ensure_ascii=False, default=str)[:MAX_SHOWN])

@@ -39,9 +39,12 @@ def _by_name(description: str, values: Schema) -> Schema:
     return {"type": "object", "additionalProperties": values, "description": description}
 
 
-def _object(description: str, required: tuple[str, ...] = (), null: bool = False, **fields: Schema) -> Schema:
-    kind = ["object", "null"] if null else "object"
-    return {"type": kind, "properties": fields, "required": list(required), "description": description}
+def _object(description: str, /, **fields: Schema) -> Schema:
+    return {"type": "object", "properties": fields, "description": description}
+
+
+def _require(schema: Schema, *fields: str) -> Schema:
+    return {**schema, "required": list(fields)}
 
 
 def _or_null(schema: Schema) -> Schema:
@@ -55,7 +58,6 @@ DIFFERENCE = {"value": _number("difference of two models", null=True), **UNCERTA
 
 READING = _object(
     "One evaluation.",
-    ("value",),
     seed=_or_null(SEED),
     reference_seed=_or_null({**SEED, "description": "training seed of the retrained model it was compared with"}),
     key=_text("key of the artifact with the measurement"),
@@ -71,15 +73,15 @@ STATISTIC = _object(
     models=_count("number of models"),
     pairs=_count("number of pairs of retrained models"),
     mean_absolute=_number("mean absolute gap to single retrained models", null=True),
-    readings=_list("every evaluation", READING, minItems=1),
+    readings=_list("every evaluation", _require(READING, "value"), minItems=1),
     keys=_list("keys of the artifacts behind the number", _text("a key")),
     over={
         "type": ["array", "string"],
         "items": _text("a key of `metrics`"),
         "description": "the numbers that an average is over, or in words what an interval is over",
     },
-    original=_object(
-        "gap of the original model", null=True, mean_absolute=_number("mean absolute gap", null=True), **DIFFERENCE
+    original=_or_null(
+        _object("gap of the original model", mean_absolute=_number("mean absolute gap", null=True), **DIFFERENCE)
     ),
     change=_object("unlearned minus original", **DIFFERENCE),
     **UNCERTAINTY,
@@ -90,7 +92,6 @@ HARDWARE = _by_name(
 )
 ARTIFACT = _object(
     "An artifact that the run built or reused.",
-    ("key",),
     key=_text("SHA-256 of everything that determines it, in hexadecimal"),
     status={"type": "string", "enum": ["built", "reused"], "description": "whether this run built it"},
     seconds=_number("seconds that its build took"),
@@ -103,22 +104,28 @@ ANSWER = _object(
     lines=_list("the numbers, in sentences", _text("a sentence")),
     finding=_text("the answer in a word; only for `forgotten` and `utility`"),
 )
+CURVE = _object(
+    "a curve",
+    role=_text("original, retrained or unlearned"),
+    seed=SEED,
+    tpr=_list("true-positive rates, 0-1", _number("a rate")),
+)
 ROC = _object(
     "ROC curves of one attack, at the same false-positive rates.",
-    ("fpr", "models"),
     members=_count("number of members"),
     non_members=_count("number of non-members"),
     fpr=_list("false-positive rates, 0-1", _number("a rate")),
     models=_list(
         "one curve per model",
-        _object(
-            "a curve",
-            ("role", "seed", "tpr"),
-            role=_text("original, retrained or unlearned"),
-            seed=SEED,
-            tpr=_list("true-positive rates, 0-1", _number("a rate")),
-        ),
+        _require(CURVE, "role", "seed", "tpr"),
     ),
+)
+
+COPIES = _object(
+    "Identical copies of forgotten images that remain.",
+    compared={"type": ["string", "null"], "description": "pixels or files; null: not compared"},
+    forgotten=_count("number of forgotten images with a copy"),
+    remain=_by_name("names of the copies by subset", _list("names", _text("a record"))),
 )
 
 FIELDS: dict[str, Schema] = {
@@ -145,21 +152,15 @@ FIELDS: dict[str, Schema] = {
     ),
     "edited_parameters": _count("number of weights that the edit chose; null without an edit", null=True),
     "total_parameters": _count("number of weights"),
-    "copies": _object(
-        "Identical copies of forgotten images that remain.",
-        null=True,
-        compared={"type": ["string", "null"], "description": "pixels or files; null: not compared"},
-        forgotten=_count("number of forgotten images with a copy"),
-        remain=_by_name("names of the copies by subset", _list("names", _text("a record"))),
-    ),
+    "copies": _or_null(COPIES),
     "judged_by": _list("metrics that decide whether the forget set was forgotten", _text("a metric")),
     "chance": _number("accuracy of the best constant answer on test images, 0-1"),
     "attacks": _by_name("members, non_members and direction of every attack", _by_name("", _text("a description"))),
     "user_metrics": _by_name(
         "metrics from outside the package",
-        _object("one of them", ("title", "meaning"), title=_text("its title"), meaning=_text("its definition")),
+        _require(_object("one of them", title=_text("its title"), meaning=_text("its definition")), "title", "meaning"),
     ),
-    "curves": _by_name("ROC curves by attack", ROC),
+    "curves": _by_name("ROC curves by attack", _require(ROC, "fpr", "models")),
     "confidence": _by_name(
         "histograms of the confidence in the true class by role and subset, in 20 equal bins from 0 to 1",
         _by_name("by subset", _list("numbers of images", _count("images"))),
@@ -173,7 +174,7 @@ FIELDS: dict[str, Schema] = {
     ),
     "retain": _by_name("counts of images read in place of the retain set", {"description": "a count"}),
     "blend": _by_name("how original and unlearned model were blended", {"description": "a value"}),
-    "artifacts": _by_name("the stages of the run by name", ARTIFACT),
+    "artifacts": _by_name("the stages of the run by name", _require(ARTIFACT, "key")),
     "weights": {
         "type": ["string", "null"],
         "enum": ["unlearned.safetensors", "unlearned.pt", None],
@@ -203,7 +204,7 @@ REQUIRED = ("schema_version", "metrics", "statistics", "notes", "artifacts", "ch
 SCHEMA: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "report.json of unlearn",
-    **_object("The report of one run.", (*REQUIRED, "hardware", "command"), **FIELDS),
+    **_require(_object("The report of one run.", **FIELDS), *REQUIRED, "hardware", "command"),
 }
 
 
