@@ -159,7 +159,7 @@ def test_cluster_variables_are_ignored_and_signal_handlers_stay(
     before = {number: signal.signal(number, lambda *_: None) for number in names}
     try:
         ours = [signal.getsignal(number) for number in names]
-        train(ADAM, "32", tick=lambda *_: seen.append([signal.getsignal(number) for number in names]))
+        train(ADAM, "32", tick=lambda *_, **__: seen.append([signal.getsignal(number) for number in names]))
         assert seen == [ours] * EPOCHS
         assert [signal.getsignal(number) for number in names] == ours
     finally:
