@@ -35,8 +35,9 @@ format: env ## let ruff fix and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: env ## write docs/evaluation.md from the docstrings
+docs: env ## write docs/evaluation.md from the docstrings, and the schema of report.json
 	$(BIN)/python scripts/docs/evaluation.py
+	$(BIN)/python scripts/docs/report_schema.py
 
 conf: env ## write into conf/ what each option is and what its settings mean
 	$(BIN)/python scripts/docs/conf.py

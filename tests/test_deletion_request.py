@@ -238,7 +238,7 @@ def test_an_unreadable_image_ends_the_run_in_one_line(desk: Path, tmp_path: Path
     (here / "photos/train/digit1/7.png").write_bytes(b"no image")
     done = unlearn(*COMMAND, *TOY, cwd=here)
     assert done.returncode == 2
-    _, line = done.stderr.splitlines()
+    *_, line = done.stderr.splitlines()
     assert (
         "dataset.root: expected readable images, got '1 of 66 files unreadable: train/digit1/7.png (not an im" in line
     )

@@ -18,6 +18,7 @@ import torch
 from table import REPETITIONS, Pair, Row, compare, run
 from torch import nn
 
+from unlearn.core.progress import ignore_tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.loaders import Loader, PairedLoader
@@ -124,7 +125,7 @@ def data(shape: Shape, n: int, seed: int) -> Images:
 def at_once(models: list[Classifier], loaders: list[Loader], recipe: Recipe) -> float:
     """Return seconds per step and model of training all models stacked."""
     start = time.process_time()
-    fit_stacked(models, loaders, recipe, loaders[0].data.take(torch.arange(16)), lambda done, total: None)
+    fit_stacked(models, loaders, recipe, loaders[0].data.take(torch.arange(16)), ignore_tick)
     return (time.process_time() - start) / len(models) / len(loaders[0]) / recipe.epochs
 
 

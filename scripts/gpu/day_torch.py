@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.core.batch import iter_batches
+from unlearn.core.progress import ignore_tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, Images
 from unlearn.data.augmentation import Augmentation
@@ -203,7 +204,7 @@ def stacked_step(_: Path) -> None:
 
     def at_once() -> list[nn.Module]:
         models = fresh(MODELS)
-        fit_stacked(models, loaders, recipe, data.take(torch.arange(16, device=DEVICE)), lambda done, total: None)
+        fit_stacked(models, loaders, recipe, data.take(torch.arange(16, device=DEVICE)), ignore_tick)
         return models
 
     def in_turn() -> list[nn.Module]:

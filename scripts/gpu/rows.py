@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.core.batch import iter_batches
+from unlearn.core.progress import ignore_tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.loaders import Augmentation, Loader, PairedLoader
@@ -174,7 +175,7 @@ def stacked(data: Images) -> None:
 
     def at_once(batches: Sequence[Loader] = loaders) -> list[nn.Module]:
         models = copy.deepcopy(fresh)
-        fit_stacked(models, batches, recipe, few, lambda done, total: None)
+        fit_stacked(models, batches, recipe, few, ignore_tick)
         return models
 
     def in_turn(batches: Sequence[Loader] = loaders, epochs: int = EPOCHS) -> list[nn.Module]:

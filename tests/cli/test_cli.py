@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from commands import run_command, unlearn
 
+from unlearn import __version__
 from unlearn.cli.arguments import move_flags_first
+from unlearn.core.events import EVENTS
 
 TOY = ["dataset.limit=400", "train.epochs=2", "spd_gan.steps=10", "strategy.recipe.epochs=1"]
 HEAVY = ("pytorch_lightning", "torchvision", "wandb", "sklearn", "matplotlib")
@@ -43,7 +45,7 @@ def report(folder: Path) -> dict[str, Any]:
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A folder with the output of a toy run in `one`, and the finished process."""
     folder = tmp_path_factory.mktemp("cli")
-    return folder, unlearn(*TOY, "paths.output=one", cwd=folder)
+    return folder, unlearn(*TOY, "paths.output=one", "logger.events=true", cwd=folder)
 
 
 def test_run_prints_the_table_and_writes_the_report(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -57,6 +59,24 @@ def test_run_prints_the_table_and_writes_the_report(first: tuple[Path, subproces
     assert content["metrics"]["original/forgetting_rate"] == 0
     assert {part["status"] for part in content["artifacts"].values()} == {"built"}
     assert (folder / "one" / "curves" / "original.csv").read_text().startswith("epoch,lr,loss")
+
+
+def test_events_tell_programs_what_the_console_tells_people(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = first
+    assert done.stderr.startswith(f"unlearn {__version__}: checking the settings\n")
+    begin, *stages, end = map(json.loads, (folder / "one" / "events.jsonl").read_text().splitlines())
+    assert (begin["event"], begin["choices"]["strategy"], begin["cell"]) == ("run_begun", "random_k", None)
+    assert all(set(event) == {"time", "event", *EVENTS[event["event"]]} for event in (begin, *stages, end))
+    built = [event["stage"] for event in stages if event["event"] == "stage_built"]
+    assert built == [line.split("  ")[1] for line in done.stderr.splitlines() if " built " in line]
+    (last,) = [e for e in stages if e["event"] == "stage_progress" and e["stage"].startswith("train original")][-1:]
+    assert (last["done"], last["total"], last["unit"], list(last["values"])) == (2, 2, "epoch", ["loss", "lr"])
+    content = report(folder / "one")
+    assert end["verdict"] == {name: content["verdict"][name]["finding"] for name in ("forgotten", "utility")}
+    assert Path(end["report"]).samefile(folder / "one" / "report.json")
+    assert not (folder / "two" / "events.jsonl").exists()
 
 
 def test_same_command_again_builds_nothing_and_loads_little(
@@ -174,7 +194,8 @@ def test_the_flag_for_a_grid_may_stand_anywhere() -> None:
 
 def test_missing_data_is_reported_in_one_line(tmp_path: Path) -> None:
     done = unlearn("dataset=mnist", "dataset.root=nowhere", cwd=tmp_path)
-    (line,) = done.stderr.splitlines()
+    *progress, line = done.stderr.splitlines()
+    assert progress == [f"unlearn {__version__}: checking the settings", "  reading 70,000 images"]
     assert done.returncode == 1
     assert all(word in line for word in ("dataset.root", "MNIST", "nowhere", "dataset.download=true"))
 
@@ -230,7 +251,7 @@ def test_another_primary_config_is_refused(tmp_path: Path) -> None:
 def test_an_output_folder_that_cannot_be_made_is_reported_in_one_line(grid: list[str], tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     done = unlearn(*grid, *TOY, "paths.output=taken/out", cwd=tmp_path)
-    lines = done.stderr.splitlines()
+    _, *lines = done.stderr.splitlines()
     assert done.returncode == 2
     assert lines[0] == "unlearn: 1 problem, nothing was computed"
     assert lines[1].startswith("  paths.output: expected a folder that can be made and written, got 'taken/out: ")

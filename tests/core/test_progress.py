@@ -8,10 +8,13 @@ import shlex
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
-from unlearn.core.progress import Console, escape_control, format_duration
+from unlearn.core.progress import Console, reading
+from unlearn.core.task import Task, format_duration
+from unlearn.core.terminal import escape_control
 
 
 class Terminal(io.StringIO):
@@ -48,11 +51,50 @@ def test_the_bar_of_all_cells_is_shown_with_that_of_the_current_stage() -> None:
 
 def test_a_long_task_prints_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
+    start = time.monotonic()
     with Console(stream).working("train original") as tick:
-        tick(1, 20)
-        monkeypatch.setattr("unlearn.core.progress.LINE_INTERVAL", 0)
-        tick(2, 20)
-    assert stream.getvalue().split() == ["train", "original", "2/20"]
+        tick(0, 20, unit="epoch")  # too early for a line
+        for seconds in (4, 8, 40):
+            monkeypatch.setattr(time, "monotonic", lambda now=start + seconds: now)
+            tick(seconds / 4, 20, unit="epoch", values={"loss": 0.5, "lr": 0.1})
+    first, last = stream.getvalue().splitlines()  # after two seconds, and then every thirty
+    assert first == "  train original               epoch 1/20, loss 0.5, lr 0.1, 4 s/epoch, 76 s left"
+    assert last == "  train original               epoch 10/20, loss 0.5, lr 0.1, 4 s/epoch, 40 s left"
+
+
+@pytest.mark.parametrize(
+    ("ticks", "expected"),
+    [
+        (
+            [(2, 36, {"item": "accuracy of unlearned (seed 0)"})],
+            "2/36 accuracy of unlearned (seed 0), 0.2/s, 3 min left",
+        ),
+        ([(11, 20, {"unit": "epoch", "begin": 10})], "epoch 11/20, 10 s/epoch, 2 min left"),  # resumed at epoch 10
+        ([(1, 2, {"unit": "epoch"}), (50, 100, {"unit": "step"})], "step 50/100, 5 steps/s, 10 s left"),  # two phases
+        ([(1, 2, {"values": {"loss": 0.5}}), (1.25, 2, {})], "1.2/2, loss 0.5, 0.0625/s, 12 s left"),  # within an epoch
+        ([(0, 7, {})], "0/7"),
+    ],
+)
+def test_what_a_task_reports(
+    ticks: list[tuple[float, int, dict[str, Any]]], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = time.monotonic()
+    task = Task("task", started=start, updated=start)
+    for number, (done, total, details) in enumerate(ticks, start=1):
+        monkeypatch.setattr(time, "monotonic", lambda now=start + 10 * number: now)
+        task.update(done, total, **details)
+    assert task.describe() == expected
+
+
+def test_large_numbers_of_images_are_announced_by_commands_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    with reading(10_000) as tick:  # a library call: no console
+        tick(5_000, 10_000)
+    monkeypatch.setattr("unlearn.core.progress._consoles", [Console(stream)])
+    for count in (100, 10_000):
+        with reading(count) as tick:
+            tick(count // 2, count)
+    assert stream.getvalue() == "  reading 10,000 images\n"
 
 
 def test_nothing_is_drawn_without_a_terminal_or_a_label() -> None:
@@ -73,7 +115,7 @@ def test_durations_are_rounded_for_reading(seconds: float, expected: str) -> Non
 
 HARDENED = """
 import sys
-from unlearn.core.progress import harden_output
+from unlearn.core.terminal import harden_output
 harden_output()
 print("0.5 ± 0.1 – \\udce9 字")
 for _ in range(20000):

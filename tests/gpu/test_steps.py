@@ -10,6 +10,7 @@ import torch
 from simulated import simulated_cuda
 from torch import Tensor
 
+from unlearn.core.progress import ignore_tick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, ImageSource, Subset
 from unlearn.data.augmentation import Augmentation
@@ -92,7 +93,7 @@ def at_once(accelerator: str, batch_size: int) -> State:
     settings, _, data = on(accelerator, digits())
     models = [fresh(seed).to(settings.device) for seed in (0, 1)]
     loaders = [Loader(data, batch_size, seed, "shadow") for seed in (0, 1)]
-    fit_stacked(models, loaders, Recipe(epochs=1, batch_size=batch_size), data, lambda done, total: None)
+    fit_stacked(models, loaders, Recipe(epochs=1, batch_size=batch_size), data, ignore_tick)
     return {f"{number}.{name}": t for number, model in enumerate(models) for name, t in state(model).items()}
 
 

@@ -32,8 +32,14 @@ if TYPE_CHECKING:
 
 Report = dict[str, Any]
 SCHEMA = {
-    "copies": dict,
     "schema_version": int,
+    "date": str,
+    "request": dict,
+    "classes": list,
+    "weights": str,
+    "audit": type(None),
+    "no_pictures": type(None),
+    "copies": dict,
     "metrics": dict,
     "statistics": dict,
     "notes": dict,

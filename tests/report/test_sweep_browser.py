@@ -12,7 +12,8 @@ from specs import on_page
 from test_browser import DARK, WAIT, Browse, browse, console, luminance, played, probed, pytestmark  # noqa: F401
 
 from unlearn.report.note import FAILED, Note
-from unlearn.report.pictures import Example, Examples, write_pictures
+from unlearn.report.pictures import Example, Examples
+from unlearn.report.run_folder import write_pictures
 from unlearn.report.sweep.summary import summarise
 
 PIXEL = (

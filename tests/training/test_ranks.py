@@ -7,6 +7,7 @@ import signal
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unlearn.core.errors import DivergenceError, UnlearnError
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.augmentation import Augmentation
@@ -57,22 +58,24 @@ def trained(drawing: bool, partial: Partial | None = None) -> dict[str, Tensor]:
     return dict(trained_module.model.state_dict()) | {"curve": rows}
 
 
-def run_both_nets(folder: Path, tick: Tick) -> None:
+def run_both_nets(folder: Path, tick: DetailedTick) -> None:
     """The work of each process: train both nets, the one with dropout twice."""
     torch.set_num_threads(1)
     plain = trained(False, Partial(folder / "last.ckpt", 3600))  # kept at the end, however short it was
     states = {"plain": plain, "drawing": trained(True), "again": trained(True)}
     assert torch.get_num_threads() == 1
-    tick(rank(), world_size())
+    tick(rank(), world_size(), values={"loss": 0.5})
     for name, state in states.items():
         save_file({key: value.clone() for key, value in state.items()}, folder / f"{name}-{rank()}.safetensors")
 
 
 @pytest.mark.slow
 def test_ranks_agree_repeat_and_do_what_one_process_does(tmp_path: Path) -> None:
-    ticks: list[tuple[int, int]] = []
-    run_ranks(partial(run_both_nets, tmp_path), 2, "cpu", lambda *progress: ticks.append(progress))
-    assert ticks == [(0, 2)]
+    ticks: list[tuple[float, int, dict[str, Any]]] = []
+    run_ranks(
+        partial(run_both_nets, tmp_path), 2, "cpu", lambda *progress, **details: ticks.append((*progress, details))
+    )
+    assert ticks == [(0, 2, {"values": {"loss": 0.5}})]
     states = {path.stem: load_file(path) for path in tmp_path.glob("*.safetensors")}
     for name in ("plain", "drawing", "again"):
         assert all(torch.equal(value, states[f"{name}-1"][key]) for key, value in states[f"{name}-0"].items()), name
@@ -113,11 +116,11 @@ def test_shares_are_moved_as_the_batch_is(n: int) -> None:
             assert torch.equal(torch.cat(parts), batch[part])
 
 
-def diverge(tick: Tick) -> None:
+def diverge(tick: DetailedTick) -> None:
     raise DivergenceError(f"rank {rank()} of {world_size()}: the loss was nan")
 
 
-def die(tick: Tick) -> None:
+def die(tick: DetailedTick) -> None:
     if rank() == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     torch.distributed.barrier()

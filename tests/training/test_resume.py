@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from unlearn.core.errors import StoreError
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, Images
 from unlearn.data.augmentation import Augmentation
@@ -50,7 +51,7 @@ def module(recipe: Recipe) -> ClassifierModule:
     return ClassifierModule(Classifier(net, (0.5,), (0.5,)), recipe, PairedLoader({"train": loader}), 0, "original")
 
 
-def train(recipe: Recipe, precision: str, partial: Partial | None = None, tick: Tick | None = None) -> Result:
+def train(recipe: Recipe, precision: str, partial: Partial | None = None, tick: DetailedTick | None = None) -> Result:
     trained = module(recipe)
     curve = trained.run(TrainerSettings("cpu", precision=precision), data(30, 1), tick, partial)
     return trained.model.state_dict(), curve
@@ -59,8 +60,8 @@ def train(recipe: Recipe, precision: str, partial: Partial | None = None, tick: 
 Result = tuple[dict[str, Tensor], Curve]
 
 
-def killed_at(epoch: int) -> Tick:
-    def tick(done: int, total: int) -> None:
+def killed_at(epoch: int) -> DetailedTick:
+    def tick(done: float, total: int, /, **details: Any) -> None:
         if done == epoch:
             raise Killed
 
@@ -102,7 +103,7 @@ def test_a_training_can_be_stopped_repeatedly(tmp_path: Path) -> None:
 def test_a_finished_training_is_not_repeated(tmp_path: Path, recipe: Recipe) -> None:
     partial = Partial(tmp_path / "last.ckpt", 0)
     finished, ticks = train(recipe, "32", partial), []
-    assert same(train(recipe, "32", partial, lambda done, total: ticks.append(done)), finished)
+    assert same(train(recipe, "32", partial, lambda done, total, **details: ticks.append(done)), finished)
     assert ticks == []
 
 
@@ -158,7 +159,7 @@ def test_cluster_variables_are_ignored_and_signal_handlers_stay(
     before = {number: signal.signal(number, lambda *_: None) for number in names}
     try:
         ours = [signal.getsignal(number) for number in names]
-        train(ADAM, "32", tick=lambda *_: seen.append([signal.getsignal(number) for number in names]))
+        train(ADAM, "32", tick=lambda *_, **__: seen.append([signal.getsignal(number) for number in names]))
         assert seen == [ours] * EPOCHS
         assert [signal.getsignal(number) for number in names] == ours
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -69,8 +70,9 @@ def group(make: Make, dtype: torch.dtype = torch.float32) -> tuple[list[Classifi
     return models, [Loader(data(50, seed), 16, seed, "shadow", Augmentation(1, True)) for seed in range(COUNT)]
 
 
-def ticks(done: int, total: int) -> None:
+def ticks(done: float, total: int, /, **details: Any) -> None:
     assert 0 < done <= total
+    assert details["values"]["loss"] > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -29,16 +29,16 @@ def write_report(report: dict[str, Any], config: RunConfig, outcome: Outcome, fo
     """
     from unlearn.audit.build import write_audit
     from unlearn.report.inversion import recovery
-    from unlearn.report.page import render
-    from unlearn.report.pictures import examples, write_pictures
-    from unlearn.report.write import write, write_text
+    from unlearn.report.pictures import examples
+    from unlearn.report.run_folder import write_page, write_pictures
+    from unlearn.report.write import write
 
-    paths, pictures = [write(report, folder)], examples(config, outcome)
-    write_pictures(pictures, folder)
+    paths = [write(report, folder)]
+    write_pictures(examples(config, outcome), folder, recovery(config, outcome))
     if config.report.audit:
         paths = write_audit(outcome, report, folder) + paths
     if config.report.html:
-        paths.append(write_text(render(report, pictures, recovery(config, outcome)), folder / "report.html"))
+        paths.append(write_page(folder))
     return paths
 
 

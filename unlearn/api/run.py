@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from unlearn.api.events import RunEvents, open_event_log
 from unlearn.api.files import add_to_ledger, write_report, write_weights
 from unlearn.api.results import EvaluationResult
 from unlearn.api.torch_state import configure_torch
@@ -69,16 +70,20 @@ def run(*overrides: str, seed: int | None = None, output: str | Path | None = No
     with configure_torch(one.config.trainer):
         if problems := list(check_machine(one.config)):
             raise ConfigError(problems)
-        console = Console() if progress else Console(io.StringIO())
+        events = RunEvents(open_event_log(one.config, None if output is None else Path(output)))
+        console = Console(None if progress else io.StringIO(), events=events.log)
         store = ArtifactStore(one.config.paths.store, one.config.rebuild_damaged)
         context = BuildContext(store, one.config.trainer, console)
-        with _open_log(one, output) as log:
+        with events.run(one.config, one.choices), _open_log(one, output) as log:
             outcome = pipeline.run(one.config, context)
             report = assemble(outcome, one.plain, one.choices) | {"command": shlex.join(["unlearn", *words])}
             result = Result(report, one.config, outcome)
             if output is not None:
                 result.save(output)
             log(outcome, report)
+            reused = sum(entry.reused for entry in context.entries.values())
+            path = None if output is None else Path(output) / "report.json"
+            events.write_done(len(context.entries) - reused, reused, report, path)
     return result
 
 

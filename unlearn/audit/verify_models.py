@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from unlearn.audit.record import SEAL, Record, keyed_indices, seal
 from unlearn.audit.store import AuditStore, Finding, State, make_finding
 from unlearn.core.artifact_store import Entry
+from unlearn.core.report_schema import DamagedReportError, load_report
 from unlearn.core.types import Role
 from unlearn.inventory.catalogue import BEGINNING, Item
 from unlearn.inventory.specs import changes
@@ -75,7 +75,11 @@ class ModelVerifier:
 
     def _verify_copies(self) -> Iterator[Finding]:
         """Repeat what the report says about copies of forgotten images; the report is that of the record."""
-        copies = json.loads((self.folder / "report.json").read_bytes()).get("copies")
+        try:
+            copies = load_report(self.folder / "report.json").get("copies")
+        except DamagedReportError as error:
+            yield Finding(State.UNCHECKED, "copies", f"report.json: {error}")
+            return
         if copies is None or copies["compared"] is None:
             yield Finding(State.UNCHECKED, "copies", "the run did not look for copies of forgotten images")
             return

@@ -13,7 +13,8 @@ from functools import wraps
 from pathlib import Path
 
 from unlearn.core.errors import UnlearnError, format_error
-from unlearn.core.progress import escape_control, harden_output
+from unlearn.core.progress import Console, current_console
+from unlearn.core.terminal import escape_control, harden_output
 
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory|not enough memory|alloc_cpu", re.IGNORECASE)
 REMEDY = "lower train.batch_size, dataset.size_px or the model's width"
@@ -68,7 +69,8 @@ def guard_entry_point(program: str) -> Callable[[Callable[[], None]], Callable[[
         def entry_point() -> None:
             harden_output()
             try:
-                main()
+                with current_console(Console()):
+                    main()
             except KeyboardInterrupt:
                 sys.exit(128 + signal.SIGINT)
             except UnlearnError as error:

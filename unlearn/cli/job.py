@@ -18,9 +18,10 @@ from unlearn.cli.boundary import describe_unexpected
 from unlearn.cli.gpus import claim_gpu
 from unlearn.core.errors import ConfigError, UnlearnError, first_line, format_error
 from unlearn.core.memory import release_cuda_memory
-from unlearn.core.progress import Console, Stopped, escape_control, harden_output
+from unlearn.core.progress import Console, Stopped, current_console
+from unlearn.core.terminal import escape_control, harden_output
 from unlearn.pipeline.checks import check_machine
-from unlearn.pipeline.config import BASELINE
+from unlearn.pipeline.config import BASELINE, RunConfig
 from unlearn.report.note import DONE, FAILED, Note
 
 LOG = "unlearn.log"  # Hydra's log in the folder of each job: `hydra.job.name` in conf/config.yaml
@@ -55,7 +56,7 @@ def run_job(arguments: list[str], composed: Any) -> float | None:
     if hydra.mode == RunMode.MULTIRUN:
         return _run_cell(composed, output, hydra.job.num, list(hydra.overrides.task))
     try:
-        return _run(composed, output, is_cell=False).objective
+        return _run(composed, output).objective
     except UnlearnError as error:
         message = escape_control(str(error))
     except Exception as error:
@@ -69,7 +70,7 @@ def _run_cell(composed: Any, output: Path, number: int, overrides: list[str]) ->
     note, start, objective = Note(number, overrides), time.monotonic(), None
     try:
         note.write(output)
-        result = _run(composed, output, is_cell=True)
+        result = _run(composed, output, number)
         objective = result.objective
         final_note = replace(note, state=DONE, built=result.built, reused=result.reused)
     except Stopped:
@@ -86,7 +87,24 @@ def _run_cell(composed: Any, output: Path, number: int, overrides: list[str]) ->
     return objective
 
 
-def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
+def _run(composed: Any, output: Path, cell: int | None = None) -> JobResult:
+    """Run one job, the cell of a multirun with that number or a single run, and write its events."""
+    from unlearn.api.events import RunEvents, open_event_log
+
+    resolved = config.resolve(composed)
+    run = config.instantiate_resolved(resolved)
+    events = RunEvents(open_event_log(run, output))
+    console = Console(bars=run.cluster.shares_terminal, events=events.log)
+    with events.run(run, config.chosen_options(), cell), current_console(console):
+        report, result = _compute(run, resolved, output, cell is not None, console)
+        events.write_done(result.built, result.reused, report, output / "report.json")
+    return result
+
+
+def _compute(
+    run: RunConfig, resolved: Any, output: Path, is_cell: bool, console: Console
+) -> tuple[dict[str, Any] | None, JobResult]:
+    """Build the stages and write the report, if there is one."""
     from unlearn.api.files import add_to_ledger, write_report, write_weights
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
@@ -95,9 +113,7 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
     from unlearn.stages.machine import describe_machine
     from unlearn.tracking.base import Job
 
-    resolved = config.resolve(composed)
-    run, objective = config.instantiate_resolved(resolved), None
-    console = Console(bars=run.cluster.shares_terminal)
+    objective, report = None, None
     if run.trainer.accelerator == "auto" and not run.cluster.shares_terminal:
         console.say(f"  runs on {describe_machine(run.trainer)['device']}")
     if problems := list(check_machine(run)):
@@ -117,7 +133,7 @@ def _run(composed: Any, output: Path, is_cell: bool) -> JobResult:
         if more := [*add_to_ledger(run, output), *([] if is_cell else weights)]:
             print(*more, sep="\n", flush=True)
     reused = sum(entry.reused for entry in context.entries.values())
-    return JobResult(len(context.entries) - reused, reused, objective)
+    return report, JobResult(len(context.entries) - reused, reused, objective)
 
 
 def _print_report(report: dict[str, Any], paths: list[Path], key: str | None, is_cell: bool) -> float | None:

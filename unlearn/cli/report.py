@@ -10,7 +10,9 @@ from pathlib import Path
 from unlearn.cli.boundary import guard_entry_point
 
 DESCRIPTION = """\
-Summarise reports: write sweep.csv, sweep.md and sweep.html, and print the table. It has one row for each strategy and
+Of one run: print its table, and write its page report.html again, from its folder alone.
+
+Of several runs: write sweep.csv, sweep.md and sweep.html, and print the table. It has one row for each strategy and
 setting, with mean ± standard deviation over seeds. Runs on other data, requests, models or training are kept apart.
 """
 
@@ -18,7 +20,8 @@ setting, with mean ± standard deviation over seeds. Runs on other data, request
 @guard_entry_point("unlearn-report")
 def main() -> None:
     """Run the command. Exit status 2: refused, nothing was written."""
-    parser = argparse.ArgumentParser(prog="unlearn-report", description=DESCRIPTION)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="unlearn-report", description=DESCRIPTION, formatter_class=formatter)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder of runs, or a report.json")
     parser.add_argument(
         "--into",
@@ -27,10 +30,18 @@ def main() -> None:
         help="where to write (default: the folder given; the current one if several are given)",
     )
     arguments = parser.parse_args()
+    print(*_write(arguments.paths, arguments.into), sep="\n")
+
+
+def _write(paths: list[Path], into: Path | None) -> list[Path]:
+    """Print the table of a run or a sweep, and return the files that were written."""
+    from unlearn.report.run_folder import find_run, summarise_run
     from unlearn.report.sweep.summary import summarise
 
-    written = summarise(arguments.paths, arguments.into or _default_folder(arguments.paths), sys.stdout)
-    print(*written, sep="\n")
+    run = find_run(paths)
+    if run is None:
+        return summarise(paths, into or _default_folder(paths), sys.stdout)
+    return [summarise_run(run, into, sys.stdout)]
 
 
 def _default_folder(paths: list[Path]) -> Path:

@@ -17,7 +17,8 @@ from unlearn import __version__
 from unlearn.cli.arguments import move_flags_first
 from unlearn.cli.boundary import describe_unexpected, guard_entry_point
 from unlearn.cli.help import help_text
-from unlearn.core.progress import Stopped, escape_control, exit_on_signal
+from unlearn.core.progress import Console, Stopped, exit_on_signal
+from unlearn.core.terminal import escape_control
 
 if TYPE_CHECKING:
     from unlearn.config import CheckedCommand
@@ -53,6 +54,9 @@ def _print_help(topics: list[str]) -> None:
 
 def _run(arguments: list[str]) -> None:
     """Define the job as a Hydra application, and run it, after all checks unless only Hydra is asked."""
+    only_asks_hydra = bool(HYDRA_FLAGS & {argument.partition("=")[0] for argument in arguments})
+    if not only_asks_hydra:
+        Console().say(f"unlearn {__version__}: checking the settings")  # at once, since imports can take seconds
     gc.disable()  # imports leave no garbage, but the collector would look for it again and again
     import hydra
 
@@ -67,7 +71,7 @@ def _run(arguments: list[str]) -> None:
         signal.signal(number, exit_on_signal)
     job = update_wrapper(partial(run_job, arguments), run_job)
     hydra_main = hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)
-    if HYDRA_FLAGS & {argument.partition("=")[0] for argument in arguments}:
+    if only_asks_hydra:
         _print_config(arguments, hydra_main)
         return
     checked = _check(arguments)

@@ -24,7 +24,8 @@ from unlearn.cli.lines import (
 )
 from unlearn.core.artifact_meta import META
 from unlearn.core.errors import ConfigError, pluralize
-from unlearn.core.progress import Console, escape_control
+from unlearn.core.progress import Console
+from unlearn.core.terminal import escape_control
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.removals import read_removals
 

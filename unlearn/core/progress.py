@@ -1,74 +1,52 @@
-"""Progress output: bars on a terminal, and one plain line per finished stage."""
+"""Progress output: bars on a terminal, plain lines elsewhere, and events for programs."""
 
 from __future__ import annotations
 
-import codecs
-import io
-import os
 import signal
 import sys
-import time
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
-LINE_INTERVAL = 30.0  # seconds between two lines about one task
+from unlearn.core.events import EventLog, StageEvents
+from unlearn.core.progress_lines import SweepLines, TaskLines, format_counts
+from unlearn.core.task import Task
+from unlearn.core.terminal import escape_control
+
+LARGE = 2000  # files; reading fewer is not worth a line
 Tick = Callable[[int, int], None]  # a progress callback: tick(done, total)
-ASCII_SUBSTITUTES = {"±": "+-", "×": "x", "–": "-", "−": "-", "→": "->", "…": "...", "·": ".", "\u00a0": " ", "─": "-"}
+Show = Callable[[Task], None]  # shows the progress of a task
 _live: list[Any] = []  # rich's Progress: a process can have only one; further tasks add their bars to it
 
 
-def escape_control(text: str) -> str:
-    """Escape control and direction characters (`\\x1b`), except line ends and tabs.
+class DetailedTick(Protocol):
+    """A progress callback that also takes what is counted, what is worked on, and numbers such as the loss."""
 
-    Names of options, files and classes come from others, and a terminal would execute what they contain.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or not _is_control(c) else ascii(c)[1:-1] for c in text)
+    def __call__(
+        self,
+        done: float,
+        total: int,
+        /,
+        *,
+        unit: str = "",
+        item: str = "",
+        begin: float = 0.0,
+        values: Mapping[str, float] | None = None,
+    ) -> None:
+        """Report progress.
 
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-class _Output(io.FileIO):
-    """A stream that discards output once its reader has closed the pipe (`unlearn ... | head`), without an error."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, self.fileno())
-            os.close(null)
-            return len(data)
-
-
-def harden_output() -> None:
-    """Make standard output and error of this process accept every text, and a pipe that its reader closes.
-
-    Characters that the terminal's encoding lacks are replaced by ASCII ones. Streams that a test replaced stay as they
-    are.
-    """
-    codecs.register_error("ascii_substitutes", _substitute)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        buffer = getattr(stream, "buffer", None)
-        raw = getattr(buffer, "raw", buffer)  # PYTHONUNBUFFERED leaves no buffer
-        if type(raw) is io.FileIO:
-            stream.flush()
-            output = io.BufferedWriter(_Output(raw.fileno(), "wb", closefd=False))
-            by_line = name == "stderr" or stream.line_buffering or stream.write_through
-            wrapper = io.TextIOWrapper(output, stream.encoding, "ascii_substitutes", line_buffering=by_line)
-            setattr(sys, name, wrapper)
+        Args:
+            done: how much is done; fractions are allowed.
+            total: how much there is to do.
+            unit: what is counted, such as `epoch`.
+            item: what is worked on now.
+            begin: `done` when this process began: not 0 after an interruption.
+            values: numbers that the task has reached, such as its loss; None: as before.
+        """
 
 
-def _substitute(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end]
-    return "".join(ASCII_SUBSTITUTES.get(character, "?") for character in text), error.end
+def ignore_tick(done: float, total: int, /, **details: Any) -> None:
+    """Do nothing: the progress callback of a task that nobody watches."""
 
 
 class Stopped(SystemExit):
@@ -95,11 +73,13 @@ class Console:
     Args:
         stream: where to print; None: standard error.
         bars: whether bars may be drawn; processes that share a terminal would draw over one another.
+        events: where to write events; None: nowhere.
     """
 
-    def __init__(self, stream: TextIO | None = None, bars: bool = True) -> None:
+    def __init__(self, stream: TextIO | None = None, bars: bool = True, events: EventLog | None = None) -> None:
         self.stream = stream or sys.stderr
         self.bars = bars and self.stream.isatty()
+        self.events = events or EventLog()
 
     def say(self, text: str) -> None:
         """Print one line, above the bars if there are any."""
@@ -109,35 +89,56 @@ class Console:
         else:
             print(text, file=self.stream, flush=True)
 
-    def done(self, label: str, reused: bool, seconds: float) -> None:
+    def done(self, label: str, reused: bool, seconds: float, key: str = "") -> None:
         """Print that a stage is finished.
 
         Args:
             label: the stage.
             reused: whether its artifact was already in the store.
             seconds: how long the build took.
+            key: the key of its artifact; empty for work that is no stage.
         """
         self.say(f"  {label:<28} " + ("reused" if reused else f"built {seconds:8.1f} s"))
+        if reused:
+            self.events.write("stage_reused", stage=label, key=key)
+        else:
+            self.events.write("stage_built", stage=label, key=key, seconds=round(seconds, 3))
 
     @contextmanager
-    def working(self, label: str | None) -> Iterator[Tick]:
-        """Show the progress of one task: a bar, or a line every 30 seconds; nothing if `label` is None.
+    def working(self, label: str | None, key: str = "") -> Iterator[DetailedTick]:
+        """Show the progress of one task: a bar, or a line after 2 and then every 30 seconds; nothing without a label.
+
+        Args:
+            label: the task.
+            key: the key of the artifact that it builds; empty for work that is no stage.
 
         Yields:
-            `tick(done, total)`, to be called as the task proceeds.
+            The callback to call as the task proceeds.
         """
         if label is None:
-            yield lambda done, total: None
+            yield ignore_tick
             return
+        self.events.write("stage_begun", stage=label, key=key)
+        stage_events = StageEvents(self.events, key)
+        try:
+            with self.showing(label) as show:
+                yield _make_tick(Task(label), show, stage_events.write_progress)
+        except BaseException as error:
+            self.events.write("stage_failed", stage=label, key=key, error=type(error).__name__)
+            raise
+
+    @contextmanager
+    def showing(self, label: str) -> Iterator[Show]:
+        """Show one task until the block ends, without events; yields the function to show how far it is."""
         if not self.bars:
-            yield _TaskLines(label, self.say).tick
+            yield TaskLines(self.say).show
             return
         with self._bars() as bars:
-            task = bars.add_task(label, total=1)
+            bar = bars.add_task(label, total=None, text="")
             try:
-                yield lambda done, total: bars.update(task, completed=done, total=total)
+                yield lambda task: bars.update(bar, completed=task.done, total=task.total, text=task.describe())
             finally:
-                bars.remove_task(task)
+                bars.remove_task(bar)
 
     @contextmanager
     def overall(self, total: int) -> Iterator[Callable[[int, int, int], None]]:
@@ -146,14 +147,19 @@ class Console:
         Yields:
             `show(done, reused, failed)`, to be called with the counts so far.
         """
+        task = Task("cells", total=total)
         if not self.stream.isatty():
-            yield _SweepLines(total, self.say).show
+            yield SweepLines(task, self.say).show
             return
         with self._bars() as bars:
-            task = bars.add_task(f"{total} cells", total=total)
-            yield lambda done, reused, failed: bars.update(
-                task, completed=done + failed, description=f"cells: {_format_counts(done, reused, failed)}"
-            )
+            bar = bars.add_task(f"{total} cells", total=total, text="")
+
+            def show(done: int, reused: int, failed: int) -> None:
+                task.update(done + failed, total)
+                label = f"cells: {format_counts(done, reused, failed)}"
+                bars.update(bar, completed=task.done, description=label, text=task.describe())
+
+            yield show
 
     @contextmanager
     def _bars(self) -> Iterator[Any]:
@@ -161,14 +167,13 @@ class Console:
             yield _live[0]
             return
         from rich.console import Console as Terminal
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (
             TextColumn("  {task.description:<28}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(20),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
         )
         # Standard output that is redirected to a file must not be redirected to the bars.
         terminal = Terminal(file=self.stream)
@@ -180,45 +185,52 @@ class Console:
                 _live.clear()
 
 
-class _TaskLines:
-    """Prints the progress of a task as lines where no bar can be drawn, as in the logs of a cluster."""
-
-    def __init__(self, label: str, say: Callable[[str], None]) -> None:
-        self.label = label
-        self.say = say
-        self.printed_at = time.monotonic()
-
-    def tick(self, done: int, total: int) -> None:
-        if time.monotonic() - self.printed_at >= LINE_INTERVAL:
-            self.printed_at = time.monotonic()
-            self.say(f"  {self.label:<28} {done}/{total}")
+_consoles: list[Console] = []  # of this process, the last one counts; a library call has none
 
 
-class _SweepLines:
-    """Prints the progress of a sweep as lines where there is no terminal."""
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.total = total
-        self.say = say
-        self.start = time.monotonic()
-        self.ended = 0
-
-    def show(self, done: int, reused: int, failed: int) -> None:
-        if done + failed <= self.ended:
-            return
-        self.ended = done + failed
-        left = (time.monotonic() - self.start) / self.ended * (self.total - self.ended)
-        remaining = f"; about {format_duration(left)} left" if left else ""
-        self.say(f"cells: {self.ended} of {self.total}, {_format_counts(done, reused, failed)}{remaining}")
+@contextmanager
+def current_console(console: Console) -> Iterator[Console]:
+    """Make `reading` print to a console while the block runs."""
+    _consoles.append(console)
+    try:
+        yield console
+    finally:
+        _consoles.pop()
 
 
-def _format_counts(done: int, reused: int, failed: int) -> str:
-    parts = (f"{done} done", f"{reused} of them reused" if reused else "", f"{failed} failed" if failed else "")
-    return ", ".join(part for part in parts if part)
+@contextmanager
+def reading(count: int) -> Iterator[DetailedTick]:
+    """Show that a large number of images is read, if this process is a command.
+
+    Args:
+        count: the number of images.
+
+    Yields:
+        The callback to call as reading proceeds.
+    """
+    if not _consoles or count < LARGE:
+        yield ignore_tick
+        return
+    console, label = _consoles[-1], f"reading {count:,} images"
+    console.say(f"  {label}")
+    with console.showing(label) as show:
+        yield _make_tick(Task(label), show)
 
 
-def format_duration(seconds: float) -> str:
-    """Format a time, rounded: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+T = TypeVar("T")
+
+
+def with_ticks(items: Iterable[T], total: int, tick: DetailedTick) -> Iterator[T]:
+    """Yield the items, and report after each how many there were."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        tick(number, total)
+
+
+def _make_tick(task: Task, *shows: Show) -> DetailedTick:
+    def tick(done: float, total: int, /, **details: Any) -> None:
+        task.update(done, total, **details)
+        for show in shows:
+            show(task)
+
+    return tick

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from unlearn.core.errors import DataError
+from unlearn.core.progress import reading
 from unlearn.core.types import Images, ImageSource
 
 CHUNK_SIZE = 512  # images that are decoded at a time to load all of them
@@ -103,8 +104,10 @@ class Stream:
         """Load all images into memory."""
         images = torch.empty((len(self), *self.shape), dtype=torch.uint8)
         chunks = torch.split(torch.arange(len(self)), CHUNK_SIZE)
-        for positions, pixels in zip(chunks, self.batches(chunks), strict=True):
-            images[positions] = pixels
+        with reading(len(self)) as tick:
+            for positions, pixels in zip(chunks, self.batches(chunks), strict=True):
+                images[positions] = pixels
+                tick(int(positions[-1]) + 1, len(self))
         return Images(images, self.labels, self.index)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
+from unlearn.core.plugins import option_name
 from unlearn.core.types import Role, Subset
 from unlearn.metrics.evidence import Metric, ShadowRequest
 from unlearn.pipeline.config import RunConfig
@@ -44,6 +45,11 @@ class Evaluation:
     seed: int  # of the measured model
     reference_seed: int | None  # training seed of the retrained reference, if there is one
     stage: Evaluate
+
+    def describe(self) -> str:
+        """Describe it for the console: `accuracy of unlearned (seed 0)`."""
+        against = "" if self.reference_seed is None else f" against retrained (seed {self.reference_seed})"
+        return f"{option_name(type(self.stage.metric))} of {self.role} (seed {self.seed}){against}"
 
 
 def plan_evaluations(config: RunConfig, data: DataView, models: RunModels) -> Iterator[Evaluation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import chain
 
@@ -165,9 +166,12 @@ def _announce_extra_models(plan: Plan, context: BuildContext) -> None:
 
 
 def _evaluate(plan: Plan, context: BuildContext) -> tuple[tuple[Evaluation, dict[str, Measurement]], ...]:
-    measurements = []
+    measurements, start = [], time.perf_counter()
     with context.console.working("evaluate") as tick:
-        for done, evaluation in enumerate(plan.evaluations, start=1):
+        for number, evaluation in enumerate(plan.evaluations):
+            tick(number, len(plan.evaluations), item=evaluation.describe())
             measurements.append((evaluation, evaluation.stage.load(context)))
-            tick(done, len(plan.evaluations))
+        tick(len(plan.evaluations), len(plan.evaluations))
+    is_reused = all(context.get(evaluation.stage).reused for evaluation in plan.evaluations)
+    context.console.done("evaluate", is_reused, time.perf_counter() - start)
     return tuple(measurements)

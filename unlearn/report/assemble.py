@@ -10,6 +10,7 @@ from typing import Any
 from unlearn.attacks.roc import MembershipScores
 from unlearn.core.errors import UnlearnError, nearest
 from unlearn.core.plugins import option_name
+from unlearn.core.report_schema import VERSION
 from unlearn.core.types import Role, Subset
 from unlearn.functional.estimates import confidence, keep_retained_classes
 from unlearn.pipeline.plan import Outcome, Plan
@@ -19,6 +20,7 @@ from unlearn.report.degree import add_intervals
 from unlearn.report.figures import Figures, PairedDifferences, Table, compute_figures
 from unlearn.report.notes import general_notes, hardware_note, selection_note
 from unlearn.report.paired import SampleEvidence, collect_evidence, paired_differences
+from unlearn.report.provenance import describe_provenance
 from unlearn.report.ranked import roc_curves
 from unlearn.report.requests import count_requests
 from unlearn.report.user_metrics import describe_user_metrics
@@ -32,7 +34,6 @@ from unlearn.stages.predict import Predict
 from unlearn.stages.score import Score
 from unlearn.strategies.guarantee import Guarantee
 
-SCHEMA_VERSION = 1
 BINS = 20  # of the histograms of confidence in the true class, 0-1
 TIMES = ("/seconds", "/speedup")  # ends of metrics that were timed
 
@@ -52,7 +53,8 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
     edited = outcome.context.get(outcome.plan.unlearned).json("edited.json")
     search = {"objective": selection_note(config["objective"])} if config["objective"] else {}
     report = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": VERSION,
+        **describe_provenance(outcome, config, choices.get("forget", "")),
         "metrics": figures.metrics,
         "statistics": figures.statistics,
         "notes": general_notes(outcome) | hardware_note(outcome) | edited.pop("notes", {}) | search | figures.notes,

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from unlearn.core.progress import escape_control
+from unlearn.core.terminal import escape_control
 from unlearn.report.write import write_text
 
 NOTE = "cell.json"

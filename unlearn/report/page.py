@@ -22,6 +22,7 @@ from unlearn.report.glossary import WORDS, glossary
 from unlearn.report.inversion import RecoveredPictures
 from unlearn.report.notes import place
 from unlearn.report.pictures import Examples
+from unlearn.report.provenance import describe_request
 from unlearn.report.table import COLUMNS, cell, footer, rows
 from unlearn.report.user_metrics import meaning
 from unlearn.report.verdict import verdict
@@ -86,6 +87,7 @@ def render(report: Report, examples: Examples, recovery: RecoveredPictures | Non
         moves=list(training_charts(spd_gan)) if spd_gan else [],
         timings=timing_chart(report),
         speed=speed(report),
+        request=describe_request(report),
         report=report,
         place=place,
         config=json.dumps(report["config"], indent=2, ensure_ascii=False),

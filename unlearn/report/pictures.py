@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,10 +14,9 @@ from unlearn.data.datasets.base import Dataset
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.charts.generator import caption, described
-from unlearn.report.write import write_text
 from unlearn.stages.files import read_tensors
 
-PICTURES = "pictures.json"  # in the folder of the report, for the page of a sweep
+PICTURES = "pictures.json"  # in the folder of the report, for the pages of the run and of its sweep
 TENSORS = ("clean", "moved", "labels", "index")  # in the artifact, for each set of examples
 LONGEST = 96  # pixels of a side, so that the page stays small
 
@@ -80,18 +77,6 @@ def examples(config: RunConfig, outcome: Outcome) -> Examples:
         return Examples(why=reason)
     tensors = read_tensors(outcome.context.get(stage), "examples.safetensors")
     return replace(build_examples(tensors), caption=caption(described(stage)))
-
-
-def write_pictures(examples: Examples, folder: Path) -> None:
-    """Write the images of a run for the page of its sweep; if it has none, remove those of an earlier run.
-
-    Raises:
-        UnlearnError: the folder cannot be written.
-    """
-    if examples.shown:
-        write_text(json.dumps(asdict(examples)), folder / PICTURES)
-    else:
-        (folder / PICTURES).unlink(missing_ok=True)
 
 
 def build_examples(tensors: Mapping[str, Tensor]) -> Examples:

@@ -50,7 +50,11 @@ def publishable_report(report: Mapping[str, Any], lists: bool = False) -> dict[s
     words = [word if lists else _without_list(word) for word in map(_without_folders, words)]
     copies = {"copies": None} if "copies" in report else {}  # they name records
     config = publishable_config(report["config"], lists)
-    return {**publishable(report), "config": config, "command": shlex.join(words), **copies}
+    files = {name: None for name in ("weights", "audit") if name in report}  # they stay on this machine
+    public = {**publishable(report), "config": config, "command": shlex.join(words), **copies, **files}
+    if "request" in public and not lists:
+        public["request"] = public["request"] | {"file": None}
+    return public
 
 
 def publishable_error(error: BaseException, records: bool | None, public: bool) -> str:
@@ -102,6 +106,8 @@ def without_classes(report: Mapping[str, Any], names: Collection[str]) -> dict[s
     if "command" in public:
         words = shlex.split(public["command"])
         public["command"] = shlex.join(_without_class(word, names) for word in words)
+    if "classes" in public:
+        public["classes"] = []
     if "notes" in public:
         with_letters = sorted((name for name in names if re.search(r"[^\W\d_]", name)), key=len, reverse=True)
         if with_letters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
-from unlearn.core.progress import escape_control
+from unlearn.core.terminal import escape_control
 from unlearn.report.copies import describe_copies
 from unlearn.report.retained import NAMES, NOTE, accuracy_name, graded, renamed
 from unlearn.report.user_metrics import titles

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from unlearn.core.artifact_store import ArtifactStore, Entry
 from unlearn.core.memory import release_cuda_memory
-from unlearn.core.progress import Console, Tick
+from unlearn.core.progress import Console, DetailedTick
 from unlearn.core.types import Curve
 from unlearn.stages.explain import explain_torch_errors
 from unlearn.stages.keys import canonicalize_fields
@@ -67,13 +67,13 @@ class Stage(ABC):
         """Import modules and read data before the build, so that `seconds` does not include it."""
 
     @abstractmethod
-    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: DetailedTick) -> None:
         """Build the artifact.
 
         Args:
             folder: where to write its files.
             context: `context.get` returns the inputs.
-            tick: reports progress, as `tick(done, total)`.
+            tick: reports progress, as `tick(done, total)` or with details.
         """
 
     def curve(self, context: BuildContext) -> Curve:
@@ -118,7 +118,7 @@ class BuildContext:
             return self.entries[stage.key]
         entry = self.store.lookup(stage.kind, stage.key) or self._build(stage)
         if stage.is_announced:
-            self.console.done(stage.label, entry.reused, entry.seconds)
+            self.console.done(stage.label, entry.reused, entry.seconds, stage.key)
         self.entries[stage.key] = entry
         return entry
 
@@ -130,7 +130,7 @@ class BuildContext:
         for source in inputs(stage):
             self.get(source)
         stage.prepare(self)
-        with self.console.working(stage.label if stage.is_announced else None) as tick:
+        with self.console.working(stage.label if stage.is_announced else None, stage.key) as tick:
             return self.store.get(
                 stage.kind,
                 stage.key,
@@ -139,7 +139,7 @@ class BuildContext:
                 lambda: self.log(stage, "waiting for another process that builds it"),
             )
 
-    def _build_files(self, stage: Stage, folder: Path, tick: Tick) -> None:
+    def _build_files(self, stage: Stage, folder: Path, tick: DetailedTick) -> None:
         with explain_torch_errors(stage.label, stage.memory_remedy, self.hardware.device):
             stage.build(folder, self, tick)
         if stage.is_announced:

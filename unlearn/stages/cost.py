@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearn.core.progress import format_duration
+from unlearn.core.task import format_duration
 from unlearn.stages.base import BuildContext, Stage
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick
 from unlearn.models.base import Classifier
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import write_tensors
@@ -31,7 +31,7 @@ class History(Stage):
     def prepare(self, context: BuildContext) -> None:
         warm_up(self.original.samples.population.dataset, context)
 
-    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: DetailedTick) -> None:
         from unlearn.training.partial import Partial
 
         if self.epochs == 0:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.errors import DataError, nearest
+from unlearn.core.report_schema import DamagedReportError, Report, load_report
 from unlearn.models.checkpoints.content import require_file, unexpected
 
 MODEL = "model.safetensors"
 KEY = re.compile(r"[0-9a-f]{8,64}")  # of a model in the store, or a prefix of it
-LARGEST_REPORT = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def name_retrained(file: str, seed: int) -> str:
     """
     path = Path(file) / "report.json" if Path(file).is_dir() else Path(file)
     require_file(path)
-    seeds = _read_report(path).get("seeds", {}).get("baseline", [])
+    seeds = _read_report(path)["seeds"].get("baseline", [])
     if seed not in seeds:
         shown = ", ".join(map(str, seeds)) or "none"
         raise DataError(f"--seed: expected the seed of a retrained model ({shown}), got {seed}")
@@ -91,26 +89,21 @@ def _is_json(path: Path) -> bool:
         return file.read(64).lstrip()[:1] == b"{"
 
 
-def _read_report(path: Path) -> dict[str, Any]:
+def _read_report(path: Path) -> Report:
     try:
-        report = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_REPORT else None
-    except (ValueError, RecursionError):
-        report = None
-    if not isinstance(report, dict) or not isinstance(report.get("artifacts"), dict):
-        raise DataError(f"checkpoint: expected weights, or a report of unlearn, in {path}, got JSON without artifacts")
-    return report
+        return load_report(path)
+    except DamagedReportError as error:
+        raise DataError(f"checkpoint: expected weights, or a report of unlearn, got {path}: {error}") from error
 
 
-def _artifact_key(report: dict[str, Any], name: str) -> str:
-    entry = report["artifacts"][name]
-    key = entry.get("key") if isinstance(entry, dict) else None
-    return key if isinstance(key, str) and KEY.fullmatch(key) else "none"
+def _artifact_key(report: Report, name: str) -> str:
+    key: str = report["artifacts"][name]["key"]
+    return key if KEY.fullmatch(key) else "none"
 
 
-def _store_folders(report: dict[str, Any], store: str) -> list[str]:
+def _store_folders(report: Report, store: str) -> list[str]:
     """Return the store of this run, then that of the report's run."""
-    config = report.get("config")
-    paths = config.get("paths") if isinstance(config, dict) else None
+    paths = report["config"].get("paths")
     report_store = paths.get("store") if isinstance(paths, dict) else None
     return [store, *([report_store] if isinstance(report_store, str) else [])]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from unlearn.core.errors import DivergenceError
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick, ignore_tick
 from unlearn.core.types import Curve, ImageSource, Role, Subset
 from unlearn.functional.estimates import NORMAL, is_correct
 from unlearn.models.base import Classifier
@@ -94,10 +94,11 @@ class ReplayedTraining:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a strategy is run: hardware, augmentation, where notes are printed, and the training that it repeats."""
+    """How a strategy is run: hardware, augmentation, where notes and progress go, and the training that it repeats."""
 
     hardware: TrainerSettings
     say: Callable[[str], None]
+    tick: DetailedTick = ignore_tick
     augmentation: Augmentation | None = None
     replayed: ReplayedTraining | None = None
 
@@ -121,7 +122,7 @@ class StrategyRun:
         return self.context.data.get(Subset.VALIDATION)
 
     @classmethod
-    def of_stage(cls, stage: Unlearn, build_context: BuildContext, tick: Tick) -> StrategyRun:
+    def of_stage(cls, stage: Unlearn, build_context: BuildContext, tick: DetailedTick) -> StrategyRun:
         """Create the run of an `Unlearn` stage, whose inputs `build_context` loads; `tick` reports progress."""
         original = stage.original.load(build_context)
         start = original if stage.history is None else stage.history.load(build_context)
@@ -137,6 +138,7 @@ class StrategyRun:
         settings = RunSettings(
             hardware=build_context.hardware,
             say=lambda note: build_context.console.say(f"  {stage.label}: {note}"),
+            tick=tick,
             augmentation=make_augmentation(stage.forget.population.dataset),
             replayed=None if stage.history is None else ReplayedTraining.of_stage(stage, build_context),
         )
@@ -186,7 +188,7 @@ class StrategyRun:
         seed, hardware = self.context.seed, self.settings.hardware
         loader = build_loader(phase, number, seed, self.settings.augmentation)
         module = UnlearnerModule(self.model, phase, loader, seed, self.context.data)
-        module.run(hardware, self.validation, self.context.tick)
+        module.run(hardware, self.validation, self.settings.tick)
         return module
 
     def _replay(self, phase: Phase) -> UnlearnerModule:
@@ -201,7 +203,7 @@ class StrategyRun:
         module = UnlearnerModule(self.model, phase, loader, seed, data, role)
         path = replayed.checkpoint
         checkpoint = None if path is None else Partial(path, every=math.inf)  # only read, never written
-        module.run(self.settings.hardware, self.validation, self.context.tick, checkpoint)
+        module.run(self.settings.hardware, self.validation, self.settings.tick, checkpoint)
         return module
 
     def _note_skipped_steps(self, modules: list[UnlearnerModule]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.batch import evenly_spaced, iter_batches
 from unlearn.core.errors import DivergenceError, StoreError
-from unlearn.core.progress import Console, Tick
+from unlearn.core.progress import Console, DetailedTick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve
 from unlearn.models.base import Classifier
@@ -63,7 +63,7 @@ class Train(ModelStage):
     def memory_remedy(self) -> str:
         return "lower train.batch_size, or use trainer.precision=bf16-mixed or more trainer.devices"
 
-    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: DetailedTick) -> None:
         checkpoint = self._checkpoint(context)
         progress = self._read_progress(checkpoint, context)
         try:
@@ -97,7 +97,7 @@ class Train(ModelStage):
             yield classifier.normalise(batch.images)
 
     def fit(
-        self, context: BuildContext, tick: Tick, checkpoint: Partial | None = None, epochs: int | None = None
+        self, context: BuildContext, tick: DetailedTick, checkpoint: Partial | None = None, epochs: int | None = None
     ) -> tuple[Classifier, Curve]:
         """Train, alone or as one of several processes.
 
@@ -148,7 +148,7 @@ class Train(ModelStage):
             context.log(self, f"resumed at epoch {progress.epochs}")
         return progress
 
-    def _train_on_devices(self, context: BuildContext, tick: Tick) -> None:
+    def _train_on_devices(self, context: BuildContext, tick: DetailedTick) -> None:
         """Train in one process per device; they leave the last epoch's checkpoint."""
         from unlearn.training.ranks import run_ranks
 
@@ -156,7 +156,7 @@ class Train(ModelStage):
         run_ranks(work, self.devices, context.hardware.device, tick)
 
 
-def _train_in_process(stage: Train, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
+def _train_in_process(stage: Train, store: Path, hardware: TrainerSettings, tick: DetailedTick) -> None:
     """Train as one of several processes; all inputs are in the store already."""
     hardware.apply()
     stage.fit(BuildContext(ArtifactStore(store), hardware, Console(io.StringIO())), tick)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from unlearn.core.artifact_store import ArtifactStore
-from unlearn.core.progress import Console, Tick
+from unlearn.core.progress import Console, DetailedTick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Role, Subset
 from unlearn.models.base import Classifier
@@ -87,7 +87,7 @@ class Unlearn(Stage):
         recipe = getattr(self.strategy, "recipe", None) or getattr(self.original, "recipe", None)
         self.original.warm_up(recipe if isinstance(recipe, Recipe) else Recipe(), context)
 
-    def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
+    def build(self, folder: Path, context: BuildContext, tick: DetailedTick) -> None:
         if self.devices > 1:
             from unlearn.training.ranks import run_ranks
 
@@ -101,7 +101,9 @@ class Unlearn(Stage):
         return self.original.restore(self, context)
 
 
-def _unlearn_in_process(stage: Unlearn, folder: Path, store: Path, hardware: TrainerSettings, tick: Tick) -> None:
+def _unlearn_in_process(
+    stage: Unlearn, folder: Path, store: Path, hardware: TrainerSettings, tick: DetailedTick
+) -> None:
     """Unlearn as one of several processes, of which the first writes; all inputs are in the store already."""
     from unlearn.training.ranks import rank
 

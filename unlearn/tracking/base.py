@@ -40,6 +40,8 @@ class Job:
 class Logger(ABC):
     """Logs a run. The curves of reused stages are logged, too."""
 
+    events: bool = False  # write events.jsonl, a line for each event of the run, for programs (docs/events.md)
+
     @abstractmethod
     def open(self, job: Job) -> AbstractContextManager[Log]:
         """Return a context manager for the whole run, which yields the function that logs the result.

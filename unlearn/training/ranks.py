@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,9 +22,9 @@ from torch import distributed
 
 from unlearn.core.errors import UnlearnError, first_line
 from unlearn.core.memory import is_out_of_memory
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick, ignore_tick
 
-Work = Callable[[Tick], None]
+Work = Callable[[DetailedTick], None]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def world_size() -> int:
     return distributed.get_world_size() if _in_group() else 1
 
 
-def run_ranks(work: Work, world: int, device: str, tick: Tick) -> None:
+def run_ranks(work: Work, world: int, device: str, tick: DetailedTick) -> None:
     """Call `work(tick)` in `world` new processes that form one group.
 
     No process outlives this call, however it ends, nor this process.
@@ -81,7 +82,7 @@ def run_ranks(work: Work, world: int, device: str, tick: Tick) -> None:
                     process.join()
 
 
-def _receive_all(processes: dict[Connection, SpawnProcess], tick: Tick) -> None:
+def _receive_all(processes: dict[Connection, SpawnProcess], tick: DetailedTick) -> None:
     """Pass on ticks until all processes have ended, and raise the first error."""
     running = dict(processes)
     while running:
@@ -91,7 +92,8 @@ def _receive_all(processes: dict[Connection, SpawnProcess], tick: Tick) -> None:
             raise error
         for progress in messages:
             if progress is not None:
-                tick(*progress)
+                done, total, details = progress
+                tick(done, total, **details)
 
 
 def _receive(receiver: Connection, running: dict[Connection, SpawnProcess]) -> Any:
@@ -113,7 +115,7 @@ def _run_rank(spec: RankSpec, work: Work, sender: Connection) -> None:
     multiprocessing.set_start_method(spec.start_method, force=True)
     try:
         _join_group(spec)
-        work(lambda done, total: sender.send((done, total)) if spec.rank == 0 else None)
+        work(partial(_send_tick, sender) if spec.rank == 0 else ignore_tick)
     except (UnlearnError, OSError) as error:
         sender.send(error)
         sys.exit(1)
@@ -123,6 +125,10 @@ def _run_rank(spec: RankSpec, work: Work, sender: Connection) -> None:
         sender.send(RuntimeError(f"{type(error).__name__}: {first_line(error)}"))
         sys.exit(1)
     distributed.destroy_process_group()
+
+
+def _send_tick(sender: Connection, done: float, total: int, /, **details: Any) -> None:
+    sender.send((done, total, details))
 
 
 def _join_group(spec: RankSpec) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, distributed, nn
 
 from unlearn.core.batch import Batch
 from unlearn.core.errors import DivergenceError
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick, ignore_tick
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, ImageSource
@@ -27,6 +27,8 @@ from unlearn.training.partial import OURS, Partial, library_versions
 from unlearn.training.precision import CountingScaler
 from unlearn.training.prediction import predict
 from unlearn.training.trainer import TrainerSettings, fit
+
+TICK_INTERVAL = 1.0  # seconds between two reports of progress within an epoch
 
 
 class RecipeModule(pl.LightningModule, ABC):
@@ -50,7 +52,9 @@ class RecipeModule(pl.LightningModule, ABC):
         self.seed = seed
         self.role = role
         self.curve: Curve = []
-        self.tick: Tick = lambda done, total: None
+        self.tick: DetailedTick = ignore_tick
+        self._first_epoch = 0  # of this process; more than 0 after an interruption
+        self._ticked = 0.0  # when progress was reported last
         self._losses: list[Tensor] = []
         self._skipped_earlier = 0
 
@@ -73,7 +77,7 @@ class RecipeModule(pl.LightningModule, ABC):
         self,
         settings: TrainerSettings,
         validation: ImageSource | None = None,
-        tick: Tick | None = None,
+        tick: DetailedTick | None = None,
         partial: Partial | None = None,
         epochs: int | None = None,
     ) -> Curve:
@@ -82,7 +86,7 @@ class RecipeModule(pl.LightningModule, ABC):
         Args:
             settings: device, precision and other settings of the trainer.
             validation: the validation set, evaluated after each epoch; None: no validation.
-            tick: called with the epochs done and in total.
+            tick: called with the epochs done and in total; after an epoch also with its loss and learning rate.
             partial: the checkpoint to resume from and to write; results are the same bits as without an interruption.
             epochs: after how many of the recipe's epochs to stop; None: after all of them.
 
@@ -98,7 +102,7 @@ class RecipeModule(pl.LightningModule, ABC):
         self._channels_last = settings.channels_last
         self._best: tuple[float, int, dict[str, Tensor]] | None = None
         self._earlier_seconds, self._run_started = 0.0, time.perf_counter()
-        self._saved = self._run_started
+        self._saved, self._ticked = self._run_started, self._run_started
         if settings.channels_last:
             lay_out_weights(self.model.to(settings.device))
         if self.recipe.epochs:
@@ -134,6 +138,8 @@ class RecipeModule(pl.LightningModule, ABC):
         """Set the learning rate from the position in the epoch, so that a resumed run needs no scheduler state."""
         epoch = self.current_epoch + step / self.loader.steps(self.current_epoch)
         self.recipe.set_lr(self.trainer.optimizers[0], epoch)
+        if step and time.perf_counter() - self._ticked >= TICK_INTERVAL:
+            self._report(epoch)
 
     def training_step(self, batch: dict[str, Batch], _: int) -> Tensor:
         """Compute the loss of one step; it is checked once per epoch, so that the device is not synchronised."""
@@ -155,8 +161,9 @@ class RecipeModule(pl.LightningModule, ABC):
         if validated and self.recipe.patience is not None:
             self._stop_early(validated["validation_loss"], self.recipe.patience)
         skipped = {"skipped_steps": float(self.skipped_steps)} if self._scaler else {}
-        self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": losses.mean().item()} | validated | skipped)
-        self.tick(self.current_epoch + 1, self.recipe.epochs)
+        loss = losses.mean().item()
+        self.curve.append({"epoch": self.current_epoch, "lr": lr, "loss": loss} | validated | skipped)
+        self._report(self.current_epoch + 1, {"loss": loss, "lr": lr})
         if self.partial is not None:
             self._save_if_due(self.partial)
 
@@ -176,8 +183,13 @@ class RecipeModule(pl.LightningModule, ABC):
         """Restore the progress and curve from a checkpoint."""
         ours = checkpoint[OURS]
         self._earlier_seconds, self.curve, self._best = ours["seconds"], ours["curve"], ours["best"]
+        self._first_epoch = ours["epochs"]
         self._skipped_earlier = ours.get("skipped_steps", 0)
         self.trainer.should_stop = ours["stopped"]
+
+    def _report(self, epochs: float, values: dict[str, float] | None = None) -> None:
+        self._ticked = time.perf_counter()
+        self.tick(epochs, self.recipe.epochs, unit="epoch", begin=self._first_epoch, values=values)
 
     def _save_if_due(self, partial: Partial) -> None:
         """Write a checkpoint if it is due by the clock of rank 0: all processes must take part.

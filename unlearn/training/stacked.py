@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from unlearn.core.batch import iter_batches
 from unlearn.core.errors import DivergenceError
-from unlearn.core.progress import Tick
+from unlearn.core.progress import DetailedTick
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe, norm_parameters
 from unlearn.core.types import Curve, ImageSource
@@ -124,7 +125,7 @@ class _Mask(torch.autograd.Function):
 
 
 def fit_stacked(
-    models: Sequence[nn.Module], loaders: Sequence[Loader], recipe: Recipe, validation: ImageSource, tick: Tick
+    models: Sequence[nn.Module], loaders: Sequence[Loader], recipe: Recipe, validation: ImageSource, tick: DetailedTick
 ) -> list[Curve]:
     """Train each model on its loader's batches, as `ClassifierModule` does; models are left in eval mode.
 
@@ -167,10 +168,11 @@ def fit_stacked(
         validated = _validate(stack, validation)
         mean_losses = torch.stack(losses).mean(0)  # not finite where a loss is not
         _refuse_divergence(mean_losses, [row["validation_loss"] for row in validated], parameters)
-        rows = zip(mean_losses.tolist(), validated, strict=True)
-        for curve, (loss_, row) in zip(curves, rows, strict=True):
+        losses_by_model = mean_losses.tolist()
+        for curve, loss_, row in zip(curves, losses_by_model, validated, strict=True):
             curve.append(common | {"loss": loss_} | row)
-        tick(epoch + 1, recipe.epochs)
+        values = {"loss": fmean(losses_by_model), "lr": common["lr"]}
+        tick(epoch + 1, recipe.epochs, unit="epoch", values=values)
     stack.copy_to_models()
     for model in models:
         model.eval()

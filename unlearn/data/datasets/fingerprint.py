@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from unlearn.core.errors import DataError
+from unlearn.core.progress import reading, with_ticks
 
 THREADS = 8  # more than cores: threads mostly wait for the disk
 DIGEST_BYTES = 32  # of a SHA-256
@@ -43,8 +44,8 @@ def digests(root: str, names: tuple[str, ...]) -> tuple[bytes, ...]:
     hashes = _read_cache(path, len(names))
     if hashes is None:
         try:
-            with ThreadPoolExecutor(THREADS) as pool:
-                hashes = b"".join(pool.map(lambda name: _sha256(folder / name), names))
+            with reading(len(names)) as tick, ThreadPoolExecutor(THREADS) as pool:
+                hashes = b"".join(with_ticks(pool.map(lambda name: _sha256(folder / name), names), len(names), tick))
         except OSError as error:
             raise DataError(f"dataset.root: expected readable files, got {error}") from error
         if path is not None:

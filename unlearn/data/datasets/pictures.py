@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from unlearn.core.errors import DataError, first_line
+from unlearn.core.progress import reading, with_ticks
 from unlearn.data.datasets.fingerprint import THREADS, cache_path, write_cache
 from unlearn.data.datasets.own import MAX_PIXELS, fit
 
@@ -60,8 +61,8 @@ def find_unreadable(root: str, names: tuple[str, ...], size: int, whole: bool) -
     if path is not None and path.is_file():
         with suppress(ValueError, OSError):  # a damaged cache: check the files again
             return tuple(json.loads(path.read_bytes()))
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        reasons = pool.map(lambda name: _find_reason(folder / name, size, whole), names)
+    with reading(len(names)) as tick, ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        reasons = with_ticks(pool.map(lambda name: _find_reason(folder / name, size, whole), names), len(names), tick)
         unreadable = tuple(f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True) if reason)
     if path is not None:
         write_cache(path, json.dumps(unreadable).encode())

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from unlearn.core.errors import DataError, first_line
+from unlearn.core.progress import reading
 from unlearn.core.types import Images
 from unlearn.core.validation import at_least, one_of, runtime
 from unlearn.data.datasets.base import Contents, Dataset, Part, hold_in_memory
@@ -50,7 +51,8 @@ class Published(Dataset):
     download: bool = runtime(False)  # download missing files
 
     def load(self) -> Contents:
-        train, test = (hold_in_memory(self._read(part)) for part in self.parts)
+        with reading(self.train_size + self.test_size):
+            train, test = (hold_in_memory(self._read(part)) for part in self.parts)
         return self.labelled(train, test)
 
     def labelled(self, train: Images, test: Images) -> Contents:

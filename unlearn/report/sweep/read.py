@@ -11,24 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from unlearn.core.errors import UnlearnError, first_line, pluralize
-from unlearn.report.assemble import SCHEMA_VERSION
+from unlearn.core.report_schema import DamagedReportError, load_report
 from unlearn.report.note import DONE, NOTE, Note
 from unlearn.report.pictures import PICTURES
-from unlearn.report.sweep.shape import escape_texts, find_faults
+from unlearn.report.sweep.shape import escape_texts, find_null_readings
 
-PARTS = (
-    "schema_version",
-    "metrics",
-    "statistics",
-    "notes",
-    "artifacts",
-    "choices",
-    "config",
-    "seeds",
-    "versions",
-    "hardware",
-    "command",
-)
 Report = dict[str, Any]
 
 
@@ -169,17 +156,12 @@ def _natural_order(path: Path) -> list[tuple[int, str]]:
 
 def _read_cell(file: Path) -> Cell:
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-        modified = file.stat().st_mtime
-    except (OSError, ValueError, RecursionError) as error:
+        report, modified = load_report(file), file.stat().st_mtime
+    except OSError as error:
         raise ReportError(f"PATH: expected a report, got {file}, which cannot be read: {first_line(error)}") from error
-    version = report.get("schema_version") if isinstance(report, dict) else None
-    if version not in (None, SCHEMA_VERSION):
-        raise ReportError(f"schema_version: expected {SCHEMA_VERSION} in every report, got {version!r} in {file}")
-    missing = [part for part in PARTS if not isinstance(report, dict) or part not in report]
-    if missing:
-        raise ReportError(f"PATH: expected a report, got {file}, which lacks {', '.join(missing)}")
-    if fault := next(find_faults(report), None):
+    except DamagedReportError as error:
+        raise ReportError(f"PATH: expected a report, got {file}: {error}") from error
+    if fault := next(find_null_readings(report), None):
         raise ReportError(f"PATH: expected a report, got {file}: {fault}")
     return Cell(file, escape_texts(report), modified)
 
