@@ -111,6 +111,9 @@ class PurgePolicy:
         if None in (forget, *others):
             return Decision(Fate.UNDECIDED, "the forgotten records are unknown")
         if not forget:
+            original = self.catalogue.items.get(item.spec["original"]["stage"])
+            if original is not None and original.kind == "continued":  # an earlier request may have been for them
+                return self.of(original.key)
             return Decision(Fate.STAYS, "made without them")
         if self.members.is_relabelled(item.spec["forget"]):
             return Decision(Fate.GOES, "it learnt them under other labels")
