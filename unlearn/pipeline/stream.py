@@ -28,6 +28,11 @@ class StepOutcome:
     so_far: Measured
     request: Measured
 
+    @property
+    def parts(self) -> dict[str, Measured]:
+        """Both by name."""
+        return {"so_far": self.so_far, "request": self.request}
+
 
 @dataclass(frozen=True)
 class StreamOutcome:
