@@ -60,7 +60,7 @@ class RequestView(DataView):
 
 
 @dataclass(frozen=True)
-class Answer:
+class PolicyStep:
     """What a policy does about one request."""
 
     policy: Policy
@@ -88,15 +88,20 @@ class Step:
     request: StreamRequest
     splits: tuple[Split, ...]
     retrained: tuple[Train, ...]
-    answers: tuple[Answer, ...]
+    answers: tuple[PolicyStep, ...]
     evaluations: tuple[Evaluation, ...]
     request_evaluations: tuple[Evaluation, ...]
 
     @property
+    def all_splits(self) -> tuple[Split, ...]:
+        """The splits of the evaluations, and those of what policies forgot."""
+        return (*self.splits, *chain.from_iterable(answer.splits for answer in self.answers))
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages to build before the evaluations, in their order."""
-        answers = chain.from_iterable((*answer.splits, *answer.stages) for answer in self.answers)
-        return (*self.splits, *self.retrained, *answers)
+        answers = chain.from_iterable(answer.stages for answer in self.answers)
+        return (*self.all_splits, *self.retrained, *answers)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def plan_stream(config: RunConfig, requests: Sequence[StreamRequest]) -> StreamP
     first = _configure(config, listed, requests[:1])
     original = plan_original(first, plan_clean_data(first))[0]
     policies = [Policy.of(name, config.requests.every) for name in config.requests.policies]
-    answers = {policy: Answer(policy, original, (), ()) for policy in policies}
+    answers = {policy: PolicyStep(policy, original, (), ()) for policy in policies}
     steps = list[Step]()
     for number in range(1, len(requests) + 1):
         so_far, earlier = requests[:number], requests[: number - 1]
@@ -183,15 +188,15 @@ def _plan_answer(
     config: RunConfig,
     listed: tuple[int, ...],
     so_far: Sequence[StreamRequest],
-    answer: Answer,
+    answer: PolicyStep,
     retrained: tuple[Train, ...],
-) -> Answer:
+) -> PolicyStep:
     """Plan what a policy does after the last of the requests so far, which waits with those before it."""
     waiting, policy = answer.waiting, answer.policy
     if len(waiting) < policy.interval:
         return replace(answer, stages=(), splits=())
     if policy.retrains:
-        return Answer(policy, retrained[0], (retrained[0],), ())
+        return PolicyStep(policy, retrained[0], (retrained[0],), ())
     run = _configure(config, listed, waiting, so_far[: len(so_far) - len(waiting)])
     data, original = plan_clean_data(run), answer.model
     if not isinstance(original, ModelStage):
@@ -200,7 +205,7 @@ def _plan_answer(
             role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, previous=original
         )
     final_model = plan_final_model(run, plan_unlearning(run, data, original))
-    return Answer(policy, final_model, list_unlearning_stages(final_model), (), (Split(data[Subset.FORGET]),))
+    return PolicyStep(policy, final_model, list_unlearning_stages(final_model), (), (Split(data[Subset.FORGET]),))
 
 
 def _plan_evaluations(

@@ -100,7 +100,8 @@ def _read_entry(entry: Any, place: str, folder: Path) -> Forget:
     try:
         rule = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), settings))
     except OmegaConfBaseException as error:
-        raise DataError(f"{KEY}: {place}: {first_line(error)}") from error
+        expected = f"values that forget={name} takes"
+        raise DataError(f"{KEY}: {place}: expected {expected}, got {settings}: {first_line(error)}") from error
     assert isinstance(rule, Forget)
     if wrong := [Problem(f"{KEY}: {place}: {problem.key}", *problem[1:]) for problem in validate(rule)]:
         raise ConfigError(wrong)

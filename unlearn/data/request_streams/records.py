@@ -14,7 +14,6 @@ from torch import Tensor
 
 from unlearn.core.errors import DataError, Problem, UnlearnError
 from unlearn.core.random_streams import stream_seed
-from unlearn.core.validation import runtime
 from unlearn.data.datasets.base import Dataset
 from unlearn.data.earlier import EarlierRequests
 from unlearn.data.population import Candidates, Population
@@ -25,6 +24,7 @@ from unlearn.data.requests.listed import Indices
 from unlearn.data.requests.records.resolve import RecordList, find_list_problems, find_records
 
 KEY = "requests.path"
+RUNTIME = {"runtime": True}  # keys hold hashes instead
 Records = tuple[int, ...]  # sorted indices in the training part
 
 
@@ -42,10 +42,10 @@ class RecordRequest(Forget):
     Keys hold hashes of the records, as for a request that lists them in a file.
     """
 
-    records: Records = runtime(())  # to be forgotten
-    earlier_records: Records = runtime(())  # of the requests before, which removed them
+    records: Records = field(default=(), metadata=RUNTIME)  # to be forgotten
+    earlier_records: Records = field(default=(), metadata=RUNTIME)  # of the requests before, which removed them
     # All records that the stream lists: validation and holdout are drawn from the others, at every request alike.
-    listed: Records = field(default=(), metadata={"runtime": True})
+    listed: Records = field(default=(), metadata=RUNTIME)
 
     @property
     def explicit(self) -> bool:

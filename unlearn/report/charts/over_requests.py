@@ -20,13 +20,13 @@ from unlearn.report.charts.theme import (
     spans,
     tooltip,
 )
-from unlearn.report.stream.lines import REFERENCES, Line, Measure
+from unlearn.report.stream.lines import REFERENCES, StreamLine, StreamMeasure
 from unlearn.report.sweep.compare import format_spread
 
 MOST_BANDS = 4  # more bands of standard deviations cover each other
 
 
-def request_chart(measure: Measure, lines: Sequence[Line], may_be_log: bool = False) -> Spec | None:
+def request_chart(measure: StreamMeasure, lines: Sequence[StreamLine], may_be_log: bool = False) -> Spec | None:
     """Draw a measure over requests.
 
     Args:
@@ -67,8 +67,8 @@ def request_chart(measure: Measure, lines: Sequence[Line], may_be_log: bool = Fa
                 color=shade,
                 opacity=faded(opacity=0.9),
             ),
-            layer(dashed, references, x=x, y=y, color=shade, opacity=faded()),
             layer("line", policies, [legend_filter("line")], x=x, y=y, color=shade, opacity=faded()),
+            layer(dashed, references, x=x, y=y, color=shade, opacity=faded()),
             layer(
                 {"type": "point", "size": 36},
                 rows,
@@ -84,7 +84,7 @@ def request_chart(measure: Measure, lines: Sequence[Line], may_be_log: bool = Fa
     )
 
 
-def _rows(line: Line, measure: Measure) -> list[dict[str, Any]]:
+def _rows(line: StreamLine, measure: StreamMeasure) -> list[dict[str, Any]]:
     rows = []
     for step in range(len(line.entries)):
         spread = line.spread(measure, step)
@@ -93,7 +93,7 @@ def _rows(line: Line, measure: Measure) -> list[dict[str, Any]]:
             deviation = spread.std or 0.0
             ends = (spread.mean - deviation, spread.mean + deviation)
             low_end, high_end = (clip(end, -1e9 if low is None else low, 1e9 if high is None else high) for end in ends)
-            point = {"x": step + 1, "y": spread.mean, "low": low_end, "high": high_end}
+            point: Spec = {"x": step + 1, "y": spread.mean, "low": low_end, "high": high_end}
             texts = {"request": str(step + 1), "text": format_spread(spread), "n": str(spread.n)}
             rows.append({"line": line.label} | point | texts)
     return rows
@@ -112,6 +112,6 @@ def _shape(labels: Sequence[str]) -> Spec:
 
 
 def _by_line(labels: Sequence[str], values: Sequence[Any]) -> Spec:
-    legend = {"title": None, "symbolOpacity": 1, "columns": {"expr": "width < 420 ? 1 : 2"}}
+    legend = {"title": None, "symbolOpacity": 1, "columns": {"expr": "width < 420 ? 1 : width < 800 ? 2 : 6"}}
     scale = {"domain": list(labels), "range": list(values)}
     return {"field": "line", "type": "nominal", "scale": scale, "legend": legend}

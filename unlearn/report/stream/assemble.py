@@ -12,15 +12,15 @@ from unlearn.core.plugins import option_name
 from unlearn.core.types import Role
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.stream import Measured, StepOutcome, StreamOutcome
-from unlearn.pipeline.stream_plan import Answer
+from unlearn.pipeline.stream_plan import PolicyStep
 from unlearn.report.attacks import find_invalid_attacks
 from unlearn.report.figures import Evaluations, Figures, Table, compute_figures
 from unlearn.stages.machine import describe_machine, installed_versions
 
 SCHEMA_VERSION = 1
 OWN_REFERENCE = (
-    "A policy that retrains serves the retrained model of the first baseline seed. Its gap is that to the others, which "
-    "have another seed"
+    "A policy that retrains serves the retrained model of the first baseline seed. Its gap is that to the others, of "
+    "other seeds"
 )
 Report = dict[str, Any]
 
@@ -73,7 +73,7 @@ def _describe_step(
     served = {"original": stream.plan.original.key} | {a.policy.name: a.model.key for a in step.answers}
     seeds = {model.key: model.seed for model in step.retrained}
     parts = {name: Readings(measured, seeds) for name, measured in outcome.parts.items()}
-    models = {
+    models: dict[str, dict[str, Any]] = {
         name: {"key": key} | {part: of.describe(key, strategy, invalid) for part, of in parts.items()}
         for name, key in served.items()
     }
@@ -82,6 +82,7 @@ def _describe_step(
     retrained = {part: of.describe_retrained(strategy, invalid) for part, of in parts.items()}
     return {
         "request": step.number,
+        "splits": list(dict.fromkeys(split.key for split in step.all_splits)),
         "models": models,
         "retrained": {"keys": [model.key for model in step.retrained]}
         | retrained
@@ -89,7 +90,7 @@ def _describe_step(
     }
 
 
-def _seconds(answer: Answer, stream: StreamOutcome) -> float:
+def _seconds(answer: PolicyStep, stream: StreamOutcome) -> float:
     return sum(stream.context.get(stage).seconds for stage in answer.stages)
 
 

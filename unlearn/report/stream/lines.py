@@ -16,7 +16,7 @@ OWN = {"requests.policies", "strategy"}  # settings that a line names anyway
 
 
 @dataclass(frozen=True)
-class Measure:
+class StreamMeasure:
     """A number that is read after every request: its title, and where it is in an entry of the report.
 
     Attributes:
@@ -38,14 +38,14 @@ class Measure:
         value: Any = entry
         for key in self.floor if is_retrained and self.floor else self.path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        return None if value is None else float(value)
 
 
-def _metric(title: str, part: str, name: str, about: str) -> Measure:
-    return Measure(title, (part, "metrics", name), about)
+def _metric(title: str, part: str, name: str, about: str) -> StreamMeasure:
+    return StreamMeasure(title, (part, "metrics", name), about)
 
 
-GAP = Measure(
+GAP = StreamMeasure(
     "average gap",
     ("so_far", "average_gap"),
     "Mean absolute gap to the retrained models over forget, retain and test accuracy and the attack's AUC; the forget "
@@ -64,16 +64,16 @@ EARLIER = _metric(
 ATTACK = _metric("attack AUC", "so_far", "mia_logistic_auc", "The attack on all records so far, against holdout.")
 EARLIER_ATTACK = _metric("attack, earlier", "request", "mia_earlier_auc", "The attack on the requests before the last.")
 TEST = _metric("test accuracy", "so_far", "test_accuracy", "Accuracy on the test images: the utility that is left.")
-SECONDS = Measure(
+SECONDS = StreamMeasure(
     "seconds", ("total_seconds",), "Seconds of all requests so far: of the stages they needed.", (0, None)
 )
-DRIFT = Measure(
+DRIFT = StreamMeasure(
     "drift",
     ("so_far", "metrics", "layer_distance_to_original"),
     "Distance of the weights from the original's, relative to its norm.",
     (0.0, None),
 )
-DISTANCE = Measure(
+DISTANCE = StreamMeasure(
     "distance to retrained",
     ("so_far", "metrics", "layer_distance_to_retrained"),
     "Distance of the weights from retrained models', relative to their norm. Retrained models of two seeds are about "
@@ -85,7 +85,7 @@ MEASURES = (GAP, FORGET, THIS, EARLIER, ATTACK, EARLIER_ATTACK, TEST, SECONDS, D
 
 
 @dataclass(frozen=True)
-class Line:
+class StreamLine:
     """One policy with one setting, or a reference, over requests.
 
     Attributes:
@@ -101,12 +101,12 @@ class Line:
         """Whether it is the original or the retrained models."""
         return self.label in REFERENCES
 
-    def spread(self, measure: Measure, step: int = -1) -> Spread | None:
+    def spread(self, measure: StreamMeasure, step: int = -1) -> Spread | None:
         """Return mean and spread over runs after a request, by its position; None if nothing was measured."""
         return Spread.of(measure.read(entry, self.label == "retrained") for entry in self.entries[step])
 
 
-def read_lines(reports: Sequence[Report]) -> list[Line]:
+def read_lines(reports: Sequence[Report]) -> list[StreamLine]:
     """Return the lines of some streams over the same number of requests, references first.
 
     Runs that differ in nothing but their seeds are one line. A policy that retrains does not depend on the strategy.
@@ -118,7 +118,7 @@ def read_lines(reports: Sequence[Report]) -> list[Line]:
         for label, name in _labels(report, varied):
             entries.setdefault(label, {})[as_text(report["seeds"])] = report | {"line": name}
     return [
-        Line(label, tuple(tuple(_entry(run, step) for run in runs.values()) for step in range(steps)))
+        StreamLine(label, tuple(tuple(_entry(run, step) for run in runs.values()) for step in range(steps)))
         for label, runs in sorted(entries.items(), key=lambda item: item[0] not in REFERENCES)
     ]
 

@@ -19,9 +19,9 @@ from unlearn.report.stream.lines import (
     SECONDS,
     TEST,
     THIS,
-    Line,
-    Measure,
     Report,
+    StreamLine,
+    StreamMeasure,
 )
 from unlearn.report.stream.table import describe_requests, format_cell, measured, summaries
 
@@ -30,7 +30,7 @@ RELAPSE = (EARLIER, EARLIER_ATTACK)
 MODEL = (TEST, DRIFT, DISTANCE)
 
 
-def render_stream(reports: Sequence[Report], lines: Sequence[Line]) -> str:
+def render_stream(reports: Sequence[Report], lines: Sequence[StreamLine]) -> str:
     """Build the page: HTML that needs no other file and no network.
 
     Args:
@@ -58,8 +58,8 @@ def render_stream(reports: Sequence[Report], lines: Sequence[Line]) -> str:
 
 
 RELAPSE_HINT = (
-    "Records of all requests before the last. A policy that moves from the retrained models towards the original brings "
-    "back what it had forgotten."
+    "Records of all requests before the last. A policy that moves from the retrained models towards the original "
+    "brings back what it had forgotten."
 )
 
 
@@ -71,12 +71,12 @@ def title(reports: Sequence[Report]) -> str:
     return f"{describe_requests(first)} of {choices['dataset']} from {choices['model']}, with {strategies}{runs}"
 
 
-def _charts(lines: Sequence[Line], measures: Sequence[Measure]) -> list[tuple[str, object]]:
+def _charts(lines: Sequence[StreamLine], measures: Sequence[StreamMeasure]) -> list[tuple[str, object]]:
     charts = ((measure.title, request_chart(measure, lines)) for measure in measures)
     return [(name, chart) for name, chart in charts if chart is not None]
 
 
-def _cost(lines: Sequence[Line]) -> list[tuple[str, object]]:
+def _cost(lines: Sequence[StreamLine]) -> list[tuple[str, object]]:
     policies = [line for line in lines if line.label != "original"]
     chart = request_chart(SECONDS, policies, may_be_log=True)
     return [] if chart is None else [(SECONDS.title, chart)]

@@ -19,22 +19,23 @@ from unlearn.report.stream.lines import (
     GAP,
     SECONDS,
     TEST,
-    Line,
-    Measure,
     Report,
+    StreamLine,
+    StreamMeasure,
 )
 from unlearn.report.sweep.compare import format_spread
 
 COLUMNS = (GAP, FORGET, EARLIER, ATTACK, EARLIER_ATTACK, TEST, SECONDS, DRIFT, DISTANCE)
+NARROW = "\u00a0"  # keeps a number and its unit on one line
 ON_TERMINAL = (GAP, EARLIER, ATTACK, TEST, SECONDS, DRIFT)
 
 
-def format_cell(line: Line, measure: Measure) -> str:
+def format_cell(line: StreamLine, measure: StreamMeasure) -> str:
     """Format what a line ends with; empty if it was not measured."""
     return format_spread(line.spread(measure), "seconds" if measure is SECONDS else "")
 
 
-def measured(lines: Sequence[Line], columns: Sequence[Measure] = COLUMNS) -> list[Measure]:
+def measured(lines: Sequence[StreamLine], columns: Sequence[StreamMeasure] = COLUMNS) -> list[StreamMeasure]:
     """Return the columns that have a value."""
     return [measure for measure in columns if any(line.spread(measure) for line in lines)]
 
@@ -45,7 +46,7 @@ def describe_requests(report: Report) -> str:
     return f"{pluralize(len(report['requests']), 'request')} for {records:,} of {report['members']:,} images"
 
 
-def summaries(lines: Sequence[Line]) -> Iterator[str]:
+def summaries(lines: Sequence[StreamLine]) -> Iterator[str]:
     """Yield a sentence for every policy: how far from retraining it ends, and at what cost."""
     retrained = next(line for line in lines if line.label == "retrained")
     floor, retraining = retrained.spread(GAP), retrained.spread(SECONDS)
@@ -55,15 +56,16 @@ def summaries(lines: Sequence[Line]) -> Iterator[str]:
             continue
         first, last = line.spread(GAP, 0), line.spread(GAP)
         gap = f"average gap {format_spread(last)}" if last else "no average gap"
-        after = f" ({format_spread(first)} after the first request)" if first and last and len(line.entries) > 1 else ""
+        after = f" ({format_spread(first)} after the first request)" if first and last else ""
         noise = f", noise floor {format_spread(floor)}" if floor else ""
-        cost = f"{format_spread(seconds, 'seconds')} s; retraining at each request {format_spread(retraining, 'seconds')} s"
+        spent, compared = (format_spread(spread, "seconds").replace(" ", NARROW) for spread in (seconds, retraining))
+        cost = f"{spent}{NARROW}s; retraining at each request {compared}{NARROW}s"
         waiting = max(entry["waiting"] for entry in line.entries[-1])
         waits = f"; {pluralize(waiting, 'request')} not answered yet" if waiting else ""
         yield f"{line.label}: {gap}{after}{noise}; {cost}{waits}."
 
 
-def print_stream(report: Report, lines: Sequence[Line], stream: TextIO) -> None:
+def print_stream(report: Report, lines: Sequence[StreamLine], stream: TextIO) -> None:
     """Print the end of a stream: a table with a row for every policy, the sentences, and the notes."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
