@@ -63,7 +63,9 @@ def replay(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> Repla
     store = tmp_path_factory.mktemp("store")
 
     def go(*overrides: str) -> Stream:
-        found = composed(*SMALL, f"paths.store={store}", *overrides)
+        chosen = {override.partition("=")[0] for override in overrides}
+        small = [word for word in SMALL if word.partition("=")[0].partition(".")[0] not in chosen]
+        found = composed(*small, f"paths.store={store}", *overrides)
         run = config.instantiate(found)
         context = BuildContext(ArtifactStore(store), run.trainer, Console(io.StringIO()))
         outcome = run_stream(run, context)
