@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from unlearn import config
 from unlearn.core.progress import escape_control
 from unlearn.core.types import Role
 from unlearn.pipeline.config import RunConfig
@@ -31,10 +32,12 @@ def run_stream_job(
     from unlearn.report.stream.lines import read_lines
     from unlearn.report.stream.table import print_stream, summaries
     from unlearn.report.stream.write import write_stream
+    from unlearn.tracking.base import Job
 
     outcome = run_stream(run, context)
     report = assemble_stream(outcome, run, plain, choices)
     paths = [*_write_models(run, outcome, folder), *write_stream(report, folder, run.report.html)]
+    run.logger.log_stream(Job(run, plain, choices, config.run_group(), folder), report)
     lines = read_lines([report])
     if is_cell:
         print(*(f"  {escape_control(sentence)}" for sentence in summaries(lines)), f"  {paths[-1]}", sep="\n")
