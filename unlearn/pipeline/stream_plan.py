@@ -9,7 +9,7 @@ from itertools import chain
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.types import Role, Subset
 from unlearn.data.population import Population
-from unlearn.data.request_streams.records import RecordRequest, StreamRequest, list_records
+from unlearn.data.request_streams.records import RecordRequest, Records, StreamRequest, list_records
 from unlearn.metrics.accuracy import Accuracy
 from unlearn.metrics.evidence import Metric
 from unlearn.metrics.layer_distance import LayerDistance
@@ -66,7 +66,7 @@ class PolicyStep:
     policy: Policy
     model: ServedModel  # in service afterwards
     stages: tuple[Stage, ...]  # built for it; none while requests wait
-    waiting: tuple[StreamRequest, ...]  # requests that are not answered yet, this one included
+    waiting: int  # requests that are not answered yet
     splits: tuple[Split, ...] = ()  # records of what was forgotten, for purges and for later requests
 
 
@@ -119,7 +119,7 @@ def stream_population(config: RunConfig) -> Population:
     Raises:
         UnlearnError: the requests cannot be read.
     """
-    return _configure(config, _list_records(config)).population
+    return _StreamPlanner.of(config).configure(0, 0).population
 
 
 def plan_stream(config: RunConfig, requests: Sequence[StreamRequest]) -> StreamPlan:
@@ -131,81 +131,87 @@ def plan_stream(config: RunConfig, requests: Sequence[StreamRequest]) -> StreamP
         config: a checked config.
         requests: the requests in their order, with their records.
     """
-    listed = _list_records(config)
-    first = _configure(config, listed, requests[:1])
+    planner = _StreamPlanner.of(config, requests)
+    first = planner.configure(0, 1)
     original = plan_original(first, plan_clean_data(first))[0]
-    policies = [Policy.of(name, config.requests.every) for name in config.requests.policies]
-    answers = {policy: PolicyStep(policy, original, (), ()) for policy in policies}
-    steps = list[Step]()
+    policies = (Policy.of(name, config.requests.every) for name in config.requests.policies)
+    answers, steps = tuple(PolicyStep(policy, original, (), 0) for policy in policies), list[Step]()
     for number in range(1, len(requests) + 1):
-        so_far, earlier = requests[:number], requests[: number - 1]
-        whole = _configure(config, listed, so_far)
-        retrained = plan_retrained(whole, plan_clean_data(whole))
-        for policy in policies:
-            waiting = (*answers[policy].waiting, requests[number - 1])
-            answers[policy] = _plan_answer(config, listed, so_far, replace(answers[policy], waiting=waiting), retrained)
-        alone = _configure(config, listed, requests[number - 1 : number], earlier)
-        subjects = (original, *retrained, *(answer.model for answer in answers.values()))
-        data, request_data = plan_clean_data(whole), plan_clean_data(alone)
-        view = RequestView(data.dataset, data.forget, data.seed, data.trained_on, request=request_data)
-        steps.append(
-            Step(
-                number=number,
-                request=requests[number - 1],
-                splits=(Split(data[Subset.FORGET]), Split(request_data[Subset.FORGET])),
-                retrained=retrained,
-                answers=tuple(answers.values()),
-                evaluations=tuple(_plan_evaluations(whole, data, original, subjects, retrained)),
-                request_evaluations=tuple(_plan_evaluations(alone, view, original, subjects, retrained)),
-            )
-        )
+        steps.append(planner.plan_step(number, original, answers))
+        answers = steps[-1].answers
     return StreamPlan(original, steps[0].splits[0], tuple(steps))
 
 
-def _list_records(config: RunConfig) -> tuple[int, ...]:
-    return list_records(config.requests.rules(), config.dataset)
+@dataclass(frozen=True)
+class _StreamPlanner:
+    """Plans the steps of a stream; `listed` are all records that its requests list."""
 
+    config: RunConfig
+    requests: Sequence[StreamRequest]
+    listed: Records
 
-def _configure(
-    config: RunConfig,
-    listed: tuple[int, ...],
-    requests: Sequence[StreamRequest] = (),
-    earlier: Sequence[StreamRequest] = (),
-) -> RunConfig:
-    """Return the config of a run that answers some requests together, after others were answered.
+    @classmethod
+    def of(cls, config: RunConfig, requests: Sequence[StreamRequest] = ()) -> _StreamPlanner:
+        return cls(config, requests, list_records(config.requests.rules(), config.dataset))
 
-    Each request draws from its own seed of unlearning; the first one has that of the config.
-    """
-    records = tuple(sorted(chain.from_iterable(request.records for request in requests)))
-    earlier_records = tuple(sorted(chain.from_iterable(request.records for request in earlier)))
-    forget = RecordRequest(records, earlier_records, listed, earlier=config.forget.earlier)
-    seed = config.seeds.unlearn
-    seed = stream_seed(seed, "request", epoch=len(earlier)) % 2**31 if earlier else seed
-    return replace(config, forget=forget, seeds=replace(config.seeds, unlearn=seed))
+    def configure(self, start: int, stop: int) -> RunConfig:
+        """Return the config of a run that answers `requests[start:stop]` together, after those before.
 
+        The first run has the unlearning seed of the config; each later one draws from a seed of its own.
+        """
+        records, earlier = (_merge(requests) for requests in (self.requests[start:stop], self.requests[:start]))
+        forget = RecordRequest(records, earlier, self.listed, earlier=self.config.forget.earlier)
+        seeds = self.config.seeds
+        if start > 0:
+            seeds = replace(seeds, unlearn=stream_seed(seeds.unlearn, "request", epoch=start) % 2**31)
+        return replace(self.config, forget=forget, seeds=seeds)
 
-def _plan_answer(
-    config: RunConfig,
-    listed: tuple[int, ...],
-    so_far: Sequence[StreamRequest],
-    answer: PolicyStep,
-    retrained: tuple[Train, ...],
-) -> PolicyStep:
-    """Plan what a policy does after the last of the requests so far, which waits with those before it."""
-    waiting, policy = answer.waiting, answer.policy
-    if len(waiting) < policy.interval:
-        return replace(answer, stages=(), splits=())
-    if policy.retrains:
-        return PolicyStep(policy, retrained[0], (retrained[0],), ())
-    run = _configure(config, listed, waiting, so_far[: len(so_far) - len(waiting)])
-    data, original = plan_clean_data(run), answer.model
-    if not isinstance(original, ModelStage):
-        train = data[Subset.TRAIN]
-        original = Continued(
-            role=Role.ORIGINAL, samples=train, model=config.model, seed=config.seeds.train, previous=original
+    def plan_step(self, number: int, original: ModelStage, before: Sequence[PolicyStep]) -> Step:
+        """Plan the models after a request, and their evaluations; `before` has what policies did until then."""
+        whole, alone = self.configure(0, number), self.configure(number - 1, number)
+        data, request_data = plan_clean_data(whole), plan_clean_data(alone)
+        view = RequestView(data.dataset, data.forget, data.seed, data.trained_on, request=request_data)
+        retrained = plan_retrained(whole, data)
+        answers = tuple(self.plan_answer(number, answer, retrained) for answer in before)
+        models = (original, *retrained, *(answer.model for answer in answers))
+        return Step(
+            number=number,
+            request=self.requests[number - 1],
+            splits=(Split(data[Subset.FORGET]), Split(request_data[Subset.FORGET])),
+            retrained=retrained,
+            answers=answers,
+            evaluations=tuple(_plan_evaluations(whole, data, original, models, retrained)),
+            request_evaluations=tuple(_plan_evaluations(alone, view, original, models, retrained)),
         )
-    final_model = plan_final_model(run, plan_unlearning(run, data, original))
-    return PolicyStep(policy, final_model, list_unlearning_stages(final_model), (), (Split(data[Subset.FORGET]),))
+
+    def plan_answer(self, number: int, before: PolicyStep, retrained: tuple[Train, ...]) -> PolicyStep:
+        """Plan what a policy does about a request, which waits with those before it until there are enough."""
+        policy, waiting = before.policy, before.waiting + 1
+        if waiting < policy.interval:
+            return PolicyStep(policy, before.model, (), waiting)
+        if policy.retrains:
+            return PolicyStep(policy, retrained[0], (retrained[0],), 0)
+        run = self.configure(number - waiting, number)
+        data = plan_clean_data(run)
+        unlearned = plan_unlearning(run, data, self.continue_from(before.model, data))
+        final_model = plan_final_model(run, unlearned)
+        return PolicyStep(policy, final_model, list_unlearning_stages(final_model), 0, (Split(data[Subset.FORGET]),))
+
+    def continue_from(self, model: ServedModel, data: DataView) -> ModelStage:
+        """Return the original of a request: the first original, or the model that answered the request before."""
+        if isinstance(model, ModelStage):
+            return model
+        return Continued(
+            role=Role.ORIGINAL,
+            samples=data[Subset.TRAIN],
+            model=self.config.model,
+            seed=self.config.seeds.train,
+            previous=model,
+        )
+
+
+def _merge(requests: Sequence[StreamRequest]) -> Records:
+    return tuple(sorted(chain.from_iterable(request.records for request in requests)))
 
 
 def _plan_evaluations(

@@ -28,6 +28,16 @@ class Continued(ModelStage):
     def label(self) -> str:
         return f"continue {self.previous.label}"
 
+    @property
+    def first(self) -> ModelStage:
+        """The original before the first request."""
+        original = self.previous.original
+        return original.first if isinstance(original, Continued) else original
+
+    def fresh(self, purpose: str, seed: int) -> Classifier:
+        """Return a newly initialised model of the first original's architecture."""
+        return self.first.fresh(purpose, seed)
+
     def build(self, folder: Path, context: BuildContext, tick: Tick) -> None:
         write_json(folder / "previous.json", {"key": self.previous.key})
 

@@ -78,7 +78,7 @@ def _describe_step(
         for name, key in served.items()
     }
     for answer in step.answers:
-        models[answer.policy.name] |= {"waiting": len(answer.waiting), "seconds": _seconds(answer, stream)}
+        models[answer.policy.name] |= {"waiting": answer.waiting, "seconds": _seconds(answer, stream)}
     retrained = {part: of.describe_retrained(strategy, invalid) for part, of in parts.items()}
     return {
         "request": step.number,
