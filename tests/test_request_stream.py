@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import torch
-from commands import unlearn
+from commands import run_command, unlearn
 
 from unlearn import config
 from unlearn.core.artifact_store import ArtifactStore
@@ -225,5 +225,8 @@ def test_a_multirun_over_strategies_ends_with_one_page(tmp_path: Path) -> None:
         "unlearn_each.pt",
     }
     page = (tmp_path / "out" / "stream.html").read_text()
+    again = run_command("unlearn.cli.report", "out", "--into", "again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "stream.html").read_text() == page
     assert "with finetune and top_k, 2 runs" in page
     assert "unlearn_each top_k: average gap" in page

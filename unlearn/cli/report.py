@@ -12,6 +12,7 @@ from unlearn.cli.boundary import guard_entry_point
 DESCRIPTION = """\
 Summarise reports: write sweep.csv, sweep.md and sweep.html, and print the table. It has one row for each strategy and
 setting, with mean ± standard deviation over seeds. Runs on other data, requests, models or training are kept apart.
+Streams of requests get stream.csv and stream.html.
 """
 
 
@@ -27,9 +28,13 @@ def main() -> None:
         help="where to write (default: the folder given; the current one if several are given)",
     )
     arguments = parser.parse_args()
+    from unlearn.report.stream.write import find_streams, summarise_streams
     from unlearn.report.sweep.summary import summarise
 
-    written = summarise(arguments.paths, arguments.into or _default_folder(arguments.paths), sys.stdout)
+    into, streams = arguments.into or _default_folder(arguments.paths), find_streams(arguments.paths)
+    written = summarise_streams(streams, into)
+    if not streams or any(any(path.rglob("report.json")) for path in arguments.paths):
+        written += summarise(arguments.paths, into, sys.stdout)
     print(*written, sep="\n")
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlearn.core.errors import UnlearnError, first_line
+from unlearn.core.errors import UnlearnError, first_line, format_error
 from unlearn.report.stream.assemble import SCHEMA_VERSION
 from unlearn.report.stream.lines import Report, read_lines
 from unlearn.report.stream.page import render_stream
@@ -34,14 +34,24 @@ def write_summary(reports: Sequence[Report], folder: Path, has_page: bool = True
     return paths
 
 
-def summarise_streams(folders: Sequence[Path], into: Path) -> list[Path]:
-    """Summarise the streams of the cells of a sweep; returns the paths of the files, none without streams.
+def find_streams(paths: Sequence[Path]) -> list[Path]:
+    """Return the reports of streams at or below some paths."""
+    found = ([path] if path.is_file() else sorted(path.rglob(REPORT)) for path in paths)
+    return list(dict.fromkeys(file.resolve() for files in found for file in files if file.name == REPORT))
+
+
+def summarise_streams(files: Sequence[Path], into: Path) -> list[Path]:
+    """Summarise reports of streams in one table and one page; returns their paths, none without reports.
 
     Raises:
         UnlearnError: a report cannot be read, or the folder cannot be written.
     """
-    reports = [_read(folder / REPORT) for folder in folders if (folder / REPORT).is_file()]
-    return write_summary(reports, into) if reports else []
+    reports = [_read(file) for file in files]
+    try:
+        return write_summary(reports, into) if reports else []
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        got = f"one with missing or contradictory parts ({format_error(error)})"
+        raise UnlearnError(f"PATH: expected reports of streams as unlearn writes them, got {got}") from error
 
 
 def _read(path: Path) -> Report:
