@@ -42,6 +42,8 @@ def _check_settings(config: RunConfig) -> Iterator[Problem]:
         yield Problem("until", f"{END} {stream}", config.until)
     if config.objective is not None:
         yield Problem("objective", f"null {stream}", config.objective)
+    if config.report.ledger is not None:
+        yield Problem("report.ledger", f"null {stream}: a ledger has one entry for each run", config.report.ledger)
     if config.report.audit:
         yield Problem("report.audit", f"false {stream}", True)
 

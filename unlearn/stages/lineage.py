@@ -100,9 +100,10 @@ def incoming_names(entry: Entry) -> dict[str, tuple[str, str]]:
         names = _read_origin(entry).get("names", {})
         return {name: (there, dtype) for name, (there, dtype) in names.items()}
     store, original = _store_of(entry), spec.get("original")
-    before = _previous(entry, store) if kind == "continued" else ()
-    before = _look_up(original, STARTS, store) if isinstance(original, dict) else before
-    return next((incoming_names(model) for model in before), {})
+    if kind == "continued":
+        return next((incoming_names(model) for model in _previous(entry, store)), {})
+    originals = _look_up(original, STARTS, store) if isinstance(original, dict) else ()
+    return next((incoming_names(model) for model in originals), {})
 
 
 def stored_entry(path: Path) -> Entry | None:

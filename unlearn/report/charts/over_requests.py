@@ -41,7 +41,9 @@ def request_chart(measure: StreamMeasure, lines: Sequence[StreamLine], may_be_lo
     if not rows:
         return None
     is_log = may_be_log and spans(row["y"] for row in rows)
-    ends = domain((row[key] for row in rows for key in ("low", "y", "high")), *measure.limits)
+    bands = [] if is_log else _bands(rows)
+    values = [row["y"] for row in rows] + [row[end] for row in bands for end in ("low", "high")]
+    ends = domain(values, *measure.limits)
     if is_log:
         ends = [min(row["y"] for row in rows) / 1.3, max(row["y"] for row in rows) * 1.3]
     last = max(row["x"] for row in rows)
@@ -49,8 +51,6 @@ def request_chart(measure: StreamMeasure, lines: Sequence[StreamLine], may_be_lo
     y = quantity("y", measure.title, ends, is_log)
     labels = [line.label for line in lines if any(row["line"] == line.label for row in rows)]
     shade, tips = _colour(labels), tooltip("line", ("request", "request"), ("text", measure.title), ("n", "runs"))
-    bands = [row for row in rows if row["low"] < row["high"] and not is_log]
-    is_banded = len({row["line"] for row in bands}) <= MOST_BANDS
     ribbon = {"type": "area", "fillOpacity": 0.15, "interpolate": "linear"}
     references = [row for row in rows if row["line"] in REFERENCES]
     policies = [row for row in rows if row["line"] not in REFERENCES]
@@ -60,7 +60,7 @@ def request_chart(measure: StreamMeasure, lines: Sequence[StreamLine], may_be_lo
         [
             layer(
                 ribbon,
-                bands if is_banded else [],
+                bands,
                 x=x,
                 y=y | {"field": "low"},
                 y2={"field": "high"},
@@ -82,6 +82,12 @@ def request_chart(measure: StreamMeasure, lines: Sequence[StreamLine], may_be_lo
         ],
         220,
     )
+
+
+def _bands(rows: Sequence[Spec]) -> list[Spec]:
+    """Return the rows with a spread over runs; none if there are too many lines."""
+    bands = [row for row in rows if row["low"] < row["high"]]
+    return bands if len({row["line"] for row in bands}) <= MOST_BANDS else []
 
 
 def _rows(line: StreamLine, measure: StreamMeasure) -> list[dict[str, Any]]:
@@ -112,6 +118,6 @@ def _shape(labels: Sequence[str]) -> Spec:
 
 
 def _by_line(labels: Sequence[str], values: Sequence[Any]) -> Spec:
-    legend = {"title": None, "symbolOpacity": 1, "columns": {"expr": "width < 420 ? 1 : width < 800 ? 2 : 6"}}
+    legend = {"title": None, "symbolOpacity": 1, "columns": {"expr": "width < 240 ? 1 : width < 700 ? 2 : 6"}}
     scale = {"domain": list(labels), "range": list(values)}
     return {"field": "line", "type": "nominal", "scale": scale, "legend": legend}
