@@ -118,6 +118,6 @@ def _shape(labels: Sequence[str]) -> Spec:
 
 
 def _by_line(labels: Sequence[str], values: Sequence[Any]) -> Spec:
-    legend = {"title": None, "symbolOpacity": 1, "columns": {"expr": "width < 240 ? 1 : width < 700 ? 2 : 6"}}
+    legend = {"title": None, "symbolOpacity": 1, "columns": {"expr": "width < 330 ? 1 : width < 700 ? 2 : 6"}}
     scale = {"domain": list(labels), "range": list(values)}
     return {"field": "line", "type": "nominal", "scale": scale, "legend": legend}

@@ -36,8 +36,8 @@ def write_summary(reports: Sequence[Report], folder: Path, has_page: bool = True
 
 def find_streams(paths: Sequence[Path]) -> list[Path]:
     """Return the reports of streams at or below some paths."""
-    found = ([path] if path.is_file() else sorted(path.rglob(REPORT)) for path in paths)
-    return list(dict.fromkeys(file.resolve() for files in found for file in files if file.name == REPORT))
+    lists = ([path] if path.is_file() else sorted(path.rglob(REPORT)) for path in paths)
+    return list(dict.fromkeys(file.resolve() for files in lists for file in files if file.name == REPORT))
 
 
 def summarise_streams(files: Sequence[Path], into: Path) -> list[Path]:
