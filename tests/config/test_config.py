@@ -43,6 +43,7 @@ EXTRA = {
     ("forget", "indices"): ["forget.file=none.txt"],
     ("forget", "subclass"): ["forget.subclass=0"],
     ("checkpoint", "file"): ["checkpoint.file=none.pt", "checkpoint.trained_on=all"],
+    ("requests", "listed"): ["requests.path=none"],
     ("dataset", "python"): ["dataset.factory=own_data:digits"],
     ("baseline", "none"): ["metrics=without_baseline"],
     ("model", "python"): ["model.factory=own_net:build"],

@@ -68,7 +68,7 @@ ANOTHER = {
 OPTIONS = [
     (group, option)
     for group, where in config.GROUPS.items()
-    if group not in {"logger", "cluster"}  # in no key: tested below
+    if group not in {"logger", "cluster", "requests"}  # in no key: tested below; a stream has a plan of its own
     for option, kind in find_options(*where).items()
     if fields(kind) and (config.CONF / group / f"{option}.yaml").is_file()
 ]

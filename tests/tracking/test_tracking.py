@@ -495,3 +495,18 @@ def test_cells_in_separate_processes_are_separate_runs(tmp_path: Path) -> None:
     assert {cell.run.run_group for cell in cells} == {"grid"}
     assert not (tmp_path / "wandb").exists()
     assert "wandb:" not in done.stderr
+
+
+def test_a_stream_is_logged_over_its_requests_without_their_names(finished: Finished, tmp_path: Path) -> None:
+    entry = {"key": KEY, "so_far": {"average_gap": 0.1, "metrics": {"test_accuracy": None}}, "total_seconds": 2.0}
+    models = {"original": entry, "unlearn_each": entry}
+    steps = [{"request": number, "models": models, "retrained": entry} for number in (1, 2)]
+    Wandb(mode="offline").log_stream(
+        job_of(finished, tmp_path), {"steps": steps, "requests": [{"name": "private.txt"}]}
+    )
+    tracked = Tracked(tmp_path)
+    assert [row["request"] for row in tracked.history] == [1, 2]
+    assert tracked.history[1]["unlearn_each/average gap"] == 0.1
+    assert "unlearn_each/test accuracy" not in tracked.history[1]
+    assert tracked.config["keys"] == {"original": KEY, "unlearn_each": KEY}
+    assert "private.txt" not in tracked.sent()

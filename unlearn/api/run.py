@@ -67,6 +67,8 @@ def run(*overrides: str, seed: int | None = None, output: str | Path | None = No
     one = compose_run(words)
     if one.config.until != END:
         raise ConfigError([Problem("until", f"{END}, with a result to return", one.config.until)])
+    if one.config.requests.is_stream:
+        raise ConfigError([Problem("requests", "none; the command replays streams", one.choices["requests"])])
     with configure_torch(one.config.trainer):
         if problems := list(check_machine(one.config)):
             raise ConfigError(problems)

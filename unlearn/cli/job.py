@@ -106,6 +106,7 @@ def _compute(
 ) -> tuple[dict[str, Any] | None, JobResult]:
     """Build the stages and write the report, if there is one."""
     from unlearn.api.files import add_to_ledger, write_report, write_weights
+    from unlearn.cli.stream import run_stream_job
     from unlearn.core.artifact_store import ArtifactStore
     from unlearn.pipeline import plan as pipeline
     from unlearn.report.assemble import assemble
@@ -120,10 +121,12 @@ def _compute(
         raise ConfigError(problems)
     run.trainer.apply()
     context = BuildContext(ArtifactStore(run.paths.store, run.rebuild_damaged), run.trainer, console)
-    if run.until == BASELINE:
+    plain, choices = config.to_plain_dict(resolved), config.chosen_options()
+    if run.requests.is_stream:
+        run_stream_job(run, context, plain, choices, output, is_cell)
+    elif run.until == BASELINE:
         pipeline.build_shared(run, context)
     else:
-        plain, choices = config.to_plain_dict(resolved), config.chosen_options()
         with run.logger.open(Job(run, plain, choices, config.run_group(), output)) as log:
             outcome = pipeline.run(run, context)
             report = assemble(outcome, plain, choices)

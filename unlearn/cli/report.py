@@ -14,6 +14,7 @@ Of one run: print its table, and write its page report.html again, from its fold
 
 Of several runs: write sweep.csv, sweep.md and sweep.html, and print the table. It has one row for each strategy and
 setting, with mean ± standard deviation over seeds. Runs on other data, requests, models or training are kept apart.
+Streams of requests get stream.csv and stream.html.
 """
 
 
@@ -36,8 +37,13 @@ def main() -> None:
 def _write(paths: list[Path], into: Path | None) -> list[Path]:
     """Print the table of a run or a sweep, and return the files that were written."""
     from unlearn.report.run_folder import find_run, summarise_run
+    from unlearn.report.stream.write import find_streams, summarise_streams
     from unlearn.report.sweep.summary import summarise
 
+    if streams := find_streams(paths):
+        folder = into or _default_folder(paths)
+        others = summarise(paths, folder, sys.stdout) if any(any(path.rglob("report.json")) for path in paths) else []
+        return [*summarise_streams(streams, folder), *others]
     run = find_run(paths)
     if run is None:
         return summarise(paths, into or _default_folder(paths), sys.stdout)

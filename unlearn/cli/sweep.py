@@ -147,12 +147,15 @@ def _describe_failure(grid: Grid, number: int, note: Note | None) -> str:
 
 def _write_report(folder: Path) -> None:
     """Write the report over the cells of this sweep, if they have reports; earlier cells may lie in the folder too."""
+    from unlearn.report.stream.write import find_streams, summarise_streams
     from unlearn.report.sweep.summary import summarise
 
     cells = sorted((path.parent for path in folder.glob(f"*/{NOTE}")), key=lambda cell: (len(cell.name), cell.name))
-    if not any((cell / "report.json").exists() for cell in cells):
-        return
     try:
+        if streams := summarise_streams(find_streams(cells), folder):
+            print(*streams, sep="\n")
+        if not any((cell / "report.json").exists() for cell in cells):
+            return
         print(*summarise(cells, folder, sys.stdout), sep="\n")
     except UnlearnError as error:
         print(f"unlearn: no report of the sweep: {error}", file=sys.stderr)

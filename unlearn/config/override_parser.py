@@ -18,7 +18,7 @@ from unlearn.core.errors import ConfigError
 PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_./~-]*|(['\"]).*\1")  # Hydra reads it as is, or it is quoted already
 PATHS = (
     *("paths.store", "paths.output", "paths.data", "dataset.root", "forget.file"),
-    *("checkpoint.file", "report.ledger"),
+    *("checkpoint.file", "report.ledger", "requests.path"),
 )
 KEY = re.compile(r"(?:~|\+{0,2})[A-Za-z_][\w./@-]*")
 FUNCTIONS = ("choice", "range", "interval", "glob", "sort", "shuffle", "tag")  # of Hydra's grammar

@@ -27,6 +27,7 @@ from unlearn.core.plugins import find_option
 from unlearn.core.recipe import Recipe
 from unlearn.core.validation import problems as validate
 from unlearn.data.datasets.base import Dataset
+from unlearn.data.request_streams.base import Requests
 from unlearn.data.requests.base import Forget
 from unlearn.data.trained_on import Origin
 from unlearn.metrics.evidence import Metric
@@ -49,6 +50,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "": ("unlearn.pipeline.config", RunConfig),
     "dataset": ("unlearn.data.datasets", Dataset),
     "forget": ("unlearn.data.requests", Forget),
+    "requests": ("unlearn.data.request_streams", Requests),
     "model": ("unlearn.models", Model),
     "checkpoint": ("unlearn.data.trained_on", Origin),
     "train": ("unlearn.core.recipe", Recipe),

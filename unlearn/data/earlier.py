@@ -19,14 +19,20 @@ SPLIT = ".safetensors"  # ending of a split of the store
 
 @dataclass(frozen=True)
 class EarlierRequests:
-    """The lists of earlier requests: the format of `forget.file`, or the `split.safetensors` of a run in the store."""
+    """Earlier requests.
+
+    Attributes:
+        files: lists in the format of `forget.file`, or the `split.safetensors` of a run in the store.
+        listed: records by index, of earlier requests of the same stream.
+    """
 
     files: tuple[str, ...] = ()
+    listed: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, files: Sequence[str]) -> EarlierRequests:
-        """Create it from the value of `forget.earlier`."""
-        return cls(tuple(files))
+    def of(cls, files: Sequence[str], listed: Sequence[int] = ()) -> EarlierRequests:
+        """Create it from the value of `forget.earlier`, and the records of earlier requests of a stream."""
+        return cls(tuple(files), tuple(listed))
 
     def records(self, dataset: Dataset) -> Tensor:
         """Return the indices int64 of all their records, sorted and unique.
@@ -35,6 +41,7 @@ class EarlierRequests:
             DataError: a list cannot be read, or names a record that the data set does not have.
         """
         lists = [_read(Path(file), dataset) for file in self.files]
+        lists += [torch.tensor(self.listed, dtype=torch.int64)] if self.listed else []
         return torch.unique(torch.cat(lists)) if lists else torch.empty(0, dtype=torch.int64)
 
     def check(self, dataset: Dataset) -> Iterator[Problem | str]:

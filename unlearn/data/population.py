@@ -44,6 +44,10 @@ class Request(Protocol):
     def earlier(self) -> Sequence[str]:
         """The lists of earlier requests."""
 
+    @property
+    def earlier_records(self) -> Sequence[int]:
+        """Indices of records of earlier requests that no list names."""
+
     def requested(self, dataset: Dataset) -> Tensor:
         """Indices int64 of the records that the request names, sorted."""
 
@@ -93,7 +97,7 @@ class Population:
     def of(cls, dataset: Dataset, seed: int, forget: Request, trained_on: TrainedOn | None = None) -> Population:
         """Create the population of a request."""
         reserved = forget if forget.explicit else None
-        return cls(dataset, seed, reserved, trained_on, EarlierRequests.of(forget.earlier))
+        return cls(dataset, seed, reserved, trained_on, EarlierRequests.of(forget.earlier, forget.earlier_records))
 
     def identity(self) -> dict[str, Any]:
         """Hashes of the reserved records and of D for the key; they do not depend on how a file names the records."""

@@ -15,6 +15,7 @@ from unlearn.inventory.catalogue import Catalogue, Item
 from unlearn.inventory.removals import Removal
 
 DAY = 24 * 3600.0
+REPORTS = ("report.json", "stream.json")
 KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,14 +41,14 @@ def find_needed_keys(catalogue: Catalogue, reports: Sequence[Path]) -> frozenset
 
     Args:
         catalogue: the store.
-        reports: files, or folders that are searched for `report.json`.
+        reports: files, or folders that are searched for `report.json` and `stream.json`.
 
     Raises:
         ConfigError: a path has no reports, or a report is unreadable or of another store.
     """
     needed: set[str] = set()
     for path in reports:
-        files = [path] if path.is_file() else sorted(path.rglob("report.json"))
+        files = [path] if path.is_file() else sorted(file for name in REPORTS for file in path.rglob(name))
         if not files:
             raise ConfigError([f"--keep: expected a report.json or a folder with some, got {path}"])
         for file in files:

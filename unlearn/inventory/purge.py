@@ -111,12 +111,18 @@ class PurgePolicy:
         if None in (forget, *others):
             return Decision(Fate.UNDECIDED, "the forgotten records are unknown")
         if not forget:
-            return Decision(Fate.STAYS, "made without them")
+            return self._continued(item)
         if self.members.is_relabelled(item.spec["forget"]):
             return Decision(Fate.GOES, "it learnt them under other labels")
         if self._same_weights(item, "original"):
             return Decision(Fate.GOES, "its weights are the original's")
         return Decision(Fate.STAYS, "it forgot them")
+
+    def _continued(self, item: Item) -> Decision:
+        """Decide on an unlearned model that did not read the records; an earlier request may have been for them."""
+        original = self.catalogue.items.get(item.spec["original"]["stage"])
+        is_continued = original is not None and original.kind == "continued"
+        return self.of(original.key) if original and is_continued else Decision(Fate.STAYS, "made without them")
 
     def _blended(self, item: Item) -> Decision:
         """Decide on a blended model: either the unlearned model itself, or a mixture with the original."""

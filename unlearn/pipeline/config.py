@@ -71,6 +71,7 @@ class RunConfig:
 
     dataset: Any = MISSING
     forget: Any = MISSING
+    requests: Any = MISSING
     model: Any = MISSING
     checkpoint: Any = MISSING
     train: Any = MISSING
@@ -96,7 +97,7 @@ class RunConfig:
     def all_metrics(self) -> dict[str, Metric]:
         """All metrics and attacks, by name; with earlier requests, those that ask whether these are still forgotten."""
         metrics = {**self.metrics, **self.attacks}
-        if not self.forget.earlier:
+        if not self.forget.has_earlier:
             return metrics
         from unlearn.attacks.earlier_logistic import EarlierLogistic
         from unlearn.metrics.earlier_accuracy import EarlierAccuracy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -11,7 +11,7 @@ from unlearn.core.types import Role, Subset
 from unlearn.metrics.evidence import Metric, ShadowRequest
 from unlearn.pipeline.config import RunConfig
 from unlearn.stages.blend import FinalModel
-from unlearn.stages.evaluate import Evaluate, EvidenceSpec
+from unlearn.stages.evaluate import Evaluate, EvidenceSpec, ShadowView
 from unlearn.stages.invert import DataViewWithProbes, Forgotten, Probes, Recover, RecoveryEvidence
 from unlearn.stages.model import LoadableModel, ModelStage
 from unlearn.stages.predict import Predict
@@ -102,13 +102,24 @@ class EvidencePlanner:
 
 def _plan_for_single_models(metric: Metric, models: RunModels, planner: EvidencePlanner) -> Iterator[Evaluation]:
     """Plan a metric that measures one model at a time, once per retrained model if it compares with these."""
-    references: tuple[Train | None, ...] = models.retrained if Role.RETRAINED in metric.references else (None,)
-    original = planner.plan_evidence(models.original if Role.ORIGINAL in metric.references else None, metric)
-    untrained_model = Untrained(models.original, planner.seed) if Role.UNTRAINED in metric.references else None
-    untrained = planner.plan_evidence(untrained_model, metric)
     controls = (models.fresh,) if models.fresh is not None and metric.needs_spd_gan else ()
     subjects: tuple[LoadableModel, ...] = (models.original, *controls, *models.retrained, models.final_model)
     shadows = tuple(shadow.view(metric) for shadow in models.shadows[metric.shadows]) if metric.shadows else ()
+    return plan_single_evaluations(metric, subjects, models.retrained, planner, shadows)
+
+
+def plan_single_evaluations(
+    metric: Metric,
+    subjects: Sequence[LoadableModel],
+    retrained_models: Sequence[Train],
+    planner: EvidencePlanner,
+    shadows: tuple[ShadowView, ...] = (),
+) -> Iterator[Evaluation]:
+    """Plan a metric on each of some models, once per retrained model if it compares with these."""
+    references: Sequence[Train | None] = retrained_models if Role.RETRAINED in metric.references else (None,)
+    original = planner.plan_evidence(planner.original if Role.ORIGINAL in metric.references else None, metric)
+    untrained_model = Untrained(planner.original, planner.seed) if Role.UNTRAINED in metric.references else None
+    untrained = planner.plan_evidence(untrained_model, metric)
     for subject, retrained in product(subjects, references):
         stage = Evaluate(
             metric=metric,

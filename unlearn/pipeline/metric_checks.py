@@ -43,7 +43,7 @@ def _check_references(config: RunConfig, key: str, metric: Metric) -> Iterator[P
     """Check that the models and images that a metric compares with are part of the run."""
     if Role.RETRAINED in metric.references and not config.baseline.seeds:
         yield Problem(key, "a retrained model: baseline=retrain, or metrics=without_baseline", "baseline.seeds=[]")
-    if metric.needs_earlier and not config.forget.earlier:
+    if metric.needs_earlier and not config.forget.has_earlier:
         yield Problem(key, "forget.earlier, or a checkpoint of ours that has forgotten records", "forget.earlier=[]")
     if metric.needs_spd_gan and isinstance(config.spd_gan, Off):
         yield Problem(key, "perturbed data: spd_gan=probe or marker, or metrics=spd_gan_off", "spd_gan=off")

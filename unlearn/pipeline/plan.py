@@ -10,6 +10,7 @@ from unlearn.core.types import Measurement, Subset
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.evaluations import Evaluation, RunModels, plan_evaluations
 from unlearn.pipeline.plan_stages import (
+    list_unlearning_stages,
     plan_clean_data,
     plan_final_model,
     plan_fresh,
@@ -21,7 +22,7 @@ from unlearn.pipeline.plan_stages import (
 )
 from unlearn.stages import seed_replica, shadow_model
 from unlearn.stages.base import BuildContext, Stage
-from unlearn.stages.blend import Blended, FinalModel
+from unlearn.stages.blend import FinalModel
 from unlearn.stages.building import build
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.copies import Copies
@@ -118,9 +119,7 @@ class Plan:
     @property
     def unlearning_stages(self) -> tuple[Stage, ...]:
         """The stages that only unlearning needs: they make up its cost."""
-        condensed = (self.unlearned.condensed,) if self.unlearned.condensed else ()
-        blended = (self.final_model,) if isinstance(self.final_model, Blended) else ()
-        return (*self.unlearned.scores, *condensed, self.unlearned, *blended)
+        return list_unlearning_stages(self.final_model)
 
     @property
     def trained_for_metrics(self) -> tuple[Train, ...]:

@@ -11,6 +11,7 @@ from unlearn.data.trained_on import CheckpointFile
 from unlearn.metrics.evidence import ShadowRequest
 from unlearn.pipeline.config import RunConfig
 from unlearn.spd_gan.options import Noise, Off, Probe
+from unlearn.stages.base import Stage
 from unlearn.stages.blend import Blended, FinalModel
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.condense import Condense
@@ -93,6 +94,14 @@ def plan_final_model(config: RunConfig, unlearned: Unlearn) -> FinalModel:
     if not isinstance(config.blend, Mix):
         return unlearned
     return Blended(unlearned.original, unlearned, config.blend, unlearned.validation)
+
+
+def list_unlearning_stages(model: FinalModel) -> tuple[Stage, ...]:
+    """List the stages that only unlearning needs: they make up its cost."""
+    unlearned = model.unlearned if isinstance(model, Blended) else model
+    condensed = (unlearned.condensed,) if unlearned.condensed else ()
+    blended = (model,) if isinstance(model, Blended) else ()
+    return (*unlearned.scores, *condensed, unlearned, *blended)
 
 
 def plan_shadow_models(config: RunConfig, data: DataView) -> dict[ShadowRequest, tuple[ShadowModel, ...]]:

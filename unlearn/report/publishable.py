@@ -12,7 +12,7 @@ from unlearn.core.errors import DivergenceError, first_line
 
 PRIVATE = ("paths", "cluster", "hydra")  # config groups that name folders, users and machines, but affect no result
 # Keys with the path of a list of records, or with several.
-LISTS = (("forget", "file"), ("forget", "earlier"), ("checkpoint", "trained_on"))
+LISTS = (("forget", "file"), ("forget", "earlier"), ("checkpoint", "trained_on"), ("requests", "path"))
 CLASSES = (("forget", "class_index"), ("forget", "subclass"))  # keys with the name of a class
 WITHHELD = "(withheld)"
 PATH_START = r"(?:file://|~[\w.-]*|[A-Za-z]:|\\)?[/\\]"  # of a path that is not relative

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from unlearn.stages.samples import Samples, Split
 
 ORIGIN = "origin.json"  # in the artifact of a checkpoint: its tensors' names in the file, and its lineage if it is ours
 FORGETS = ("unlearn", "blended")  # kinds of artifacts that have forgotten their request
+STARTS = ("checkpoint", "continued")  # kinds of originals that may have forgotten requests before
 SPLIT = "split.safetensors"
 
 
@@ -63,6 +64,8 @@ def find_lineage(path: Path, store: Path) -> Lineage | None:
 def lineage_of(entry: Entry) -> Lineage | None:
     """Return what a model in the store has forgotten; None if it has forgotten nothing."""
     kind, store = entry.folder.parent.name, _store_of(entry)
+    if kind == "continued":
+        return next((lineage_of(model) for model in _previous(entry, store)), None)
     if kind == "checkpoint":
         return _complete(_parse(_read_origin(entry).get("lineage") or {}), store.root)
     if kind not in FORGETS:
@@ -71,8 +74,7 @@ def lineage_of(entry: Entry) -> Lineage | None:
     if unlearned is None:
         return None
     spec = unlearned.meta["spec"]
-    original = store.lookup("checkpoint", spec["original"]["stage"])
-    before = lineage_of(original) if original is not None else None
+    before = next((lineage_of(original) for original in _look_up(spec["original"], STARTS, store)), None)
     if spec.get("relabelled") is not None:  # it corrected labels, and forgot nothing
         return before
     requests, seconds = (0, 0.0) if before is None else (before.requests, before.seconds)
@@ -97,9 +99,11 @@ def incoming_names(entry: Entry) -> dict[str, tuple[str, str]]:
     if kind == "checkpoint":
         names = _read_origin(entry).get("names", {})
         return {name: (there, dtype) for name, (there, dtype) in names.items()}
-    original = spec.get("original")
-    checkpoint = _store_of(entry).lookup("checkpoint", original["stage"]) if isinstance(original, dict) else None
-    return {} if checkpoint is None else incoming_names(checkpoint)
+    store, original = _store_of(entry), spec.get("original")
+    if kind == "continued":
+        return next((incoming_names(model) for model in _previous(entry, store)), {})
+    originals = _look_up(original, STARTS, store) if isinstance(original, dict) else ()
+    return next((incoming_names(model) for model in originals), {})
 
 
 def stored_entry(path: Path) -> Entry | None:
@@ -114,6 +118,17 @@ def stored_entry(path: Path) -> Entry | None:
 
 def _store_of(entry: Entry) -> ArtifactStore:
     return ArtifactStore(entry.folder.parent.parent)
+
+
+def _previous(entry: Entry, store: ArtifactStore) -> Iterator[Entry]:
+    """Yield the model that a `continued` one continues, if the store has it."""
+    return _look_up(entry.meta["spec"]["previous"], FORGETS, store)
+
+
+def _look_up(stage: Mapping[str, Any], kinds: Sequence[str], store: ArtifactStore) -> Iterator[Entry]:
+    """Yield the artifact of a stage in a spec, if it is of one of these kinds and in the store."""
+    entries = (store.lookup(kind, stage["stage"]) for kind in kinds)
+    yield from (entry for entry in entries if entry is not None)
 
 
 def _read_origin(entry: Entry) -> dict[str, Any]:

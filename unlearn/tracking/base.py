@@ -49,6 +49,10 @@ class Logger(ABC):
         If the run fails, the exception passes through the context manager.
         """
 
+    def log_stream(self, job: Job, report: Mapping[str, Any]) -> None:
+        """Log the report of a finished stream of requests; by default nothing, since `stream.csv` has all of it."""
+        del job, report
+
 
 def curves(outcome: Outcome) -> dict[str, Curve]:
     """Return the training curve of each stage by its name in the report; stages without training are left out."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from unlearn.core.types import Curve
+from unlearn.report.stream.lines import MEASURES
 
 
 def summary(report: Mapping[str, Any]) -> dict[str, float]:
@@ -20,6 +21,18 @@ def summary(report: Mapping[str, Any]) -> dict[str, float]:
 def verdict_words(report: Mapping[str, Any]) -> dict[str, str]:
     """Return the words of the verdict under `verdict/forgotten` and `verdict/utility`."""
     return {f"verdict/{key}": answer["finding"] for key, answer in report["verdict"].items() if "finding" in answer}
+
+
+def request_rows(report: Mapping[str, Any]) -> Iterator[dict[str, float]]:
+    """Yield the numbers after every request of a stream under `<model>/<measure>`, and the number of the request."""
+    for step in report["steps"]:
+        entries = {"retrained": step["retrained"]} | step["models"]
+        values = {
+            f"{name}/{measure.title}": measure.read(entry, name == "retrained")
+            for name, entry in entries.items()
+            for measure in MEASURES
+        }
+        yield {"request": step["request"]} | {name: value for name, value in values.items() if value is not None}
 
 
 def log_curves(run: Any, curves: Mapping[str, Curve]) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +26,7 @@ from unlearn.report.publishable import (
     without_records,
 )
 from unlearn.tracking.base import Job, Log, Logger, curves
-from unlearn.tracking.figures import log_curves, summary, verdict_words
+from unlearn.tracking.figures import log_curves, request_rows, summary, verdict_words
 from unlearn.tracking.sample import roc_points
 from unlearn.tracking.wandb_client import (
     PRIVATE_SETTINGS,
@@ -67,7 +67,8 @@ class Wandb(Logger):
 
     @contextmanager
     def open(self, job: Job) -> Iterator[Log]:
-        run = self._start(job)
+        plan = make_plan(job.config)
+        run = self._start(job, identity(plan, job.group), {name: s.key for name, s in name_stages(plan).items()})
         try:
             yield partial(self._log, run, job)
         except BaseException as error:
@@ -78,7 +79,17 @@ class Wandb(Logger):
             raise
         finish_run(run, 0)
 
-    def _start(self, job: Job) -> Any:
+    def log_stream(self, job: Job, report: Mapping[str, Any]) -> None:
+        """Log the numbers after every request, over the number of the request; no names of requests are sent."""
+        with warn_on_error():
+            keys = {name: model["key"] for name, model in report["steps"][-1]["models"].items()}
+            run = self._start(job, _hash(["stream", job.group, keys]), keys)
+            run.define_metric("*", step_metric="request")
+            for row in request_rows(report):
+                run.log(row)
+            finish_run(run, 0)
+
+    def _start(self, job: Job, name: str, keys: Mapping[str, str]) -> Any:
         wandb = import_wandb()
         job.folder.mkdir(parents=True, exist_ok=True)
         settings = wandb.Settings(
@@ -93,7 +104,9 @@ class Wandb(Logger):
             project=self.project,
             entity=self.entity,
             settings=settings,
-            **_init_arguments(job, bool(self.records), () if self._may_show(job) else _class_names(job)),
+            # a sweep agent sets the id
+            id=None if os.environ.get("WANDB_SWEEP_ID") else name,
+            **_init_arguments(job, keys, bool(self.records), () if self._may_show(job) else _class_names(job)),
         )
         return without_import_hooks(start_run(init, self.mode))
 
@@ -130,28 +143,31 @@ def _class_names(job: Job) -> frozenset[str]:
 
 def identity(plan: Plan, group: str | None) -> str:
     """Return the W&B id of a run, 16 hexadecimal digits; equal for equal results in the same group."""
-    keys = [group, plan.final_model.key, *sorted(evaluation.stage.key for evaluation in plan.evaluations)]
+    return _hash([group, plan.final_model.key, *sorted(evaluation.stage.key for evaluation in plan.evaluations)])
+
+
+def _hash(keys: Any) -> str:
     return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
 
 
-def _init_arguments(job: Job, lists: bool, classes: Collection[str]) -> dict[str, Any]:
-    """Return the arguments of `wandb.init` that identify a run.
+def _init_arguments(job: Job, keys: Mapping[str, str], lists: bool, classes: Collection[str]) -> dict[str, Any]:
+    """Return the arguments of `wandb.init` that describe a run.
 
     Args:
         job: the run.
+        keys: of its artifacts, by name.
         lists: whether to keep the paths of files that list records.
         classes: names of classes to withhold.
     """
-    plan, strategy = make_plan(job.config), job.choices["strategy"]
+    strategy = job.choices["strategy"]
     settings = {name: value for name, value in job.composed["strategy"].items() if type(value) in (int, float)}
     in_name = (settings | {"seed": job.config.seed}).items()
     return {
-        "id": None if os.environ.get("WANDB_SWEEP_ID") else identity(plan, job.group),  # a sweep agent sets the id
         "resume": "allow",
         "group": job.group,
         "job_type": strategy,
         "name": " ".join([strategy, *(f"{name}={value}" for name, value in in_name)]),
         "tags": [f"{group}={job.choices[group]}" for group in ("dataset", "model", "forget", "spd_gan")],
         "config": config_without_classes(publishable_config(job.composed, lists), classes)
-        | {"choices": dict(job.choices), "keys": {name: stage.key for name, stage in name_stages(plan).items()}},
+        | {"choices": dict(job.choices), "keys": dict(keys)},
     }

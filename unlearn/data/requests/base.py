@@ -27,6 +27,16 @@ class Forget(ABC):
     earlier: list[str] = field(default_factory=list, kw_only=True, metadata={"runtime": True})
 
     @property
+    def earlier_records(self) -> tuple[int, ...]:
+        """Indices of records of earlier requests that no list names: those of a stream."""
+        return ()
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether there are earlier requests."""
+        return bool(self.earlier)
+
+    @property
     def explicit(self) -> bool:
         """Whether the request names its records; they are kept out of validation and holdout."""
         return False

@@ -21,6 +21,7 @@ RUNTIME = {
     "report",
     "rebuild_damaged",
     "until",
+    "requests",  # none in every report of a run
     "objective",
     "seed",
     "seeds",
