@@ -27,6 +27,7 @@ from unlearn.stages.shadow_model import ShadowModel
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.strategies.blend import Mix
+from unlearn.strategies.one_device import OneDevice
 from unlearn.strategies.retain_set import Condensed
 
 
@@ -73,6 +74,7 @@ def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage
     forget, retain = data[Subset.FORGET], data[Subset.RETAIN]
     numerics, seed = config.trainer.numerics, config.seeds.unlearn
     condenses = isinstance(config.retain, Condensed) and config.strategy.reads_retain
+    shares_batches = config.strategy.trains and not isinstance(config.strategy, OneDevice)
     return Unlearn(
         strategy=config.strategy,
         original=original,
@@ -81,7 +83,7 @@ def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage
         retain=retain,
         validation=data[Subset.VALIDATION],
         seed=seed,
-        numerics=numerics if config.strategy.trains else replace(numerics, devices=1),
+        numerics=numerics if shares_batches else replace(numerics, devices=1),
         relabelled=data[Subset.RELABELLED] if config.forget.relabels else None,
         condensed=Condense(config.retain, original, forget, retain, seed, numerics.plain) if condenses else None,
         history=_plan_history(original, config.strategy.history),

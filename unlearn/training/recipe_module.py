@@ -19,7 +19,7 @@ from unlearn.core.progress import Tick
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, ImageSource
-from unlearn.data.loaders import PairedLoader, SerialLoader
+from unlearn.data.loaders import StepSource
 from unlearn.functional.estimates import is_correct
 from unlearn.training.finite import all_finite
 from unlearn.training.layout import channels_last, lay_out_weights
@@ -40,9 +40,7 @@ class RecipeModule(pl.LightningModule, ABC):
         role: the role of the model, which is part of the names of its random streams.
     """
 
-    def __init__(
-        self, model: nn.Module, recipe: Recipe, loader: PairedLoader | SerialLoader, seed: int, role: str
-    ) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: StepSource, seed: int, role: str) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
@@ -178,6 +176,7 @@ class RecipeModule(pl.LightningModule, ABC):
         self._earlier_seconds, self.curve, self._best = ours["seconds"], ours["curve"], ours["best"]
         self._skipped_earlier = ours.get("skipped_steps", 0)
         self.trainer.should_stop = ours["stopped"]
+        self.loader.epoch = ours["epochs"]  # a loader without a length is read ahead, before the epoch starts
 
     def _save_if_due(self, partial: Partial) -> None:
         """Write a checkpoint if it is due by the clock of rank 0: all processes must take part.
