@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
 from unlearn.data.loaders import SerialLoader
 from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.gradient_phase import DualOptim, GradientPhase
 from unlearn.strategies.scrub import Scrub
 from unlearn.training.unlearner import build_loader
 
@@ -105,3 +108,12 @@ def test_an_epoch_goes_through_all_of_the_forget_set_and_then_the_retain_set() -
 @pytest.mark.parametrize("field", ["temperature", "alpha", "gamma", "msteps"])
 def test_impossible_values_are_refused(field: str) -> None:
     assert [problem.key for problem in problems(Scrub(**{field: -1}), "strategy")] == [f"strategy.{field}"]
+
+
+def test_dual_optim_gives_the_passes_over_the_forget_set_an_optimizer_of_their_own() -> None:
+    phase = phase_of(replace(SCRUB, dual_optim=DualOptim("adamw", lr=1e-3)))
+    assert isinstance(phase, GradientPhase)
+    assert phase.forget_optimizer is not None
+    assert (phase.forget_optimizer.optimizer, phase.forget_optimizer.lr) == ("adamw", 1e-3)
+    assert phase.passes is not None
+    assert phase.passes(0) == (Subset.FORGET, Subset.RETAIN)

@@ -47,6 +47,7 @@ class Subset(StrEnum):
     PERTURBED_FORGET = "perturbed_forget"  # D_f changed by SPD-GAN, as marker and as probe
     PERTURBED_HOLDOUT = "perturbed_holdout"  # holdout changed by the same generator
     NOISY_FORGET = "noisy_forget"  # D_f with random noise as large as SPD-GAN's change
+    ADVERSARIAL = "adversarial"  # for each forget sample a near image that the original gets wrong, with that class
     PROBES = "probes"  # no data: images synthesised so that the original model is certain of their class
 
 

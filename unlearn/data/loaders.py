@@ -221,6 +221,40 @@ class SerialLoader:
                 yield {name: batch}
 
 
+class AlternatingLoader:
+    """Steps of one subset each: a pass over the retain set, with a forget batch before every n-th retain batch.
+
+    Retain batches are counted from 1 over all epochs. The forget set starts over, in a new order, as often as needed.
+
+    Args:
+        retain: the loader of the retain set; an epoch is a pass over it.
+        forget: the loader of the forget set.
+        every: n.
+    """
+
+    def __init__(self, retain: Loader, forget: Loader, every: int) -> None:
+        self.retain = retain
+        self.forget = forget
+        self.every = every
+        self.epoch = 0
+
+    def steps(self, epoch: int) -> int:
+        """Number of batches in an epoch."""
+        n = len(self.retain)
+        return n + (epoch + 1) * n // self.every - epoch * n // self.every
+
+    def __iter__(self) -> Iterator[dict[str, Batch]]:
+        forget = chain.from_iterable(self.forget.batches(self.epoch, lap) for lap in count())
+        first = self.epoch * len(self.retain) + 1
+        for number, batch in enumerate(self.retain.batches(self.epoch), first):
+            if number % self.every == 0:
+                yield {Subset.FORGET: next(forget)}
+            yield {Subset.RETAIN: batch}
+
+
+StepSource = PairedLoader | SerialLoader | AlternatingLoader  # the batches of an epoch, step by step
+
+
 class StepLoader:
     """A fixed number of batches, over as many passes as needed."""
 

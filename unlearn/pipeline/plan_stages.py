@@ -28,7 +28,9 @@ from unlearn.stages.shadow_model import ShadowModel
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.strategies.blend import Mix
+from unlearn.strategies.one_device import OneDevice
 from unlearn.strategies.retain_set import Condensed
+from unlearn.training.trainer import Numerics
 
 
 def plan_clean_data(config: RunConfig) -> DataView:
@@ -72,7 +74,7 @@ def plan_fresh(config: RunConfig, clean: DataView) -> Train | None:
 def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage) -> Unlearn:
     """Plan the strategy on an original, with everything that it reads."""
     forget, retain = data[Subset.FORGET], data[Subset.RETAIN]
-    numerics, seed = config.trainer.numerics, config.seeds.unlearn
+    plain, seed = config.trainer.numerics.plain, config.seeds.unlearn
     condenses = isinstance(config.retain, Condensed) and config.strategy.reads_retain
     return Unlearn(
         strategy=config.strategy,
@@ -82,11 +84,19 @@ def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage
         retain=retain,
         validation=data[Subset.VALIDATION],
         seed=seed,
-        numerics=numerics if config.strategy.trains else replace(numerics, devices=1, callbacks=()),
+        numerics=_unlearning_numerics(config),
         relabelled=data[Subset.RELABELLED] if config.forget.relabels else None,
-        condensed=Condense(config.retain, original, forget, retain, seed, numerics.plain) if condenses else None,
+        condensed=Condense(config.retain, original, forget, retain, seed, plain) if condenses else None,
         history=_plan_history(original, config.strategy.history),
     )
+
+
+def _unlearning_numerics(config: RunConfig) -> Numerics:
+    """Return what of `trainer` changes the weights: callbacks if there are steps, devices if they share batches."""
+    numerics, strategy = config.trainer.numerics, config.strategy
+    callbacks = numerics.callbacks if strategy.trains else ()
+    devices = numerics.devices if strategy.trains and not isinstance(strategy, OneDevice) else 1
+    return replace(numerics, devices=devices, callbacks=callbacks)
 
 
 def plan_final_model(config: RunConfig, unlearned: Unlearn) -> FinalModel:

@@ -19,6 +19,7 @@ from unlearn.strategies.base import Budget
 from unlearn.strategies.iterative import Iterative
 
 RETAIN = "retain_accuracy"
+RETAIN_FREE = "The strategy read no retain data: it can run where only the forget set is left."
 LOW_ACCURACY = 0.2  # below the retain accuracy of retrained models: warn about the checkpoint [ours]
 
 
@@ -141,6 +142,8 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
             "mixtures. Retain accuracy is measured on the whole retain set: compare it with test accuracy."
         ).format(**counts)
     strategy = plan.unlearned.strategy
+    if plan.unlearned.is_retain_free and (strategy.edits or strategy.trains):
+        notes["retain_free"] = RETAIN_FREE
     if isinstance(strategy, Iterative) and strategy.budget != Budget():
         notes["budget"] = _budget_note(strategy, outcome)
     if plan.spd_gan is not None and plan.spd_gan.settings.marks:

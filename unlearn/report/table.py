@@ -73,6 +73,7 @@ NOTES = (
     "already_forgotten",
     "relabel",
     "retain",
+    "retain_free",
     "budget",
     "selection",
     "neighbour",

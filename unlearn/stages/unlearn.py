@@ -19,7 +19,7 @@ from unlearn.stages.model import ModelStage
 from unlearn.stages.run_strategy import StrategyRun
 from unlearn.stages.samples import SampleSource, warm_up
 from unlearn.stages.score import Score
-from unlearn.strategies.base import Strategy
+from unlearn.strategies.base import Budget, Strategy
 from unlearn.training.trainer import Numerics, TrainerSettings
 
 
@@ -64,6 +64,14 @@ class Unlearn(Stage):
         return self.numerics.devices
 
     @property
+    def is_retain_free(self) -> bool:
+        """Whether it reads no retain data: no image or label of D_r, and no score or budget made from them."""
+        budget = getattr(self.strategy, "budget", None)
+        reads_labels = isinstance(budget, Budget) and budget.like_unseen
+        scored = {need.subset for need in self.strategy.needs()} & {Subset.RETAIN, Subset.TRAIN}
+        return not (self.strategy.reads_retain or scored or reads_labels or self.history)
+
+    @property
     def memory_remedy(self) -> str:
         if not self.strategy.trains:
             return super().memory_remedy
@@ -71,9 +79,13 @@ class Unlearn(Stage):
 
     @property
     def subset_sources(self) -> dict[Subset, SampleSource | Condense]:
-        """The samples that the strategy can read, by subset."""
-        retain = self.condensed or self.retain
-        sources = {Subset.FORGET: self.forget, Subset.RETAIN: retain, Subset.VALIDATION: self.validation}
+        """The samples that the strategy can read, by subset; none of the retain set if it is retain-free."""
+        sources: dict[Subset, SampleSource | Condense] = {
+            Subset.FORGET: self.forget,
+            Subset.VALIDATION: self.validation,
+        }
+        if not self.is_retain_free:
+            sources[Subset.RETAIN] = self.condensed or self.retain
         if self.relabelled is not None:
             sources[Subset.RELABELLED] = self.relabelled
         if self.history is not None:

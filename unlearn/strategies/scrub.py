@@ -13,6 +13,7 @@ from unlearn.core.types import ImageSource, Subset
 from unlearn.core.validation import at_least, positive
 from unlearn.functional.divergence import kl
 from unlearn.strategies.base import Batches, Context, Edit, Loss, Phase, compute_logits
+from unlearn.strategies.gradient_phase import DualOptim, GradientPhase
 from unlearn.strategies.iterative import Objective
 
 
@@ -37,10 +38,12 @@ class Scrub(Objective):
     alpha: float = at_least(0, 0.5)  # weight of the divergence from the original on D_r
     gamma: float = at_least(0, 1.0)  # weight of the cross-entropy on D_r
     msteps: int = at_least(0, 3)  # number of epochs that begin with a pass over D_f
+    dual_optim: DualOptim = field(default_factory=DualOptim)
 
     def phases(self, context: Context, edit: Edit) -> Iterator[Phase]:
         for phase in super().phases(context, edit):
-            yield replace(phase, passes=self.passes)
+            forget_optimizer = self.dual_optim.recipe(self.recipe)
+            yield GradientPhase(**vars(replace(phase, passes=self.passes)), forget_optimizer=forget_optimizer)
 
     def passes(self, epoch: int) -> tuple[Subset, ...]:
         """Return the subsets that an epoch goes through, in this order."""

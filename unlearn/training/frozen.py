@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,14 @@ class Frozen:
 
     def mask_gradients(self) -> None:
         """Set the gradient of frozen entries to 0."""
-        pairs = zip(self._parameters.values(), self._trainable_masks, strict=True)
-        gradients = [(_bits(p.grad), mask) for p, mask in pairs if p.grad is not None]
-        if gradients:
-            torch._foreach_mul_([bits for bits, _ in gradients], [mask for _, mask in gradients])
+        self.mask([p.grad for p in self._parameters.values()])
+
+    def mask(self, gradients: Sequence[Tensor | None]) -> None:
+        """Set frozen entries of gradients to 0 in place; one for each parameter, in their order."""
+        pairs = zip(gradients, self._trainable_masks, strict=True)
+        masked = [(_bits(gradient), mask) for gradient, mask in pairs if gradient is not None]
+        if masked:
+            torch._foreach_mul_([bits for bits, _ in masked], [mask for _, mask in masked])
 
     def restore(self) -> None:
         """Set frozen entries back to their initial values."""

@@ -19,7 +19,7 @@ from unlearn.core.progress import DetailedTick, ignore_tick
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Curve, ImageSource
-from unlearn.data.loaders import PairedLoader, SerialLoader
+from unlearn.data.loaders import StepSource
 from unlearn.functional.estimates import is_correct
 from unlearn.training.finite import all_finite
 from unlearn.training.layout import channels_last, lay_out_weights
@@ -42,9 +42,7 @@ class RecipeModule(pl.LightningModule, ABC):
         role: the role of the model, which is part of the names of its random streams.
     """
 
-    def __init__(
-        self, model: nn.Module, recipe: Recipe, loader: PairedLoader | SerialLoader, seed: int, role: str
-    ) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, loader: StepSource, seed: int, role: str) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
@@ -186,6 +184,7 @@ class RecipeModule(pl.LightningModule, ABC):
         self._first_epoch = ours["epochs"]
         self._skipped_earlier = ours.get("skipped_steps", 0)
         self.trainer.should_stop = ours["stopped"]
+        self.loader.epoch = ours["epochs"]  # a loader without a length is read ahead, before the epoch starts
 
     def _report(self, epochs: float, values: dict[str, float] | None = None) -> None:
         self._ticked = time.perf_counter()

@@ -12,13 +12,26 @@ from torch import Tensor, nn
 from unlearn.core.batch import Batch
 from unlearn.core.types import ImageSource, Role, Subset
 from unlearn.data.augmentation import Augmentation
-from unlearn.data.loaders import ExcludedSamples, Loader, PairedLoader, RankShard, SerialLoader
+from unlearn.data.loaders import (
+    AlternatingLoader,
+    ExcludedSamples,
+    Loader,
+    PairedLoader,
+    RankShard,
+    SerialLoader,
+    StepSource,
+)
 from unlearn.functional.estimates import is_correct
 from unlearn.strategies.base import Phase
+from unlearn.strategies.gradient_phase import GradientPhase
+from unlearn.training.dual_optimizer import DualOptimizer
 from unlearn.training.frozen import Frozen
 from unlearn.training.prediction import predict
 from unlearn.training.ranks import rank, world_size
 from unlearn.training.recipe_module import RecipeModule
+from unlearn.training.two_gradients import set_combined_gradients
+
+AS_THEY_ARE = (Subset.ADVERSARIAL,)  # no real images: a crop would undo what was computed
 
 
 class UnlearnerModule(RecipeModule):
@@ -40,7 +53,7 @@ class UnlearnerModule(RecipeModule):
         self,
         model: nn.Module,
         phase: Phase,
-        loader: PairedLoader | SerialLoader,
+        loader: StepSource,
         seed: int,
         data: Mapping[Subset, ImageSource],
         role: str = Role.UNLEARNED,
@@ -50,9 +63,38 @@ class UnlearnerModule(RecipeModule):
         self.data = data
         self.ended: str | None = None  # the field of the budget that ended it
         self._frozen: Frozen | None = None
+        self._gradients = (
+            phase if isinstance(phase, GradientPhase) else GradientPhase(phase.data, phase.loss, phase.recipe)
+        )
 
     def loss(self, batch: dict[str, Batch]) -> Tensor:
-        return self.phase.loss(self.model, batch, self.current_epoch)  # type: ignore[arg-type]  # Subset is a str
+        retain = self.phase.loss(self.model, batch, self.current_epoch)  # type: ignore[arg-type]  # Subset is a str
+        if self._gradients.second is not None:  # after the retain loss, which updates running statistics
+            forget = self._gradients.second.loss(self.model, batch, self.current_epoch)  # type: ignore[arg-type]
+            self._losses_of_step = retain, forget
+        return retain
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Create the recipe's optimizer, and a second one for forget steps if the phase has one."""
+        optimizer: torch.optim.Optimizer = super().configure_optimizers()
+        forget = self._gradients.forget_optimizer
+        return optimizer if forget is None else DualOptimizer(optimizer, forget.make_optimizer(self.model))
+
+    def on_train_batch_start(self, batch: dict[str, Batch], step: int) -> None:
+        """Choose the optimizer of the step, then set its learning rate."""
+        self._step_subset = Subset(next(iter(batch))) if len(batch) == 1 else None
+        optimizer = self.trainer.optimizers[0]
+        if isinstance(optimizer, DualOptimizer):
+            optimizer.select("forget" if self._step_subset is Subset.FORGET else "retain")
+        super().on_train_batch_start(batch, step)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradient of the loss, or combine the gradients of two losses."""
+        if self._gradients.second is None:
+            super().backward(loss, *args, **kwargs)
+            return
+        parameters, combine = list(self.model.parameters()), self._gradients.second.combine
+        set_combined_gradients(parameters, self._losses_of_step, combine, self._frozen, self._scaler)
 
     def on_train_start(self) -> None:
         """Record the time, the frozen entries, and the accuracies before the first epoch."""
@@ -61,11 +103,30 @@ class UnlearnerModule(RecipeModule):
         self._before = self._accuracies() if self.phase.budget.needs_accuracies else {}
         for norm in self._frozen_norms():
             norm.eval()
+        parameters = dict(self.model.named_parameters())
+        self._factors = {
+            subset: [(parameters[name], factor.to(parameters[name])) for name, factor in factors.items()]
+            for subset, factors in self._gradients.factors.items()
+        }
+        if self._gradients.second is not None and world_size() > 1:
+            # Both gradients are averaged over the processes before they are combined, not by DistributedDataParallel.
+            self.trainer.strategy.model.require_backward_grad_sync = False  # type: ignore[union-attr]
 
     def on_after_backward(self) -> None:
         """Mask the gradients of frozen entries, so that they do not enter the norm for clipping."""
         if self._frozen is not None:
             self._frozen.mask_gradients()
+        if self._step_subset is None:
+            return
+        for p, factor in self._factors.get(self._step_subset, ()):
+            if p.grad is not None:
+                p.grad.mul_(factor)
+
+    def on_before_optimizer_step(self, _: torch.optim.Optimizer) -> None:
+        """Clip the gradient of steps that have a bound of their own; float16 has taken out its scale here."""
+        clip = None if self._step_subset is None else self._gradients.clips.get(self._step_subset)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), clip)
 
     @torch.no_grad()
     def on_train_batch_end(self, *_: Any) -> None:
@@ -78,7 +139,8 @@ class UnlearnerModule(RecipeModule):
         """Stop if the accuracies have reached a limit of the budget."""
         super().on_train_epoch_end()
         if self._before and self.ended is None:
-            self._stop(self.phase.budget.reached_limit(self._before, self._accuracies(), self._retained_fraction()))
+            retained = self._retained_fraction() if self.phase.budget.like_unseen else 1.0
+            self._stop(self.phase.budget.reached_limit(self._before, self._accuracies(), retained))
 
     def _stop(self, limit: str | None) -> None:
         if limit is not None:
@@ -122,9 +184,7 @@ class UnlearnerModule(RecipeModule):
         return frozen
 
 
-def build_loader(
-    phase: Phase, number: int, seed: int, augmentation: Augmentation | None = None
-) -> PairedLoader | SerialLoader:
+def build_loader(phase: Phase, number: int, seed: int, augmentation: Augmentation | None = None) -> StepSource:
     """Build the loader of a strategy's phase; with several ranks, the part of this rank.
 
     Args:
@@ -138,7 +198,10 @@ def build_loader(
     loaders = dict[str, Loader]()
     for subset, data in phase.data.items():
         batch_size = phase.batch_sizes.get(subset, phase.recipe.batch_size)
-        loaders[subset] = Loader(data, batch_size, seed, f"unlearned/{subset}{suffix}", augmentation, shard)
+        augmented = None if subset in AS_THEY_ARE else augmentation
+        loaders[subset] = Loader(data, batch_size, seed, f"unlearned/{subset}{suffix}", augmented, shard)
+    if isinstance(phase, GradientPhase) and phase.forget_every is not None:
+        return AlternatingLoader(loaders[Subset.RETAIN], loaders[Subset.FORGET], phase.forget_every)
     return PairedLoader(loaders) if phase.passes is None else SerialLoader(loaders, phase.passes)
 
 

@@ -132,6 +132,9 @@ def footer(group: ComparisonGroup) -> str:
         f"Mean ± standard deviation over n runs; seeds {format_seeds(cells)}; seeds of retrained models per run "
         f"{' or '.join(baseline)}; {', '.join(sorted(versions))}; {' or '.join(sorted(hardware))}."
     )
+    retain_free = sorted({cell.strategy for cell in cells if "retain_free" in cell.report["notes"]})
+    if retain_free:
+        facts += f" Read no retain data: {', '.join(retain_free)}."
     return f"{warning} {facts}" if (warning := describe_grading(group)) else facts
 
 
