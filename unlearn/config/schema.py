@@ -53,7 +53,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "forget": ("unlearn.data.requests", Forget),
     "model": ("unlearn.models", Model),
     "checkpoint": ("unlearn.data.trained_on", Origin),
-    "train": ("unlearn.core.recipe", Recipe),
+    "train": ("unlearn.core", Recipe),
     "baseline": ("unlearn.pipeline.config", Baseline),
     "strategy": ("unlearn.strategies", Strategy),
     "strategy/selection": ("unlearn.strategies.selection", Selection),

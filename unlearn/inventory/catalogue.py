@@ -80,8 +80,8 @@ class Item:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Keys of the artifacts that it was built from, each once."""
-        return tuple(dict.fromkeys(key for _, key in references(self.spec)))
+        """Keys of the artifacts that it was built from, each once; `parts` are those that its spec does not name."""
+        return tuple(dict.fromkeys([*(key for _, key in references(self.spec)), *self.meta.get("parts", ())]))
 
 
 @dataclass(frozen=True)

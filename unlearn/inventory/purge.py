@@ -22,6 +22,8 @@ from unlearn.core.errors import ConfigError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.members import SHADOWED, Members
 from unlearn.inventory.removals import Removal
+from unlearn.stages.files import read_tensors
+from unlearn.stages.shards import RECORDS
 
 MODEL = "model.safetensors"
 NUMBERS = {"evaluate": "only numbers", "relearn": "only numbers", "split": "only indices of records"}  # by kind
@@ -68,6 +70,8 @@ class PurgePolicy:
         match item.kind:
             case kind if kind in NUMBERS:
                 return Decision(Fate.STAYS, NUMBERS[kind])
+            case "trainslice":
+                return self._slice(item)
             case "copies":
                 return self._copies(item)
             case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
@@ -92,6 +96,17 @@ class PurgePolicy:
         if undecided := [decision.why for decision in inputs.values() if decision.fate is Fate.UNDECIDED]:
             return Decision(Fate.UNDECIDED, undecided[0])
         return Decision(Fate.STAYS, "made without them")
+
+    def _slice(self, item: Item) -> Decision:
+        """Decide on a net of a shard by the records that it was trained on, which it lists."""
+        index = read_tensors(item.entry, RECORDS)["index"]
+        match self.members.are_among(index, item.spec["samples"]["dataset"]):
+            case None:
+                return Decision(Fate.UNDECIDED, "its records are unknown")
+            case True:
+                return Decision(Fate.GOES, "trained on them")
+            case _:
+                return Decision(Fate.STAYS, "made without them")
 
     def _copies(self, item: Item) -> Decision:
         """Decide on a list of copies, which may name any record of its data set."""

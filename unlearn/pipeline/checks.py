@@ -17,6 +17,7 @@ from unlearn.models.checkpoints.weights import read_weights
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.empty_net import build_empty_net, net_cache_key
 from unlearn.pipeline.history import check_history
+from unlearn.pipeline.sisa_checks import check_sisa
 from unlearn.stages.lineage import Lineage
 from unlearn.stages.own_models import find_source
 from unlearn.strategies.base import Strategy
@@ -43,6 +44,7 @@ def check_config(config: RunConfig, lineage: Lineage | None) -> Iterator[Problem
     yield from _check_request(config)
     yield from _check_replay(config)
     yield from _check_guarantee(config)
+    yield from check_sisa(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not data_problems:  # the other checks need valid data and a valid model
         yield from _check_net(config)

@@ -19,7 +19,7 @@ from unlearn.stages.samples import DataView
 from unlearn.stages.score import Score
 from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow_model import ShadowModel
-from unlearn.stages.train import Train
+from unlearn.stages.shards import Trained
 from unlearn.stages.untrained import Untrained
 from unlearn.training.trainer import Numerics
 
@@ -29,8 +29,8 @@ class RunModels:
     """All models of a run that metrics and attacks measure or compare with."""
 
     original: ModelStage
-    fresh: Train | None
-    retrained: tuple[Train, ...]
+    fresh: Trained | None
+    retrained: tuple[Trained, ...]
     final_model: FinalModel
     seed_replicas: Mapping[int, SeedReplica]  # by seed
     shadows: Mapping[ShadowRequest, tuple[ShadowModel, ...]]
@@ -96,7 +96,7 @@ class EvidencePlanner:
 
 def _plan_for_single_models(metric: Metric, models: RunModels, planner: EvidencePlanner) -> Iterator[Evaluation]:
     """Plan a metric that measures one model at a time, once per retrained model if it compares with these."""
-    references: tuple[Train | None, ...] = models.retrained if Role.RETRAINED in metric.references else (None,)
+    references: tuple[Trained | None, ...] = models.retrained if Role.RETRAINED in metric.references else (None,)
     original = planner.plan_evidence(models.original if Role.ORIGINAL in metric.references else None, metric)
     untrained_model = Untrained(models.original, planner.seed) if Role.UNTRAINED in metric.references else None
     untrained = planner.plan_evidence(untrained_model, metric)
