@@ -21,7 +21,7 @@ def check_sisa(config: RunConfig) -> Iterator[Problem]:
         yield from _check_training(config, config.train)
         yield from _check_strategy(config)
     elif isinstance(config.strategy, Sisa):
-        yield Problem("train", "sisa with strategy=sisa, which trains slices again", "one without slices")
+        yield Problem("train", "sisa with strategy=sisa, which trains slices again", "a training without slices")
 
 
 def _check_training(config: RunConfig, recipe: SisaRecipe) -> Iterator[Problem]:

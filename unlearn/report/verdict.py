@@ -86,7 +86,11 @@ def _describe_forgetting(report: Report, judgement: Verdict) -> list[str]:
         return [_explain_unmeasured(report)]
     if judgement.forgetting is Forgetting.NO_BASELINE:
         setting = "pass retrained=[...]" if report.get("given_models") else "set baseline=retrain"
-        return [f"{_describe_changes(report)}.", *_list_unchecked(report), f"To compare with a retrained model, {setting}."]
+        return [
+            f"{_describe_changes(report)}.",
+            *_list_unchecked(report),
+            f"To compare with a retrained model, {setting}.",
+        ]
     lines = [_describe_criterion(criterion, judgement) for criterion in judgement.criteria]
     if _is_unchanged(judgement):
         lines.insert(0, UNCHANGED)

@@ -117,7 +117,7 @@ class TrainShards(ModelStage):
 
     @property
     def label(self) -> str:
-        return f"train {self.role} (seed {self.seed}, {self.recipe.shards} shards)"
+        return f"assemble {self.role} (seed {self.seed})"
 
     def prepare(self, context: BuildContext) -> None:
         super().prepare(context)
