@@ -101,9 +101,11 @@ def _is_final(kind: type) -> bool:
 
     Classes that a user derives from it do not count, nor do variants of an option: classes that set `is_variant`.
     """
-    subclasses = [subclass for subclass in kind.__subclasses__() if not vars(subclass).get("is_variant")]
+    subclasses: list[type] = kind.__subclasses__()
     package = kind.__module__.split(".")[0]
-    return not any(subclass.__module__.split(".")[0] == package for subclass in subclasses)
+    return not any(
+        subclass.__module__.split(".")[0] == package and not vars(subclass).get("is_variant") for subclass in subclasses
+    )
 
 
 def _concrete_classes(module: ModuleType, base: type) -> list[type]:

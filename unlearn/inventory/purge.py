@@ -67,20 +67,17 @@ class PurgePolicy:
             return Decision(Fate.UNDECIDED, "its spec is not understood")
 
     def _decide(self, item: Item) -> Decision:
-        match item.kind:
-            case kind if kind in NUMBERS:
-                return Decision(Fate.STAYS, NUMBERS[kind])
-            case "trainslice":
-                return self._slice(item)
-            case "copies":
-                return self._copies(item)
-            case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
-                return self._unlearned(item)
-            case "blended":
-                return self._blended(item)
-            case "checkpoint":
-                return self._checkpoint(item)
-        return self._decide_by_inputs(item)
+        if item.kind in NUMBERS:
+            return Decision(Fate.STAYS, NUMBERS[item.kind])
+        if item.kind == "unlearn" and item.spec["forget"]["class"] not in SHADOWED:
+            return self._unlearned(item)
+        rules = {
+            "copies": self._copies,
+            "blended": self._blended,
+            "checkpoint": self._checkpoint,
+            "trainslice": self._slice,
+        }
+        return rules.get(item.kind, self._decide_by_inputs)(item)
 
     def _decide_by_inputs(self, item: Item) -> Decision:
         """Decide by the images and the artifacts that it was built from."""

@@ -151,9 +151,10 @@ def name_stages(plan: Plan) -> dict[str, Stage]:
         named |= {"single": next(inputs(plan.single_model))}
     condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
     history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
-    history |= {"rebuilt": plan.unlearned.rebuilt} if plan.unlearned.rebuilt else {}
+    rebuilt = {"rebuilt": plan.unlearned.rebuilt} if plan.unlearned.rebuilt else {}
     blended = {"blended": plan.final_model} if isinstance(plan.final_model, Blended) else {}
-    return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
+    before = _named_scores(plan.unlearned.scores) | condensed | history | rebuilt
+    return named | before | {"unlearned": plan.unlearned} | blended
 
 
 def _name_auxiliary_models(plan: Plan) -> dict[str, Stage]:

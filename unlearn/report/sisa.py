@@ -45,8 +45,8 @@ def sisa_notes(outcome: Outcome) -> dict[str, str]:
         ensemble = numbers["ensemble_test_accuracy"]
         of_ensemble = "" if ensemble is None else f"{ensemble:.3f} by the {numbers['shards']} shards, "
         sentences.append(
-            f"Test accuracy before unlearning: {of_ensemble}{numbers['single_test_accuracy']:.3f} by one model that was "
-            f"trained on all records for {numbers['single_epochs']} epochs."
+            f"Test accuracy before unlearning: {of_ensemble}{numbers['single_test_accuracy']:.3f} by one model that "
+            f"was trained on all records for {numbers['single_epochs']} epochs."
         )
     return {"sisa": " ".join(sentences)} if sentences else {}
 

@@ -35,8 +35,8 @@ class Unlearn(Stage):
       the report.
     - `ended.json`: for each phase, the field of the budget that ended it, or null.
 
-    With `rebuilt` the strategy edits nothing: the unlearned model is that ensemble, and `seconds` are those of the slices
-    that it does not share with the original.
+    With `rebuilt` the strategy edits nothing: the unlearned model is that ensemble, and `seconds` are those of the
+    slices that it does not share with the original.
 
     On several devices each process does all of the edit, and the processes share the batches of the phases.
     """
