@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Finished, Run
+from safetensors.torch import load_file
 
 from unlearn import config
 from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.progress import Console
+from unlearn.core.types import Role
 from unlearn.data.datasets.digits import Digits
 from unlearn.functional.sharding import assign_slices, expected_images
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import plan_purge
+from unlearn.models.sharded import ShardedNet
 from unlearn.report.assemble import assemble
 from unlearn.stages.base import BuildContext
+from unlearn.stages.export import export_weights
 from unlearn.stages.files import read_tensors
 from unlearn.stages.shards import SliceRecord, TrainShards
 from unlearn.stages.train import Train
@@ -125,6 +129,15 @@ def test_the_single_model_costs_as_much_as_the_slices(done: Finished) -> None:
     single = done.outcome.plan.single_model.model
     assert isinstance(single, Train)
     assert single.recipe.epochs == 2  # 1 epoch * (2 slices + 1) / 2, rounded to even
+
+
+def test_the_export_is_read_by_a_bare_ensemble(done: Finished, tmp_path: Path) -> None:
+    unlearned, context = done.outcome.plan.unlearned, done.context
+    exported = load_file(export_weights(context.get(unlearned), tmp_path / "net.safetensors", Role.UNLEARNED))
+    net = ShardedNet([done.config.model.net((1, 8, 8), 10) for _ in range(SHARDS)], "mean")
+    net.load_state_dict(exported, strict=True)
+    model, images = unlearned.load(context), torch.rand(4, 1, 8, 8)
+    assert torch.equal(net.eval()(model.normalise(images)), model(images))
 
 
 def test_a_purge_finds_the_slices_by_their_records(done: Finished, rebuilt: TrainShards) -> None:
