@@ -13,22 +13,23 @@ from unlearn.functional.sharding import assign_slices, expected_images
 SIZES = [[2, 1], [1, 2], [2, 0]]  # records of each slice of three shards
 
 
-def images_of(requested: tuple[int, ...]) -> int:
+def images_of(requested: tuple[int, ...], removed: bool) -> int:
     """Images per epoch that a request trains again, by going through all slices."""
     first, images = 0, 0
     for shard in SIZES:
         own = range(first, first + sum(shard))
         for r in range(len(shard)):
             records = set(own[: sum(shard[: r + 1])])
-            images += len(records - set(requested)) if records & set(requested) else 0
+            images += len(records - set(requested) if removed else records) if records & set(requested) else 0
         first += sum(shard)
     return images
 
 
+@pytest.mark.parametrize("removed", [True, False])
 @pytest.mark.parametrize("requested", [1, 2, 3, 7, 8])
-def test_the_expected_images_are_the_mean_over_all_requests(requested: int) -> None:
-    mean = fmean(images_of(request) for request in combinations(range(8), requested))
-    assert expected_images(SIZES, requested) == pytest.approx(mean)
+def test_the_expected_images_are_the_mean_over_all_requests(requested: int, removed: bool) -> None:
+    mean = fmean(images_of(request, removed) for request in combinations(range(8), requested))
+    assert expected_images(SIZES, requested, removed) == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("slices", [1, 3, 10])

@@ -33,7 +33,7 @@ def assign_slices(records: Tensor, shards: int, slices: int, seed: int) -> Tenso
     return torch.stack([position % shards, position // shards % slices], 1)
 
 
-def expected_images(sizes: Sequence[Sequence[int]], requested: int) -> float:
+def expected_images(sizes: Sequence[Sequence[int]], requested: int, removed: bool = True) -> float:
     """Return how many images a random request trains again, expected over all requests of its size.
 
     A slice is trained again if a requested record is in it or in an earlier slice of its shard. It then trains on what
@@ -44,13 +44,15 @@ def expected_images(sizes: Sequence[Sequence[int]], requested: int) -> float:
     Args:
         sizes: the number of records of each slice of each shard, before the request.
         requested: the number K of requested records, at most n.
+        removed: whether they are removed; if only their labels change, slices train on all of their N images.
 
     Returns:
         Images per epoch, summed over all slices.
     """
     total = sum(map(sum, sizes))
     prefixes = [sum(shard[: r + 1]) for shard in sizes for r in range(len(shard))]
-    return sum(n * (1 - _probability_of_none(n, total, requested) - requested / total) for n in prefixes)
+    lost = requested / total if removed else 0.0
+    return sum(n * (1 - _probability_of_none(n, total, requested) - lost) for n in prefixes)
 
 
 def _probability_of_none(marked: int, total: int, drawn: int) -> float:

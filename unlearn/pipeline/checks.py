@@ -44,9 +44,9 @@ def check_config(config: RunConfig, lineage: Lineage | None) -> Iterator[Problem
     yield from _check_request(config)
     yield from _check_replay(config)
     yield from _check_guarantee(config)
-    yield from check_sisa(config)
     yield from config.cluster.check(config.trainer.accelerator, config.trainer.devices, config.paths.output)
     if not data_problems:  # the other checks need valid data and a valid model
+        yield from check_sisa(config)
         yield from _check_net(config)
         yield from list(config.forget.check(config.population)) or _check_request_size(config)
 

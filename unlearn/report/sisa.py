@@ -39,7 +39,9 @@ def sisa_notes(outcome: Outcome) -> dict[str, str]:
         sentences.append(
             "SISA trained {slices_retrained} of {slices_all} slices again, which takes {images_retrained:,} images per "
             "epoch (all slices: {images_all:,}; a random request of this size: {images_expected:,.0f}). The result is "
-            "the model that the same training makes of the remaining records, bit for bit.".format(**numbers)
+            "the model that the same training makes of the {rest}, bit for bit.".format(
+                **numbers, rest="corrected labels" if _is_corrected(outcome) else "remaining records"
+            )
         )
     if numbers.get("single_test_accuracy") is not None:
         ensemble = numbers["ensemble_test_accuracy"]
@@ -58,13 +60,19 @@ def _count_retrained(original: TrainShards, outcome: Outcome) -> dict[str, Any]:
         return {}
     forget = read_tensors(context.get(outcome.plan.split), "split.safetensors")["forget"]
     rows, retrained = rebuilt.slices(context), retrained_slices(original, rebuilt, context)
+    sizes = _sizes(original.slices(context))
     return {
         "slices_all": len(rows),
         "slices_retrained": len(retrained),
         "images_all": sum(row.images for row in rows),
         "images_retrained": sum(row.images for row in retrained),
-        "images_expected": expected_images(_sizes(original.slices(context)), len(forget)),
+        "images_expected": expected_images(sizes, len(forget), removed=not _is_corrected(outcome)),
     }
+
+
+def _is_corrected(outcome: Outcome) -> bool:
+    """Whether the request corrects labels, so that no record is removed."""
+    return outcome.plan.unlearned.relabelled is not None
 
 
 def _sizes(rows: list[SliceRecord]) -> list[list[int]]:
