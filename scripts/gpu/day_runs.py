@@ -18,7 +18,7 @@ DEVICE, TOY = os.environ.get("DEVICE", "cuda"), os.environ.get("TOY", "") not in
 TRAINER = "cpu" if DEVICE == "cpu" else "gpu"
 PLAIN = ("spd_gan=off", "attacks=none", "metrics=[accuracy]", "report.html=false", "logger=none")
 SIZE = ("dataset.limit=200", "train.epochs=1", "model.width=4", "model.hidden=8") if TOY else ()
-STRATEGIES = "strategy=identity,finetune,top_k" if TOY else "strategy=glob(*, exclude=lrp_path)"
+STRATEGIES = "strategy=identity,finetune,top_k" if TOY else "strategy=glob(*, exclude=[lrp_path,python,sisa])"
 ACCURACIES = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 # 300 MB: too little for the batch of this step
 LITTLE_MEMORY = "import torch; torch.cuda.set_per_process_memory_fraction(3e8 / torch.cuda.mem_get_info()[1])"

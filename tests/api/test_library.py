@@ -145,6 +145,10 @@ def test_settings_reach_the_strategy(model: nn.Module, data: dict[str, Pair]) ->
         ({"recipe": {"lr": 0.0}}, r"^recipe.lr: expected a number > 0, got 0.0"),
         ({"strategy": "ssd", "epochs": 3}, r"^epochs: expected None, got 3 with a strategy that trains nothing"),
         ({"strategy": "mini_unlearning"}, r"^strategy: expected one that starts from the model, got mini_unlearning"),
+        (
+            {"strategy": "sisa"},
+            r"^strategy: expected one that changes a model, got sisa: use unlearn.run with train=sisa",
+        ),
         ({"strategy": "lrp_path"}, r"^retain: expected no image of the forgotten classes with strategy=lrp_path"),
         ({"strategy": "gradient_ascent"}, r"^validation: expected labelled images, by which strategy=gradient_ascent"),
         ({"forget": None}, r"^forget: expected \(images, labels\) as tensors, .* got None"),

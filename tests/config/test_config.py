@@ -38,6 +38,7 @@ LISTED = {  # options of which several may be chosen: composed together, since e
 CASES = [(group, option) for group, option in OPTIONS if option not in LISTED.get(group, ())]
 CASES += [(group, f"[{','.join(options)}]") for group, options in LISTED.items()]
 RELABEL = ["forget=relabel", "dataset.label_noise=0.1", "strategy=identity"]
+SISA = ["train=sisa", "strategy=sisa"]
 PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
 EXTRA = {
     ("forget", "indices"): ["forget.file=none.txt"],
@@ -47,6 +48,7 @@ EXTRA = {
     ("dataset", "python"): ["dataset.factory=own_data:digits"],
     ("baseline", "none"): ["metrics=without_baseline"],
     ("model", "python"): ["model.factory=own_net:build"],
+    ("strategy", "sisa"): ["train=sisa"],
     ("strategy", "python"): ["strategy.factory=unlearn.strategies.identity:Identity"],
     CASES[-2]: ["metrics.python.factory=unlearn.metrics.loss:Loss", "spd_gan=noise"],
     CASES[-1]: ["attacks.python.factory=unlearn.attacks.logistic:Logistic"],
@@ -245,6 +247,15 @@ def test_selection_and_objective_are_chosen_independently(strategy: str, k: floa
         (["trainer.precision=16-mixed"], ["trainer.precision", "CUDA", "16-mixed"]),
         (["trainer.precision=bf16"], ["trainer.precision", "nearest: bf16-mixed"]),
         (["strategy=identity", "+preset=kdd2026"], ["preset/kdd2026", "Identity"]),
+        (["strategy=sisa"], ["train: expected sisa with strategy=sisa"]),
+        ([*SISA, "strategy=top_k"], ["strategy: expected sisa, or identity", "got 'top_k'"]),
+        (
+            [*SISA, "blend=mix", "retain=condensed"],
+            ["blend: expected none with", "retain: expected full with train=sisa"],
+        ),
+        ([*SISA, "spd_gan=marker"], ["spd_gan: expected probe or off with train=sisa"]),
+        ([*SISA, "train.patience=3"], ["train.patience: expected null with train=sisa"]),
+        ([*SISA, "train.shards=500"], ["train.shards: ", "1,077 records", "500 * 3 = 1,500"]),
         ([*RELABEL, "strategy=top_k"], ["strategy: ", "forget=relabel: ", "identity", "got 'top_k'"]),
         ([*RELABEL, "spd_gan=marker"], ["spd_gan: ", "probe or off with forget=relabel", "got 'marker'"]),
         ([*RELABEL, "spd_gan=noise"], ["spd_gan: ", "probe or off with forget=relabel", "got 'noise'"]),
@@ -305,6 +316,24 @@ def test_published_strategies_have_the_authors_settings() -> None:
     assert ascent.recipe.clip is None
     assert (ascent.recipe.momentum, ascent.recipe.weight_decay) == (training.momentum, training.weight_decay)
     assert strategies["finetune"].js_weight == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", ["strategies", "strategies_class_wise"])
+def test_the_sweeps_over_strategies_pass_the_checks(sweep: str) -> None:
+    cells = preflight(CommandLine([f"+sweep={sweep}", "spd_gan=off", "seed=1", "metrics=accuracy"], True, None))
+    assert cells
+
+
+def test_a_quick_run_is_the_beginning_of_a_full_one() -> None:
+    """A baseline, metrics and attacks that are added later reuse all that the quick run built."""
+    later = ("baseline=retrain", "metrics=default", "attacks=default")
+    quick, full = (make_plan(composed("+preset=quick", *more)) for more in ((), later))
+    assert (quick.retrained, quick.spd_gan, quick.shadows) == ((), None, ())
+    quick_keys = [stage.key for stage in (*quick.shared_stages, *quick.unlearning_stages)]
+    assert set(quick_keys) < {stage.key for stage in (*full.shared_stages, *full.unlearning_stages)}
+    assert {e.stage.key for e in quick.evaluations} < {e.stage.key for e in full.evaluations}
+    assert len(full.retrained) == 1
 
 
 def test_the_published_sweep_has_every_published_option() -> None:

@@ -24,6 +24,7 @@ TINY = (
 CNN = ("model.width=2", "model.hidden=8")
 ALONE = (*CNN, "spd_gan=off", "attacks=none", "metrics=[accuracy]", "forget=class_wise", "baseline=none")
 STRATEGIES = {name: kind() for name, kind in find_options("unlearn.strategies", Strategy).items()}
+del STRATEGIES["sisa"]  # for train=sisa alone
 REPLAYING = [name for name, strategy in STRATEGIES.items() if strategy.history]
 TRAINING = [name for name, strategy in STRATEGIES.items() if hasattr(strategy, "recipe") and name not in REPLAYING]
 ROUNDED = {"unlearn Ssd (seed 0)"}  # sums of squared gradients are made layer by layer in another way on CUDA

@@ -116,6 +116,15 @@ def test_without_a_retrained_model_only_the_change_is_described(unlearned: float
     assert "baseline=retrain" in lines
 
 
+def test_without_a_retrained_model_the_checks_that_did_not_run_are_listed() -> None:
+    bare = report(0.9, [], 0.6)
+    assert "Not checked: whether the model differs from one that never saw the forgotten records." in forgotten(bare)[1]
+    quick = bare | {"config": {**bare.get("config", {}), "attacks": {}}, "choices": {"spd_gan": "off"}}
+    lines = forgotten(quick)[1]
+    assert "whether an attacker recognises them (no attack ran) and what SPD-GAN's probe finds." in lines
+    assert "Not checked" not in forgotten(bare | {"given_models": True})[1]
+
+
 def test_a_missing_criterion_is_explained() -> None:
     assert forgotten(report(None, [0.4], None)) == (
         "unmeasured",

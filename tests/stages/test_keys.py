@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from unlearn import config
 from unlearn.core.errors import ConfigError
 from unlearn.core.plugins import find_options
+from unlearn.core.sisa_recipe import SisaRecipe
 from unlearn.core.types import Subset
 from unlearn.core.validation import ADDED
 from unlearn.data.datasets.image_folder import ImageFolder
@@ -33,6 +34,7 @@ from unlearn.strategies.selection import All
 Compose = Callable[..., DictConfig]
 RUNTIME = ("dataset.root", "dataset.download", "forget.file", "paths.", "logger", "cluster", "report.")
 RUNTIME += ("rebuild_damaged", "until", "objective")
+RUNTIME += ("train.single_model",)
 RUNTIME += ("dataset.memory_limit", "dataset.workers", "dataset.train", "dataset.test")
 RUNTIME += ("trainer.accelerator", "trainer.detect_anomaly", "trainer.checkpoint_every")
 
@@ -40,6 +42,7 @@ RUNTIME += ("trainer.accelerator", "trainer.detect_anomaly", "trainer.checkpoint
 EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
     ("strategy/selection", "all"): ("strategy.k=1.0",),
     ("strategy", "lrp_path"): ("forget=class_wise",),
+    ("train", "sisa"): ("strategy=sisa", "spd_gan=off", "metrics=accuracy", "attacks=none"),
     ("forget", "indices"): ("forget.file={request}",),
     ("forget", "subclass"): ("dataset=image_folder", "dataset.root={nested}", "forget.subclass=0"),
     ("forget", "mislabelled"): ("dataset.label_noise=0.1",),
@@ -166,6 +169,8 @@ def flipping(composed: DictConfig, under: str) -> dict[str, bool]:
         aside.add("strategy.recipe.nesterov")  # false is its only value
     if getattr(found.strategy, "js_from", None) == "labels":
         aside.add("strategy.js_form")  # mixture is its only value
+    if isinstance(found.train, SisaRecipe):
+        aside.add("train.patience")  # null is its only value
     if found.strategy.history is not None:
         aside |= {leaf for leaf, _, _ in leaves(found) if leaf.startswith("strategy.recipe.")}  # the training's own
     return {

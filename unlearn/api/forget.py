@@ -20,6 +20,7 @@ from unlearn.core.types import Images, Subset
 from unlearn.functional.parameter_scores import Need, Scores
 from unlearn.models.base import Classifier
 from unlearn.strategies.base import Context, Strategy
+from unlearn.strategies.sisa import Sisa
 
 SCORING_BATCH = 256
 
@@ -108,6 +109,8 @@ def _refuse_unsuitable(strategy: Strategy, model: Classifier, data: GivenSubsets
     problems = [str(problem).removeprefix("strategy.") for problem in strategy.check(lambda: model)]
     if strategy.history is not None:
         problems.append(f"strategy: expected one that starts from the model, got {name}: use unlearn.run, which trains")
+    if isinstance(strategy, Sisa):
+        problems.append(f"strategy: expected one that changes a model, got {name}: use unlearn.run with train=sisa")
     common = set(data[Subset.FORGET].labels.tolist()) & set(data[Subset.RETAIN].labels.tolist())
     if strategy.class_wise_only and common:
         got = f"images of class {abbreviate(sorted(common))}"

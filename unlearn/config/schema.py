@@ -53,7 +53,7 @@ GROUPS: dict[str, tuple[str, type]] = {
     "requests": ("unlearn.data.request_streams", Requests),
     "model": ("unlearn.models", Model),
     "checkpoint": ("unlearn.data.trained_on", Origin),
-    "train": ("unlearn.core.recipe", Recipe),
+    "train": ("unlearn.core", Recipe),
     "baseline": ("unlearn.pipeline.config", Baseline),
     "strategy": ("unlearn.strategies", Strategy),
     "strategy/selection": ("unlearn.strategies.selection", Selection),

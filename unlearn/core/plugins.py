@@ -22,7 +22,8 @@ ENTRY_POINTS = "unlearn.plugins"  # the group of entry points that name modules 
 def find_options(package: ModuleType | str, base: type) -> dict[str, type]:
     """Find the concrete subclasses of `base` in all modules of a package, or in one module.
 
-    A class is an option if no other class of its package derives from it: a class here is abstract or final.
+    A class is an option if no other class of its package derives from it: a class here is abstract or final. Only a
+    subclass that sets the class variable `is_variant` leaves its base an option.
 
     Args:
         package: a package or module, or its dotted name.
@@ -96,10 +97,15 @@ def make_callable(package: str, base: str) -> None:
 
 
 def _is_final(kind: type) -> bool:
-    """Whether no class of the same package derives from it; classes that a user derives from it do not count."""
+    """Whether no class of the same package derives from it.
+
+    Classes that a user derives from it do not count, nor do variants of an option: classes that set `is_variant`.
+    """
     subclasses: list[type] = kind.__subclasses__()
     package = kind.__module__.split(".")[0]
-    return not any(subclass.__module__.split(".")[0] == package for subclass in subclasses)
+    return not any(
+        subclass.__module__.split(".")[0] == package and not vars(subclass).get("is_variant") for subclass in subclasses
+    )
 
 
 def _concrete_classes(module: ModuleType, base: type) -> list[type]:

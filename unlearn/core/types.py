@@ -18,7 +18,7 @@ Curve = list[dict[str, float]]  # one row per epoch
 class Role(StrEnum):
     """The role of a model in a run.
 
-    Reports never contain a guide, a proxy or a shadow model.
+    Reports never contain a guide, a proxy, a shadow model or the net of a shard.
     """
 
     ORIGINAL = "original"
@@ -28,6 +28,7 @@ class Role(StrEnum):
     FRESH = "fresh"  # trained on D like the original, but not used to train SPD-GAN: a control of the probe
     GUIDE = "guide"  # the classifier that SPD-GAN is trained against
     PROXY = "proxy"  # ranks records by their loss
+    SHARD = "shard"  # one of the nets of an ensemble that SISA trains
     SHADOW = "shadow"  # trained on half of D and holdout; only attacks use it, to compare members with non-members
 
 

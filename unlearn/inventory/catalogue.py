@@ -80,8 +80,10 @@ class Item:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Keys of the artifacts that it was built from, each once."""
-        return tuple(dict.fromkeys(key for _, key in references(self.spec)))
+        """Keys of the artifacts that it was built from, each once; `parts` are those that its spec does not name."""
+        named = [key for _, key in references(self.spec)]
+        parts = self.meta.get("parts")
+        return tuple(dict.fromkeys([*named, *(filter(_is_text, parts) if isinstance(parts, list) else ())]))
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,10 @@ class Catalogue:
                 closure.add(key)
                 waiting += [input_key for input_key in self.items[key].inputs if input_key in self.items]
         return closure
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _items(root: Path) -> Iterator[Item]:

@@ -60,6 +60,7 @@ class Members:
         }
         self.user_classes = {kind.__qualname__ for kind in kinds if issubclass(kind, UserDataset)}
         self.dataset = self._identify(canonicalize(dataset))
+        self.requested = requested
         self.hits: dict[str, dict[str, bool]] = {}  # by population and request: the parts with requested records
         self.pools: dict[str, Tensor] = {}  # by population: which records of its shadow pool are requested, bool [n]
         for item in catalogue.items.values():
@@ -77,13 +78,25 @@ class Members:
         """
         if samples["class"] in SHADOWED:
             return self._is_in_shadow_half(samples.get("train_set", samples))
-        dataset, parts = self._identify(samples["population"]["dataset"]), PARTS.get(samples["subset"])
-        if dataset != self.dataset:
-            return None if {dataset["class"], self.dataset["class"]} <= self.user_classes else False
+        dataset, parts = samples["population"]["dataset"], PARTS.get(samples["subset"])
+        if not self._is_of_dataset(dataset):
+            return self._is_of_dataset(dataset)
         if not parts:
             return None if parts is None else False
         hits = self.hits.get(_name(samples, samples["subset"]))
         return None if hits is None else any(hits[part] for part in parts)
+
+    def are_among(self, index: Tensor, dataset: dict[str, Any]) -> bool | None:
+        """Whether any requested record is among records int64 [n] of the training part of a data set's spec."""
+        is_of_dataset = self._is_of_dataset(dataset)
+        return bool(torch.isin(index, self.requested).any()) if is_of_dataset else is_of_dataset
+
+    def _is_of_dataset(self, dataset: dict[str, Any]) -> bool | None:
+        """Whether a spec is that of the request's data set; None if both are supplied by users and differ."""
+        identity = self._identify(dataset)
+        if identity == self.dataset:
+            return True
+        return None if {identity["class"], self.dataset["class"]} <= self.user_classes else False
 
     def _is_in_shadow_half(self, samples: dict[str, Any]) -> bool | None:
         members = samples["members"]

@@ -22,6 +22,8 @@ from unlearn.core.errors import ConfigError
 from unlearn.inventory.catalogue import BEGINNING, Catalogue, Item
 from unlearn.inventory.members import SHADOWED, Members
 from unlearn.inventory.removals import Removal
+from unlearn.stages.files import read_tensors
+from unlearn.stages.shards import RECORDS
 
 MODEL = "model.safetensors"
 NUMBERS = {"evaluate": "only numbers", "relearn": "only numbers", "split": "only indices of records"}  # by kind
@@ -65,18 +67,17 @@ class PurgePolicy:
             return Decision(Fate.UNDECIDED, "its spec is not understood")
 
     def _decide(self, item: Item) -> Decision:
-        match item.kind:
-            case kind if kind in NUMBERS:
-                return Decision(Fate.STAYS, NUMBERS[kind])
-            case "copies":
-                return self._copies(item)
-            case "unlearn" if item.spec["forget"]["class"] not in SHADOWED:
-                return self._unlearned(item)
-            case "blended":
-                return self._blended(item)
-            case "checkpoint":
-                return self._checkpoint(item)
-        return self._decide_by_inputs(item)
+        if item.kind in NUMBERS:
+            return Decision(Fate.STAYS, NUMBERS[item.kind])
+        if item.kind == "unlearn" and item.spec["forget"]["class"] not in SHADOWED:
+            return self._unlearned(item)
+        rules = {
+            "copies": self._copies,
+            "blended": self._blended,
+            "checkpoint": self._checkpoint,
+            "trainslice": self._slice,
+        }
+        return rules.get(item.kind, self._decide_by_inputs)(item)
 
     def _decide_by_inputs(self, item: Item) -> Decision:
         """Decide by the images and the artifacts that it was built from."""
@@ -92,6 +93,17 @@ class PurgePolicy:
         if undecided := [decision.why for decision in inputs.values() if decision.fate is Fate.UNDECIDED]:
             return Decision(Fate.UNDECIDED, undecided[0])
         return Decision(Fate.STAYS, "made without them")
+
+    def _slice(self, item: Item) -> Decision:
+        """Decide on a net of a shard by the records that it was trained on, which it lists."""
+        index = read_tensors(item.entry, RECORDS)["index"]
+        match self.members.are_among(index, item.spec["samples"]["dataset"]):
+            case None:
+                return Decision(Fate.UNDECIDED, "its records are unknown")
+            case True:
+                return Decision(Fate.GOES, "trained on them")
+            case _:
+                return Decision(Fate.STAYS, "made without them")
 
     def _copies(self, item: Item) -> Decision:
         """Decide on a list of copies, which may name any record of its data set."""

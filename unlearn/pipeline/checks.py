@@ -17,6 +17,7 @@ from unlearn.models.checkpoints.weights import read_weights
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.empty_net import build_empty_net, net_cache_key
 from unlearn.pipeline.history import check_history
+from unlearn.pipeline.sisa_checks import check_sisa
 from unlearn.pipeline.stream_checks import check_requests
 from unlearn.stages.lineage import Lineage
 from unlearn.stages.own_models import find_source
@@ -48,6 +49,7 @@ def check_config(config: RunConfig, lineage: Lineage | None) -> Iterator[Problem
     if not data_problems and config.requests.is_stream:
         yield from check_requests(config)
     if not data_problems:  # the other checks need valid data and a valid model
+        yield from check_sisa(config)
         yield from _check_net(config)
         yield from list(config.forget.check(config.population)) or _check_request_size(config)
 

@@ -20,7 +20,7 @@ from unlearn.stages.samples import DataView
 from unlearn.stages.score import Score
 from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow_model import ShadowModel
-from unlearn.stages.train import Train
+from unlearn.stages.shards import Trained
 from unlearn.stages.untrained import Untrained
 from unlearn.training.trainer import Numerics
 
@@ -30,8 +30,8 @@ class RunModels:
     """All models of a run that metrics and attacks measure or compare with."""
 
     original: ModelStage
-    fresh: Train | None
-    retrained: tuple[Train, ...]
+    fresh: Trained | None
+    retrained: tuple[Trained, ...]
     final_model: FinalModel
     seed_replicas: Mapping[int, SeedReplica]  # by seed
     shadows: Mapping[ShadowRequest, tuple[ShadowModel, ...]]
@@ -111,12 +111,12 @@ def _plan_for_single_models(metric: Metric, models: RunModels, planner: Evidence
 def plan_single_evaluations(
     metric: Metric,
     subjects: Sequence[LoadableModel],
-    retrained_models: Sequence[Train],
+    retrained_models: Sequence[Trained],
     planner: EvidencePlanner,
     shadows: tuple[ShadowView, ...] = (),
 ) -> Iterator[Evaluation]:
     """Plan a metric on each of some models, once per retrained model if it compares with these."""
-    references: Sequence[Train | None] = retrained_models if Role.RETRAINED in metric.references else (None,)
+    references: Sequence[Trained | None] = retrained_models if Role.RETRAINED in metric.references else (None,)
     original = planner.plan_evidence(planner.original if Role.ORIGINAL in metric.references else None, metric)
     untrained_model = Untrained(planner.original, planner.seed) if Role.UNTRAINED in metric.references else None
     untrained = planner.plan_evidence(untrained_model, metric)

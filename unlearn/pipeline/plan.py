@@ -18,6 +18,7 @@ from unlearn.pipeline.plan_stages import (
     plan_retrained,
     plan_seed_replicas,
     plan_shadow_models,
+    plan_single_model,
     plan_unlearning,
 )
 from unlearn.stages import seed_replica, shadow_model
@@ -30,10 +31,11 @@ from unlearn.stages.cost import announce_cost
 from unlearn.stages.model import ModelStage
 from unlearn.stages.perturb import Perturb
 from unlearn.stages.plausibility import PlausibilityCheck
+from unlearn.stages.predict import Predict
 from unlearn.stages.samples import Split
 from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow_model import ShadowModel, collect_trained_models, collect_unlearned_models
-from unlearn.stages.train import Train
+from unlearn.stages.shards import Trained
 from unlearn.stages.unlearn import Unlearn
 
 
@@ -79,6 +81,7 @@ def make_plan(config: RunConfig) -> Plan:
         original=original,
         fresh=fresh,
         retrained=retrained,
+        single_model=plan_single_model(config, data),
         unlearned=unlearned,
         final_model=final_model,
         shadows=tuple(chain(*shadows.values())),
@@ -95,8 +98,9 @@ class Plan:
     copies: Copies | None  # copies of forgotten images in other subsets; None where labels are corrected
     spd_gan: Perturb | None
     original: ModelStage
-    fresh: Train | None  # a second original, which SPD-GAN never used
-    retrained: tuple[Train, ...]
+    fresh: Trained | None  # a second original, which SPD-GAN never used
+    retrained: tuple[Trained, ...]
+    single_model: Predict | None  # of SISA: the test set by one model on all records, to compare the ensemble with
     unlearned: Unlearn
     final_model: FinalModel  # measured as `unlearned`: the unlearned model, or its blend with the original
     shadows: tuple[ShadowModel, ...]  # for all attacks; two attacks may list the same model
@@ -113,7 +117,8 @@ class Plan:
     @property
     def setup_stages(self) -> tuple[Stage, ...]:
         """The split, and the models and images that unlearning starts from or is compared with."""
-        stages = (self.split, self.copies, self.original, self.fresh, *self.retrained, self.spd_gan)
+        models = (self.original, self.fresh, *self.retrained, self.single_model)
+        stages = (self.split, self.copies, *models, self.spd_gan)
         return tuple(stage for stage in stages if stage is not None)
 
     @property
@@ -122,7 +127,7 @@ class Plan:
         return list_unlearning_stages(self.final_model)
 
     @property
-    def trained_for_metrics(self) -> tuple[Train, ...]:
+    def trained_for_metrics(self) -> tuple[Trained, ...]:
         """Shadow models and originals of other seeds, which do not depend on the strategy."""
         return (*collect_trained_models(self.shadows), *(replica.original for replica in self.seed_replicas))
 
@@ -159,7 +164,7 @@ def _verify_checkpoint(config: RunConfig, plan: Plan, context: BuildContext) -> 
 
 def _announce_extra_models(plan: Plan, context: BuildContext) -> None:
     """Print how many shadow models and replicas are still to build, and how long that takes."""
-    training = (plan.original,) if isinstance(plan.original, Train) else ()
+    training = () if isinstance(plan.original, Checkpoint) else (plan.original,)
     for models in (shadow_model.extra_models(plan.shadows), seed_replica.extra_models(plan.seed_replicas)):
         announce_cost(models, training, plan.unlearning_stages, context)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 
+from unlearn.core.sisa_recipe import SisaRecipe
 from unlearn.core.types import Role, Subset
 from unlearn.data.trained_on import CheckpointFile
 from unlearn.metrics.evidence import ShadowRequest
@@ -25,11 +26,13 @@ from unlearn.stages.score import Score
 from unlearn.stages.seed_replica import SeedReplica
 from unlearn.stages.shadow import ShadowDataView
 from unlearn.stages.shadow_model import ShadowModel
+from unlearn.stages.shards import Trained, TrainShards
 from unlearn.stages.train import Train
 from unlearn.stages.unlearn import Unlearn
 from unlearn.strategies.blend import Mix
 from unlearn.strategies.one_device import OneDevice
 from unlearn.strategies.retain_set import Condensed
+from unlearn.strategies.sisa import Sisa
 from unlearn.training.trainer import Numerics
 
 
@@ -38,7 +41,7 @@ def plan_clean_data(config: RunConfig) -> DataView:
     data = DataView(config.dataset, config.forget, config.seeds.split, config.trained_on)
     if not config.forget.ranks:
         return data
-    proxy = _plan_training(config, Role.PROXY, config.seeds.train, data[Subset.TRAIN])
+    proxy = _plan_single_training(config, Role.PROXY, config.seeds.train, data[Subset.TRAIN])
     return replace(data, ranking=Predict(proxy, data[Subset.TRAIN]))
 
 
@@ -49,7 +52,7 @@ def plan_original(config: RunConfig, clean: DataView) -> tuple[ModelStage, Pertu
     original, which is trained on clean data.
     """
     if config.spd_gan.marks:
-        guide = _plan_training(config, Role.GUIDE, config.seeds.train, clean[Subset.RETAIN])
+        guide = _plan_single_training(config, Role.GUIDE, config.seeds.train, clean[Subset.RETAIN])
         spd_gan = _plan_perturbation(config, clean, guide)
         data = replace(clean, perturbed_by=spd_gan, marks=True)
         return _plan_original_on(config, data), spd_gan, data
@@ -58,13 +61,22 @@ def plan_original(config: RunConfig, clean: DataView) -> tuple[ModelStage, Pertu
     return original, spd_gan, replace(clean, perturbed_by=spd_gan)
 
 
-def plan_retrained(config: RunConfig, clean: DataView) -> tuple[Train, ...]:
+def plan_retrained(config: RunConfig, clean: DataView) -> tuple[Trained, ...]:
     """Plan the retrained models, one per baseline seed, on the retain set or, if labels are corrected, on all of D."""
-    subset = Subset.CORRECTED if config.forget.relabels else Subset.RETAIN
-    return tuple(_plan_training(config, Role.RETRAINED, seed, clean[subset]) for seed in config.baseline.seeds)
+    samples = clean[_retrained_subset(config)]
+    return tuple(_plan_training(config, Role.RETRAINED, seed, samples) for seed in config.baseline.seeds)
 
 
-def plan_fresh(config: RunConfig, clean: DataView) -> Train | None:
+def plan_single_model(config: RunConfig, data: DataView) -> Predict | None:
+    """Plan one model on all records to compare a SISA ensemble with; only where other models are retrained too."""
+    recipe = config.train
+    if not (isinstance(recipe, SisaRecipe) and recipe.single_model and config.baseline.seeds):
+        return None
+    single = _plan_single_training(config, Role.ORIGINAL, config.seeds.train, data[Subset.TRAIN])
+    return Predict(single, data[Subset.TEST])
+
+
+def plan_fresh(config: RunConfig, clean: DataView) -> Trained | None:
     """Plan a second original that SPD-GAN's probe never used, if the config asks for this control."""
     if not (isinstance(config.spd_gan, Probe) and config.spd_gan.fresh):
         return None
@@ -88,6 +100,7 @@ def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage
         relabelled=data[Subset.RELABELLED] if config.forget.relabels else None,
         condensed=Condense(config.retain, original, forget, retain, seed, plain) if condenses else None,
         history=_plan_history(original, config.strategy.history),
+        rebuilt=_plan_rebuilt(original, data[_retrained_subset(config)]) if isinstance(config.strategy, Sisa) else None,
     )
 
 
@@ -126,16 +139,43 @@ def plan_seed_replicas(config: RunConfig, data: DataView) -> dict[int, SeedRepli
     return {seed: _plan_seed_replica(config, data, seed) for seed in seeds}
 
 
-def _plan_training(config: RunConfig, role: Role, seed: int, samples: SampleSource) -> Train:
+def _retrained_subset(config: RunConfig) -> Subset:
+    """Return what retrained models are trained on."""
+    return Subset.CORRECTED if config.forget.relabels else Subset.RETAIN
+
+
+def _plan_training(config: RunConfig, role: Role, seed: int, samples: SampleSource) -> Trained:
+    """Plan the training of one model, or of the shards of one ensemble."""
+    if not isinstance(config.train, SisaRecipe):
+        return _plan_single_training(config, role, seed, samples)
+    return TrainShards(
+        role=role,
+        samples=samples,
+        model=config.model,
+        seed=seed,
+        recipe=config.train,
+        numerics=config.trainer.numerics,
+    )
+
+
+def _plan_single_training(config: RunConfig, role: Role, seed: int, samples: SampleSource) -> Train:
+    recipe = config.train.of_single_model if isinstance(config.train, SisaRecipe) else config.train
     return Train(
         role=role,
         samples=samples,
         model=config.model,
         seed=seed,
         validation=Samples(Subset.VALIDATION, samples.population),
-        recipe=config.train,
+        recipe=recipe,
         numerics=config.trainer.numerics,
     )
+
+
+def _plan_rebuilt(original: ModelStage, samples: SampleSource) -> TrainShards | None:
+    """Plan the ensemble that the original's training makes of the remaining records, as a retrained model."""
+    if not isinstance(original, TrainShards):
+        return None  # check_sisa refuses it
+    return replace(original, role=Role.RETRAINED, samples=samples)
 
 
 def _plan_original_on(config: RunConfig, data: DataView) -> ModelStage:
@@ -172,7 +212,7 @@ def _plan_perturbation(config: RunConfig, clean: DataView, guide: ModelStage) ->
 def _plan_history(original: ModelStage, replayed_epochs: int | None) -> History | None:
     if replayed_epochs is None:
         return None
-    assert isinstance(original, Train), "check_config refuses a checkpoint here"
+    assert isinstance(original, Train), "check_config refuses other originals"
     return History(original, original.recipe.epochs - replayed_epochs)
 
 
@@ -192,5 +232,5 @@ def _plan_seed_replica(config: RunConfig, data: DataView, seed: int) -> SeedRepl
     """
     seeded = replace(config, seeds=replace(config.seeds, train=seed, unlearn=seed))
     original = _plan_original_on(seeded, data)
-    assert isinstance(original, Train), "check_metrics refuses a checkpoint here"
+    assert isinstance(original, Trained), "check_metrics refuses a checkpoint here"
     return SeedReplica(original, plan_final_model(seeded, plan_unlearning(seeded, data, original)))

@@ -23,6 +23,7 @@ from unlearn.report.paired import SampleEvidence, collect_evidence, paired_diffe
 from unlearn.report.provenance import describe_provenance
 from unlearn.report.ranked import roc_curves
 from unlearn.report.requests import count_requests
+from unlearn.report.sisa import describe_sisa
 from unlearn.report.user_metrics import describe_user_metrics
 from unlearn.report.verdict import verdict
 from unlearn.stages.base import BuildContext, Stage, inputs
@@ -64,6 +65,7 @@ def assemble(outcome: Outcome, config: dict[str, Any], choices: dict[str, str]) 
         **_certificate(outcome),
         **_copies(outcome),
         **count_requests(outcome),
+        **describe_sisa(outcome),
         "judged_by": figures.judged_by,
         "chance": _chance_accuracy(outcome),
         **moved_by(outcome),
@@ -147,10 +149,14 @@ def name_stages(plan: Plan) -> dict[str, Stage]:
         named |= {"fresh": plan.fresh}
     for model in plan.retrained:
         named["retrained" if model is plan.retrained[0] else f"retrained_{model.seed}"] = model
+    if plan.single_model:
+        named |= {"single": next(inputs(plan.single_model))}
     condensed = {"condensed": plan.unlearned.condensed} if plan.unlearned.condensed else {}
     history = {"history": plan.unlearned.history} if plan.unlearned.history else {}
+    rebuilt = {"rebuilt": plan.unlearned.rebuilt} if plan.unlearned.rebuilt else {}
     blended = {"blended": plan.final_model} if isinstance(plan.final_model, Blended) else {}
-    return named | _named_scores(plan.unlearned.scores) | condensed | history | {"unlearned": plan.unlearned} | blended
+    before = _named_scores(plan.unlearned.scores) | condensed | history | rebuilt
+    return named | before | {"unlearned": plan.unlearned} | blended
 
 
 def _name_auxiliary_models(plan: Plan) -> dict[str, Stage]:

@@ -11,6 +11,7 @@ from unlearn.core.types import Role
 from unlearn.data.population import Population
 from unlearn.pipeline.plan import Outcome
 from unlearn.report.requests import request_notes
+from unlearn.report.sisa import sisa_notes
 from unlearn.spd_gan.direct import Direct
 from unlearn.spd_gan.options import Noise, Perturbing
 from unlearn.stages.lineage import lineage_of
@@ -129,7 +130,7 @@ def general_notes(outcome: Outcome) -> dict[str, str]:
         notes["dataset"] = f"Data set: {'; '.join(remarks)}."
     if plan.plausibility_check is not None:
         notes |= _checkpoint_notes(plan.plausibility_check, outcome)
-    notes |= request_notes(outcome)
+    notes |= request_notes(outcome) | sisa_notes(outcome)
     if (request := plan.split.forget.forget) is not None and request.relabels:
         notes["relabel"] = (
             "The request corrects labels. Forget accuracy counts the wrong labels that the original was trained on, "

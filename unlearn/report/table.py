@@ -71,6 +71,7 @@ NOTES = (
     "split",
     "requests",
     "already_forgotten",
+    "sisa",
     "relabel",
     "retain",
     "retain_free",

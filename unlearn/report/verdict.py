@@ -86,7 +86,11 @@ def _describe_forgetting(report: Report, judgement: Verdict) -> list[str]:
         return [_explain_unmeasured(report)]
     if judgement.forgetting is Forgetting.NO_BASELINE:
         setting = "pass retrained=[...]" if report.get("given_models") else "set baseline=retrain"
-        return [f"{_describe_changes(report)}.", f"To compare with a retrained model, {setting}."]
+        return [
+            f"{_describe_changes(report)}.",
+            *_list_unchecked(report),
+            f"To compare with a retrained model, {setting}.",
+        ]
     lines = [_describe_criterion(criterion, judgement) for criterion in judgement.criteria]
     if _is_unchanged(judgement):
         lines.insert(0, UNCHANGED)
@@ -95,6 +99,18 @@ def _describe_forgetting(report: Report, judgement: Verdict) -> list[str]:
     if judgement.forgetting is Forgetting.INCONCLUSIVE:
         return [*lines, _suggest_decision(report, judgement)]
     return [*lines, *_name_blind_criteria(judgement)]
+
+
+def _list_unchecked(report: Report) -> list[str]:
+    """Name the checks that a run without a baseline left out."""
+    if report.get("given_models"):
+        return []
+    unchecked = ["whether the model differs from one that never saw the forgotten records"]
+    if report.get("config", {}).get("attacks") == {}:
+        unchecked.append("whether an attacker recognises them (no attack ran)")
+    if report.get("choices", {}).get("spd_gan") == "off":
+        unchecked.append("what SPD-GAN's probe finds")
+    return [f"Not checked: {join_words(unchecked)}."]
 
 
 def _explain_unmeasured(report: Report) -> str:

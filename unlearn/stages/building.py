@@ -97,6 +97,7 @@ def _train_group(stages: Sequence[Train], context: BuildContext) -> None:
     start = time.perf_counter()
     with context.console.working(label) as tick:
         models, loaders = [stage.initial(context) for stage in stages], [stage.loader(context) for stage in stages]
+        assert stages[0].validation is not None, "shadow models are validated as the original is"
         curves = fit_stacked(models, loaders, stages[0].recipe, stages[0].validation.load(context), tick)
     seconds = time.perf_counter() - start
     for stage, model, curve in zip(stages, models, curves, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unlearn.stages.blend import FinalModel
 from unlearn.stages.cost import ExtraModels
-from unlearn.stages.train import Train
+from unlearn.stages.shards import Trained
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class SeedReplica:
     The forget set and SPD-GAN's images are the run's own, so that metrics compare all models on the same samples.
     """
 
-    original: Train
+    original: Trained
     unlearned: FinalModel
 
 

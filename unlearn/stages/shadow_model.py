@@ -12,7 +12,7 @@ from unlearn.stages.cost import ExtraModels
 from unlearn.stages.evaluate import ShadowView
 from unlearn.stages.predict import Predict
 from unlearn.stages.shadow import ShadowDataView
-from unlearn.stages.train import Train
+from unlearn.stages.shards import Trained
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ShadowModel:
     """A shadow model, and the model that the strategy makes of it where an attack asks for that."""
 
     data: ShadowDataView
-    trained: Train
+    trained: Trained
     unlearned: FinalModel | None
 
     def view(self, metric: Metric) -> ShadowView:
@@ -31,7 +31,7 @@ class ShadowModel:
         return ShadowView(predictions, self.data.train_set, forget_set)
 
 
-def collect_trained_models(shadows: Sequence[ShadowModel]) -> tuple[Train, ...]:
+def collect_trained_models(shadows: Sequence[ShadowModel]) -> tuple[Trained, ...]:
     """Return the training stages, each once even if several attacks ask for it."""
     return tuple({shadow.trained.key: shadow.trained for shadow in shadows}.values())
 

@@ -41,7 +41,7 @@ class Train(ModelStage):
     includes the time to start as many processes.
     """
 
-    validation: SampleSource
+    validation: SampleSource | None  # None: no validation after each epoch
     recipe: Recipe
     numerics: Numerics
 
@@ -119,7 +119,8 @@ class Train(ModelStage):
         loader = PairedLoader({"train": self.loader(context, rank_shard)})
         module = ClassifierModule(classifier, self.recipe, loader, self.seed, self.role)
         checkpoint = checkpoint or self._checkpoint(context)
-        curve = module.run(context.hardware, self.validation.load(context), tick, checkpoint, epochs)
+        validation = None if self.validation is None else self.validation.load(context)
+        curve = module.run(context.hardware, validation, tick, checkpoint, epochs)
         return classifier, curve
 
     def loader(self, context: BuildContext, rows: RowSelection | None = None) -> Loader:

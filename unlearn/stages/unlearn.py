@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +11,16 @@ from unlearn.core.artifact_store import ArtifactStore
 from unlearn.core.progress import Console, DetailedTick
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Role, Subset
+from unlearn.core.validation import ADDED
 from unlearn.models.base import Classifier
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.condense import Condense
 from unlearn.stages.history import History
 from unlearn.stages.model import ModelStage
-from unlearn.stages.run_strategy import StrategyRun
+from unlearn.stages.run_strategy import StrategyRun, UnlearnedModel
 from unlearn.stages.samples import SampleSource, warm_up
 from unlearn.stages.score import Score
+from unlearn.stages.shards import TrainShards, retrained_slices
 from unlearn.strategies.base import Budget, Strategy
 from unlearn.training.trainer import Numerics, TrainerSettings
 
@@ -32,6 +34,9 @@ class Unlearn(Stage):
     - `edited.json`: how many entries the edit chose (null for a strategy without an edit), of how many, and notes for
       the report.
     - `ended.json`: for each phase, the field of the budget that ended it, or null.
+
+    With `rebuilt` the strategy edits nothing: the unlearned model is that ensemble, and `seconds` are those of the
+    slices that it does not share with the original.
 
     On several devices each process does all of the edit, and the processes share the batches of the phases.
     """
@@ -47,6 +52,7 @@ class Unlearn(Stage):
     relabelled: SampleSource | None = None  # the forget set under its correct labels, if a request corrects labels
     condensed: Condense | None = None  # what strategies read in place of the retain set
     history: History | None = None  # the model to start from, if that is not the original
+    rebuilt: TrainShards | None = field(default=None, metadata=ADDED)  # the ensemble without the forgotten records
 
     @property
     def label(self) -> str:
@@ -100,13 +106,21 @@ class Unlearn(Stage):
         self.original.warm_up(recipe if isinstance(recipe, Recipe) else Recipe(), context)
 
     def build(self, folder: Path, context: BuildContext, tick: DetailedTick) -> None:
-        if self.devices > 1:
+        if self.rebuilt is not None:
+            self._take_over(self.rebuilt, folder, context)
+        elif self.devices > 1:
             from unlearn.training.ranks import run_ranks
 
             work = partial(_unlearn_in_process, self, folder, context.store.root, context.hardware)
             run_ranks(work, self.devices, context.hardware.device, tick)
         else:
             StrategyRun.of_stage(self, context, tick).run().write(folder, self.label)
+
+    def _take_over(self, rebuilt: TrainShards, folder: Path, context: BuildContext) -> None:
+        """Write the ensemble that was trained without the forgotten records; its new slices are the cost."""
+        seconds = sum(row.seconds for row in retrained_slices(self.original, rebuilt, context))
+        context.notes[self.key] = {"seconds": seconds}
+        UnlearnedModel(rebuilt.load(context), [], None, [], {}).write(folder, self.label)
 
     def load(self, context: BuildContext) -> Classifier:
         """Return the unlearned model, frozen, in eval mode, on the training device."""
