@@ -106,7 +106,8 @@ def plan_unlearning(config: RunConfig, data: SubsetSources, original: ModelStage
 
 def _unlearning_numerics(config: RunConfig) -> Numerics:
     """Return what of `trainer` changes the weights: callbacks if there are steps, devices if they share batches."""
-    numerics, strategy = config.trainer.numerics, config.strategy
+    numerics: Numerics = config.trainer.numerics
+    strategy = config.strategy
     callbacks = numerics.callbacks if strategy.trains else ()
     devices = numerics.devices if strategy.trains and not isinstance(strategy, OneDevice) else 1
     return replace(numerics, devices=devices, callbacks=callbacks)

@@ -28,7 +28,7 @@ from unlearn.stages.blend import FinalModel
 from unlearn.stages.continued import Continued
 from unlearn.stages.model import ModelStage
 from unlearn.stages.samples import DataView, Samples, Split
-from unlearn.stages.train import Train
+from unlearn.stages.shards import Trained
 
 ServedModel = ModelStage | FinalModel
 
@@ -87,7 +87,7 @@ class Step:
     number: int
     request: StreamRequest
     splits: tuple[Split, ...]
-    retrained: tuple[Train, ...]
+    retrained: tuple[Trained, ...]
     answers: tuple[PolicyStep, ...]
     evaluations: tuple[Evaluation, ...]
     request_evaluations: tuple[Evaluation, ...]
@@ -184,7 +184,7 @@ class _StreamPlanner:
             request_evaluations=tuple(_plan_evaluations(alone, view, original, models, retrained)),
         )
 
-    def plan_answer(self, number: int, before: PolicyStep, retrained: tuple[Train, ...]) -> PolicyStep:
+    def plan_answer(self, number: int, before: PolicyStep, retrained: tuple[Trained, ...]) -> PolicyStep:
         """Plan what a policy does about a request, which waits with those before it until there are enough."""
         policy, waiting = before.policy, before.waiting + 1
         if waiting < policy.interval:
@@ -219,7 +219,7 @@ def _plan_evaluations(
     data: DataView,
     original: ModelStage,
     models: Sequence[ServedModel],
-    retrained: tuple[Train, ...],
+    retrained: tuple[Trained, ...],
 ) -> Iterator[Evaluation]:
     """Plan the metrics of the config, and accuracy and drift, on every model once."""
     metrics: dict[str, Metric] = {"accuracy": Accuracy(), "layer_distance": LayerDistance()} | config.all_metrics
