@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn import config
-from unlearn.core.progress import escape_control
+from unlearn.core.terminal import escape_control
 from unlearn.core.types import Role
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.stream import StreamOutcome, run_stream

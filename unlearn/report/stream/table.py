@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from unlearn.core.errors import pluralize
-from unlearn.core.progress import escape_control
+from unlearn.core.terminal import escape_control
 from unlearn.report.stream.lines import (
     ATTACK,
     DISTANCE,
