@@ -124,6 +124,13 @@ def test_the_source_of_a_callback_is_in_the_keys(composed: Compose, write_module
     assert entry.keys() == {"class", "factory", "arguments", "source"}
 
 
+def test_a_strategy_with_a_bound_takes_passive_callbacks_only(composed: Compose, write_module: WriteModule) -> None:
+    name, words = write_module(CLAMP), ("strategy=certified", "model=mlp")
+    config.instantiate(composed(*words, f"trainer.callbacks=[{name}:Steps]"))
+    with pytest.raises(ConfigError, match="expected passive callbacks with strategy=certified"):
+        config.instantiate(composed(*words, f"trainer.callbacks=[{name}:Clamp]"))
+
+
 REFUSED = {
     "no_such_module:Clamp": "a module that can be imported",
     "NAME:Clamb": "(nearest: Clamp)",

@@ -168,6 +168,9 @@ def _check_guarantee(config: RunConfig) -> Iterator[Problem]:
     if not isinstance(config.retain, Full):
         expected = f"full with strategy={name}: the original, which saw the forget set, makes the condensed images"
         yield Problem("retain", expected, option_name(type(config.retain)))
+    if callbacks := config.trainer.numerics.callbacks:
+        expected = f"passive callbacks with strategy={name}: its bound knows of no other change of the weights"
+        yield Problem("trainer.callbacks", expected, ", ".join(callback.factory for callback in callbacks))
 
 
 def _check_checkpoint(config: RunConfig, checkpoint: CheckpointFile) -> Iterator[Problem | str]:
