@@ -174,9 +174,8 @@ def _plan_single_training(config: RunConfig, role: Role, seed: int, samples: Sam
 
 def _plan_rebuilt(original: ModelStage, samples: SampleSource) -> TrainShards | None:
     """Plan the ensemble that the original's training makes of the remaining records, as a retrained model."""
-    if not isinstance(original, TrainShards):
-        return None  # check_sisa refuses it
-    return replace(original, role=Role.RETRAINED, samples=samples)
+    ensemble = original.ensemble
+    return replace(ensemble, role=Role.RETRAINED, samples=samples) if ensemble else None  # check_sisa refuses others
 
 
 def _plan_original_on(config: RunConfig, data: DataView) -> ModelStage:

@@ -11,6 +11,8 @@ from unlearn.stages.base import BuildContext
 from unlearn.stages.blend import FinalModel
 from unlearn.stages.files import write_json
 from unlearn.stages.model import ModelStage
+from unlearn.stages.shards import TrainShards
+from unlearn.stages.unlearn import Unlearn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,10 @@ class Continued(ModelStage):
         """The original before the first request."""
         original = self.previous.original
         return original.first if isinstance(original, Continued) else original
+
+    @property
+    def ensemble(self) -> TrainShards | None:
+        return self.previous.rebuilt if isinstance(self.previous, Unlearn) else None
 
     def fresh(self, purpose: str, seed: int) -> Classifier:
         """Return a newly initialised model of the first original's architecture."""

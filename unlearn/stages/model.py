@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -15,6 +15,9 @@ from unlearn.models.base import Classifier, Model
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.files import read_tensors
 from unlearn.stages.samples import SampleSource, warm_up
+
+if TYPE_CHECKING:
+    from unlearn.stages.shards import TrainShards
 
 
 class LoadableModel(Protocol):
@@ -44,6 +47,11 @@ class ModelStage(Stage, ABC):
     samples: SampleSource
     model: Model
     seed: int
+
+    @property
+    def ensemble(self) -> TrainShards | None:
+        """The ensemble of SISA that this model is; None if it is another model."""
+        return None
 
     def prepare(self, context: BuildContext) -> None:
         warm_up(self.samples.population.dataset, context)

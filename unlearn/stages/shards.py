@@ -119,6 +119,10 @@ class TrainShards(ModelStage):
     def label(self) -> str:
         return f"assemble {self.role} (seed {self.seed})"
 
+    @property
+    def ensemble(self) -> TrainShards:
+        return self
+
     def prepare(self, context: BuildContext) -> None:
         super().prepare(context)
         entries = [context.get(stage) for shard in self.plan_slices(context) for stage in shard]
@@ -201,6 +205,6 @@ def _describe(slices: list[TrainSlice], context: BuildContext) -> Iterator[Slice
 
 def retrained_slices(original: ModelStage, rebuilt: TrainShards, context: BuildContext) -> list[SliceRecord]:
     """Return the slices that an ensemble does not share with the original: a request made them necessary."""
-    assert isinstance(original, TrainShards), "check_sisa refuses other originals"
-    known = {row.key for row in original.slices(context)}
+    assert original.ensemble is not None, "check_sisa refuses other originals"
+    known = {row.key for row in original.ensemble.slices(context)}
     return [row for row in rebuilt.slices(context) if row.key not in known]
