@@ -309,9 +309,9 @@ def enormous(ledger: Path) -> None:
 CHANGES = [
     (changed, "line 3: was changed after it was written"),
     (respaced, "line 3: was changed after it was written"),
-    (resealed, "line 3: was written with another key"),
+    (resealed, "line 3: was not sealed with the key"),
     (resealed, "line 4: does not hold the digest of the line before: it, or line 3, was replaced"),
-    (rewritten, "line 3: was written with another key"),
+    (rewritten, "line 3: was not sealed with the key"),
     (dropped, "line 3: holds entry 4, expected entry 3: entry 3 was dropped before it"),
     (first_dropped, "line 1: holds entry 2, expected entry 1: entry 1 was dropped before it"),
     (reordered, "line 3: holds entry 4, expected entry 3: entries are out of order"),

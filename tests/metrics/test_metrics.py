@@ -113,7 +113,7 @@ EXPECTED = {
     },
     "gradient_match": {"gradient_match": 1 - (24 / 25 + 0) / 2},
     "relearn_time": {"relearn_steps": 2.0, "ain": 2 / 4},
-    "klom": {  # half of the subjects are where all retrained models are, the other half elsewhere or not
+    "klom": {  # one of the two subjects equals the retrained models; the other may differ
         "klom_forget": 7 / 8 * math.log(2),
         "klom_forget_p95": math.log(2),
         "klom_forget_reverse": 7 / 8 * (math.log(1 / 2) + math.log(1 + 1e-5) + math.log(1e5) / 2),
@@ -143,32 +143,40 @@ EXPECTED = {
 }
 
 
-def measured(
+def run_metric(
     name: str, subject: Views, original: Views, retrained: Views, untrained: Views = UNTRAINED
 ) -> dict[str, Measurement]:
-    """What a metric makes of just what it declares to read; gradients, weights and what was relearned are those above,
-    for all. Of many models the subjects are the subject and the retrained one, and the retrained ones all alike."""
+    """Run a metric on exactly the evidence that it declares; scores, weights and relearning curves are those above.
+
+    A metric on groups of models gets the subject and the retrained model as subjects, and the same retrained model
+    twice.
+    """
     metric = METRICS[name]()
     assert isinstance(metric, Metric)
 
-    def seen(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> ModelEvidence:
-        found = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
-        again = RELEARNED[role] if metric.relearning else {}
+    def evidence_of(role: str, views: Views, scores: dict[tuple[str, Subset], Scores]) -> ModelEvidence:
+        computed = {need: scores[need.statistic.name, need.subset] for need in metric.needs()}
+        relearned = RELEARNED[role] if metric.relearning else {}
         return ModelEvidence(
-            {s: views[s] for s in metric.subsets}, found, WEIGHTS[role] if metric.weights else {}, relearned=again
+            {s: views[s] for s in metric.subsets},
+            computed,
+            WEIGHTS[role] if metric.weights else {},
+            relearned=relearned,
         )
 
     references = {
-        Role.ORIGINAL: lambda: seen("original", original, {}),
-        Role.RETRAINED: lambda: seen("retrained", retrained, RETRAINED_SCORES),
-        Role.UNTRAINED: lambda: seen("untrained", untrained, {}),
+        Role.ORIGINAL: lambda: evidence_of("original", original, {}),
+        Role.RETRAINED: lambda: evidence_of("retrained", retrained, RETRAINED_SCORES),
+        Role.UNTRAINED: lambda: evidence_of("untrained", untrained, {}),
     }
-    looked_at = (make() if role in metric.references else ModelEvidence() for role, make in references.items())
-    mine = seen("subject", subject, SUBJECT_SCORES)
+    references_read = (make() if role in metric.references else ModelEvidence() for role, make in references.items())
+    of_subject = evidence_of("subject", subject, SUBJECT_SCORES)
     if not metric.replica_seeds:
-        return metric.measure(Evidence(mine, *looked_at))
-    wanted = seen("retrained", retrained, RETRAINED_SCORES)
-    return metric.measure(Evidence(ModelEvidence(), subjects=(mine, wanted), retrained_models=(wanted, wanted)))
+        return metric.measure(Evidence(of_subject, *references_read))
+    of_retrained = evidence_of("retrained", retrained, RETRAINED_SCORES)
+    return metric.measure(
+        Evidence(ModelEvidence(), subjects=(of_subject, of_retrained), retrained_models=(of_retrained, of_retrained))
+    )
 
 
 def random_views(seed: int, n: int = 60) -> Views:
@@ -180,7 +188,7 @@ def random_views(seed: int, n: int = 60) -> Views:
 
 @every_metric
 def test_a_metric_by_hand(name: str) -> None:
-    found = measured(name, SUBJECT, ORIGINAL, RETRAINED)
+    found = run_metric(name, SUBJECT, ORIGINAL, RETRAINED)
     assert {key: m.value for key, m in found.items()} == pytest.approx(EXPECTED[name], abs=1e-6)
 
 
@@ -195,7 +203,7 @@ def test_where_a_class_vanishes_test_accuracy_is_given_without_it_too() -> None:
     """Class 2 goes: of the test set's six samples the four others count, three of them right; class 1 is retained."""
     test = of_classes([0, 2, 1, 0, 2, 1], [1, 0, 1, 0, 0, 1])
     subject = {FORGET: of_classes([2, 2, 1], [0, 0, 1]), RETAIN: of_classes([0, 1, 1], [1, 1, 1]), Subset.TEST: test}
-    found = measured("accuracy", subject, subject, subject)
+    found = run_metric("accuracy", subject, subject, subject)
     assert (found["test_accuracy"].value, found["test_accuracy"].n) == (pytest.approx(3 / 6), 6)
     assert (found["retained_test_accuracy"].value, found["retained_test_accuracy"].n) == (pytest.approx(3 / 4), 4)
 
@@ -213,17 +221,19 @@ def test_where_none_vanishes_from_the_test_set_there_is_no_second_accuracy(
 ) -> None:
     parts = {FORGET: forget, RETAIN: retain, Subset.TEST: test}
     subject = {subset: of_classes(labels, [1] * len(labels)) for subset, labels in parts.items()}
-    assert set(measured("accuracy", subject, subject, subject)) == set(EXPECTED["accuracy"])
+    assert set(run_metric("accuracy", subject, subject, subject)) == set(EXPECTED["accuracy"])
 
 
 def test_n_counts_the_samples() -> None:
-    found = measured("loss", SUBJECT, ORIGINAL, RETRAINED)
+    found = run_metric("loss", SUBJECT, ORIGINAL, RETRAINED)
     assert {key: m.n for key, m in found.items()} == {"forget_loss": 8, "retain_loss": 4, "test_loss": 2}
-    assert measured("unlearning_degree_calibrated", SUBJECT, ORIGINAL, RETRAINED)["unlearning_degree_calibrated"].n == 8
+    assert (
+        run_metric("unlearning_degree_calibrated", SUBJECT, ORIGINAL, RETRAINED)["unlearning_degree_calibrated"].n == 8
+    )
 
 
 def values(name: str, subject: Views, original: Views, retrained: Views) -> dict[str, float | None]:
-    return {key: m.value for key, m in measured(name, subject, original, retrained).items()}
+    return {key: m.value for key, m in run_metric(name, subject, original, retrained).items()}
 
 
 def sure(models: Views) -> Views:
@@ -262,14 +272,14 @@ def test_the_retrained_model_is_exactly_like_retrained(seed: int) -> None:
 def test_the_ratio_is_undefined_if_original_and_retrained_are_alike(name: str) -> None:
     before, wanted, after = [0.9, 0.1] * 20, [0.9, 0.1] * 19 + [0.4, 0.6], [0.3] * 40
     models = (views(forget=each, perturbed_forget=each, perturbed_holdout=each) for each in (after, before, wanted))
-    (found,) = measured(name, *models).values()
+    (found,) = run_metric(name, *models).values()
     assert (found.value, found.n) == (None, 40)
     assert "standard errors" in (found.reason or "")
 
 
 @pytest.mark.parametrize(("name", "subset"), [("forgetting_rate", FORGET), ("memory_retention_rate", RETAIN)])
 def test_a_rate_of_an_original_that_knows_nothing_is_undefined(name: str, subset: Subset) -> None:
-    found = measured(name, ORIGINAL, ORIGINAL | {subset: binary([0.1] * len(ORIGINAL[subset].labels))}, {})[name]
+    found = run_metric(name, ORIGINAL, ORIGINAL | {subset: binary([0.1] * len(ORIGINAL[subset].labels))}, {})[name]
     assert found.value is None
     assert "is 0" in (found.reason or "")
 
@@ -281,7 +291,7 @@ def test_the_order_of_samples_does_not_matter(name: str) -> None:
     shuffled = [
         {s: Predictions(p.logits[order], p.labels[order], p.index[order]) for s, p in each.items()} for each in models
     ]
-    found, again = measured(name, *models), measured(name, *shuffled)
+    found, again = run_metric(name, *models), run_metric(name, *shuffled)
     assert {k: m.value for k, m in found.items()} == pytest.approx({k: m.value for k, m in again.items()}, abs=1e-12)
 
 
@@ -292,7 +302,7 @@ def test_results_are_finite_or_carry_a_reason(name: str, scale: float, n: int) -
     """For flat and for one-hot predictions, and for a single sample."""
     models = [{s: replace(p, logits=scale * p.logits) for s, p in random_views(seed, n).items()} for seed in range(4)]
     counted = {n * sets for sets in range(1, len(METRICS[name].subsets) + 1)} or {5}  # weights
-    for key, m in measured(name, *models).items():
+    for key, m in run_metric(name, *models).items():
         assert m.n in (range(1, n) if key.startswith("retained_") else counted)
         assert m.reason if m.value is None else math.isfinite(m.value)
         assert m.standard_error is None or math.isfinite(m.standard_error)
@@ -306,5 +316,5 @@ def test_every_metric_has_a_module_and_a_yaml(name: str) -> None:
 
 def test_no_two_metrics_measure_under_one_name() -> None:
     models = [random_views(seed) for seed in range(4)]
-    found = [key for name in METRICS for key in measured(name, *models)]
+    found = [key for name in METRICS for key in run_metric(name, *models)]
     assert len(found) == len(set(found))

@@ -71,7 +71,8 @@ def judged(found: Finished, record: int) -> tuple[set[str], set[str]]:
 
 
 def test_a_purge_knows_every_subset_that_a_model_may_read() -> None:
-    others = {Subset.CLEAN_FORGET, Subset.PROBES}  # stored as `forget`; made from weights, by nobody's record
+    # Stored as `forget`; made from weights, by nobody's record; made and used up within a strategy.
+    others = {Subset.CLEAN_FORGET, Subset.PROBES, Subset.ADVERSARIAL}
     assert set(PARTS) | others == set(Subset)
 
 

@@ -60,46 +60,49 @@ def run(*overrides: str, seed: int | None = None, output: str | Path | None = No
         'Classifier'
         >>> store.cleanup()
     """
-    wrong = [override for override in overrides if not isinstance(override, str)]
-    if wrong:
-        raise ConfigError([Problem("overrides", "texts such as 'strategy=top_k'", wrong[0])])
-    words = [*overrides, *([] if seed is None else [f"seed={seed}"])]
-    one = compose_run(words)
-    if one.config.until != END:
-        raise ConfigError([Problem("until", f"{END}, with a result to return", one.config.until)])
-    if one.config.requests.is_stream:
-        raise ConfigError([Problem("requests", "none; the command replays streams", one.choices["requests"])])
-    with configure_torch(one.config.trainer):
-        if problems := list(check_machine(one.config)):
+    not_text = [override for override in overrides if not isinstance(override, str)]
+    if not_text:
+        raise ConfigError([Problem("overrides", "texts such as 'strategy=top_k'", not_text[0])])
+    arguments = [*overrides, *([] if seed is None else [f"seed={seed}"])]
+    composed = compose_run(arguments)
+    if composed.config.until != END:
+        raise ConfigError([Problem("until", f"{END}, with a result to return", composed.config.until)])
+    if composed.config.requests.is_stream:
+        raise ConfigError([Problem("requests", "none (use the command for a stream)", composed.choices["requests"])])
+    with configure_torch(composed.config.trainer):
+        if problems := list(check_machine(composed.config)):
             raise ConfigError(problems)
-        events = RunEvents(open_event_log(one.config, None if output is None else Path(output)))
+        events = RunEvents(open_event_log(composed.config, None if output is None else Path(output)))
         console = Console(None if progress else io.StringIO(), events=events.log)
-        store = ArtifactStore(one.config.paths.store, one.config.rebuild_damaged)
-        context = BuildContext(store, one.config.trainer, console)
-        with events.run(one.config, one.choices), _open_log(one, output) as log:
-            outcome = pipeline.run(one.config, context)
-            report = assemble(outcome, one.plain, one.choices) | {"command": shlex.join(["unlearn", *words])}
-            result = Result(report, one.config, outcome)
+        store = ArtifactStore(composed.config.paths.store, composed.config.rebuild_damaged)
+        context = BuildContext(store, composed.config.trainer, console)
+        with events.run(composed.config, composed.choices), _open_log(composed, output) as log:
+            outcome = pipeline.run(composed.config, context)
+            report = assemble(outcome, composed.plain, composed.choices)
+            report["command"] = shlex.join(["unlearn", *arguments])
+            result = Result(report, composed.config, outcome)
             if output is not None:
-                result.save(output)
+                result.write_files(output)
             log(outcome, report)
+            if output is not None:
+                add_to_ledger(composed.config, Path(output))
             reused = sum(entry.reused for entry in context.entries.values())
             path = None if output is None else Path(output) / "report.json"
             events.write_done(len(context.entries) - reused, reused, report, path)
     return result
 
 
-def _open_log(one: OneRun, output: str | Path | None) -> AbstractContextManager[Log]:
+def _open_log(composed: OneRun, output: str | Path | None) -> AbstractContextManager[Log]:
     """Return the context of the run's logger, which writes into `output`; without a folder nothing is logged.
 
     Raises:
         ConfigError: a logger was chosen, and there is no folder.
     """
-    name = one.choices["logger"]
+    name = composed.choices["logger"]
     if output is not None:
-        group = " ".join(one.choices[key] for key in ("experiment", "sweep") if key in one.choices) or None
-        job: AbstractContextManager[Log] = one.config.logger.open(
-            Job(one.config, one.plain, one.choices, group, Path(output))
+        group = " ".join(composed.choices[key] for key in ("experiment", "sweep") if key in composed.choices) or None
+        job: AbstractContextManager[Log] = composed.config.logger.open(
+            Job(composed.config, composed.plain, composed.choices, group, Path(output))
         )
         return job
     if name not in ("csv", "none"):
@@ -142,7 +145,7 @@ class Result(EvaluationResult):
 
         `net.load_state_dict(safetensors.torch.load_file(path))` reads them into the architecture: torchvision's, or
         the one that `model.factory` returns. Names and dtypes are those of the imported checkpoint, if there was
-        one. The net does not normalise: give it `(images - mean) / std`, with the `mean` and `std` of each channel
+        composed. The net does not normalise: give it `(images - mean) / std`, with the `mean` and `std` of each channel
         that the file's metadata hold.
 
         Args:
@@ -162,11 +165,15 @@ class Result(EvaluationResult):
         return export_weights(get(model), Path(path), Role(role), get(self.outcome.plan.original))
 
     def save(self, folder: str | Path) -> Path:
-        """Write the report, the page and the weights into a folder, as the command does; returns the folder."""
-        write_report(self.report, self.config, self.outcome, Path(folder))
-        write_weights(self.config, self.outcome, Path(folder))
+        """Write what the command writes into a folder, and add the run to `report.ledger`; returns the folder."""
+        self.write_files(folder)
         add_to_ledger(self.config, Path(folder))
         return Path(folder)
+
+    def write_files(self, folder: str | Path) -> None:
+        """Write report, page, weights and audit record into a folder."""
+        write_report(self.report, self.config, self.outcome, Path(folder))
+        write_weights(self.config, self.outcome, Path(folder))
 
     def _find(self, role: str, seed: int | None) -> ModelStage | FinalModel:
         plan = self.outcome.plan
@@ -180,5 +187,7 @@ class Result(EvaluationResult):
         matching = [model for model in models[role] if seed is None or model.seed == seed]
         if not matching:
             seeds = ", ".join(str(model.seed) for model in models[role])
-            raise ConfigError([f"seed: expected one of the run's {role} models ({seeds or 'none'}), got {seed}"])
+            if not seeds:
+                raise ConfigError([f"role: expected a model of this run, got {role} (it has none: baseline=none)"])
+            raise ConfigError([f"seed: expected one of the run's {role} models ({seeds}), got {seed}"])
         return matching[0]

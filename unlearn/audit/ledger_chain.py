@@ -35,7 +35,7 @@ def find_problems(lines: Sequence[LedgerLine], key: bytes | None) -> Iterator[tu
             reason = f"it, or line {line.number - 1}, was replaced" if expected > 1 else "entries before it are missing"
             yield line.number, f"does not hold the digest of the line before: {reason}"
         if key is not None and not is_sealed_with(key, line.entry):
-            yield line.number, "was written with another key than that of this ledger"
+            yield line.number, "was not sealed with the key of this ledger"
         expected, digest = number + 1, line.entry[SEAL]["sha256"]
 
 

@@ -118,9 +118,9 @@ def commit_to_request(key: bytes, salt: str, dataset: Any, indices: Iterable[int
 def find_answers(
     ledger: Path, entries: Iterable[LedgerEntry], dataset: Dataset, requested: Iterable[int], store: Path
 ) -> set[int]:
-    """Find the entries whose forget set is a request.
+    """Find the entries that answer a request.
 
-    Records of the request that were forgotten before it are in no forget set; the split in the store lists them.
+    Records that earlier requests had removed are in no forget set; the split in the store lists them.
 
     Args:
         ledger: the file of the ledger.

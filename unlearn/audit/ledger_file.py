@@ -1,4 +1,4 @@
-"""Append to a ledger: one process at a time, whole lines, on disk before the command says so."""
+"""Append to a ledger: one process at a time, whole lines, flushed to disk before the command reports them."""
 
 from __future__ import annotations
 

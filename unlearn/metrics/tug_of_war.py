@@ -1,4 +1,4 @@
-"""Tug-of-war."""
+"""Tug-of-war (ToW): similarity to a retrained model in three accuracies at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TugOfWar(Metric):
     Numbers: `tug_of_war`.
     Range: 0 to 1; 1 if all accuracies are equal, 0 if one differs by 1.
     Direction: high is good.
-    Reference: the noise floor, the value between two retrained models.
+    Reference: the value of one retrained model compared with another, near 1.
     Trap: if the original has the accuracies of a retrained model, the unchanged original scores 1.
     Source: Zhao et al. 2024, "What makes unlearning hard and what to do about it". The standard error is ours: the
         delta method on paired differences, too wide if a difference is near 0.
@@ -31,7 +31,7 @@ class TugOfWar(Metric):
         differences = [is_correct(subject) - is_correct(retrained) for subject, retrained in pairs]
         factors = [1 - abs(difference.mean().item()) for difference in differences]
         errors = [standard_error(difference) for difference in differences]
-        others = [math.prod(factors[:i] + factors[i + 1 :]) for i in range(len(factors))]
-        known = [error * other for error, other in zip(errors, others, strict=True) if error is not None]
-        spread = math.hypot(*known) if len(known) == len(errors) else None
-        return {"tug_of_war": Measurement(math.prod(factors), sum(map(len, differences)), spread)}
+        partials = [math.prod(factors[:i] + factors[i + 1 :]) for i in range(len(factors))]
+        parts = [error * partial for error, partial in zip(errors, partials, strict=True) if error is not None]
+        error = math.hypot(*parts) if len(parts) == len(errors) else None
+        return {"tug_of_war": Measurement(math.prod(factors), sum(map(len, differences)), error)}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import chain
 
-from unlearn.core.types import Measurement, Subset
+from unlearn.core.types import Subset
 from unlearn.pipeline.config import RunConfig
 from unlearn.pipeline.evaluations import Evaluation, RunModels, plan_evaluations
 from unlearn.pipeline.plan_stages import (
@@ -21,6 +20,7 @@ from unlearn.pipeline.plan_stages import (
     plan_single_model,
     plan_unlearning,
 )
+from unlearn.pipeline.run_evaluations import Measured, evaluate
 from unlearn.stages import seed_replica, shadow_model
 from unlearn.stages.base import BuildContext, Stage
 from unlearn.stages.blend import FinalModel
@@ -55,11 +55,11 @@ def run(config: RunConfig, context: BuildContext) -> Outcome:
     build((*plan.setup_stages, plan.unlearned, plan.final_model), context)
     _announce_extra_models(plan, context)
     build((*plan.trained_for_metrics, *plan.unlearned_for_metrics), context)
-    return Outcome(plan, context, _evaluate(plan, context))
+    return Outcome(plan, context, evaluate(plan.evaluations, context))
 
 
 def build_shared(config: RunConfig, context: BuildContext) -> None:
-    """Build only what the cells of a sweep share: everything before unlearning, and shadow models."""
+    """Build only what the cells of a sweep share: everything before unlearning, and models that metrics train."""
     plan = make_plan(config)
     _verify_checkpoint(config, plan, context)
     build(plan.shared_stages, context)
@@ -148,7 +148,7 @@ class Outcome:
 
     plan: Plan
     context: BuildContext
-    measurements: tuple[tuple[Evaluation, dict[str, Measurement]], ...]
+    measurements: Measured
 
 
 def _verify_checkpoint(config: RunConfig, plan: Plan, context: BuildContext) -> None:
@@ -167,15 +167,3 @@ def _announce_extra_models(plan: Plan, context: BuildContext) -> None:
     training = () if isinstance(plan.original, Checkpoint) else (plan.original,)
     for models in (shadow_model.extra_models(plan.shadows), seed_replica.extra_models(plan.seed_replicas)):
         announce_cost(models, training, plan.unlearning_stages, context)
-
-
-def _evaluate(plan: Plan, context: BuildContext) -> tuple[tuple[Evaluation, dict[str, Measurement]], ...]:
-    measurements, start = [], time.perf_counter()
-    with context.console.working("evaluate") as tick:
-        for number, evaluation in enumerate(plan.evaluations):
-            tick(number, len(plan.evaluations), item=evaluation.describe())
-            measurements.append((evaluation, evaluation.stage.load(context)))
-        tick(len(plan.evaluations), len(plan.evaluations))
-    is_reused = all(context.get(evaluation.stage).reused for evaluation in plan.evaluations)
-    context.console.done("evaluate", is_reused, time.perf_counter() - start)
-    return tuple(measurements)

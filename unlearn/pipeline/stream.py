@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unlearn.core.errors import pluralize
-from unlearn.core.types import Measurement
 from unlearn.data.request_streams.records import resolve_requests
 from unlearn.pipeline.config import RunConfig
-from unlearn.pipeline.evaluations import Evaluation
+from unlearn.pipeline.run_evaluations import Measured, evaluate
 from unlearn.pipeline.stream_plan import Step, StreamPlan, plan_stream, stream_population
 from unlearn.stages.base import BuildContext
 from unlearn.stages.building import build
 from unlearn.stages.checkpoint import Checkpoint
 from unlearn.stages.plausibility import PlausibilityCheck
 from unlearn.stages.samples import load_dataset
-
-Measured = tuple[tuple[Evaluation, dict[str, Measurement]], ...]
 
 
 @dataclass(frozen=True)
@@ -74,14 +70,5 @@ def _run_step(step: Step, context: BuildContext) -> StepOutcome:
     records = pluralize(len(step.request.records), "record")
     context.console.say(f"  {f'request {step.number}':<28} {records}, {step.request.name}")
     build(step.stages, context)
-    so_far = _evaluate(step.evaluations, context)
-    return StepOutcome(step, so_far, _evaluate(step.request_evaluations, context))
-
-
-def _evaluate(evaluations: Sequence[Evaluation], context: BuildContext) -> Measured:
-    with context.console.working("evaluate") as tick:
-        measured = list[tuple[Evaluation, dict[str, Measurement]]]()
-        for done, evaluation in enumerate(evaluations, start=1):
-            measured.append((evaluation, evaluation.stage.load(context)))
-            tick(done, len(evaluations))
-    return tuple(measured)
+    so_far = evaluate(step.evaluations, context)
+    return StepOutcome(step, so_far, evaluate(step.request_evaluations, context))

@@ -64,7 +64,7 @@ class Stage(ABC):
         return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
 
     def prepare(self, context: BuildContext) -> None:
-        """Import modules and read data before the build, so that `seconds` does not include it."""
+        """Import modules, read data, and build inputs that depend on data, so that `seconds` does not include it."""
 
     @abstractmethod
     def build(self, folder: Path, context: BuildContext, tick: DetailedTick) -> None:

@@ -75,7 +75,7 @@ class Unlearn(Stage):
         budget = getattr(self.strategy, "budget", None)
         reads_labels = isinstance(budget, Budget) and budget.like_unseen
         scored = {need.subset for need in self.strategy.needs()} & {Subset.RETAIN, Subset.TRAIN}
-        return not (self.strategy.reads_retain or scored or reads_labels or self.history)
+        return not (self.strategy.reads_retain or scored or reads_labels or self.history or self.rebuilt)
 
     @property
     def memory_remedy(self) -> str:

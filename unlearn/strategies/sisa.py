@@ -9,10 +9,10 @@ from unlearn.strategies.base import Strategy
 
 @dataclass(frozen=True)
 class Sisa(Strategy):
-    """Train the slices of `train=sisa` again that hold a forgotten record, and those after them in their shards.
+    """Train every slice of `train=sisa` again that holds a forgotten record, and all later slices of its shard.
 
-    The result is the model that the same training makes of the remaining records, bit for bit. It has no settings: the
-    pipeline trains the slices (`unlearn/stages/shards.py`).
+    The result is the model that the same training makes of the remaining records, bit for bit. This class only marks
+    the choice; the stages train the slices (`unlearn/stages/shards.py`). It has no settings.
 
     Source: [P] Bourtoule et al. 2021, "Machine unlearning", IEEE S&P.
     """

@@ -11,7 +11,8 @@ from typing import Any
 from unlearn.core.plugins import option_name
 from unlearn.core.types import Role
 from unlearn.pipeline.config import RunConfig
-from unlearn.pipeline.stream import Measured, StepOutcome, StreamOutcome
+from unlearn.pipeline.run_evaluations import Measured
+from unlearn.pipeline.stream import StepOutcome, StreamOutcome
 from unlearn.pipeline.stream_plan import PolicyStep
 from unlearn.report.attacks import find_invalid_attacks
 from unlearn.report.figures import Evaluations, Figures, Table, compute_figures
