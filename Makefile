@@ -3,6 +3,8 @@
 .PHONY: help env demo test test-all lint type format docs conf site mutants bench performance wheel lock clean
 BIN := .venv/bin
 UV_VERSION := 0.13.9
+# Where it is set, every process compiles thousands of modules again, for 15 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 12

@@ -23,7 +23,7 @@ COMMAND = [
     *("dataset=image_folder", "dataset.root=photos", "forget=indices", "forget.file=request.txt"),
 ]
 TOY = ["train.epochs=1", "strategy.recipe.epochs=1", "spd_gan.steps=2", "attacks.logistic.bootstrap=100"]
-TOY += ["dataset.size_px=16", "train.batch_size=16", "trainer.threads=1"]
+TOY += ["dataset.size_px=8", "train.batch_size=16", "trainer.threads=1"]
 
 
 def train_elsewhere(root: Path, file: Path) -> None:
@@ -33,7 +33,7 @@ def train_elsewhere(root: Path, file: Path) -> None:
     from torchvision.transforms import v2
 
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    steps = [v2.ToImage(), v2.Resize(16), v2.CenterCrop(16), v2.ToDtype(torch.float32, scale=True)]
+    steps = [v2.ToImage(), v2.Resize(8), v2.CenterCrop(8), v2.ToDtype(torch.float32, scale=True)]
     data = ImageFolder(root / "train", v2.Compose([*steps, v2.Normalize(mean, std)]))
     torch.manual_seed(0)
     net = resnet18(num_classes=len(data.classes))
@@ -90,7 +90,7 @@ def test_the_deployed_net_has_the_accuracy_of_the_report(
 
     desk, console = answered
     assert console.splitlines()[-1].endswith("outputs/unlearned.safetensors")
-    to_pixels = v2.Compose([v2.ToImage(), v2.Resize(16), v2.CenterCrop(16), v2.ToDtype(torch.float32, scale=True)])
+    to_pixels = v2.Compose([v2.ToImage(), v2.Resize(8), v2.CenterCrop(8), v2.ToDtype(torch.float32, scale=True)])
     data = torchvision.datasets.ImageFolder(desk / "photos/train", to_pixels)
     rows = [
         row
@@ -150,7 +150,7 @@ def foreign_indices(desk: Path) -> list[str]:
 
 
 def never_trained_on(desk: Path) -> list[str]:
-    (desk / "members.txt").write_text("\n".join(f"digit1/{i}.png" for i in range(30)))
+    (desk / "members.txt").write_text("\n".join(f"digit1/{i}.png" for i in range(20)))
     return ["checkpoint.trained_on=members.txt"]
 
 

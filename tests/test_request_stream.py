@@ -207,7 +207,7 @@ def test_a_purge_removes_what_goes_on_from_a_model_that_forgot_nothing(replay: R
 def test_the_library_refuses_a_stream() -> None:
     from unlearn.api.run import run as run_once
 
-    with pytest.raises(ConfigError, match="requests: expected none \(use the command for a stream\), got 'drawn'"):
+    with pytest.raises(ConfigError, match=r"requests: expected none \(use the command for a stream\), got 'drawn'"):
         run_once(*SMALL)
 
 

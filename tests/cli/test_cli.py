@@ -117,6 +117,7 @@ def test_an_audit_record_is_written_on_request(first: tuple[Path, subprocess.Com
     assert "0 differ, 2 could not be checked" in checked.stdout  # the store is the one that the record names
 
 
+@pytest.mark.slow
 def test_fresh_store_gives_the_same_numbers(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = first
     unlearn(*TOY, "paths.output=three", "paths.store=fresh", cwd=folder)
@@ -150,6 +151,7 @@ def test_a_grid_shares_stages_and_continues_after_a_failed_cell(
     assert reports[0]["artifacts"]["unlearned"]["key"] != reports[1]["artifacts"]["unlearned"]["key"]
 
 
+@pytest.mark.slow
 def test_a_grid_over_blends_shares_the_unlearned_model_and_has_one_table(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:

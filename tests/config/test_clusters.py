@@ -192,6 +192,7 @@ def test_every_launcher_has_an_extra(name: str, monkeypatch: pytest.MonkeyPatch)
     assert f"pip install 'unlearn-runner[{name}]'" in problem
 
 
+@pytest.mark.slow
 def test_a_missing_launcher_is_reported_in_one_line(tmp_path: Path) -> None:
     status, output = unlearn("-m", "cluster=joblib", "seed=0,1", cwd=tmp_path, code=WITHOUT_EXTRAS)
     expected = "cluster: expected the extra joblib: pip install 'unlearn-runner[joblib]', got cluster=joblib without it"

@@ -26,6 +26,7 @@ def definition() -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_every_value_of_the_sweep_passes_pre_flight(
     definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ EXTRA: dict[tuple[str, str], tuple[str, ...]] = {
 ANOTHER = {
     "dataset.channels": 1,
     "trainer.threads": 2,
+    "trainer.callbacks": ["pytorch_lightning.callbacks:Timer"],
     "metrics.klom.unlearn_seeds": [1, 2, 3, 4, 5, 6, 7, 8],
     **{f"attacks.{name}.models": 18 for name in ("lira", "rmia", "u_lira")},
     "dataset.factory": "own_data:pairs",

@@ -24,6 +24,7 @@ from unlearn.strategies.base import Batches, Context, Edit, Phase, Strategy
 from unlearn.strategies.last_layers import LastLayers
 from unlearn.strategies.perturbation import Perturbation
 from unlearn.strategies.selection import Saliency
+from unlearn.strategies.sisa import Sisa
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader, build_replay_loader
 
@@ -312,7 +313,7 @@ def test_every_option_has_a_module_and_a_yaml(name: str) -> None:
 
 
 def test_every_yaml_is_an_option() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {*KINDS, "python"}  # a user's own class
+    assert {path.stem for path in CONF.glob("*.yaml")} == {*KINDS, "sisa", "python"}  # python: a user's own class
 
 
 def test_a_strategy_is_abstract_or_final() -> None:
@@ -320,6 +321,6 @@ def test_a_strategy_is_abstract_or_final() -> None:
     modules = [module for n, module in sys.modules.items() if n.startswith("unlearn.strategies.")]
     everything = [member for module in modules for member in vars(module).values()]
     classes = {c for c in everything if isinstance(c, type) and issubclass(c, Strategy)}
-    assert {c for c in classes if not c.__subclasses__()} == set(KINDS.values())
+    assert {c for c in classes if not c.__subclasses__()} == {*KINDS.values(), Sisa}
     assert all(kind.__dataclass_params__.frozen for kind in KINDS.values())  # type: ignore[attr-defined]
     assert all(isinstance(kind(), kind) for kind in KINDS.values())

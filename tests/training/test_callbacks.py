@@ -56,14 +56,14 @@ class Killed(BaseException):
     """Ends a training as no handler expects it."""
 
 
-def train(settings: TrainerSettings, partial: Partial | None = None, kill_at: int = 0) -> nn.Module:
+def train(settings: TrainerSettings, partial: Partial | None = None, kill_at: int | None = None) -> nn.Module:
     """Train a small linear net for 3 epochs."""
     torch.manual_seed(0)
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), (0.5,), (0.5,))
     labels = torch.arange(24) % 3
     data = Images((80 * labels[:, None, None, None]).expand(24, 1, 4, 4).to(torch.uint8), labels, torch.arange(24))
 
-    def tick(done: int, _: int) -> None:
+    def tick(done: float, total: int, /, **details: Any) -> None:
         if done == kill_at:
             raise Killed
 

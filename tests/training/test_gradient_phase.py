@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -190,7 +191,7 @@ def test_dual_optim_resumes_with_both_states(tmp_path: Path, precision: str) -> 
     class Killed(BaseException):
         pass
 
-    def kill(done: int, total: int) -> None:
+    def kill(done: float, total: int, /, **details: Any) -> None:
         if done == 2:
             raise Killed
 
