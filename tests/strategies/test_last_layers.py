@@ -6,10 +6,11 @@ import copy
 
 import pytest
 import torch
+from builders import only_phase, random_images, random_subsets
 from torch import Tensor, nn
 
 from unlearn.core.recipe import Recipe
-from unlearn.core.types import Images, Subset
+from unlearn.core.types import Subset
 from unlearn.models.resnet18 import Resnet18
 from unlearn.strategies.base import Context, Edit
 from unlearn.strategies.catastrophic_k import CatastrophicK
@@ -42,12 +43,6 @@ def net(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(stem, Block(3), Block(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
 
 
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 4, (n,), generator=generator), torch.arange(n))
-
-
 def original() -> nn.Module:
     """With running statistics of its own, frozen and in eval mode."""
     model = net()
@@ -57,7 +52,7 @@ def original() -> nn.Module:
 
 
 def context() -> Context:
-    data = {Subset.FORGET: images(5, 1), Subset.RETAIN: images(20, 2), Subset.VALIDATION: images(8, 3)}
+    data = random_subsets(forget=5, retain=20, validation=8)
     return Context(original(), lambda: net(1), {}, data, 0)
 
 
@@ -83,7 +78,7 @@ LAST = {1: ("5.",), 2: ("2.conv2", "2.bn2", "5."), 3: ("2.", "5."), 6: ("",)}
 
 @pytest.mark.parametrize("k", LAST)
 def test_the_last_k_layers_and_their_norms_are_trained(k: int) -> None:
-    (phase,) = CatastrophicK(k=k).phases(context(), Edit({}))
+    phase = only_phase(CatastrophicK(k=k), context())
     assert phase.trainable_mask is not None
     assert list(phase.trainable_mask) == [name for name, _ in net().named_parameters()]
     assert {n for n, mask in phase.trainable_mask.items() if mask.all()} == under(*LAST[k]) & set(phase.trainable_mask)
@@ -97,7 +92,7 @@ def test_frozen_layers_end_bit_identical_with_their_running_statistics(kind: typ
     """Under momentum and weight decay; all that is trained moves, running statistics too."""
     strategy = kind(k=k, recipe=RECIPE)
     model, edit = edited(strategy)
-    (phase,) = strategy.phases(context(), edit)
+    phase = only_phase(strategy, context(), edit)
     UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert differing(model, original()) == under(*LAST[k])
 
@@ -143,8 +138,8 @@ def test_a_weight_shared_with_a_last_layer_is_trained() -> None:
     """An autoencoder's, say: it has one name, that of its first place."""
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
     model[2].weight = model[0].weight
-    shared = Context(model, lambda: model, {}, {Subset.RETAIN: images(4, 0)}, 0)
-    (phase,) = CatastrophicK(k=1).phases(shared, Edit({}))
+    shared = Context(model, lambda: model, {}, {Subset.RETAIN: random_images(4, seed=0)}, 0)
+    phase = only_phase(CatastrophicK(k=1), shared)
     assert phase.trainable_mask is not None
     assert {n for n, mask in phase.trainable_mask.items() if mask.all()} == {"0.weight", "2.bias"}
 
