@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import fit_batches
 from torch import Tensor, nn
 
 from unlearn.core.batch import Batch
@@ -42,12 +43,7 @@ def scene() -> PixelTask:
     """Real digits, and a guide that knows two hundred others."""
     train = Digits().load().train
     known, labels = train.images[100:300].float() / 255, train.labels[100:300]  # type: ignore[attr-defined]
-    guide = net()
-    optimizer = torch.optim.Adam(guide.parameters(), 0.01)
-    for _ in range(40):
-        optimizer.zero_grad()
-        F.cross_entropy(guide(known), labels).backward()
-        optimizer.step()
+    guide = fit_batches(net(), Batch(known, labels), steps=40)
     clean, own = train.images[:ALL], train.labels[:ALL]  # type: ignore[attr-defined]
 
     def batches(marked: Tensor, epoch: int) -> Iterator[Batch]:
@@ -62,7 +58,7 @@ def scene() -> PixelTask:
         labels=own,
         forgotten=SEEN,
         epsilon=0.1,
-        guide=guide.eval().requires_grad_(False),
+        guide=guide.requires_grad_(False),
         fresh=net,
         recipe=Recipe(epochs=8, lr=0.05),
         batches=batches,
