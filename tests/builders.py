@@ -1,4 +1,4 @@
-"""What many test files build: random images, a small net that may know them by heart, a phase, a plan."""
+"""What many test files build: random images, small nets, the phase of a strategy, the plan of a job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 def uniform(*shape: int, seed: int = 0) -> Tensor:
-    """Draw float32 values from [0, 1), without the global generator."""
+    """Draw float32 values of this shape from [0, 1), without the global generator."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -38,18 +38,18 @@ def random_images(n: int, seed: int, classes: int = 4, shape: tuple[int, int, in
 
 
 def random_subsets(classes: int = 4, shape: tuple[int, int, int] = (1, 4, 4), **sizes: int) -> dict[Subset, Images]:
-    """Draw random images for each named subset: `random_subsets(forget=5, retain=40)` has seeds 1 and 2 in this order.
+    """Draw random images for each named subset, as in `random_subsets(forget=5, retain=40)`.
 
     Args:
         classes: the labels are 0 to `classes` - 1.
         shape: channels, height and width of an image.
-        sizes: the number of images of each subset.
+        sizes: the number of images of each subset; the first subset has seed 1, the second seed 2, and so on.
     """
     return {Subset(name): random_images(n, seed, classes, shape) for seed, (name, n) in enumerate(sizes.items(), 1)}
 
 
 def batch_of(data: Images) -> Batch:
-    """All of the images as one batch, in [0, 1]."""
+    """Return all images as one batch, with pixels in [0, 1]."""
     return Batch(data.images.float() / 255, data.labels)
 
 
@@ -63,7 +63,7 @@ def mlp(*widths: int, seed: int = 0, norm: bool = False, activation: type[nn.Mod
         activation: follows each hidden layer and its norm; None: the net is linear.
     """
     torch.manual_seed(seed)
-    layers: list[nn.Module] = [nn.Flatten(), nn.Linear(*widths[:2])]
+    layers: list[nn.Module] = [nn.Flatten(), nn.Linear(widths[0], widths[1])]
     for inputs, outputs in pairwise(widths[1:]):
         layers += [nn.BatchNorm1d(inputs)] if norm else []
         layers += [activation()] if activation else []
@@ -87,11 +87,11 @@ def fit_batches(model: Net, *batches: Batch, steps: int) -> Net:
 
 
 def only_phase(strategy: Strategy, context: Context, edit: Edit | None = None) -> Phase:
-    """The phase of a strategy that has one; `edit` is what its edit returned, None if it edits nothing."""
+    """Return the phase of a strategy that has exactly one; `edit` is what its edit returned, None: it edits nothing."""
     (phase,) = strategy.phases(context, edit or Edit({}))
     return phase
 
 
 def plan_of(composed: DictConfig) -> Plan:
-    """The plan of a job, from the config that Hydra composed."""
+    """Plan the job of a config that Hydra composed."""
     return make_plan(config.instantiate(composed))

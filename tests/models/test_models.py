@@ -21,7 +21,7 @@ SETTINGS = {"python": {"factory": "own_net:build"}}  # required fields
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-def net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) -> nn.Module:
+def make_net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) -> nn.Module:
     model = MODELS[name](**SETTINGS.get(name, {}))
     assert isinstance(model, Model)
     torch.manual_seed(0)
@@ -29,14 +29,14 @@ def net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) ->
 
 
 def classifier(name: str) -> Classifier:
-    return Classifier(net(name), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)).eval()
+    return Classifier(make_net(name), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)).eval()
 
 
 @every_model
 @pytest.mark.parametrize("shape", SHAPES)
 def test_any_size_and_channels(name: str, shape: tuple[int, int, int]) -> None:
     """Forwards and backwards, in train mode, with a gradient for every parameter."""
-    model = net(name, shape)
+    model = make_net(name, shape)
     logits = model(uniform(2, *shape))
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
@@ -46,7 +46,7 @@ def test_any_size_and_channels(name: str, shape: tuple[int, int, int]) -> None:
 @every_model
 @pytest.mark.parametrize("classes", [2, 100])
 def test_any_number_of_classes(name: str, classes: int) -> None:
-    assert net(name, classes=classes).eval()(uniform(2, 3, 8, 8)).shape == (2, classes)
+    assert make_net(name, classes=classes).eval()(uniform(2, 3, 8, 8)).shape == (2, classes)
 
 
 @every_model

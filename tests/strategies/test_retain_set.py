@@ -93,7 +93,7 @@ def test_weights_are_those_that_hit_the_mean() -> None:
     torch.testing.assert_close(found, torch.tensor([[0.2, 0.8, 0]]), atol=1e-4, rtol=0)
 
 
-def net() -> nn.Module:
+def feature_net() -> nn.Module:
     """As an original is handed over: frozen, in eval mode."""
     torch.manual_seed(0)
     layers = nn.Sequential(
@@ -103,7 +103,7 @@ def net() -> nn.Module:
 
 
 def test_mixtures_are_closer_to_the_mean_feature_than_the_plain_mean() -> None:
-    features, images = net(), uniform(30, 1, 8, 8)
+    features, images = feature_net(), uniform(30, 1, 8, 8)
     member = torch.arange(30) // 10 == torch.arange(3)[:, None]
     means = torch.stack([features(images[each]).mean(0) for each in member])
 
@@ -121,7 +121,7 @@ def test_mixtures_are_closer_to_the_mean_feature_than_the_plain_mean() -> None:
 
 
 def test_weights_do_not_depend_on_other_mixtures() -> None:
-    features, images = net(), uniform(7, 1, 8, 8)
+    features, images = feature_net(), uniform(7, 1, 8, 8)
     member = torch.tensor([[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]]).bool()
     means = torch.stack([features(images[each]).mean(0) for each in member])
     together = Condensed(steps=5).fit_weights(images, member, means, features)
