@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from builders import fit_batches
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import unlearn
+from unlearn.core.batch import Batch
 from unlearn.core.errors import ConfigError, UnlearnError
 from unlearn.strategies.scrub import Scrub
 
@@ -37,13 +39,7 @@ def draw_images(n: int, seed: int) -> Pair:
 
 def train(images: Tensor, labels: Tensor, steps: int) -> nn.Module:
     torch.manual_seed(0)
-    net = build_net()
-    optimizer = torch.optim.Adam(net.parameters(), 0.01)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(net(images), labels).backward()
-        optimizer.step()
-    return net.eval()
+    return fit_batches(build_net(), Batch(images, labels), steps=steps)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from builders import uniform
 from torch import Tensor
 
 from unlearn.attacks.feature_recovery import FeatureRecovery, mse, ssim
@@ -15,10 +16,6 @@ from unlearn.functional.gradient_inversion import ForgottenImage, Reconstruction
 from unlearn.metrics.evidence import Evidence, ModelEvidence
 
 CONTROLS = [f"{control}_{of}" for control in ("class_mean", "nearest") for of in ("mse", "ssim")]
-
-
-def drawn(seed: int, *shape: int) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def windowed(x: np.ndarray, y: np.ndarray, side: int) -> float:
@@ -37,7 +34,7 @@ def windowed(x: np.ndarray, y: np.ndarray, side: int) -> float:
 
 @pytest.mark.parametrize(("shape", "side"), [((1, 8, 8), 7), ((3, 12, 9), 7), ((1, 7, 7), 7), ((1, 4, 6), 3)])
 def test_ssim_is_that_of_its_formula(shape: tuple[int, ...], side: int) -> None:
-    x, y = drawn(0, *shape), drawn(1, *shape)
+    x, y = uniform(*shape, seed=0), uniform(*shape, seed=1)
     near = (0.8 * x + 0.2 * y).clamp(0, 1)
     for other in (y, near):
         assert ssim(x, other) == pytest.approx(windowed(x.double().numpy(), other.double().numpy(), side), abs=1e-6)
@@ -55,9 +52,9 @@ def guessed(images: Tensor, cost: list[float]) -> Reconstructions:
 
 
 def test_the_guess_that_explains_best_is_taken_right_or_wrong() -> None:
-    image = drawn(0, 1, 8, 8)
-    images = torch.stack([image + 0.1, image, drawn(1, 1, 8, 8)])
-    peers = drawn(2, 1, 8, 8), drawn(3, 1, 8, 8)
+    image = uniform(1, 8, 8, seed=0)
+    images = torch.stack([image + 0.1, image, uniform(1, 8, 8, seed=1)])
+    peers = uniform(1, 8, 8, seed=2), uniform(1, 8, 8, seed=3)
     found = attacked(guessed(images, [0.1, 0.2, 0.3]), ForgottenImage(image, 1, 5, *peers))
     assert found["mse"].value == pytest.approx(0.01)
     assert found["psnr"].value == pytest.approx(20, abs=1e-4)
@@ -72,7 +69,7 @@ def test_the_guess_that_explains_best_is_taken_right_or_wrong() -> None:
 
 
 def test_the_very_image_has_no_ratio_to_its_error() -> None:
-    image = drawn(0, 1, 8, 8)
+    image = uniform(1, 8, 8, seed=0)
     found = attacked(guessed(image[None], [0.0]), ForgottenImage(image, 0, 1, image / 2, image / 3))
     assert found["ssim"].value == pytest.approx(1)
     assert (found["mse"].value, found["class"].value) == (0, 1)
@@ -81,7 +78,7 @@ def test_the_very_image_has_no_ratio_to_its_error() -> None:
 
 
 def test_an_image_that_its_class_reveals_gives_no_advantage() -> None:
-    image = drawn(0, 1, 8, 8)
+    image = uniform(1, 8, 8, seed=0)
     found = attacked(guessed(image[None] / 2, [0.0]), ForgottenImage(image, 0, 2, image / 2, image))
     assert (found["advantage"].value, found["nearest_mse"].value) == (None, 0)
     assert "the same" in (found["advantage"].reason or "")
@@ -90,14 +87,14 @@ def test_an_image_that_its_class_reveals_gives_no_advantage() -> None:
 
 
 def test_unchanged_weights_show_nothing_and_the_controls_stay() -> None:
-    image = drawn(0, 1, 8, 8)
+    image = uniform(1, 8, 8, seed=0)
     found = attacked(guessed(torch.empty(0, 1, 8, 8), []), ForgottenImage(image, 0, 1, image, image))
     assert all("the weights are the original's" in (found[name].reason or "") for name in set(found) - set(CONTROLS))
     assert all(found[name].value is not None for name in CONTROLS)
 
 
 def test_without_another_image_of_the_class_there_is_no_control() -> None:
-    image = drawn(0, 1, 8, 8)
+    image = uniform(1, 8, 8, seed=0)
     found = attacked(guessed(image[None] / 2, [0.0]), ForgottenImage(image, 0, 0, None, None))
     assert all("no other image of class 0" in (found[name].reason or "") for name in (*CONTROLS, "advantage"))
     assert math.isfinite(found["ssim"].value or math.nan)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import plan_of
 from conftest import Compose, Run, WriteModule
 from omegaconf import OmegaConf
 
@@ -18,7 +19,6 @@ from unlearn.core.errors import ConfigError
 from unlearn.core.plugins import find_plugins
 from unlearn.core.user_code import source_hash
 from unlearn.pipeline.config import RunConfig
-from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
@@ -176,7 +176,7 @@ def test_the_key_holds_the_source_and_the_arguments(write_module: WriteModule, c
 
     def key(part: float = 0.1) -> str:
         words = ("strategy=python", f"strategy.factory={name}:Negate", f"+strategy.arguments.part={part}")
-        return make_plan(config.instantiate(composed(*words))).unlearned.key
+        return plan_of(composed(*words)).unlearned.key
 
     before = key()
     assert key(0.2) != before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import random_images
 from torch import Tensor, nn
 
 from unlearn.cli.run import main
@@ -56,9 +57,7 @@ def model(room: int, late: bool = False) -> Classifier:
 
 
 def data() -> Images:
-    draws = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (N, 3, 2, 2), generator=draws, dtype=torch.uint8)
-    return Images(pixels, torch.randint(0, 4, (N,), generator=draws), torch.arange(N))
+    return random_images(N, seed=1, shape=(3, 2, 2))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from builders import uniform
+from torch import nn
 
 from unlearn.core.plugins import find_options
 from unlearn.models.base import Classifier, Model
@@ -20,7 +21,7 @@ SETTINGS = {"python": {"factory": "own_net:build"}}  # required fields
 every_model = pytest.mark.parametrize("name", MODELS)
 
 
-def net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) -> nn.Module:
+def make_net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) -> nn.Module:
     model = MODELS[name](**SETTINGS.get(name, {}))
     assert isinstance(model, Model)
     torch.manual_seed(0)
@@ -28,19 +29,15 @@ def net(name: str, shape: tuple[int, int, int] = (3, 8, 8), classes: int = 7) ->
 
 
 def classifier(name: str) -> Classifier:
-    return Classifier(net(name), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)).eval()
-
-
-def images(*shape: int) -> Tensor:
-    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    return Classifier(make_net(name), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)).eval()
 
 
 @every_model
 @pytest.mark.parametrize("shape", SHAPES)
 def test_any_size_and_channels(name: str, shape: tuple[int, int, int]) -> None:
     """Forwards and backwards, in train mode, with a gradient for every parameter."""
-    model = net(name, shape)
-    logits = model(images(*shape))
+    model = make_net(name, shape)
+    logits = model(uniform(2, *shape))
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -49,12 +46,12 @@ def test_any_size_and_channels(name: str, shape: tuple[int, int, int]) -> None:
 @every_model
 @pytest.mark.parametrize("classes", [2, 100])
 def test_any_number_of_classes(name: str, classes: int) -> None:
-    assert net(name, classes=classes).eval()(images(3, 8, 8)).shape == (2, classes)
+    assert make_net(name, classes=classes).eval()(uniform(2, 3, 8, 8)).shape == (2, classes)
 
 
 @every_model
 def test_normalisation_comes_first(name: str) -> None:
-    model, x = classifier(name), images(3, 8, 8)
+    model, x = classifier(name), uniform(2, 3, 8, 8)
     by_hand = torch.stack([(x[:, c] - m) / s for c, (m, s) in enumerate([(0.5, 0.2), (0.4, 0.3), (0.3, 0.4)])], 1)
     torch.testing.assert_close(model(x), model.net(by_hand))
     assert {"mean", "std"} <= set(model.state_dict())
@@ -63,7 +60,7 @@ def test_normalisation_comes_first(name: str) -> None:
 
 @every_model
 def test_features_are_the_input_of_the_head(name: str) -> None:
-    model, x = classifier(name), images(3, 8, 8)
+    model, x = classifier(name), uniform(2, 3, 8, 8)
     head = [module for module in model.net.modules() if isinstance(module, nn.Linear)][-1]
     features, logits = model.features(x)
     assert features.shape == (2, head.in_features)
@@ -76,13 +73,13 @@ def test_features_are_the_input_of_the_head(name: str) -> None:
 def test_features_leave_no_hook_behind_after_an_error() -> None:
     model = classifier("mlp")
     with pytest.raises(RuntimeError):
-        model.features(images(3, 9, 9))
+        model.features(uniform(2, 3, 9, 9))
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 @every_model
 def test_a_copy_gives_the_same_in_eval_mode_and_no_buffer_moves(name: str) -> None:
-    model, x = classifier(name), images(3, 8, 8)
+    model, x = classifier(name), uniform(2, 3, 8, 8)
     before = copy.deepcopy(model.state_dict())
     assert torch.equal(model(x), copy.deepcopy(model)(x))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -91,7 +88,7 @@ def test_a_copy_gives_the_same_in_eval_mode_and_no_buffer_moves(name: str) -> No
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("name", ["cnn", "mlp"])
 def test_dropout_is_drawn_only_in_train_mode(name: str, dropout: float) -> None:
-    model, x = MODELS[name](dropout=dropout).net((3, 8, 8), 7), images(3, 8, 8)
+    model, x = MODELS[name](dropout=dropout).net((3, 8, 8), 7), uniform(2, 3, 8, 8)
     assert torch.equal(model.train()(x), model(x)) == (dropout == 0)
     assert torch.equal(model.eval()(x), model(x))
 

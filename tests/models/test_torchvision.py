@@ -11,6 +11,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from builders import uniform
 from torch import Tensor, nn
 from torchvision import models
 
@@ -26,10 +27,6 @@ config.register()
 NAMES = models.list_models(module=models)
 # One model for each way of building, ending and loading.
 FEW = ["resnet18", "squeezenet1_1", "googlenet", "mnasnet0_5", "mobilenet_v3_small", "shufflenet_v2_x0_5"]
-
-
-def images(channels: int, side: int = 32) -> Tensor:
-    return torch.rand(2, channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def built(
@@ -77,7 +74,7 @@ def test_every_model_has_the_right_stem_and_head(name: str) -> None:
 @pytest.mark.parametrize("name", FEW)
 def test_a_few_pass_forwards_and_backwards(name: str) -> None:
     net = built(name, (1, 32, 32))
-    logits = net.train()(images(1))
+    logits = net.train()(uniform(2, 1, 32, 32))
     assert logits.shape == (2, 7)
     logits.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
@@ -125,7 +122,7 @@ def test_published_weights_see_one_channel_as_if_it_were_three(
     colour, other = built("resnet18"), built("resnet18", (channels, 32, 32))
     for net in (colour, other):
         model.load_published(net)
-    grey = images(1)
+    grey = uniform(2, 1, 32, 32)
     expected = colour.conv1(grey.expand(-1, 3, -1, -1))
     torch.testing.assert_close(other.conv1(grey.expand(-1, channels, -1, -1)), expected)
 
@@ -196,10 +193,10 @@ def test_a_regnet_is_checked_and_counted_like_the_others() -> None:
 @pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "mobilenet_v3_small"])
 def test_features_are_the_input_of_the_head(name: str) -> None:
     model = Classifier(built(name), (0.5,) * 3, (0.2,) * 3).eval()
-    features, logits = model.features(images(3))
-    assert torch.equal(logits, model(images(3)))
+    features, logits = model.features(uniform(2, 3, 32, 32))
+    assert torch.equal(logits, model(uniform(2, 3, 32, 32)))
     if name == "squeezenet1_1":
-        before = model.net.features((images(3) - 0.5) / 0.2)
+        before = model.net.features((uniform(2, 3, 32, 32) - 0.5) / 0.2)
         torch.testing.assert_close(features, before.mean((2, 3)))
         assert features.shape == (2, 512)
     else:

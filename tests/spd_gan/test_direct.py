@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import fit_batches
 from torch import Tensor, nn
 
 from unlearn.core.batch import Batch
@@ -31,7 +32,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 SEEN, ALL = 30, 50  # D_f, and what is moved alike
 
 
-def net() -> Classifier:
+def small_classifier() -> Classifier:
     torch.manual_seed(1)
     layers = nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, 10)
     return Classifier(nn.Sequential(*layers), *Digits.normalisation)
@@ -42,12 +43,7 @@ def scene() -> PixelTask:
     """Real digits, and a guide that knows two hundred others."""
     train = Digits().load().train
     known, labels = train.images[100:300].float() / 255, train.labels[100:300]  # type: ignore[attr-defined]
-    guide = net()
-    optimizer = torch.optim.Adam(guide.parameters(), 0.01)
-    for _ in range(40):
-        optimizer.zero_grad()
-        F.cross_entropy(guide(known), labels).backward()
-        optimizer.step()
+    guide = fit_batches(small_classifier(), Batch(known, labels), steps=40)
     clean, own = train.images[:ALL], train.labels[:ALL]  # type: ignore[attr-defined]
 
     def batches(marked: Tensor, epoch: int) -> Iterator[Batch]:
@@ -62,8 +58,8 @@ def scene() -> PixelTask:
         labels=own,
         forgotten=SEEN,
         epsilon=0.1,
-        guide=guide.eval().requires_grad_(False),
-        fresh=net,
+        guide=guide.requires_grad_(False),
+        fresh=small_classifier,
         recipe=Recipe(epochs=8, lr=0.05),
         batches=batches,
         steps=1,

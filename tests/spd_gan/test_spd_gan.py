@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from builders import uniform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
@@ -28,9 +29,9 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 4, 4), (3, 5, 7)]
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
-def images(*shape: int) -> Tensor:
+def saturated_images(*shape: int) -> Tensor:
     """Five in [0, 1], with many pixels at either end."""
-    return (3 * torch.rand(5, *shape, generator=torch.Generator().manual_seed(0)) - 1).clamp(0, 1)
+    return (3 * uniform(5, *shape) - 1).clamp(0, 1)
 
 
 def shaken(channels: int, epsilon: float, size: float) -> Generator:
@@ -43,14 +44,14 @@ def shaken(channels: int, epsilon: float, size: float) -> Generator:
 
 @every_shape
 def test_the_generator_starts_as_the_identity(shape: tuple[int, int, int]) -> None:
-    assert torch.equal(Generator(shape[0], 0.2)(images(*shape)), images(*shape))
+    assert torch.equal(Generator(shape[0], 0.2)(saturated_images(*shape)), saturated_images(*shape))
 
 
 @every_shape
 @pytest.mark.parametrize("epsilon", [8 / 255, 0.2, 1.0])
 @pytest.mark.parametrize("size", [0.1, 10.0])
 def test_moved_images_stay_near_and_are_images(shape: tuple[int, int, int], epsilon: float, size: float) -> None:
-    x = images(*shape)
+    x = saturated_images(*shape)
     moved = shaken(shape[0], epsilon, size)(x)
     assert moved.shape == x.shape
     assert (moved - x).abs().max() <= epsilon + 1e-6
@@ -61,7 +62,7 @@ def test_moved_images_stay_near_and_are_images(shape: tuple[int, int, int], epsi
 
 def test_the_shift_is_not_one_of_brightness() -> None:
     """Before tanh it has no spatial mean, so a constant cannot survive."""
-    delta = shaken(1, 0.2, 0.1).delta(images(1, 8, 8))
+    delta = shaken(1, 0.2, 0.1).delta(saturated_images(1, 8, 8))
     assert delta.atanh().mean((2, 3)).abs().max() < 1e-4
     assert delta.abs().max() > 0.01
 
@@ -83,7 +84,7 @@ def test_the_gradient_passes_the_clip() -> None:
 
 @every_shape
 def test_the_discriminator_gives_one_number_an_image(shape: tuple[int, int, int]) -> None:
-    assert Discriminator(shape[0])(images(*shape)).shape == (5,)
+    assert Discriminator(shape[0])(saturated_images(*shape)).shape == (5,)
 
 
 def test_the_generator_is_small() -> None:

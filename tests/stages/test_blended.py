@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from builders import plan_of
 
 from unlearn import config
 from unlearn.core.errors import UnlearnError
 from unlearn.core.types import ImageSource, Role, Subset
-from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble
 from unlearn.report.page import render
 from unlearn.report.pictures import Examples
@@ -119,7 +119,7 @@ def _built(run: Finished) -> set[str]:
 
 def test_a_blend_changes_no_key_but_its_own(composed: Compose) -> None:
     """Else stores that were filled before there was a blend would be built again."""
-    plain, mix = (make_plan(config.instantiate(composed(f"blend={name}"))) for name in ("none", "mix"))
+    plain, mix = (plan_of(composed(f"blend={name}")) for name in ("none", "mix"))
     assert [stage.key for stage in plain.shared_stages] == [stage.key for stage in mix.shared_stages]
     assert plain.final_model.key == plain.unlearned.key == mix.unlearned.key != mix.final_model.key
     assert "blend" not in json.dumps(plain.unlearned.spec)
@@ -132,10 +132,7 @@ def test_a_blend_changes_no_key_but_its_own(composed: Compose) -> None:
 
 @pytest.mark.parametrize("field", ["target=0.8", "drop=0.2", "tolerance=0.1", "scan=3", "precision=0.1", "steps=3"])
 def test_the_key_of_a_blend_holds_its_fields_and_its_code(composed: Compose, field: str) -> None:
-    one, other = (
-        make_plan(config.instantiate(composed("blend=mix", *overrides))).final_model
-        for overrides in ((), (f"blend.{field}",))
-    )
+    one, other = (plan_of(composed("blend=mix", *overrides)).final_model for overrides in ((), (f"blend.{field}",)))
     assert one.key != other.key
     assert len(one.spec["blend"]["code"]) == 16
     assert one.spec["original"] == {"stage": one.unlearned.original.key}  # type: ignore[union-attr]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from builders import plan_of
 from conftest import write_images
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from unlearn.core.types import Images, Subset
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import plan_purge
-from unlearn.pipeline import plan as pipeline
 from unlearn.report.assemble import assemble
 from unlearn.stages.condense import Condense
 from unlearn.stages.files import read_tensors
@@ -27,7 +27,6 @@ from unlearn.training.prediction import features
 if TYPE_CHECKING:
     from conftest import Compose, Finished, Run
 
-    from unlearn.pipeline.plan import Plan
 
 REQUEST = ("retain=condensed", "retain.clusters=60", "strategy=finetune", "strategy.recipe.epochs=1", "spd_gan=off")
 REQUEST += ("forget.share=0.05", "baseline.seeds=[0]", "dataset.limit=300")
@@ -128,7 +127,7 @@ def test_only_the_strategy_reads_the_condensed_set(condensed: Finished, composed
         for subset, stage in reading.stage.subject.predictions.items():
             assert subset is not Subset.RETAIN or stage.samples == plan.unlearned.retain
     ranking = ("strategy=top_k", "strategy.selection.sensitivity.score=ratio", "retain=condensed")
-    scored = pipeline.make_plan(config.instantiate(composed(*ranking))).unlearned
+    scored = plan_of(composed(*ranking)).unlearned
     samples = [score.samples for score in scored.scores]
     assert len(samples) == 2
     assert scored.forget in samples
@@ -198,18 +197,14 @@ def test_a_purge_removes_the_condensed_set_with_its_source_images(condensed: Fin
     assert found == ([f"made from their images ({part})"] if goes else [])
 
 
-def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.make_plan(config.instantiate(composed(*overrides)))
-
-
 def test_strategies_share_one_condensed_set_and_no_other_key_depends_on_it(composed: Compose) -> None:
-    full = plan_of(composed, "strategy=finetune")
-    tuned, perturbed = (plan_of(composed, f"strategy={name}", "retain=condensed") for name in ("finetune", "random_k"))
+    full = plan_of(composed("strategy=finetune"))
+    tuned, perturbed = (plan_of(composed(f"strategy={name}", "retain=condensed")) for name in ("finetune", "random_k"))
     assert tuned.unlearned.condensed == perturbed.unlearned.condensed is not None
     assert (tuned.original.key, tuned.retrained[0].key) == (full.original.key, full.retrained[0].key)
     assert tuned.unlearned.key != full.unlearned.key
     assert replace(tuned.unlearned, condensed=None).key == full.unlearned.key
-    other = plan_of(composed, "strategy=finetune", "retain=condensed", "seeds.unlearn=5")
+    other = plan_of(composed("strategy=finetune", "retain=condensed", "seeds.unlearn=5"))
     assert other.unlearned.condensed != tuned.unlearned.condensed
 
 
@@ -225,11 +220,11 @@ def test_strategies_share_one_condensed_set_and_no_other_key_depends_on_it(compo
 def test_condensing_is_planned_where_a_strategy_reads_the_retain_set(
     composed: Compose, overrides: tuple[str, ...], condenses: bool
 ) -> None:
-    plan = plan_of(composed, "retain=condensed", *overrides)
+    plan = plan_of(composed("retain=condensed", *overrides))
     assert any(isinstance(stage, Condense) for stage in plan.unlearning_stages) == condenses
 
 
 def test_under_the_marker_condensing_reads_marked_forget_images(composed: Compose) -> None:
-    stage = plan_of(composed, "spd_gan=marker", "retain=condensed").unlearned.condensed
+    stage = plan_of(composed("spd_gan=marker", "retain=condensed")).unlearned.condensed
     assert stage is not None
     assert (stage.forget.subset, stage.retain.subset) == (Subset.PERTURBED_FORGET, Subset.RETAIN)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import plan_of
 from conftest import Finished, Run
 from omegaconf import DictConfig
 
@@ -18,9 +19,7 @@ from unlearn.data.datasets.digits import Digits
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.inventory.members import Members
 from unlearn.inventory.purge import Fate, PurgePolicy
-from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.config import Page
-from unlearn.pipeline.plan import Plan
 from unlearn.report.assemble import assemble
 from unlearn.report.inversion import recovery
 from unlearn.report.page import render
@@ -41,10 +40,6 @@ FEATURES, LABELS = ("attacks=feature_recovery", "forget.count=1", "spd_gan=off")
 def inverted(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One sample, forgotten by one step up its loss."""
     return run(tmp_path_factory.mktemp("store"), *BOTH, *ONE, *ASCENT)
-
-
-def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 def test_one_step_of_gradient_ascent_reveals_the_sample_and_its_class(inverted: Finished) -> None:
@@ -79,7 +74,7 @@ def test_recovery_is_scored_against_the_forgotten_image_and_holdout_controls(inv
 
 
 def test_probe_images_depend_only_on_the_original_and_are_shared(composed: Compose) -> None:
-    plan = plan_of(composed, *LABELS)
+    plan = plan_of(composed(*LABELS))
     views = [view for reading in plan.evaluations for view in (reading.stage.subject, reading.stage.original)]
     probes = {stage.samples.key: stage.samples for view in views if (stage := view.predictions.get(Subset.PROBES))}
     (made,) = probes.values()
@@ -88,13 +83,13 @@ def test_probe_images_depend_only_on_the_original_and_are_shared(composed: Compo
 
 def test_recovery_changes_no_other_key(composed: Compose) -> None:
     """What metrics read that do not ask for it has the key it had."""
-    stage = next(iter(plan_of(composed, "attacks=none").evaluations)).stage
+    stage = next(iter(plan_of(composed("attacks=none")).evaluations)).stage
     assert set(stage.spec["subject"]) == {"class", "predictions", "scores", "weights"}
 
 
 def test_more_strategies_add_one_recovery_each(composed: Compose) -> None:
     def sought(*overrides: str) -> set[str]:
-        plan = plan_of(composed, *FEATURES, *overrides)
+        plan = plan_of(composed(*FEATURES, *overrides))
         views = (reading.stage.subject.recovered for reading in plan.evaluations)
         return {view.by.key for view in views if view}
 

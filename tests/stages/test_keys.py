@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import plan_of
 from conftest import write_images
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save_file
@@ -100,7 +101,7 @@ def reached(*stages: Stage) -> dict[str, Stage]:
 
 
 def keys_of(composed: DictConfig) -> set[str]:
-    return set(stages(pipeline.make_plan(config.instantiate(composed))))
+    return set(stages(plan_of(composed)))
 
 
 def has_new_key(settings: RunConfig, known: set[str]) -> bool:
@@ -296,10 +297,6 @@ def test_more_threads_than_torch_supports_are_refused(composed: Compose, threads
 
 def test_the_same_command_line_has_the_same_keys(composed: Compose) -> None:
     assert keys_of(composed()) == keys_of(composed())
-
-
-def plan_of(composed: DictConfig) -> Plan:
-    return pipeline.make_plan(config.instantiate(composed))
 
 
 def test_more_baseline_seeds_only_add(composed: Compose) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import own_net
 import pytest
 import torch
+from builders import plan_of
 from conftest import write_images
 from omegaconf import DictConfig
 from safetensors.torch import save_file
@@ -19,7 +20,6 @@ from unlearn.core.errors import ConfigError, StoreError
 from unlearn.core.types import Role, Subset
 from unlearn.data.datasets.python import _call_factory
 from unlearn.functional.estimates import cross_entropy
-from unlearn.pipeline.plan import make_plan
 from unlearn.report.assemble import assemble
 from unlearn.spd_gan.options import Noise
 from unlearn.stages import samples
@@ -107,7 +107,7 @@ Compose = Callable[..., DictConfig]
 
 def key(composed: Compose, file: Path, trained_on: str = "all") -> str:
     told = composed(*OWN, f"checkpoint.file={file}", f"checkpoint.trained_on={trained_on}")
-    return make_plan(config.instantiate(told)).unlearned.key
+    return plan_of(told).unlearned.key
 
 
 def test_the_key_holds_the_files_content_and_the_records(composed: Compose, elsewhere: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_key_holds_the_files_content_and_the_records(composed: Compose, else
 @pytest.mark.parametrize("same", ["seeds.train=5", "dataset.flip=true", "forget.share=0.2"])
 def test_the_key_of_a_checkpoint_does_not_depend_on_its_use(composed: Compose, elsewhere: Path, same: str) -> None:
     told = (*OWN, f"checkpoint.file={elsewhere}", "checkpoint.trained_on=all")
-    here, there = (make_plan(config.instantiate(composed(*told, *more))) for more in ((), (same,)))
+    here, there = (plan_of(composed(*told, *more)) for more in ((), (same,)))
     assert here.original.key == there.original.key
     assert here.unlearned.original.spec["samples"] == [[1, 8, 8], 10, [0.305], [0.376]]
 

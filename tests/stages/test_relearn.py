@@ -7,18 +7,17 @@ from itertools import pairwise
 
 import pytest
 import torch
+from builders import plan_of
 from conftest import Compose, Finished, Run
 from test_keys import reached
 from torch import nn
 
-from unlearn import config
 from unlearn.core.random_streams import stream
 from unlearn.core.types import Images, Role, Subset
 from unlearn.data.loaders import Loader, PairedLoader
 from unlearn.functional.estimates import is_correct
 from unlearn.inventory.catalogue import Catalogue
 from unlearn.metrics.relearn_time import RelearnTime
-from unlearn.pipeline import plan as pipeline
 from unlearn.stages.files import read_predictions
 from unlearn.stages.relearn import Relearn
 from unlearn.training.relearner import RelearnerModule
@@ -106,8 +105,7 @@ def test_relearning_does_not_change_the_model(relearned: Finished) -> None:
 @pytest.mark.parametrize("strategy", ["top_k", "identity"])
 def test_models_shared_by_strategies_are_relearned_once(composed: Compose, strategy: str) -> None:
     here, there = (
-        pipeline.make_plan(config.instantiate(composed("metrics=relearn_time", f"strategy={each}", "spd_gan=off")))
-        for each in ("finetune", strategy)
+        plan_of(composed("metrics=relearn_time", f"strategy={each}", "spd_gan=off")) for each in ("finetune", strategy)
     )
     curves = [
         {k for k, s in reached(*(r.stage for r in p.evaluations)).items() if isinstance(s, Relearn)}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from builders import plan_of
 from conftest import Compose, Finished, Run
 
 from unlearn import config
 from unlearn.core.errors import ConfigError
 from unlearn.core.types import Role
 from unlearn.metrics.klom import Klom
-from unlearn.pipeline import plan as pipeline
-from unlearn.pipeline.plan import Plan
 from unlearn.stages.train import Train
 
 EIGHT = "[0,1,2,3,4,5,6,7]"
@@ -20,10 +19,6 @@ SIXTEEN = "[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15]"
 MANY = ("metrics=[accuracy,klom]", "attacks=none")
 SEEDS = (f"baseline.seeds={SIXTEEN}", f"metrics.klom.unlearn_seeds={EIGHT}")
 BRIEF = ("spd_gan=off", "train.epochs=1", "strategy=finetune", "strategy.recipe.epochs=1")
-
-
-def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +32,10 @@ def many(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
 def test_replicas_are_the_models_of_runs_with_their_seeds(
     composed: Compose, strategy: str, more: tuple[str, ...]
 ) -> None:
-    plan = plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", "spd_gan=off", f"strategy={strategy}", *more)
+    plan = plan_of(composed(*MANY, f"baseline.seeds={EIGHT}", "spd_gan=off", f"strategy={strategy}", *more))
     for seed in (0, 5):
         own = plan_of(
-            composed, "spd_gan=off", f"strategy={strategy}", f"seeds.train={seed}", f"seeds.unlearn={seed}", *more
+            composed("spd_gan=off", f"strategy={strategy}", f"seeds.train={seed}", f"seeds.unlearn={seed}", *more)
         )
         sibling = plan.seed_replicas[seed]
         assert sibling.original.key == own.original.key
@@ -50,7 +45,7 @@ def test_replicas_are_the_models_of_runs_with_their_seeds(
 
 
 def test_under_the_marker_replicas_learn_the_marked_images_of_the_run(composed: Compose) -> None:
-    plan = plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", "spd_gan=marker")
+    plan = plan_of(composed(*MANY, f"baseline.seeds={EIGHT}", "spd_gan=marker"))
     assert isinstance(plan.original, Train)
     for seed, sibling in enumerate(plan.seed_replicas):
         assert sibling.original.samples == plan.original.samples
@@ -59,14 +54,14 @@ def test_under_the_marker_replicas_learn_the_marked_images_of_the_run(composed: 
 
 
 def test_strategies_share_the_originals_of_replicas(composed: Compose) -> None:
-    here, there = (plan_of(composed, *MANY, f"baseline.seeds={EIGHT}", f"strategy={s}") for s in ("top_k", "finetune"))
+    here, there = (plan_of(composed(*MANY, f"baseline.seeds={EIGHT}", f"strategy={s}")) for s in ("top_k", "finetune"))
     originals = [{sibling.original.key for sibling in plan.seed_replicas} for plan in (here, there)]
     assert originals[0] == originals[1] <= {stage.key for stage in here.shared_stages}
     assert len(originals[0]) == 8
 
 
 def test_without_a_metric_on_groups_there_are_no_replicas(composed: Compose) -> None:
-    assert plan_of(composed, "metrics=full", f"baseline.seeds={EIGHT}").seed_replicas == ()
+    assert plan_of(composed("metrics=full", f"baseline.seeds={EIGHT}")).seed_replicas == ()
 
 
 def test_each_role_is_one_evaluation_of_a_group_of_models(many: Finished) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import plan_of
 from conftest import Compose, Finished, Run
 from test_keys import reached
 from torch import Tensor
@@ -14,7 +15,6 @@ from unlearn import config
 from unlearn.core.errors import ConfigError
 from unlearn.core.types import Images, Role, Subset
 from unlearn.data.stream import Stream, concatenate
-from unlearn.pipeline import plan as pipeline
 from unlearn.pipeline.plan import Plan
 from unlearn.stages.evaluate import Evaluate
 from unlearn.stages.shadow import ShadowTrainSet, draw_half_mask
@@ -30,10 +30,6 @@ CLASSES = ("forget=class_wise", "forget.class_index=3")
 @pytest.fixture(scope="module")
 def shadowed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return run(tmp_path_factory.mktemp("shadows"), *BRIEF, *SHADOWED)
-
-
-def plan_of(composed: Compose, *overrides: str) -> Plan:
-    return pipeline.make_plan(config.instantiate(composed(*overrides)))
 
 
 @pytest.mark.parametrize("n", [2, 7, 301])
@@ -103,7 +99,7 @@ def test_attacks_see_what_a_shadow_model_learned_and_forgot(shadowed: Finished) 
 
 
 def test_the_pool_has_the_labels_that_the_original_learns(composed: Compose, shadowed: Finished) -> None:
-    plan = plan_of(composed, *BRIEF, *SHADOWED, "dataset.limit=300", "dataset.label_noise=0.3")
+    plan = plan_of(composed(*BRIEF, *SHADOWED, "dataset.limit=300", "dataset.label_noise=0.3"))
     original = plan.original.samples.load(shadowed.context)
     learnt = plan.shadows[0].trained.samples.load(shadowed.context)
     shared = torch.isin(learnt.index, original.index)
@@ -115,7 +111,7 @@ def test_the_pool_has_the_labels_that_the_original_learns(composed: Compose, sha
 
 
 def test_a_shadow_model_forgets_all_of_a_forgotten_class(composed: Compose, shadowed: Finished) -> None:
-    plan = plan_of(composed, *BRIEF, *SHADOWED, *CLASSES, "dataset.limit=300")
+    plan = plan_of(composed(*BRIEF, *SHADOWED, *CLASSES, "dataset.limit=300"))
     model = next(each for each in plan.shadows if each.unlearned is not None)
     gone, kept = (model.data[subset].load(shadowed.context) for subset in (Subset.FORGET, Subset.RETAIN))
     assert set(gone.labels.tolist()) == {3}
@@ -123,7 +119,7 @@ def test_a_shadow_model_forgets_all_of_a_forgotten_class(composed: Compose, shad
 
 
 def test_a_shadow_model_forgets_as_large_a_fraction_as_the_original(composed: Compose, shadowed: Finished) -> None:
-    plan = plan_of(composed, *BRIEF, "attacks=u_lira")
+    plan = plan_of(composed(*BRIEF, "attacks=u_lira"))
     sizes = [
         [len(each.data[subset].load(shadowed.context)) for subset in (Subset.FORGET, Subset.RETAIN)]
         for each in plan.shadows[:6]
@@ -165,7 +161,7 @@ def keys(plan: Plan) -> list[str]:
     ],
 )
 def test_cells_share_shadow_models(composed: Compose, overrides: tuple[str, ...]) -> None:
-    here, there = (plan_of(composed, "attacks=[lira,rmia]", "spd_gan=off", *more) for more in ((), overrides))
+    here, there = (plan_of(composed("attacks=[lira,rmia]", "spd_gan=off", *more)) for more in ((), overrides))
     assert keys(here) == keys(there)
     assert len(keys(here)) == 16  # of both attacks
     assert set(keys(here)) <= {stage.key for stage in here.shared_stages}
@@ -173,22 +169,22 @@ def test_cells_share_shadow_models(composed: Compose, overrides: tuple[str, ...]
 
 @pytest.mark.parametrize("override", ["seeds.split=5", "train.epochs=3", "model.width=5", "dataset.label_noise=0.1"])
 def test_other_data_and_training_settings_get_other_shadow_models(composed: Compose, override: str) -> None:
-    here, there = (plan_of(composed, "attacks=lira", "spd_gan=off", *more) for more in ((), (override,)))
+    here, there = (plan_of(composed("attacks=lira", "spd_gan=off", *more)) for more in ((), (override,)))
     assert not set(keys(here)) & set(keys(there))
 
 
 def test_a_larger_count_only_adds_models(composed: Compose) -> None:
-    few, many = (plan_of(composed, "attacks=lira", f"attacks.lira.models={count}") for count in (4, 16))
+    few, many = (plan_of(composed("attacks=lira", f"attacks.lira.models={count}")) for count in (4, 16))
     assert keys(many)[:4] == keys(few)
 
 
 def test_under_the_marker_shadow_models_depend_on_the_request(composed: Compose) -> None:
-    here, there = (plan_of(composed, "attacks=lira", "spd_gan=marker", f"forget.share={s}") for s in (0.1, 0.2))
+    here, there = (plan_of(composed("attacks=lira", "spd_gan=marker", f"forget.share={s}")) for s in (0.1, 0.2))
     assert not set(keys(here)) & set(keys(there))
 
 
 def test_shadow_models_are_unlearned_by_the_strategy_under_test(composed: Compose) -> None:
-    here, there = (plan_of(composed, "attacks=u_lira", f"strategy.k={k}") for k in (0.1, 0.2))
+    here, there = (plan_of(composed("attacks=u_lira", f"strategy.k={k}")) for k in (0.1, 0.2))
     assert keys(here) == keys(there)
     unlearned = [{stage.key for stage in collect_unlearned_models(each.shadows)} for each in (here, there)]
     assert [len(each) for each in unlearned] == [16, 16]

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from builders import plan_of
 from conftest import Compose
 
-from unlearn import config
 from unlearn.core.types import Subset
-from unlearn.pipeline.plan import make_plan
 
 OFF = ("dataset=digits", "spd_gan=off", "baseline=none", "attacks=none", "metrics=accuracy")
 
 
 def unlearning(composed: Compose, *overrides: str) -> Any:
-    return make_plan(config.instantiate(composed(*OFF, *overrides))).unlearned
+    return plan_of(composed(*OFF, *overrides)).unlearned
 
 
 @pytest.mark.parametrize("strategy", ["delete", "mu_mis", "jit", "boundary_shrink", "lrp_path"])

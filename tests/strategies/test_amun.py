@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import only_phase
 from test_contract import original, scenario
 from torch import Tensor, nn
 
 from unlearn.core.types import Images, Subset
 from unlearn.data.augmentation import Augmentation
 from unlearn.strategies.amun import Amun, find_neighbours
-from unlearn.strategies.base import Context, Edit
+from unlearn.strategies.base import Context
 from unlearn.training.unlearner import build_loader
 
 
@@ -73,7 +74,7 @@ def test_a_model_that_nothing_moves_gives_the_next_likely_class_and_a_note() -> 
     model[1].bias.copy_(torch.tensor([3.0, 2.0, 1.0]))
     forget = Images(torch.full((4, 1, 1, 2), 99, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), torch.arange(4))
     context = Context(model, lambda: model, {}, {Subset.FORGET: forget}, 0)
-    (phase,) = Amun(reads_retain_set=False).phases(context, Edit({}))
+    phase = only_phase(Amun(reads_retain_set=False), context)
     assert phase.data[Subset.ADVERSARIAL].labels.tolist() == [1] * 4
     assert context.notes["neighbour"].startswith("4 of 4")
 
@@ -84,7 +85,7 @@ def test_the_loss_is_the_mean_over_all_samples_of_the_sets(reads_retain: bool) -
     strategy = Amun(reads_retain_set=reads_retain)
     assert strategy.reads_retain is reads_retain
     read = data if reads_retain else {Subset.FORGET: data[Subset.FORGET]}
-    (phase,) = strategy.phases(Context(model, lambda: model, {}, read, 0), Edit({}))
+    phase = only_phase(strategy, Context(model, lambda: model, {}, read, 0))
     whole = replace(phase, batch_sizes=dict.fromkeys(phase.data, 1000))
     (batch,) = build_loader(whole, 0, 0)
     student = copy.deepcopy(model)
@@ -98,7 +99,7 @@ def test_the_loss_is_the_mean_over_all_samples_of_the_sets(reads_retain: bool) -
 
 def test_batches_are_in_proportion_and_neighbours_are_not_augmented() -> None:
     data, model = scenario("class"), original("cnn")
-    (phase,) = Amun().phases(Context(model, lambda: model, {}, data, 0), Edit({}))
+    phase = only_phase(Amun(), Context(model, lambda: model, {}, data, 0))
     expected = round(64 * len(data[Subset.FORGET]) / len(data[Subset.RETAIN]))
     assert phase.batch_sizes == {Subset.FORGET: expected, Subset.ADVERSARIAL: expected}
     loaders = build_loader(phase, 0, 0, Augmentation(2, True)).loaders  # type: ignore[union-attr]

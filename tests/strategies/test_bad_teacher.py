@@ -7,46 +7,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import batch_of, mlp, only_phase, random_images, random_subsets
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from unlearn.core.batch import Batch
 from unlearn.core.recipe import Recipe
-from unlearn.core.types import Images, Subset
+from unlearn.core.types import Subset
 from unlearn.core.validation import problems
 from unlearn.strategies.bad_teacher import BadTeacher
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 4, (n,), generator=generator), torch.arange(n))
-
-
 def net(seed: int, trained: bool = False) -> nn.Module:
     """With batch normalisation, whose running statistics are its initial ones unless trained; in train mode."""
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 4))
+    model = mlp(16, 8, 4, seed=seed, norm=True)
     for _ in range(20 if trained else 0):
         model(torch.rand(32, 1, 4, 4))
     return model
 
 
 def context(seed: int = 0) -> Context:
-    data = {Subset.FORGET: images(5, 1), Subset.RETAIN: images(40, 2), Subset.VALIDATION: images(8, 3)}
+    data = random_subsets(forget=5, retain=40, validation=8)
     return Context(net(0, trained=True).eval().requires_grad_(False), lambda: net(1), {}, data, seed)
-
-
-def phase_of(strategy: BadTeacher, seed: int = 0) -> Phase:
-    (phase,) = strategy.phases(context(seed), Edit({}))
-    return phase
-
-
-def batch_of(data: Images) -> Batch:
-    return Batch(data.images.float() / 255, data.labels)
 
 
 def divergences(teacher: nn.Module, student: nn.Module, x: Tensor, temperature: float) -> np.ndarray:
@@ -59,8 +43,8 @@ def divergences(teacher: nn.Module, student: nn.Module, x: Tensor, temperature: 
 def test_a_step_has_the_formulas_loss(temperature: float) -> None:
     """12 of 40 retained samples and 5 forgotten ones: the means are weighted as in their union."""
     student = net(2, trained=True).eval()
-    kept, lost = batch_of(images(7, 4)), batch_of(images(3, 5))
-    phase = phase_of(BadTeacher(retain_share=0.3, temperature=temperature))
+    kept, lost = batch_of(random_images(7, seed=4)), batch_of(random_images(3, seed=5))
+    phase = only_phase(BadTeacher(retain_share=0.3, temperature=temperature), context())
     loss = phase.loss(student, {Subset.RETAIN: kept, Subset.FORGET: lost}, 0)
     good = divergences(net(0, trained=True), student, kept.images, temperature).mean()
     bad = divergences(net(1), student, lost.images, temperature).mean()
@@ -70,7 +54,7 @@ def test_a_step_has_the_formulas_loss(temperature: float) -> None:
 
 def test_whole_sets_as_batches_give_the_mean_over_the_union() -> None:
     student = net(2, trained=True).eval()
-    phase = phase_of(BadTeacher(retain_share=0.3))
+    phase = only_phase(BadTeacher(retain_share=0.3), context())
     batches = {subset: batch_of(data) for subset, data in phase.data.items()}  # type: ignore[arg-type]
     teachers = {Subset.RETAIN: net(0, trained=True), Subset.FORGET: net(1)}
     each = [divergences(teachers[subset], student, batch.images, 1.0) for subset, batch in batches.items()]
@@ -78,8 +62,8 @@ def test_whole_sets_as_batches_give_the_mean_over_the_union() -> None:
 
 
 def test_forget_batches_leave_running_statistics_to_the_retain_set() -> None:
-    student, phase = net(2, trained=True), phase_of(BadTeacher(retain_share=0.3))
-    kept, lost = batch_of(images(7, 4)), batch_of(images(3, 5))
+    student, phase = net(2, trained=True), only_phase(BadTeacher(retain_share=0.3), context())
+    kept, lost = batch_of(random_images(7, seed=4)), batch_of(random_images(3, seed=5))
     expected = net(2, trained=True)
     expected(kept.images)
     phase.loss(student, {Subset.RETAIN: kept, Subset.FORGET: lost}, 0)
@@ -88,11 +72,9 @@ def test_forget_batches_leave_running_statistics_to_the_retain_set() -> None:
 
 def test_a_condensed_retain_set_counts_for_all_of_it() -> None:
     whole, few = context(), replace(context(), condensed_from=400)
-    batches = {Subset.RETAIN: batch_of(images(7, 4)), Subset.FORGET: batch_of(images(3, 5))}
+    batches = {Subset.RETAIN: batch_of(random_images(7, seed=4)), Subset.FORGET: batch_of(random_images(3, seed=5))}
     student = net(2, trained=True).eval()
-    losses = [
-        next(BadTeacher(retain_share=0.3).phases(at, Edit({}))).loss(student, batches, 0).item() for at in (whole, few)
-    ]
+    losses = [only_phase(BadTeacher(retain_share=0.3), at).loss(student, batches, 0).item() for at in (whole, few)]
     good, bad = (
         divergences(teacher, student, batches[subset].images, 1.0).mean()
         for teacher, subset in ((net(0, trained=True), Subset.RETAIN), (net(1), Subset.FORGET))
@@ -106,15 +88,15 @@ def test_labels_are_not_smoothed() -> None:
 
 
 def test_labels_do_not_matter() -> None:
-    student, phase = net(2).eval(), phase_of(BadTeacher(retain_share=0.3))
-    batches = {subset: batch_of(images(4, 6)) for subset in (Subset.RETAIN, Subset.FORGET)}
+    student, phase = net(2).eval(), only_phase(BadTeacher(retain_share=0.3), context())
+    batches = {subset: batch_of(random_images(4, seed=6)) for subset in (Subset.RETAIN, Subset.FORGET)}
     others = {subset: batch._replace(labels=(batch.labels + 1) % 4) for subset, batch in batches.items()}
     assert phase.loss(student, batches, 0).item() == phase.loss(student, others, 0).item()
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.3, 12), (1.0, 40), (1, 40), (0.001, 1)])
 def test_it_reads_a_share_of_the_retain_set_and_all_of_the_forget_set(share: float, n: int) -> None:
-    data = phase_of(BadTeacher(retain_share=share)).data
+    data = only_phase(BadTeacher(retain_share=share), context()).data
     assert list(data) == [Subset.RETAIN, Subset.FORGET]
     assert len(data[Subset.RETAIN].index.unique()) == len(data[Subset.RETAIN]) == n
     assert len(data[Subset.FORGET]) == 5
@@ -122,7 +104,7 @@ def test_it_reads_a_share_of_the_retain_set_and_all_of_the_forget_set(share: flo
 
 def test_the_share_is_drawn_by_the_seed_alone() -> None:
     def drawn(seed: int) -> list[int]:
-        return phase_of(BadTeacher(retain_share=0.3), seed).data[Subset.RETAIN].index.tolist()
+        return only_phase(BadTeacher(retain_share=0.3), context(seed)).data[Subset.RETAIN].index.tolist()
 
     first = drawn(0)
     torch.manual_seed(12345)
@@ -133,8 +115,8 @@ def test_the_share_is_drawn_by_the_seed_alone() -> None:
 def test_the_student_comes_nearer_the_bad_teacher_on_the_forget_set() -> None:
     student = net(0, trained=True).train()
     strategy = BadTeacher(retain_share=1.0, recipe=Recipe(epochs=15, batch_size=8, lr=0.05))
-    phase = phase_of(strategy)
-    lost = batch_of(images(5, 1)).images
+    phase = only_phase(strategy, context())
+    lost = batch_of(random_images(5, seed=1)).images
     before = divergences(net(1), net(0, trained=True).eval(), lost, 1.0).mean()
     UnlearnerModule(student, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert divergences(net(1), student, lost, 1.0).mean() < 0.7 * before

@@ -147,7 +147,7 @@ def test_fields_know_their_range(mix: Mix, words: str) -> None:
     assert words in str(found)
 
 
-def net() -> nn.Module:
+def tanh_net() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 3)).double()
 
 
@@ -158,7 +158,7 @@ def pair() -> tuple[nn.Module, nn.Module, Tensor, Tensor]:
         torch.manual_seed(3)
         y = torch.arange(300) % 3
         x = torch.randn(300, 6, dtype=torch.double) + 3 * nn.functional.one_hot(y, 6)
-        original, unlearned = net(), net()
+        original, unlearned = tanh_net(), tanh_net()
         for _ in range(60):
             gradients = torch.autograd.grad(nn.functional.cross_entropy(original(x), y), list(original.parameters()))
             for parameter, gradient in zip(original.parameters(), gradients, strict=True):
@@ -187,7 +187,7 @@ def test_a_real_net_reaches_its_target_where_brute_force_crosses_it(
     assert accuracy(0) < 0.6
     assert accuracy(1) > 0.85
     mix = Mix(target=target, drop=0.02, tolerance=0.0, scan=scan)
-    tried = net().eval()
+    tried = tanh_net().eval()
 
     @torch.no_grad()
     def mine(a: float) -> float:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import mlp, only_phase, random_images
 from torch import Tensor, nn
 
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
-from unlearn.strategies.base import Budget, Context, Edit, Phase
+from unlearn.strategies.base import Budget, Context, Phase
 from unlearn.strategies.boundary_shrink import BoundaryShrink
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
@@ -22,7 +23,7 @@ from unlearn.training.unlearner import UnlearnerModule, build_loader
 def phase_of(strategy: BoundaryShrink, original: nn.Module, forget: Images) -> Phase:
     """Of an original as stages hand it over: frozen and in eval mode."""
     frozen = copy.deepcopy(original).eval().requires_grad_(False)
-    (phase,) = strategy.phases(Context(frozen, lambda: original, {}, {Subset.FORGET: forget}, 0), Edit({}))
+    phase = only_phase(strategy, Context(frozen, lambda: original, {}, {Subset.FORGET: forget}, 0))
     assert all(p.grad is None for p in frozen.parameters())
     return phase
 
@@ -32,6 +33,7 @@ def nearest(strategy: BoundaryShrink, original: nn.Module, forget: Images) -> li
 
 
 WRONG = BoundaryShrink(neighbour="wrong_class")
+CLASSES = 6
 
 
 def linear(weight: float, bias: float) -> nn.Module:
@@ -73,7 +75,7 @@ def test_the_report_notes_how_many_keep_their_label() -> None:
     frozen = linear(2, -0.6).eval().requires_grad_(False)
     for strategy, kept in ((BoundaryShrink(), ["1 of 2"]), (WRONG, [])):
         context = Context(frozen, lambda: frozen, {}, {Subset.FORGET: shades([51, 77])}, 0)
-        (phase,) = strategy.phases(context, Edit({}))
+        phase = only_phase(strategy, context)
         assert phase.data[Subset.FORGET].labels.tolist() == ([0, 2] if kept else [2, 2])
         assert [note[:6] for note in context.notes.values()] == kept
 
@@ -87,16 +89,9 @@ def test_images_stay_within_their_range(weight: float, bias: float, shade: int) 
     assert nearest(WRONG, linear(weight, shifted), shades([inside])) == [2]
 
 
-def digits(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 6, (n,), generator=generator), torch.arange(n))
-
-
 def normed() -> nn.Module:
     """A net with batch normalisation whose running statistics are not those of a batch."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.BatchNorm1d(32), nn.Tanh(), nn.Linear(32, 6))
+    net = mlp(16, 32, CLASSES, norm=True, activation=nn.Tanh)
     nn.init.normal_(net[4].weight)
     net.train()(torch.rand(64, 1, 4, 4))
     return net.eval()
@@ -121,7 +116,7 @@ def by_hand(model: nn.Module, data: Images, step: float, any_class: bool = False
 def test_labels_are_those_of_autograd_by_hand_however_batches_are_cut(
     neighbour: str, step: float, batch_size: int
 ) -> None:
-    model, data, any_class = normed(), digits(60, 1), neighbour == "any_class"
+    model, data, any_class = normed(), random_images(60, seed=1, classes=CLASSES), neighbour == "any_class"
     labels = nearest(BoundaryShrink(Recipe(batch_size=batch_size), step=step, neighbour=neighbour), model, data)
     assert labels == by_hand(model, data, step, any_class)
     assert (labels != by_hand(model, data, step, not any_class)) is (step == 0.1)  # 0.5 carries every sample across
@@ -130,7 +125,7 @@ def test_labels_are_those_of_autograd_by_hand_however_batches_are_cut(
 
 
 def test_the_objective_is_cross_entropy_on_them_with_running_statistics() -> None:
-    model, data = normed(), digits(20, 1)
+    model, data = normed(), random_images(20, seed=1, classes=CLASSES)
     phase = phase_of(BoundaryShrink(), model, data)
     assert list(phase.data) == [Subset.FORGET]
     assert torch.equal(phase.data[Subset.FORGET].index, data.index)
@@ -142,7 +137,7 @@ def test_the_objective_is_cross_entropy_on_them_with_running_statistics() -> Non
 
 
 def test_samples_end_in_the_nearest_class_and_running_statistics_stay() -> None:
-    model, data = normed(), digits(20, 1)
+    model, data = normed(), random_images(20, seed=1, classes=CLASSES)
     before: dict[str, Tensor] = {name: b.clone() for name, b in model.named_buffers()}
     labels = torch.tensor(by_hand(model, data, 0.1))
     phase = phase_of(replace(WRONG, recipe=Recipe(epochs=40, batch_size=8, lr=0.1), budget=Budget()), model, data)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import batch_of, fit_batches
 from torch import Tensor, nn
 
 from unlearn.core.plugins import find_options
@@ -105,13 +106,7 @@ def _trained(architecture: str) -> Classifier:
     model, data = fresh(architecture), digits()
     if architecture == "whitened":
         WHITENED.initialise_from_data(model.net, [model.normalise(data.images.float() / 255)])
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(40):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(data.images.float() / 255), data.labels).backward()
-        optimizer.step()
-    optimizer.zero_grad()
-    return model.eval().requires_grad_(False)
+    return fit_batches(model, batch_of(data), steps=40).requires_grad_(False)
 
 
 @cache

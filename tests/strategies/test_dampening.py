@@ -20,7 +20,7 @@ from unlearn.strategies.top_k import TopK
 EVERYONE, FORGET = NEEDS
 
 
-def net() -> nn.Linear:
+def four_weights() -> nn.Linear:
     """A weight of four entries and no bias."""
     layer = nn.Linear(4, 1, bias=False)
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_the_importances_are_mean_squares_on_all_and_on_the_forgotten() -> None:
         ("mean_square", Subset.TRAIN, None),
         ("mean_square", Subset.FORGET, None),
     ]
-    everyone, forget = compute_importances(net(), scores([1, 2, 3, 4], [5, 6, 7, 8]))["weight"]
+    everyone, forget = compute_importances(four_weights(), scores([1, 2, 3, 4], [5, 6, 7, 8]))["weight"]
     assert (everyone.tolist(), forget.tolist()) == ([[1, 2, 3, 4]], [[5, 6, 7, 8]])
     assert everyone.dtype == torch.float64
 
@@ -61,7 +61,7 @@ def test_the_importances_are_mean_squares_on_all_and_on_the_forgotten() -> None:
 def test_a_parameter_without_importance_is_named(missing: Need) -> None:
     found = scores([1, 2, 3, 4], [5, 6, 7, 8]) | {missing: {}}
     with pytest.raises(UnlearnError, match="weight"):
-        compute_importances(net(), found)
+        compute_importances(four_weights(), found)
 
 
 def test_only_dampening_asks_for_importances() -> None:
@@ -72,18 +72,20 @@ def test_only_dampening_asks_for_importances() -> None:
 
 def test_top_k_dampens_only_selected_entries() -> None:
     """Of four entries the two most sensitive, the last ones; the factor of the third is 1 / 4, of the last 1."""
-    strategy, original = TopK(k=2, mode="dampen"), net()
+    strategy, original = TopK(k=2, mode="dampen"), four_weights()
     (sensitivity,) = TopK().needs()
     ranked = {sensitivity: {"weight": torch.tensor([[1.0, 2.0, 3.0, 4.0]])}}
     model = copy.deepcopy(original)
-    at_hand = Context(original, net, scores([1, 1, 1, 1], [4, 4, 4, 0.5]) | ranked, {}, 0)
+    at_hand = Context(original, four_weights, scores([1, 1, 1, 1], [4, 4, 4, 0.5]) | ranked, {}, 0)
     edit = strategy.edit(model, at_hand)
     assert model.weight.tolist() == [[1.0, -2.0, 0.75, -4.0]]
     assert edit.masks["weight"].tolist() == [[False, False, True, True]]
 
 
 def test_the_dampening_scales_the_factor() -> None:
-    model = net()
-    RandomK(k=1.0, mode="dampen", dampening=0.5).edit(model, Context(net(), net, scores([1] * 4, [2] * 4), {}, 0))
+    model = four_weights()
+    RandomK(k=1.0, mode="dampen", dampening=0.5).edit(
+        model, Context(four_weights(), four_weights, scores([1] * 4, [2] * 4), {}, 0)
+    )
     assert model.weight.tolist() == [[0.25, -0.5, 0.75, -1.0]]
     assert [problem.key for problem in problems(RandomK(dampening=-1), "strategy")] == ["strategy.dampening"]

@@ -10,19 +10,21 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import batch_of, fit_batches, mlp, only_phase, random_images, random_subsets
 from torch import Tensor, nn
 
 from unlearn.core.batch import Batch
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
-from unlearn.strategies.base import Budget, Context, Edit, Phase
+from unlearn.strategies.base import Budget, Context, Phase
 from unlearn.strategies.gradient_ascent import GradientAscent
 from unlearn.training.prediction import predict
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 HARDWARE = TrainerSettings("cpu")
+CLASSES = 3
 
 
 class Given(nn.Module):
@@ -38,8 +40,7 @@ class Given(nn.Module):
 
 def phase_of(strategy: GradientAscent) -> Phase:
     model = nn.Linear(1, 1)
-    (phase,) = strategy.phases(Context(model, lambda: model, {}, {Subset.FORGET: images(1, 0)}, 0), Edit({}))
-    return phase
+    return only_phase(strategy, Context(model, lambda: model, {}, {Subset.FORGET: random_images(1, seed=0)}, 0))
 
 
 def loss_of(strategy: GradientAscent, probabilities: list[float]) -> tuple[float, list[bool]]:
@@ -79,22 +80,9 @@ def test_it_reads_the_forget_set_alone_and_stops_where_unseen_data_score() -> No
 # The loop
 
 
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 3, (n,), generator=generator), torch.arange(n))
-
-
 def normed(forget: Images) -> nn.Module:
     """A net with batch normalisation that knows the forget set by heart; in eval mode."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3)).train()
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(150):
-        optimizer.zero_grad()
-        F.cross_entropy(model(forget.images.float() / 255), forget.labels).backward()
-        optimizer.step()
-    return model.eval()
+    return fit_batches(mlp(16, 64, CLASSES, norm=True), batch_of(forget), steps=150)
 
 
 def ascend(strategy: GradientAscent, model: nn.Module, data: Mapping[Subset, Images]) -> list[dict[str, float]]:
@@ -109,7 +97,7 @@ def accuracy(model: nn.Module, data: Images) -> float:
 
 @pytest.fixture
 def data() -> dict[Subset, Images]:
-    return {Subset.FORGET: images(33, 1), Subset.VALIDATION: images(30, 2), Subset.RETAIN: images(9, 3)}
+    return random_subsets(CLASSES, forget=33, validation=30, retain=9)
 
 
 RECIPE = Recipe(epochs=60, batch_size=8, lr=0.02, clip=1.0, weight_decay=0)

@@ -23,7 +23,7 @@ EXACT = Influence(damping=0, weight_decay=DECAY, samples=None, iterations=500, t
 Data = dict[Subset, Images]
 
 
-def images(n: int, seed: int, noise: float = 60) -> Images:
+def noisy_shades(n: int, seed: int, noise: float = 60) -> Images:
     draws = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (n,), generator=draws)
     shade = torch.zeros(n, 1, 2, 3) + 80 * labels.view(-1, 1, 1, 1) + noise * torch.randn(n, 1, 2, 3, generator=draws)
@@ -87,7 +87,7 @@ def edited(strategy: Influence, model: nn.Module, data: Data) -> Tensor:
 
 @pytest.fixture
 def data() -> Data:
-    return {Subset.FORGET: images(7, 1), Subset.RETAIN: images(60, 2)}
+    return {Subset.FORGET: noisy_shades(7, 1), Subset.RETAIN: noisy_shades(60, 2)}
 
 
 def test_order_2_is_the_exact_newton_step(data: Data) -> None:
@@ -154,7 +154,7 @@ def test_it_names_the_setting_that_shortens_the_step(data: Data, order: int, key
 
 
 def test_leaving_one_out_comes_close_to_retraining() -> None:
-    everything = images(61, 2)
+    everything = noisy_shades(61, 2)
     one, others = everything.take(torch.tensor([0])), everything.take(torch.arange(1, 61))
     model, retrained = optimum(everything), vector(optimum(others))
     away = (vector(model) - retrained).norm()

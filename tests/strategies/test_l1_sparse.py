@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import only_phase, random_images
 from torch import nn
 
 from unlearn.core.batch import Batch
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context, Phase
 from unlearn.strategies.l1_sparse import L1Sparse
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
@@ -26,16 +27,15 @@ def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), layer)
 
 
-def images() -> Images:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (32, 1, 1, 2), dtype=torch.uint8, generator=generator)
-    return Images(pixels, (pixels[:, 0, 0, 0] > pixels[:, 0, 0, 1]).long(), torch.arange(32))
+def brighter_pixel() -> Images:
+    """Images of two pixels; those whose first pixel is brighter are of class 1."""
+    data = random_images(32, seed=0, shape=(1, 1, 2))
+    return data.relabelled((data.images[:, 0, 0, 0] > data.images[:, 0, 0, 1]).long())
 
 
 def phase_of(strategy: L1Sparse) -> Phase:
-    model, data = linear(), {Subset.RETAIN: images(), Subset.FORGET: images()}
-    (phase,) = strategy.phases(Context(model, linear, {}, data, 0), Edit({}))
-    return phase
+    data = {Subset.RETAIN: brighter_pixel(), Subset.FORGET: brighter_pixel()}
+    return only_phase(strategy, Context(linear(), linear, {}, data, 0))
 
 
 def test_gamma_falls_linearly_from_the_first_epoch_to_zero_after_the_last() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from builders import batch_of, fit_batches, mlp, only_phase, random_images, random_subsets
 from scipy.integrate import quad
 from scipy.special import log_softmax
 from scipy.stats import norm
@@ -19,58 +19,33 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
 from unlearn.strategies.attack_head import attack_features
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context
 from unlearn.strategies.membership_loss import MembershipLoss, gaussian_kl, weighted_moments
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 CLASSES = 4
-
-
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, CLASSES, (n,), generator=generator), torch.arange(n))
-
-
-DATA = {Subset.FORGET: images(20, 1), Subset.RETAIN: images(100, 2), Subset.VALIDATION: images(60, 3)}
+DATA = random_subsets(CLASSES, forget=20, retain=100, validation=60)
 
 
 def net(seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, CLASSES))
+    return mlp(16, 64, CLASSES, seed=seed)
 
 
 @pytest.fixture(scope="module")
 def original() -> nn.Module:
     """It knows the random labels of the forget and retain sets by heart; frozen and in eval mode."""
-    model = net(0)
-    pixels = torch.cat([DATA[s].images for s in (Subset.FORGET, Subset.RETAIN)]).float() / 255
-    labels = torch.cat([DATA[s].labels for s in (Subset.FORGET, Subset.RETAIN)])
-    optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    for _ in range(300):
-        optimizer.zero_grad()
-        F.cross_entropy(model(pixels), labels).backward()
-        optimizer.step()
-    optimizer.zero_grad()
-    return model.eval().requires_grad_(False)
+    forget, retain = (batch_of(DATA[subset]) for subset in (Subset.FORGET, Subset.RETAIN))
+    union = Batch(torch.cat([forget.images, retain.images]), torch.cat([forget.labels, retain.labels]))
+    return fit_batches(net(0), union, steps=300).requires_grad_(False)
 
 
 def context(original: nn.Module, seed: int = 0) -> Context:
     return Context(original, lambda: net(1), {}, DATA, seed)
 
 
-def phase_of(strategy: MembershipLoss, original: nn.Module) -> Phase:
-    (phase,) = strategy.phases(context(original), Edit({}))
-    return phase
-
-
-def batch_of(data: Images) -> Batch:
-    return Batch(data.images.float() / 255, data.labels)
-
-
 def batches() -> dict[Subset, Batch]:
-    return {Subset.RETAIN: batch_of(images(9, 4)), Subset.FORGET: batch_of(images(7, 5))}
+    return {Subset.RETAIN: batch_of(random_images(9, seed=4)), Subset.FORGET: batch_of(random_images(7, seed=5))}
 
 
 def log_p(model: nn.Module, batch: Batch) -> np.ndarray:
@@ -100,7 +75,7 @@ def test_the_heads_term_is_binary_cross_entropy_of_a_non_member(original: nn.Mod
     head = strategy.train_attacker(context(original))
     believed = membership(head, student, given[Subset.FORGET])
     expected = losses(student, given[Subset.RETAIN]).mean() - 0.7 * np.log(1 / (1 + np.exp(believed))).mean()
-    assert phase_of(strategy, original).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
+    assert only_phase(strategy, context(original)).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_gaussian_term_is_the_divergence_of_fitted_gaussians(original: nn.Module) -> None:
@@ -109,7 +84,7 @@ def test_the_gaussian_term_is_the_divergence_of_fitted_gaussians(original: nn.Mo
     (m, v), (m0, v0) = [(values.mean(), values.var() + 0.05) for values in (forget, unseen)]
     divergence = np.log(np.sqrt(v0 / v)) + (v + (m - m0) ** 2) / (2 * v0) - 0.5
     expected = losses(student, given[Subset.RETAIN]).mean() + 0.7 * divergence
-    assert phase_of(strategy, original).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
+    assert only_phase(strategy, context(original)).loss(student, given, 0).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_divergence_of_gaussians_by_hand_and_by_its_integral() -> None:
@@ -132,7 +107,7 @@ def test_moments_ignore_samples_of_weight_zero() -> None:
 def test_shares_of_a_batch_count_by_their_size(original: nn.Module) -> None:
     """Of two processes, one with all of the batch: the other's is no part of the loss, and no NaN."""
     strategy, student, given = MembershipLoss(form="gaussian"), net(5), batches()
-    loss, forget = phase_of(strategy, original).loss, given[Subset.FORGET]
+    loss, forget = only_phase(strategy, context(original)).loss, given[Subset.FORGET]
     retain = losses(student, given[Subset.RETAIN]).mean()
     whole = loss(student, given, 0).item() - retain
     shares = [given | {Subset.FORGET: forget._replace(weights=torch.full((7,), w))} for w in (2 / 7, 0.0)]
@@ -144,18 +119,18 @@ def test_shares_of_a_batch_count_by_their_size(original: nn.Module) -> None:
 def test_forget_batches_pass_by_running_statistics() -> None:
     """As the original did when the head was fitted; what is kept up to date are the retain set's."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(int(np.prod(images(1, 0).shape))), net(1))
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(int(np.prod(random_images(1, seed=0).shape))), net(1))
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     expected = copy.deepcopy(model)
     expected(batches()[Subset.RETAIN].images)
-    phase_of(MembershipLoss(), frozen).loss(model, batches(), 0)
+    only_phase(MembershipLoss(), context(frozen)).loss(model, batches(), 0)
     assert torch.equal(model[1].running_mean, expected[1].running_mean)
 
 
 def test_a_forget_batch_of_one_has_a_finite_gradient(original: nn.Module) -> None:
     for form in ("head", "gaussian"):
-        student, given = net(5), batches() | {Subset.FORGET: batch_of(images(1, 5))}
-        phase_of(MembershipLoss(form=form), original).loss(student, given, 0).backward()
+        student, given = net(5), batches() | {Subset.FORGET: batch_of(random_images(1, seed=5))}
+        only_phase(MembershipLoss(form=form), context(original)).loss(student, given, 0).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
 
 
@@ -171,7 +146,9 @@ def test_the_attacker_sees_sorted_log_probabilities_and_the_loss() -> None:
 def test_it_finds_members_it_was_not_fitted_on(original: nn.Module) -> None:
     """The forget set is of members, too; the others are new. AUC is counted pair by pair."""
     head = MembershipLoss().train_attacker(context(original))
-    members, others = (membership(head, original, batch_of(data)) for data in (DATA[Subset.FORGET], images(60, 9)))
+    members, others = (
+        membership(head, original, batch_of(data)) for data in (DATA[Subset.FORGET], random_images(60, seed=9))
+    )
     assert np.mean(members[:, None] > others[None]) + np.mean(members[:, None] == others[None]) / 2 > 0.7
 
 
@@ -212,7 +189,7 @@ def test_it_stays_as_it_is_while_the_model_unlearns(original: nn.Module, monkeyp
     model = copy.deepcopy(original).requires_grad_(True)
     forget = batch_of(DATA[Subset.FORGET])
     believed = membership(head, model, forget).mean()
-    phase = phase_of(strategy, original)
+    phase = only_phase(strategy, context(original))
     UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, {}).run(TrainerSettings("cpu"))
     assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
     assert not head.training

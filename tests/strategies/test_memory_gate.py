@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders import batch_of, only_phase
 from torch import Tensor, nn
 
 from unlearn.core.random_streams import stream_seed
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
-from unlearn.strategies.base import Batches, Context, Edit
+from unlearn.strategies.base import Context
 from unlearn.strategies.finetune import Finetune
 from unlearn.strategies.memory_gate import MemoryGate, class_weights, wrong_label_fraction
 from unlearn.strategies.neg_grad_plus import NegGradPlus
@@ -33,7 +34,7 @@ class Reader(nn.Module):
         return nn.functional.one_hot(seen, CLASSES).float()
 
 
-def images(labels: list[int], seen: list[int]) -> Images:
+def images_read_as(labels: list[int], seen: list[int]) -> Images:
     """`labels`, and what `Reader` takes them for."""
     pixels = torch.tensor(seen, dtype=torch.uint8).view(-1, 1, 1, 1) * 51
     return Images(pixels, torch.tensor(labels), torch.arange(len(labels)))
@@ -41,7 +42,7 @@ def images(labels: list[int], seen: list[int]) -> Images:
 
 def right(labels: list[int], correct: int) -> Images:
     """The first `correct` of them are classified correctly."""
-    return images(labels, [y if i < correct else (y + 1) % CLASSES for i, y in enumerate(labels)])
+    return images_read_as(labels, [y if i < correct else (y + 1) % CLASSES for i, y in enumerate(labels)])
 
 
 def make_gate(forget: Images, validation: Images, retain: list[int], every: int = 1) -> MemoryGate:
@@ -94,7 +95,7 @@ def test_of_a_class_that_is_not_retained_nothing_would_be_right() -> None:
 
 def test_unseen_images_count_as_their_classes_are_forgotten() -> None:
     """Validation is right on class 0 alone; of a forget set of nine parts class 1 a tenth would be right."""
-    validation = images([0] * 10 + [1] * 10, [0] * 10 + [2] * 10)
+    validation = images_read_as([0] * 10 + [1] * 10, [0] * 10 + [2] * 10)
     labels = [0] + [1] * 9
     assert make_gate(right(labels, 1), validation, [0, 1]).opening(Reader()) == pytest.approx(0.0, abs=1e-9)
     assert make_gate(right(labels, 2), validation, [0, 1]).opening(Reader()) == pytest.approx(1.0)
@@ -194,10 +195,10 @@ def test_by_default_the_forget_term_acts_only_while_the_forget_set_is_remembered
     data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: retain}
     scores = {need: {name: p.detach().abs() for name, p in model.named_parameters()} for need in strategy.needs()}
     gated, plain = (
-        next(iter(each.phases(Context(model, Reader, scores, data, 0), Edit({}))))
+        only_phase(each, Context(model, Reader, scores, data, 0))
         for each in (strategy, replace(strategy, forget_while="always"))
     )
-    batches = {subset: as_batch(images) for subset, images in plain.data.items()}
+    batches = {subset: batch_of(images) for subset, images in plain.data.items()}
     retain_term = nn.functional.cross_entropy(model(batches[Subset.RETAIN].images), batches[Subset.RETAIN].labels)
     retain_term *= getattr(strategy, "alpha", 1.0)
     expected = plain.loss(model, batches, 0) if acts else retain_term
@@ -212,22 +213,16 @@ def test_the_divergence_term_acts_only_while_the_forget_set_is_remembered(forget
     forget, validation, retain = right([0] * 10, forget_right), right([0] * 10, 6), right([0, 1] * 5, 10)
     data = {Subset.FORGET: forget, Subset.VALIDATION: validation, Subset.RETAIN: retain}
     strategy = Finetune(js_weight=-1.0, js_while="remembered", recipe=Recipe(epochs=1))
-    (phase,) = strategy.phases(Context(Learner(original), Reader, {}, data, 0), Edit({}))
+    phase = only_phase(strategy, Context(Learner(original), Reader, {}, data, 0))
     assert set(phase.data) == {Subset.RETAIN, Subset.FORGET}
-    batches = {name: as_batch(data[name]) for name in phase.data}
+    batches = {name: batch_of(data[name]) for name in phase.data}
     plain = nn.functional.cross_entropy(Learner(head)(batches[Subset.RETAIN].images), batches[Subset.RETAIN].labels)
     found = phase.loss(Learner(head), batches, 0)
     assert (found.item() != pytest.approx(plain.item(), abs=1e-12)) == acts
 
 
-def as_batch(data: Images) -> Batches:
-    from unlearn.core.batch import Batch
-
-    return Batch(data.images.float() / 255, data.labels)
-
-
 def test_forget_batches_are_a_fraction_of_the_retain_batches() -> None:
     data = dict.fromkeys((Subset.FORGET, Subset.VALIDATION, Subset.RETAIN), right([0], 1))
     strategy = Finetune(js_weight=-1.0, js_batch=0.25, recipe=Recipe(batch_size=64))
-    (phase,) = strategy.phases(Context(Reader(), Reader, {}, data, 0), Edit({}))
+    phase = only_phase(strategy, Context(Reader(), Reader, {}, data, 0))
     assert phase.batch_sizes == {Subset.FORGET: 16}

@@ -9,13 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import batch_of, fit_batches, mlp, only_phase
 from torch import Tensor, nn
 
 from unlearn.core.batch import Batch
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context, Phase
 from unlearn.strategies.neg_grad_plus import NegGradPlus
 from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
@@ -48,16 +49,13 @@ def data() -> dict[Subset, Images]:
     return {Subset.RETAIN: retain, Subset.FORGET: blobs(1, 15, 128, 3), Subset.VALIDATION: blobs(1, 4, 128, 4)}
 
 
-def phase_of(strategy: NegGradPlus, model: nn.Module) -> Phase:
-    """Of the plain formula, without the gate."""
-    plain = replace(strategy, forget_while="always")
-    (phase,) = plain.phases(Context(model, lambda: model, {}, data(), 0), Edit({}))
-    return phase
+def ungated_phase(strategy: NegGradPlus, model: nn.Module) -> Phase:
+    return only_phase(replace(strategy, forget_while="always"), Context(model, lambda: model, {}, data(), 0))
 
 
 def loss_of(strategy: NegGradPlus, retain: Batch, forget: Batch) -> float:
     model = nn.Sequential(Given())
-    loss = phase_of(strategy, nn.Linear(1, 1)).loss(model, {Subset.RETAIN: retain, Subset.FORGET: forget}, 0)
+    loss = ungated_phase(strategy, nn.Linear(1, 1)).loss(model, {Subset.RETAIN: retain, Subset.FORGET: forget}, 0)
     return loss.item()
 
 
@@ -86,7 +84,7 @@ def test_shares_of_a_batch_add_up() -> None:
 
 
 def test_an_epoch_is_a_pass_over_the_retain_set() -> None:
-    assert list(phase_of(NegGradPlus(), nn.Linear(1, 1)).data) == [Subset.RETAIN, Subset.FORGET]
+    assert list(ungated_phase(NegGradPlus(), nn.Linear(1, 1)).data) == [Subset.RETAIN, Subset.FORGET]
 
 
 @pytest.mark.parametrize("bad", [0.0, 1.0, -0.5, float("nan")])
@@ -102,25 +100,16 @@ def test_running_statistics_are_the_retain_sets() -> None:
     kept = F.cross_entropy(expected(batches[Subset.RETAIN].images), batches[Subset.RETAIN].labels)
     lost = F.cross_entropy(expected.eval()(batches[Subset.FORGET].images), batches[Subset.FORGET].labels)
     strategy = NegGradPlus(alpha=0.7, loss_cap=1e9)
-    assert phase_of(strategy, model).loss(model, batches, 0).item() == pytest.approx((0.7 * kept - 0.3 * lost).item())
+    loss = ungated_phase(strategy, model).loss(model, batches, 0)
+    assert loss.item() == pytest.approx((0.7 * kept - 0.3 * lost).item())
     assert torch.equal(model[1].running_mean, expected[1].running_mean)
     assert model[1].training
 
 
-def batch_of(images: Images) -> Batch:
-    return Batch(images.images.float() / 255, images.labels)
-
-
 def trained() -> nn.Module:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 3))
-    optimizer, everything = torch.optim.Adam(model.parameters(), 0.01), data()
-    for _ in range(150):
-        optimizer.zero_grad()
-        known = [batch_of(everything[s]) for s in (Subset.RETAIN, Subset.FORGET)]
-        sum(F.cross_entropy(model(b.images), b.labels) for b in known).backward()  # type: ignore[union-attr]
-        optimizer.step()
-    return model.eval()
+    subsets = data()
+    known = (batch_of(subsets[subset]) for subset in (Subset.RETAIN, Subset.FORGET))
+    return fit_batches(mlp(4, 32, 3), *known, steps=150)
 
 
 def accuracy(model: nn.Module, images: Images) -> float:
@@ -133,7 +122,7 @@ def test_it_forgets_the_class_and_its_bound_holds_it_back_and_keeps_the_rest(bou
     model, everything = trained(), data()
     assert {accuracy(model, images) for images in everything.values()} == {1.0}
     recipe = Recipe(epochs=10, batch_size=8, lr=0.1, momentum=0)
-    phase = phase_of(NegGradPlus(recipe, alpha=0.7, loss_cap=None if bounded else 1e9), model)
+    phase = ungated_phase(NegGradPlus(recipe, alpha=0.7, loss_cap=None if bounded else 1e9), model)
     UnlearnerModule(model, phase, build_loader(phase, 0, 0), 0, everything).run(TrainerSettings("cpu"))
     forget = batch_of(everything[Subset.FORGET])
     loss = F.cross_entropy(model(forget.images), forget.labels).item()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import only_phase
 from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import kstest
@@ -207,11 +208,10 @@ def test_a_share_or_a_count_is_accepted(k: float | int) -> None:
     assert list(problems(RandomK(k=k), "strategy")) == []
 
 
-def only_phase(strategy: Repair, original: nn.Module, edit: Edit | None = None) -> Phase:
+def repair_phase(strategy: Repair, original: nn.Module, edit: Edit | None = None) -> Phase:
     one = Images(torch.zeros(1, 1, 1, 30, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), torch.zeros(1))
     data = dict.fromkeys((Subset.RETAIN, Subset.FORGET, Subset.VALIDATION), one)
-    (phase,) = strategy.phases(Context(original, net, {}, data, 0), edit or Edit({}))
-    return phase
+    return only_phase(strategy, Context(original, net, {}, data, 0), edit)
 
 
 def hand_built() -> tuple[nn.Module, nn.Module, dict[Subset, Batch]]:
@@ -232,7 +232,7 @@ def hand_built() -> tuple[nn.Module, nn.Module, dict[Subset, Batch]]:
 def test_loss_is_cross_entropy_plus_weighted_divergence(form: str, weight: float, smoothing: float) -> None:
     model, original, batch = hand_built()
     recipe = Recipe(label_smoothing=smoothing)
-    found = only_phase(
+    found = repair_phase(
         Finetune(recipe=recipe, js_weight=weight, js_form=form, js_from="original", js_while="always"), original
     ).loss(model, batch, 0)
 
@@ -250,8 +250,8 @@ def test_loss_is_cross_entropy_plus_weighted_divergence(form: str, weight: float
 
 def test_by_default_the_divergence_is_from_certainty_in_the_label() -> None:
     model, original, batch = hand_built()
-    found = only_phase(Finetune(js_weight=-2.0, js_while="always"), original).loss(model, batch, 0)
-    plain = only_phase(Finetune(), original).loss(model, batch, 0)
+    found = repair_phase(Finetune(js_weight=-2.0, js_while="always"), original).loss(model, batch, 0)
+    plain = repair_phase(Finetune(), original).loss(model, batch, 0)
     forget = batch[Subset.FORGET]
     p = softmax(model(forget.images).detach().numpy(), 1)
     divergence = (jensenshannon(p, np.eye(4)[forget.labels.numpy()], axis=1) ** 2).mean()
@@ -265,9 +265,9 @@ def test_both_kls_from_labels_are_refused() -> None:
 
 def test_a_positive_weight_pulls_towards_the_original_and_a_negative_one_away() -> None:
     model, original, batch = hand_built()
-    at_rest = only_phase(Finetune(), original).loss(model, batch, 0)
+    at_rest = repair_phase(Finetune(), original).loss(model, batch, 0)
     held, pushed = (
-        only_phase(Finetune(js_weight=w, js_from="original", js_while="always"), original).loss(model, batch, 0)
+        repair_phase(Finetune(js_weight=w, js_from="original", js_while="always"), original).loss(model, batch, 0)
         for w in (0.5, -0.5)
     )
     assert pushed < at_rest < held
@@ -279,26 +279,26 @@ def test_a_forget_batch_of_one_goes_through_batch_norm_in_eval_mode() -> None:
     _, original, batch = hand_built()
     model = nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20), nn.Linear(20, 4)).double().train()
     one = {Subset.RETAIN: batch[Subset.RETAIN], Subset.FORGET: Batch(*(part[:1] for part in batch[Subset.FORGET][:2]))}
-    assert only_phase(Finetune(js_weight=-0.1, js_while="always"), original).loss(model, one, 0).isfinite()
+    assert repair_phase(Finetune(js_weight=-0.1, js_while="always"), original).loss(model, one, 0).isfinite()
     assert all(module.training for module in model.modules())
     assert model[1].num_batches_tracked == 1
 
 
 def test_the_forget_set_is_read_only_where_it_counts() -> None:
     model, original, batch = hand_built()
-    plain = only_phase(Finetune(), original)
+    plain = repair_phase(Finetune(), original)
     assert tuple(plain.data) == (Subset.RETAIN,)
     assert plain.loss(model, {Subset.RETAIN: batch[Subset.RETAIN]}, 0).isfinite()
-    assert tuple(only_phase(Finetune(js_weight=-0.1), original).data) == (Subset.RETAIN, Subset.FORGET)
+    assert tuple(repair_phase(Finetune(js_weight=-0.1), original).data) == (Subset.RETAIN, Subset.FORGET)
 
 
 @pytest.mark.parametrize("kind", [TopK, RandomK])
 def test_movable_selects_the_trainable_entries(kind: type[Perturbation]) -> None:
     original, strategy = net(), kind(k=0.2)
     _, edit = edited(strategy, original)
-    assert only_phase(strategy, original, edit).trainable_mask is None
-    selected = only_phase(replace(strategy, movable="selected"), original, edit).trainable_mask
-    rest = only_phase(replace(strategy, movable="rest"), original, edit).trainable_mask
+    assert repair_phase(strategy, original, edit).trainable_mask is None
+    selected = repair_phase(replace(strategy, movable="selected"), original, edit).trainable_mask
+    rest = repair_phase(replace(strategy, movable="rest"), original, edit).trainable_mask
     assert selected is not None
     assert rest is not None
     for name, _ in original.named_parameters():
@@ -310,8 +310,8 @@ def test_movable_selects_the_trainable_entries(kind: type[Perturbation]) -> None
 def test_a_tensor_that_cannot_be_selected_belongs_to_the_rest(selection: RandomSelection | All) -> None:
     original, strategy = net(), RandomK(selection=selection)
     _, edit = edited(strategy, original)
-    selected = only_phase(replace(strategy, movable="selected"), original, edit).trainable_mask
-    rest = only_phase(replace(strategy, movable="rest"), original, edit).trainable_mask
+    selected = repair_phase(replace(strategy, movable="selected"), original, edit).trainable_mask
+    rest = repair_phase(replace(strategy, movable="rest"), original, edit).trainable_mask
     assert selected is not None
     assert rest is not None
     assert not selected["0.bias"].any()

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import mlp, only_phase, random_subsets
 from scipy.stats import chisquare
 from torch import nn
 
@@ -16,7 +17,7 @@ from unlearn.core.batch import Batch
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context, Phase
 from unlearn.strategies.random_label import RandomLabel
 from unlearn.strategies.relabelling import draw_wrong_labels
 from unlearn.training.unlearner import build_loader
@@ -24,25 +25,15 @@ from unlearn.training.unlearner import build_loader
 CLASSES = 5
 
 
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, CLASSES, (n,), generator=generator), torch.arange(n))
-
-
 def net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, CLASSES))
+    return mlp(4, 6, CLASSES, norm=True, activation=None)
 
 
-DATA = {Subset.RETAIN: images(40, 1), Subset.FORGET: images(10, 2)}
+DATA = random_subsets(CLASSES, shape=(1, 2, 2), retain=40, forget=10)
 
 
-def phase_of(strategy: RandomLabel, seed: int = 0) -> Phase:
-    """Of the plain formula, without the gate."""
-    plain = replace(strategy, forget_while="always")
-    (phase,) = plain.phases(Context(net().eval(), net, {}, DATA, seed), Edit({}))
-    return phase
+def ungated_phase(strategy: RandomLabel, seed: int = 0) -> Phase:
+    return only_phase(replace(strategy, forget_while="always"), Context(net().eval(), net, {}, DATA, seed))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
@@ -56,7 +47,7 @@ def test_wrong_labels_are_uniform_among_the_others(classes: int) -> None:
 
 def test_labels_are_drawn_once_and_named_by_the_seed() -> None:
     """Every pass shows each image under the same wrong label; images and retain set are as they were."""
-    phase = phase_of(RandomLabel(Recipe(batch_size=4)))
+    phase = ungated_phase(RandomLabel(Recipe(batch_size=4)))
     forget = phase.data[Subset.FORGET]
     assert isinstance(forget, Images)
     assert torch.equal(forget.images, DATA[Subset.FORGET].images)
@@ -68,7 +59,7 @@ def test_labels_are_drawn_once_and_named_by_the_seed() -> None:
             batch = batches[Subset.FORGET]
             shown.update((x.numpy().tobytes(), int(y)) for x, y in zip(batch.images, batch.labels, strict=True))
     assert len(shown) == len(forget)
-    again, other = (phase_of(RandomLabel(), seed).data[Subset.FORGET].labels for seed in (0, 1))
+    again, other = (ungated_phase(RandomLabel(), seed).data[Subset.FORGET].labels for seed in (0, 1))
     assert torch.equal(again, forget.labels)
     assert not torch.equal(other, forget.labels)
 
@@ -82,14 +73,14 @@ def test_loss_is_the_weighted_sum_and_running_statistics_are_the_retain_sets(
     reference = copy.deepcopy(model)
     retain = F.cross_entropy(reference(batches[Subset.RETAIN].images), batches[Subset.RETAIN].labels)
     forget = F.cross_entropy(reference.eval()(batches[Subset.FORGET].images), batches[Subset.FORGET].labels)
-    loss = phase_of(RandomLabel(forget_weight=weight)).loss(model, batches, 0)
+    loss = ungated_phase(RandomLabel(forget_weight=weight)).loss(model, batches, 0)
     assert loss.item() == pytest.approx((retain + expected * forget).item(), abs=1e-12)
     assert torch.equal(model[2].running_mean, reference[2].running_mean)
 
 
 def test_by_default_it_is_training_on_all_data_under_the_new_labels() -> None:
     """Up to a factor, on whole sets: n / n_r of the mean over D."""
-    model, phase = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES)).double(), phase_of(RandomLabel())
+    model, phase = nn.Sequential(nn.Flatten(), nn.Linear(4, CLASSES)).double(), ungated_phase(RandomLabel())
     parts = {s: Batch(DATA[s].images.double() / 255, d.labels) for s, d in phase.data.items()}
     union = Batch(torch.cat([b.images for b in parts.values()]), torch.cat([b.labels for b in parts.values()]))
     mean = F.cross_entropy(model(union.images), union.labels)
@@ -97,7 +88,7 @@ def test_by_default_it_is_training_on_all_data_under_the_new_labels() -> None:
 
 
 def test_an_epoch_is_a_pass_over_the_retain_set() -> None:
-    assert list(phase_of(RandomLabel()).data) == [Subset.RETAIN, Subset.FORGET]
+    assert list(ungated_phase(RandomLabel()).data) == [Subset.RETAIN, Subset.FORGET]
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("inf")])

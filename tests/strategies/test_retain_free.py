@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
+from builders import only_phase
 from test_contract import original, scenario, unlearn
 from torch import Tensor, nn
 
 from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context, Phase
 from unlearn.strategies.delete import Delete
 from unlearn.strategies.jit import Jit
 from unlearn.strategies.mu_mis import MuMis
@@ -32,8 +33,7 @@ def linear(weight: Tensor = WEIGHT) -> nn.Module:
 def phase_of(strategy: RetainFree) -> Phase:
     """Of an original that knows the forget set, and of nothing else."""
     frozen = linear().requires_grad_(False)
-    (phase,) = strategy.phases(Context(frozen, linear, {}, {Subset.FORGET: FORGET}, 0), Edit({}))
-    return phase
+    return only_phase(strategy, Context(frozen, linear, {}, {Subset.FORGET: FORGET}, 0))
 
 
 def loss_of(strategy: RetainFree, model: nn.Module) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from builders import uniform
 from torch import Tensor, nn
 
 from unlearn.strategies.retain_set import Condensed, cluster_counts, k_means, mix_images, pack_clusters, split_clusters
@@ -11,10 +12,6 @@ from unlearn.strategies.retain_set import Condensed, cluster_counts, k_means, mi
 
 def ints(*values: int) -> Tensor:
     return torch.tensor(values)
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +30,7 @@ def test_clusters_are_spread_over_classes_by_size(sizes: tuple[int, ...], cluste
 
 def test_k_means_finds_clumps_and_repeats() -> None:
     clumps = torch.tensor([[0.0, 0], [9, 9], [0, 9]])
-    points = clumps[torch.arange(30) % 3] + 0.1 * drawn(30, 2)
+    points = clumps[torch.arange(30) % 3] + 0.1 * uniform(30, 2)
     found = k_means(points, 3, seed=2**62 + 1)
     assert found.sort().values.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     assert all(len(found[start::3].unique()) == 1 for start in range(3))
@@ -48,7 +45,7 @@ def test_equal_samples_share_a_cluster() -> None:
 
 
 def test_clusters_never_cross_classes_and_the_global_generator_is_left_alone() -> None:
-    features, labels = drawn(40, 3), torch.arange(40) % 4
+    features, labels = uniform(40, 3), torch.arange(40) % 4
     before = torch.get_rng_state()
     found = Condensed(clusters=12).assign_clusters(features, labels, lambda label: label)
     assert torch.equal(torch.get_rng_state(), before)
@@ -70,7 +67,7 @@ def test_clusters_with_a_forget_sample_keep_exactly_their_retain_images() -> Non
 
 def test_no_forget_position_is_returned_and_no_class_is_lost() -> None:
     for seed in range(20):
-        features, labels = drawn(60, 2, seed=seed), (drawn(60, seed=seed + 100) * 5).long()
+        features, labels = uniform(60, 2, seed=seed), (uniform(60, seed=seed + 100) * 5).long()
         clusters = Condensed(clusters=18).assign_clusters(features, labels, lambda label: label)
         kept, condensed = split_clusters(features, clusters, retained=50)
         given = torch.cat([kept, *condensed])
@@ -80,9 +77,9 @@ def test_no_forget_position_is_returned_and_no_class_is_lost() -> None:
 
 
 def test_where_all_clusters_hold_a_forget_sample_all_stays() -> None:
-    kept, condensed = split_clusters(drawn(4, 1), ints(0, 1, 0, 1), retained=2)
+    kept, condensed = split_clusters(uniform(4, 1), ints(0, 1, 0, 1), retained=2)
     assert (kept.tolist(), condensed) == ([0, 1], [])
-    kept, condensed = split_clusters(drawn(4, 1), ints(0, 0, 1, 1), retained=4)
+    kept, condensed = split_clusters(uniform(4, 1), ints(0, 0, 1, 1), retained=4)
     assert (kept.tolist(), len(condensed)) == ([], 2)
 
 
@@ -96,7 +93,7 @@ def test_weights_are_those_that_hit_the_mean() -> None:
     torch.testing.assert_close(found, torch.tensor([[0.2, 0.8, 0]]), atol=1e-4, rtol=0)
 
 
-def net() -> nn.Module:
+def feature_net() -> nn.Module:
     """As an original is handed over: frozen, in eval mode."""
     torch.manual_seed(0)
     layers = nn.Sequential(
@@ -106,7 +103,7 @@ def net() -> nn.Module:
 
 
 def test_mixtures_are_closer_to_the_mean_feature_than_the_plain_mean() -> None:
-    features, images = net(), drawn(30, 1, 8, 8)
+    features, images = feature_net(), uniform(30, 1, 8, 8)
     member = torch.arange(30) // 10 == torch.arange(3)[:, None]
     means = torch.stack([features(images[each]).mean(0) for each in member])
 
@@ -124,7 +121,7 @@ def test_mixtures_are_closer_to_the_mean_feature_than_the_plain_mean() -> None:
 
 
 def test_weights_do_not_depend_on_other_mixtures() -> None:
-    features, images = net(), drawn(7, 1, 8, 8)
+    features, images = feature_net(), uniform(7, 1, 8, 8)
     member = torch.tensor([[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1]]).bool()
     means = torch.stack([features(images[each]).mean(0) for each in member])
     together = Condensed(steps=5).fit_weights(images, member, means, features)

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import mlp, only_phase, random_subsets
 from torch import nn
 
 from unlearn.core.recipe import Recipe
-from unlearn.core.types import Images, Subset
+from unlearn.core.types import Subset
 from unlearn.functional.parameter_scores import Scores
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context, Phase
 from unlearn.strategies.random_label import RandomLabel
 from unlearn.strategies.salun import Salun
 from unlearn.strategies.selection import Saliency
@@ -21,32 +22,22 @@ from unlearn.training.trainer import TrainerSettings
 from unlearn.training.unlearner import UnlearnerModule, build_loader
 
 
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 3, (n,), generator=generator), torch.arange(n))
-
-
 def net() -> nn.Module:
     """53 parameters, those of batch normalisation among them; in eval mode."""
-    torch.manual_seed(0)
-    made = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
-    for p in made.parameters():
+    model = mlp(4, 5, 3, norm=True)
+    for p in model.parameters():
         nn.init.normal_(p)
-    return made.eval()
+    return model.eval()
 
 
-DATA = {Subset.RETAIN: images(40, 1), Subset.FORGET: images(12, 2)}
+DATA = random_subsets(classes=3, shape=(1, 2, 2), retain=40, forget=12)
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.1)
 
 
-def phase_of(strategy: Salun, model: nn.Module, scores: Scores) -> Phase:
-    """Of the plain formula, without the gate."""
+def ungated_phase(strategy: Salun, model: nn.Module, scores: Scores) -> Phase:
     (need,) = strategy.needs()
     assert need.subset == Subset.FORGET
-    plain = replace(strategy, forget_while="always")
-    (phase,) = plain.phases(Context(model, net, {need: scores}, DATA, 0), Edit({}))
-    return phase
+    return only_phase(replace(strategy, forget_while="always"), Context(model, net, {need: scores}, DATA, 0))
 
 
 def flat(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -76,7 +67,7 @@ def test_the_salient_ones_are_selected(model: nn.Module) -> None:
     model.zero_grad()
     (need,) = Salun().needs()
     found = need.statistic.compute(model, [(forget.images.float() / 255, forget.labels)])
-    phase = phase_of(Salun(k=0.3), model, found)
+    phase = ungated_phase(Salun(k=0.3), model, found)
     assert phase.trainable_mask is not None
     chosen, saliency = flat(phase.trainable_mask), flat(total).abs()
     assert int(chosen.sum()) == round(0.3 * len(chosen))
@@ -90,7 +81,7 @@ def test_exactly_its_share_is_selected_ties_included(model: nn.Module, k: float 
     draws = torch.Generator().manual_seed(0)
     levels = 1 if tied else 3  # three levels are tied as well, at the threshold
     scores = {n: torch.randint(0, levels, p.shape, generator=draws).float() for n, p in model.named_parameters()}
-    phase = phase_of(Salun(k=k), model, scores)
+    phase = ungated_phase(Salun(k=k), model, scores)
     assert phase.trainable_mask is not None
     assert len(flat(phase.trainable_mask)) == 53
     assert int(flat(phase.trainable_mask).sum()) == count
@@ -105,7 +96,7 @@ def test_all_others_end_bit_identical(model: nn.Module, tied: bool, optimizer: s
         n: torch.ones_like(p) if tied else torch.rand(p.shape, generator=draws) for n, p in model.named_parameters()
     }
     recipe = Recipe(**{**vars(RECIPE), "optimizer": optimizer})
-    phase = phase_of(Salun(recipe, k=0.5), model, scores)
+    phase = ungated_phase(Salun(recipe, k=0.5), model, scores)
     unlearned = copy.deepcopy(model)
     module = UnlearnerModule(unlearned, phase, build_loader(phase, 0, 0), 0, {})
     module.run(TrainerSettings("cpu"))
@@ -120,8 +111,8 @@ def test_all_others_end_bit_identical(model: nn.Module, tied: bool, optimizer: s
 def test_it_is_random_label_on_fewer_weights(model: nn.Module) -> None:
     """The same draws, the same objective."""
     scores = {name: torch.ones_like(p) for name, p in model.named_parameters()}
-    masked = phase_of(Salun(), model, scores)
-    (plain,) = RandomLabel(forget_while="always").phases(Context(model, net, {}, DATA, 0), Edit({}))
+    masked = ungated_phase(Salun(), model, scores)
+    plain = only_phase(RandomLabel(forget_while="always"), Context(model, net, {}, DATA, 0))
     assert torch.equal(masked.data[Subset.FORGET].labels, plain.data[Subset.FORGET].labels)
     batches = next(iter(build_loader(plain, 0, 0)))
     given = {Subset(name): batch for name, batch in batches.items()}

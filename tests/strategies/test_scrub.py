@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from builders import batch_of, mlp, only_phase, random_images
 from scipy.special import log_softmax
 from torch import nn
 
@@ -15,7 +16,7 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images, Subset
 from unlearn.core.validation import problems
 from unlearn.data.loaders import SerialLoader
-from unlearn.strategies.base import Context, Edit, Phase
+from unlearn.strategies.base import Context, Phase
 from unlearn.strategies.gradient_phase import DualOptim, GradientPhase
 from unlearn.strategies.scrub import Scrub
 from unlearn.training.unlearner import build_loader
@@ -23,26 +24,18 @@ from unlearn.training.unlearner import build_loader
 SCRUB = Scrub(temperature=3.0, alpha=0.25, gamma=0.7, msteps=2, recipe=Recipe(batch_size=4))
 
 
-def images(n: int, seed: int) -> Images:
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (n, 1, 3, 3), dtype=torch.uint8, generator=generator)
-    return Images(pixels, torch.randint(0, 4, (n,), generator=generator), torch.arange(n))
+def images(n: int) -> Images:
+    return random_images(n, seed=n, shape=(1, 3, 3))
 
 
 def net(seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(9, 4)).eval()
+    return mlp(9, 4, seed=seed).eval()
 
 
 def phase_of(strategy: Scrub) -> Phase:
-    data = {subset: images(n, n) for subset, n in ((Subset.FORGET, 6), (Subset.RETAIN, 11), (Subset.VALIDATION, 5))}
+    data = {subset: images(n) for subset, n in ((Subset.FORGET, 6), (Subset.RETAIN, 11), (Subset.VALIDATION, 5))}
     original = net(0).requires_grad_(False)
-    (phase,) = strategy.phases(Context(original, lambda: net(1), {}, data, 0), Edit({}))
-    return phase
-
-
-def batch_of(data: Images) -> Batch:
-    return Batch(data.images.float() / 255, data.labels)
+    return only_phase(strategy, Context(original, lambda: net(1), {}, data, 0))
 
 
 def expected(student: nn.Module, batch: Batch, subset: Subset) -> float:
@@ -59,7 +52,7 @@ def expected(student: nn.Module, batch: Batch, subset: Subset) -> float:
 @pytest.mark.parametrize("seed", [0, 2])  # 0 is the teacher itself
 def test_a_step_of_either_pass_has_the_formulas_loss(subset: Subset, seed: int) -> None:
     phase, student = phase_of(SCRUB), net(seed)
-    batch = batch_of(images(6, 6))
+    batch = batch_of(images(6))
     loss = phase.loss(student, {subset: batch}, 0)
     assert loss.item() == pytest.approx(expected(student, batch, subset), rel=1e-6, abs=1e-9)
 
@@ -69,13 +62,13 @@ def test_the_pass_over_the_forget_set_leaves_running_statistics_alone() -> None:
     student = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(9), nn.Linear(9, 4))
     for subset, moves in ((Subset.FORGET, False), (Subset.RETAIN, True)):
         before = student[1].running_mean.clone()
-        phase_of(SCRUB).loss(student, {subset: batch_of(images(6, 6))}, 0)
+        phase_of(SCRUB).loss(student, {subset: batch_of(images(6))}, 0)
         assert torch.equal(student[1].running_mean, before) != moves
 
 
 def test_the_passes_pull_in_opposite_directions() -> None:
     """One small step of either changes the distance from the teacher as it should."""
-    batch, phase = batch_of(images(6, 6)), phase_of(Scrub(gamma=0.0, temperature=SCRUB.temperature))
+    batch, phase = batch_of(images(6)), phase_of(Scrub(gamma=0.0, temperature=SCRUB.temperature))
     distances = []
     for subset in (Subset.FORGET, Subset.RETAIN):
         student = net(2)

@@ -19,7 +19,7 @@ from unlearn.strategies.ssd import Ssd
 EVERYONE, FORGET = NEEDS
 
 
-def net() -> nn.Linear:
+def linear() -> nn.Linear:
     layer = nn.Linear(5, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1.0, 2.0, -3.0, 4.0, 5.0]]))
@@ -33,8 +33,8 @@ def edited(strategy: Ssd, everyone: list[float], forget: list[float]) -> tuple[l
     def named(values: list[float]) -> Scores:
         return {"weight": torch.tensor([values[:5]]), "bias": torch.tensor(values[5:])}
 
-    model, original = net(), net()
-    edit = strategy.edit(model, Context(original, net, {EVERYONE: named(everyone), FORGET: named(forget)}, {}, 0))
+    model, original = linear(), linear()
+    edit = strategy.edit(model, Context(original, linear, {EVERYONE: named(everyone), FORGET: named(forget)}, {}, 0))
     return [*model.weight.flatten().tolist(), *model.bias.tolist()], edit
 
 
@@ -78,12 +78,12 @@ def test_with_an_alpha_of_the_ratio_of_sizes_nothing_is_selected() -> None:
 
 
 def test_entries_outside_keep_every_bit() -> None:
-    original = net()
+    original = linear()
     with torch.no_grad():
         original.weight[0, 1] = -0.0
     model = copy.deepcopy(original)
     same = {"weight": torch.tensor([[1.0] * 5]), "bias": torch.tensor([1.0])}
-    Ssd().edit(model, Context(original, net, {EVERYONE: same, FORGET: same}, {}, 0))
+    Ssd().edit(model, Context(original, linear, {EVERYONE: same, FORGET: same}, {}, 0))
     assert torch.equal(model.weight.view(torch.int32), original.weight.view(torch.int32))
 
 
@@ -97,7 +97,7 @@ def test_a_parameter_that_no_output_depends_on_is_an_error() -> None:
     whole = {"weight": torch.ones(1, 5), "bias": torch.ones(1)}
     part = {"weight": torch.ones(1, 5)}
     with pytest.raises(UnlearnError, match="bias"):
-        Ssd().edit(net(), Context(net(), net, {EVERYONE: whole, FORGET: part}, {}, 0))
+        Ssd().edit(linear(), Context(linear(), linear, {EVERYONE: whole, FORGET: part}, {}, 0))
 
 
 def loop(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

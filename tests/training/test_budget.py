@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders import mlp, random_images
 from torch import Tensor, nn
 
 from unlearn.core.recipe import Recipe
@@ -22,8 +23,8 @@ FORGET, RETAIN, VALIDATION = Subset.FORGET, Subset.RETAIN, Subset.VALIDATION
 
 
 def images(n: int) -> Images:
-    pixels = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
-    return Images(pixels, torch.arange(n) % 3, torch.arange(n))
+    """The labels 0, 1 and 2 in turn."""
+    return random_images(n, seed=n, shape=(1, 2, 2)).relabelled(torch.arange(n) % 3)
 
 
 WITHOUT_2 = images(30).take((torch.arange(30) % 3 != 2).nonzero()[:, 0])
@@ -31,8 +32,7 @@ DATA = {FORGET: images(12), RETAIN: WITHOUT_2, VALIDATION: images(9)}
 
 
 def net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).eval()
+    return mlp(4, 5, 3, norm=True, activation=None).eval()
 
 
 class ModelEvidence:

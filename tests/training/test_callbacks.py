@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders import plan_of
 from conftest import Compose, Run, WriteModule
 from torch import nn
 
@@ -17,7 +18,6 @@ from unlearn.core.recipe import Recipe
 from unlearn.core.types import Images
 from unlearn.data.loaders import Loader, PairedLoader
 from unlearn.models.base import Classifier
-from unlearn.pipeline.plan import make_plan
 from unlearn.training.classifier import ClassifierModule
 from unlearn.training.partial import Partial
 from unlearn.training.trainer import TrainerSettings
@@ -96,7 +96,7 @@ def test_the_state_of_a_callback_survives_an_interruption(write_module: WriteMod
 
 def keys(composed: Compose, *overrides: str) -> dict[str, str]:
     """Keys by stage: what is trained, what is not trained, and an attack's own training."""
-    plan = make_plan(config.instantiate(composed("metrics=[relearn_time]", "spd_gan=noise", *overrides)))
+    plan = plan_of(composed("metrics=[relearn_time]", "spd_gan=noise", *overrides))
     relearned = next(e.stage.subject.relearned for e in plan.evaluations if e.stage.subject.relearned)
     spec = relearned.spec["numerics"] if relearned else {}
     return {
@@ -119,7 +119,7 @@ def test_only_trained_models_have_callbacks_in_their_keys(composed: Compose, wri
 
 def test_the_source_of_a_callback_is_in_the_keys(composed: Compose, write_module: WriteModule) -> None:
     name = write_module(CLAMP)
-    spec = make_plan(config.instantiate(composed(f"trainer.callbacks=[{name}:Clamp]"))).original.spec
+    spec = plan_of(composed(f"trainer.callbacks=[{name}:Clamp]")).original.spec
     (entry,) = spec["numerics"]["callbacks"]
     assert entry.keys() == {"class", "factory", "arguments", "source"}
 

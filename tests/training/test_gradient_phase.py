@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import mlp, random_images
 from torch import Tensor, nn
 
 from unlearn.core.progress import Tick
@@ -27,16 +28,15 @@ RECIPE = Recipe(epochs=3, batch_size=4, lr=0.1, schedule="cosine", weight_decay=
 
 
 def images(n: int) -> Images:
-    pixels = torch.randint(0, 256, (n, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
-    return Images(pixels, torch.arange(n) % 3, torch.arange(n))
+    """The labels 0, 1 and 2 in turn."""
+    return random_images(n, seed=n, shape=(1, 2, 2)).relabelled(torch.arange(n) % 3)
 
 
 DATA = {RETAIN: images(12), FORGET: images(8)}
 
 
 def net() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    return mlp(4, 5, 3, activation=nn.Tanh)
 
 
 def of(subset: Subset, weight: float = 1.0) -> Callable[[nn.Module, Batches, int], Tensor]:

@@ -7,6 +7,7 @@ import copy
 import own_net
 import pytest
 import torch
+from builders import random_images
 from torch import Tensor, nn
 
 from unlearn.core.batch import iter_batches
@@ -36,9 +37,7 @@ def classifier(name: str) -> tuple[Classifier, Images]:
     shape = (3 if name in {"three channels", "resnet"} else 1, 8, 8)
     model = Classifier(copy.deepcopy(NETS[name]), (0.5,) * shape[0], (0.5,) * shape[0]).eval()
     n = 20 if name == "resnet" else CPU_BATCH_SIZE + 20
-    draws = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=draws)
-    return model, Images(pixels, torch.randint(0, 10, (n,), generator=draws), torch.arange(n))
+    return model, random_images(n, seed=0, classes=10, shape=shape)
 
 
 @torch.no_grad()
