@@ -36,14 +36,14 @@ class Perturbation(Repair):
     Fine-tuning does the same by itself.
     """
 
-    selection: Selection  # which entries M holds
+    selection: Selection  # the rule that picks the weights to edit
     k: float | int = fraction_or_count(0.1)  # of the eligible weights, those that are perturbed
     mode: str = one_of("reinitialise", "add", "zero", "dampen")  # how entries change
     strength: float = fraction(0.3, one=True)  # reinitialise: how far entries move, 0-1
     noise: str = one_of("relative", "absolute")  # add: the unit of noise_scale
     noise_scale: float = at_least(0, 0.5)  # add: in the tensor's standard deviations, or in weight units if absolute
     dampening: float = at_least(0, 1.0)  # dampen: entries are multiplied by min(this * I(D) / I(D_f), 1)
-    js_weight: float = finite(-1.0)  # of the divergence in `Repair`; below 0 it pushes away from the labels of D_f
+    js_weight: float = finite(-1.0)  # weight of the divergence term; below 0 it pushes away from the labels of D_f
     refresh_bn: bool = True  # estimate batch normalisation's running statistics again after the edit [ours]
     movable: str = one_of("all", "selected", "rest")  # which entries the fine-tuning may change [ours]
 

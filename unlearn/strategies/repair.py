@@ -37,7 +37,7 @@ class Repair(Iterative):
 
     js_weight: float = finite(0.0)  # weight of the divergence; below 0 pushes away from q, 0 leaves it out
     js_form: str = one_of("mixture", "mean_kl")  # Jensen-Shannon divergence, or the mean of both KLs
-    js_from: str = one_of("labels", "original")  # what q is
+    js_from: str = one_of("labels", "original")  # the target q: certainty in the label, or the original's outputs
     js_while: str = one_of("remembered", "always")  # when the term acts
     js_batch: float = fraction(0.25, one=True)  # forget images of a step, per retain image; at least 1 image
 
