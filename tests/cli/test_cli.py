@@ -94,6 +94,7 @@ def test_same_command_again_builds_nothing_and_loads_little(
     assert (folder / "two" / "pictures.json").is_file()  # for the page of a sweep
 
 
+@pytest.mark.slow
 def test_page_can_be_left_out_or_left_without_pictures(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = first
     assert "report.html" not in unlearn(*TOY, "report.html=false", "paths.output=no_page", cwd=folder).stdout
@@ -233,6 +234,7 @@ def test_the_same_command_finishes_a_killed_run(tmp_path: Path) -> None:
     assert report(tmp_path / "out")["metrics"]
 
 
+@pytest.mark.slow
 def test_predictions_that_are_not_finite_are_reported_and_not_stored(
     first: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:

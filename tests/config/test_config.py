@@ -39,6 +39,9 @@ CASES = [  # other tests compose each strategy
     (group, option) for group, option in OPTIONS if option not in LISTED.get(group, ()) and group != "strategy"
 ]
 CASES += [(group, f"[{','.join(options)}]") for group, options in LISTED.items()]
+# tests/stages/test_keys.py composes the options of the other groups; `make test-all` plans them here too.
+QUICK = {"strategy/published", "strategy/recipe", "strategy/selection", "experiment", "preset", "sweep", *LISTED}
+CASES = [pytest.param(*case, marks=() if case[0] in QUICK else pytest.mark.slow) for case in CASES]
 RELABEL = ["forget=relabel", "dataset.label_noise=0.1", "strategy=identity"]
 SISA = ["train=sisa", "strategy=sisa"]
 PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
@@ -51,8 +54,8 @@ EXTRA = {
     ("baseline", "none"): ["metrics=without_baseline"],
     ("model", "python"): ["model.factory=own_net:build"],
     ("strategy", "sisa"): ["train=sisa"],
-    CASES[-2]: ["metrics.python.factory=unlearn.metrics.loss:Loss", "spd_gan=noise"],
-    CASES[-1]: ["attacks.python.factory=unlearn.attacks.logistic:Logistic"],
+    CASES[-2].values: ["metrics.python.factory=unlearn.metrics.loss:Loss", "spd_gan=noise"],
+    CASES[-1].values: ["attacks.python.factory=unlearn.attacks.logistic:Logistic"],
 }
 PUBLISHED = {  # epochs and learning rate
     "boundary_shrink": (10, 0.01),
@@ -102,7 +105,13 @@ def test_a_request_to_correct_labels_adds_its_metric(metrics: list[str]) -> None
     assert "corrected_accuracy" not in composed().metrics
 
 
-@pytest.mark.parametrize("spd_gan", find_options("unlearn.spd_gan", SpdGan))
+@pytest.mark.parametrize(
+    "spd_gan",
+    [
+        pytest.param(name, marks=() if name in {"off", "probe"} else pytest.mark.slow)
+        for name in find_options("unlearn.spd_gan", SpdGan)
+    ],
+)
 def test_metrics_full_has_all_metrics_that_the_option_of_spd_gan_allows(spd_gan: str) -> None:
     plain, full = (list(composed(f"spd_gan={spd_gan}", *more).metrics) for more in ((), ("metrics=full",)))
     kinds = find_options("unlearn.metrics", Metric)

@@ -53,7 +53,10 @@ def launched(master: DictConfig, loader: ConfigLoader, overrides: Sequence[str])
     "typed",
     [
         ["strategy=random_k,top_k", "strategy.k=0.01,0.1", "hydra.sweep.subdir=${hydra.job.override_dirname}"],
-        ["+sweep=k_noise_grid", "strategy.noise_scale=0.5", "strategy.k=0.1,2", "seed=0", "~metrics.loss"],
+        pytest.param(
+            ["+sweep=k_noise_grid", "strategy.noise_scale=0.5", "strategy.k=0.1,2", "seed=0", "~metrics.loss"],
+            marks=pytest.mark.slow,
+        ),
         ["metrics=accuracy,[accuracy,loss]", "baseline.seeds=[0,1]", "+experiment=mnist"],
     ],
 )
@@ -74,6 +77,7 @@ def test_launchers_get_the_configs_that_hydra_would_compose(typed: list[str]) ->
     assert checked_command.compose(elsewhere) is None
 
 
+@pytest.mark.slow
 def test_a_sweep_option_equals_the_same_grid_on_the_command_line() -> None:
     whole, _ = checked(
         "strategy=random_k,top_k", "strategy.k=0.001,0.01,0.1", "strategy.noise_scale=0.5,1", "seed=0,1,2"

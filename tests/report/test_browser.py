@@ -196,9 +196,9 @@ def test_points_tell_legends_filter_tables_copy_and_charts_are_saved(browse: Bro
 @pytest.mark.parametrize(
     ("width", "scheme", "media"),
     [
-        (1280, "dark", "screen"),
+        pytest.param(1280, "dark", "screen", marks=pytest.mark.slow),
         (390, "light", "screen"),
-        (718, "light", "print"),
+        pytest.param(718, "light", "print", marks=pytest.mark.slow),
     ],
 )
 def test_it_fits_everywhere(browse: Browse, page: str, width: int, scheme: str, media: str) -> None:

@@ -135,7 +135,11 @@ def test_the_table_sorts_filters_and_copies_and_points_lead_to_runs(browse: Brow
 
 @pytest.mark.parametrize(
     ("width", "scheme", "media"),
-    [(1280, "light", "screen"), (390, "dark", "screen"), (718, "light", "print")],
+    [
+        pytest.param(1280, "light", "screen", marks=pytest.mark.slow),
+        (390, "dark", "screen"),
+        pytest.param(718, "light", "print", marks=pytest.mark.slow),
+    ],
 )
 def test_it_fits_everywhere(browse: Browse, page: str, width: int, scheme: str, media: str) -> None:  # noqa: F811
     shown = page.replace("@media print", "@media all") if media == "print" else page
