@@ -64,6 +64,7 @@ def answered(desk: Path) -> tuple[Path, str]:
     return desk, done.stdout
 
 
+@pytest.mark.slow
 def test_three_models_numbers_and_the_page(answered: tuple[Path, str]) -> None:
     desk, console = answered
     assert "(resnet18.pt) that was trained elsewhere" in " ".join(console.split())

@@ -39,12 +39,12 @@ CASES = [  # other tests compose each strategy
     (group, option) for group, option in OPTIONS if option not in LISTED.get(group, ()) and group != "strategy"
 ]
 CASES += [(group, f"[{','.join(options)}]") for group, options in LISTED.items()]
+PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
 # tests/stages/test_keys.py composes the options of the other groups; `make test-all` plans them here too.
-QUICK = {"strategy/published", "strategy/recipe", "strategy/selection", "experiment", "preset", "sweep", *LISTED}
+QUICK = {"dataset", "model", "strategy/published", "strategy/recipe", "strategy/selection", *PREFIX, *LISTED}
 CASES = [pytest.param(*case, marks=() if case[0] in QUICK else pytest.mark.slow) for case in CASES]
 RELABEL = ["forget=relabel", "dataset.label_noise=0.1", "strategy=identity"]
 SISA = ["train=sisa", "strategy=sisa"]
-PREFIX = {"experiment": "+", "preset": "+", "sweep": "+"}
 EXTRA = {
     ("forget", "indices"): ["forget.file=none.txt"],
     ("forget", "subclass"): ["forget.subclass=0"],

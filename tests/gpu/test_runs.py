@@ -85,6 +85,7 @@ def pairs(found: Weights, expected: Weights, label: str) -> Iterator[tuple[Tenso
     return ((found[label][name], tensor) for name, tensor in expected[label].items())
 
 
+@pytest.mark.slow
 def test_all_metrics_and_attacks_run(tmp_path: Path) -> None:
     few = ("attacks.lira.models=4", "attacks.rmia.models=4", "spd_gan.steps=3", TRAINED)
     with simulated_cuda():

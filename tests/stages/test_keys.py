@@ -78,9 +78,12 @@ OPTIONS = [
     if fields(kind) and (config.CONF / group / f"{option}.yaml").is_file()
 ]
 
-# The others have the same kinds of fields; `make test-all` runs them.
-QUICK = [pair for pair in OPTIONS if pair[0] not in {"strategy", "attacks", "metrics"} or pair[1] in {"top_k", "lira"}]
-OPTION_CASES = [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in OPTIONS]
+# The others of these groups have the same kinds of fields; `make test-all` runs them.
+QUICK = {"strategy": "top_k", "attacks": "lira", "metrics": "", "dataset": "image_folder", "model": "cnn"}
+OPTION_CASES = [
+    pytest.param(group, option, marks=() if QUICK.get(group, option) == option else pytest.mark.slow)
+    for group, option in OPTIONS
+]
 
 
 def stages(plan: Plan) -> dict[str, Stage]:

@@ -257,7 +257,7 @@ def test_the_default_bound_is_smaller_for_colour(channels: int, expected: float)
     assert Noise(epsilon=0.1).bound(channels) == 0.1
 
 
-@pytest.mark.parametrize(("size", "channels"), [(8, 3), (64, 3), (28, 1)])
+@pytest.mark.parametrize(("size", "channels"), [(8, 3), pytest.param(64, 3, marks=pytest.mark.slow), (28, 1)])
 def test_the_probe_works_in_colour_and_grey_at_any_size(run: Run, tmp_path: Path, size: int, channels: int) -> None:
     images = write_images(tmp_path / "images", n=20)
     data = ("dataset=image_folder", f"dataset.root={images}", f"dataset.size_px={size}", f"dataset.channels={channels}")

@@ -258,7 +258,7 @@ def test_no_gradient_is_left(name: str) -> None:
 
 
 @every_strategy
-@pytest.mark.parametrize("architecture", ["cnn", "batch_norm"])
+@pytest.mark.parametrize("architecture", [pytest.param("cnn", marks=pytest.mark.slow), "batch_norm"])
 def test_seed_decides_every_bit(name: str, architecture: str) -> None:
     strategy, model, data = STRATEGIES[name], original(architecture), served(STRATEGIES[name])
     first = unlearn(strategy, model, data)

@@ -75,7 +75,7 @@ def ticks(done: float, total: int, /, **details: Any) -> None:
     assert details["values"]["loss"] > 0
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.float64])
 @pytest.mark.parametrize("recipe", [SGD, ADAM], ids=["sgd", "adamw"])
 @pytest.mark.parametrize("make", [normalised, cnn, mlp, Tied])
 def test_each_model_learns_what_it_would_learn_alone(make: Make, recipe: Recipe, dtype: torch.dtype) -> None:
