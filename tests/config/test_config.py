@@ -155,6 +155,7 @@ def test_strategy_recipe_follows_the_training_recipe() -> None:
         assert recipe == Recipe(epochs=6, lr=pytest.approx(0.014), schedule="cosine", **changed)
 
 
+@pytest.mark.slow
 def test_defaults_are_those_of_the_dataclasses() -> None:
     for name, kind in find_options("unlearn.strategies", Strategy).items():
         from_class, from_conf = kind(), composed(f"strategy={name}").strategy
