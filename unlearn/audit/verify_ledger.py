@@ -48,7 +48,7 @@ def verify_ledger(ledger: Path, key_path: Path | None = None, digest: str | None
         if key is not None:
             yield Finding(State.AGREES, "key", "this key sealed every entry")
     if key is None:
-        reason = f"no --key given, and no {key_file(ledger)}: whoever rewrote all lines goes unnoticed"
+        reason = f"no --key given, and no {key_file(ledger)}: if all lines were written again, that goes unnoticed"
         yield Finding(State.UNCHECKED, "key", reason)
     if head is None:
         yield Finding(State.UNCHECKED, "end", f"no {head_file(ledger)}: whether entries are missing cannot be seen")

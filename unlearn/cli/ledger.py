@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from unlearn.cli.arguments import add_commands
 from unlearn.cli.audit import print_findings
 from unlearn.cli.boundary import guard_entry_point
 from unlearn.core.errors import ConfigError, Problem, pluralize
@@ -17,7 +17,6 @@ from unlearn.core.errors import ConfigError, Problem, pluralize
 if TYPE_CHECKING:
     from unlearn.audit.ledger import LedgerEntry
 
-Command = Callable[[Namespace, list[str]], int]  # gets the parsed options and the overrides; returns the exit status
 BEGINNING = 12  # characters of keys in the list
 HELP = """\
 unlearn-ledger: keep an append-only list of the deletion requests that were answered.
@@ -46,20 +45,8 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         "unlearn-ledger", description=HELP, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    ledger_option: dict[str, Any] = {
-        "type": Path,
-        "metavar": "FILE",
-        "help": "default: $UNLEARN_LEDGER, or ledger.jsonl; its key, its last digest and a lock are kept next to it",
-    }
-    parser.add_argument("--ledger", **ledger_option)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Command, help: str) -> ArgumentParser:
-        subparser = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
-        subparser.add_argument("--ledger", default=SUPPRESS, **ledger_option)
-        subparser.set_defaults(run=run)
-        return subparser
-
+    ledger = "default: $UNLEARN_LEDGER, or ledger.jsonl; its key, its last digest and a lock are kept next to it"
+    command = add_commands(parser, "--ledger", type=Path, metavar="FILE", help=ledger)
     store = "default: $UNLEARN_STORE, or the run's paths.store"
     add = command("add", _add, "add the request that a finished run answered; the same run is added only once")
     add.add_argument("source", type=Path, metavar="RUN", help="the folder of the run, its report or its audit record")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unlearn.cli.arguments import read_configs
+from unlearn.cli.arguments import add_commands, read_configs
 from unlearn.cli.boundary import guard_entry_point
 from unlearn.cli.export import add_options as export_options
 from unlearn.cli.export import export
@@ -32,7 +32,6 @@ from unlearn.inventory.removals import read_removals
 if TYPE_CHECKING:
     from unlearn.pipeline.config import RunConfig
 
-Command = Callable[[Namespace, list[str]], int]  # gets the parsed options and the overrides; returns the exit status
 SORTS: dict[str, Callable[[Item], Any]] = {
     "kind": lambda item: (item.kind, item.label, item.created),
     "size": lambda item: -item.bytes,
@@ -70,16 +69,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         "unlearn-store", description=HELP, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    store_option: dict[str, Any] = {"metavar": "DIR", "help": "default: $UNLEARN_STORE, or artifacts"}
-    parser.add_argument("--store", **store_option)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Command, help: str) -> ArgumentParser:
-        subparser = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
-        subparser.add_argument("--store", default=SUPPRESS, **store_option)
-        subparser.set_defaults(run=run)
-        return subparser
-
+    command = add_commands(parser, "--store", metavar="DIR", help="default: $UNLEARN_STORE, or artifacts")
     ls = command("ls", _ls, "list artifacts")
     ls.add_argument("kinds", nargs="*", metavar="KIND", help="only these kinds")
     ls.add_argument("--sort", choices=SORTS, default="kind")

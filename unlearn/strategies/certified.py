@@ -34,12 +34,12 @@ STATEMENT = (
     "{noise_scale:.3g} to every weight, {steps} times."
 )
 ASSUMPTIONS = (
-    "It holds against whoever sees these weights, but not the original.",
+    "It holds against anyone who sees these weights, but not the original.",
     "It does not cover this report, which is measured on the forget set, nor a choice of settings by such reports.",
     "It takes floats for real numbers, and torch's generator for a source of independent draws.",
 )
 SECRECY = {
-    "seed": "Whoever knows the seed can subtract the noise: publish neither the seed nor this report, or use "
+    "seed": "Anyone who knows the seed can subtract the noise: publish neither the seed nor this report, or use "
     "strategy.noise_source=system.",
     "system": "Nothing stores the seed of the noise.",
 }
@@ -77,7 +77,7 @@ class Certified(Guarantee, Iterative):
     has the classical formula for epsilon <= 1; the centre may be a fresh initialisation, which depends on no data, so
     that the bound is the same and the net can be trained afterwards; a gradient that is not finite counts as 0.
 
-    What follows reads D_r, the validation set and nothing else, so the bound stays. Refused: state beside the weights
+    What follows reads D_r, the validation set and nothing else, so the bound stays. Refused: other state than weights
     (running statistics, a whitening), budgets that read D_f, `blend=mix`, `retain=condensed`. Augmentation and dropout
     do not depend on the weights and may be used. On a net of many weights with a small epsilon, nothing useful of the
     original survives the noise: what the fine-tuning reaches is then what it reaches from a fresh net.

@@ -44,7 +44,7 @@ class RecordRequest(Forget):
 
     records: Records = field(default=(), metadata=RUNTIME)  # to be forgotten
     earlier_records: Records = field(default=(), metadata=RUNTIME)  # of the requests before, which removed them
-    # All records that the stream lists: validation and holdout are drawn from the others, at every request alike.
+    # All records that the stream lists: validation and holdout are drawn from the others, the same at every request.
     listed: Records = field(default=(), metadata=RUNTIME)
 
     @property
